@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernels, and nothing else.  Features are probed, by
+ * what a header defines or by Kbuild (MOTE_HAVE_*): stable trees carry
+ * interface changes back, so version numbers say little.
+ */
+#ifndef MOTE_COMPAT_H
+#define MOTE_COMPAT_H
+
+#include <linux/syscore_ops.h>
+
+/* Late 6.12 passes data to the callbacks and wraps the ops in struct syscore. */
+#ifdef MOTE_HAVE_SYSCORE_DATA
+#define MOTE_SYSCORE_ARG void *data
+#define MOTE_SYSCORE(name, suspend_fn, resume_fn)                                     \
+	static const struct syscore_ops name##_ops = { .suspend = suspend_fn,         \
+						       .resume = resume_fn };         \
+	static struct syscore name = { .ops = &name##_ops }
+#define mote_syscore_register register_syscore
+#define mote_syscore_unregister unregister_syscore
+#else
+#define MOTE_SYSCORE_ARG void
+#define MOTE_SYSCORE(name, suspend_fn, resume_fn)                                     \
+	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
+#define mote_syscore_register register_syscore_ops
+#define mote_syscore_unregister unregister_syscore_ops
+#endif
+
+#endif /* MOTE_COMPAT_H */

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exits: what to do about each.  CPUID, MSRs, HLT, XSETBV and the like are
+ * answered here, from tables and filters; the rest goes to user space.
+ *
+ * mote_exit_handle() runs with preemption off and the vCPU loaded,
+ * mote_exit_slow() with the vCPU put.
+ *
+ * Not here: decoding (the vendor's), instruction emulation and devices (user
+ * space's).
+ */
+#include <linux/types.h>
+#include <asm/msr-index.h>
+#include <asm/trapnr.h>
+#include <asm/tsc.h>
+
+#include "mote.h"
+
+/* ---- how an instruction ends ---------------------------------------------------- */
+
+enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+{
+	vcpu->rip = mote_next_rip(vcpu, exit->insn_len);
+	mote_ops->skip(vcpu);
+	return MOTE_NEXT_ENTER;
+}
+
+static enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector)
+{
+	if (mote_queue_exception(vcpu, vector, 0))
+		return MOTE_NEXT_ENTER;
+	exit->reason = MOTE_EXIT_SHUTDOWN;
+	return MOTE_NEXT_USER;
+}
+
+/* The action of a filter for a number. */
+static u32 filter(const struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access)
+{
+	const struct mote_filter_set *set = vcpu->vm->filters[kind];
+
+	return set ? mote_filter_find(set->rules, set->nr, number, access) : MOTE_FILTER_DEFAULT;
+}
+
+/*
+ * Apply a filter's action: true if that was all, with *next; false to go on
+ * as without a filter.
+ */
+static bool filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action, u8 vector,
+		     enum mote_next *next)
+{
+	if (likely(action == MOTE_FILTER_DEFAULT))
+		return false;
+	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : fault(vcpu, exit, vector);
+	return true;
+}
+
+/* ---- CPUID ----------------------------------------------------------------------- */
+
+static void cpuid_dynamic(struct mote_vcpu *vcpu, struct mote_cpuid_entry *row)
+{
+	struct mote_state state;
+
+	mote_ops->get_state(vcpu, &state, MOTE_PART_CR4);
+	mote_cpuid_patch(row, state.crs.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
+}
+
+static enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
+	static const struct mote_cpuid_entry zero;
+	const struct mote_cpuid_entry *row;
+	struct mote_cpuid_entry copy;
+	enum mote_next next;
+
+	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
+		     X86_TRAP_GP, &next))
+		return next;
+	row = mote_cpuid_find(vcpu->cpuid->rows, vcpu->cpuid->nr, leaf, subleaf);
+	if (!row)
+		row = &zero;
+	if (unlikely(mote_cpuid_is_dynamic(leaf))) {
+		copy = *row;
+		cpuid_dynamic(vcpu, &copy);
+		row = &copy;
+	}
+	vcpu->gpr[MOTE_RAX] = row->eax;
+	vcpu->gpr[MOTE_RBX] = row->ebx;
+	vcpu->gpr[MOTE_RCX] = row->ecx;
+	vcpu->gpr[MOTE_RDX] = row->edx;
+	return mote_complete(vcpu, exit);
+}
+
+/* ---- MSRs -------------------------------------------------------------------------- */
+
+static u64 *msr_field(struct mote_msrs *msrs, const struct mote_msr *row)
+{
+	return (void *)msrs + row->field;
+}
+
+/* Those that the vendor keeps come before apic_base; see struct mote_ops. */
+static bool is_vendor_msr(const struct mote_msr *row)
+{
+	return row->field < offsetof(struct mote_msrs, apic_base);
+}
+
+static u32 msr_part(u32 index)
+{
+	return index == MSR_EFER ? MOTE_PART_EFER :
+	       index == MSR_IA32_CR_PAT ? MOTE_PART_PAT : MOTE_STATE_MSRS;
+}
+
+static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index)
+{
+	struct mote_state state;
+
+	switch (row->kind) {
+	case MOTE_MSR_STATE:
+		if (!is_vendor_msr(row))
+			return *msr_field(&vcpu->msrs, row);
+		mote_ops->get_state(vcpu, &state, msr_part(index));
+		return *msr_field(&state.msrs, row);
+	case MOTE_MSR_TSC:
+		return rdtsc() + vcpu->tsc_offset;
+	case MOTE_MSR_TSC_ADJUST:
+		return vcpu->msrs.tsc_adjust;
+	default:
+		return row->value;
+	}
+}
+
+static enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 index = vcpu->gpr[MOTE_RCX];
+	const struct mote_msr *row;
+	enum mote_next next;
+	u64 value;
+
+	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
+		     X86_TRAP_GP, &next))
+		return next;
+	row = mote_msr_find(index);
+	if (!row || row->kind == MOTE_MSR_UNKNOWN)
+		return MOTE_NEXT_USER;
+	value = msr_read(vcpu, row, index);
+	vcpu->gpr[MOTE_RAX] = (u32)value;
+	vcpu->gpr[MOTE_RDX] = value >> 32;
+	return mote_complete(vcpu, exit);
+}
+
+/* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
+static bool efer_write(struct mote_vcpu *vcpu, struct mote_state *state, u64 value)
+{
+	u64 old;
+
+	mote_ops->get_state(vcpu, state, MOTE_PART_MODE);
+	old = state->msrs.efer;
+	if ((value ^ old) & EFER_LME && state->crs.cr0 & X86_CR0_PG)
+		return false;
+	state->msrs.efer = (value & ~EFER_LMA) | (old & EFER_LMA);
+	return true;
+}
+
+static void tsc_write(struct mote_vcpu *vcpu, u64 offset)
+{
+	/* A write to either moves the other (SDM 3B, "Time-Stamp Counter Adjustment"). */
+	vcpu->msrs.tsc_adjust += offset - vcpu->tsc_offset;
+	vcpu->tsc_offset = offset;
+	mote_ops->set_state(vcpu, NULL, MOTE_PART_TSC);
+}
+
+static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
+{
+	struct mote_state state;
+	u32 part;
+
+	switch (row->kind) {
+	case MOTE_MSR_FIXED:
+		return false;
+	case MOTE_MSR_IGNORED:
+		return true;
+	case MOTE_MSR_TSC:
+		tsc_write(vcpu, value - rdtsc());
+		return true;
+	case MOTE_MSR_TSC_ADJUST:
+		tsc_write(vcpu, vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust);
+		return true;
+	}
+	if (index == MSR_IA32_APICBASE &&
+	    !mote_apic_base_can_change(vcpu->msrs.apic_base, value))
+		return false;
+	if (!is_vendor_msr(row)) {
+		*msr_field(&vcpu->msrs, row) = value;
+		return true;
+	}
+	part = msr_part(index);
+	if (part == MOTE_PART_EFER) {
+		if (!efer_write(vcpu, &state, value))
+			return false;
+	} else {
+		if (part == MOTE_STATE_MSRS)
+			mote_ops->get_state(vcpu, &state, part);
+		*msr_field(&state.msrs, row) = value;
+	}
+	mote_ops->set_state(vcpu, &state, part);
+	return true;
+}
+
+static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 index = vcpu->gpr[MOTE_RCX];
+	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+	const struct mote_msr *row;
+	enum mote_next next;
+
+	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
+		     X86_TRAP_GP, &next))
+		return next;
+	row = mote_msr_find(index);
+	if (!row || row->kind == MOTE_MSR_UNKNOWN)
+		return MOTE_NEXT_USER;
+	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
+		return fault(vcpu, exit, X86_TRAP_GP);
+	return mote_complete(vcpu, exit);
+}
+
+/* ---- the others ----------------------------------------------------------------------- */
+
+static u32 cpl(struct mote_vcpu *vcpu)
+{
+	struct mote_state state;
+
+	mote_ops->get_state(vcpu, &state, MOTE_PART_CPL);
+	return state.segs.seg[MOTE_SS].attr >> 5 & 3;
+}
+
+static enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 number = vcpu->gpr[MOTE_RAX];
+	enum mote_next next;
+
+	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
+		     X86_TRAP_UD, &next))
+		return next;
+	/* A guest's applications have no business with the hypervisor. */
+	return cpl(vcpu) ? fault(vcpu, exit, X86_TRAP_UD) : MOTE_NEXT_USER;
+}
+
+static enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+
+	if (cpl(vcpu) || (u32)vcpu->gpr[MOTE_RCX] || !mote_xcr0_valid(value, &mote_caps))
+		return fault(vcpu, exit, X86_TRAP_GP);
+	vcpu->xcr0 = value;
+	return mote_complete(vcpu, exit);
+}
+
+static enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 access = exit->pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
+	enum mote_next next;
+
+	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
+		     X86_TRAP_GP, &next))
+		return next;
+	return MOTE_NEXT_USER;
+}
+
+static enum mote_next exit_exception(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	if (mote_queue_exception(vcpu, exit->exception.vector, exit->exception.error))
+		return MOTE_NEXT_ENTER;
+	exit->reason = MOTE_EXIT_SHUTDOWN;
+	return MOTE_NEXT_USER;
+}
+
+static enum mote_next exit_hlt(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
+		return MOTE_NEXT_USER;
+	vcpu->halted = true;
+	return mote_complete(vcpu, exit);
+}
+
+static enum mote_next window_exit(struct mote_vcpu *vcpu, u32 window)
+{
+	/* The vendor's request has served; what is asked for still is asked for again. */
+	vcpu->window_set &= ~window;
+	if (window == MOTE_WINDOW_NMI)
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	return MOTE_NEXT_ENTER;
+}
+
+enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	switch (exit->reason) {
+	case MOTE_EXIT_CPUID:
+		return exit_cpuid(vcpu, exit);
+	case MOTE_EXIT_RDMSR:
+		return exit_rdmsr(vcpu, exit);
+	case MOTE_EXIT_WRMSR:
+		return exit_wrmsr(vcpu, exit);
+	case MOTE_EXIT_PIO:
+		return exit_pio(vcpu, exit);
+	case MOTE_EXIT_NPF:
+		return MOTE_NEXT_SLEEP;
+	case MOTE_EXIT_HYPERCALL:
+		return exit_hypercall(vcpu, exit);
+	case MOTE_EXIT_HLT:
+		return exit_hlt(vcpu, exit);
+	case MOTE_EXIT_NONE:
+	case MOTE_EXIT_INTERRUPT:
+	case MOTE_EXIT_NMI:
+	case MOTE_EXIT_INIT:
+	case MOTE_EXIT_TIMER:
+	case MOTE_EXIT_CR:
+	case MOTE_EXIT_DR:
+		return MOTE_NEXT_ENTER;
+	case MOTE_EXIT_INTERRUPT_WINDOW:
+		return window_exit(vcpu, MOTE_WINDOW_INTERRUPT);
+	case MOTE_EXIT_NMI_WINDOW:
+		return window_exit(vcpu, MOTE_WINDOW_NMI);
+	case MOTE_EXIT_EXCEPTION:
+		return exit_exception(vcpu, exit);
+	case MOTE_EXIT_XSETBV:
+		return exit_xsetbv(vcpu, exit);
+	case MOTE_EXIT_CACHE:
+		/* Coherent memory, write-back: nothing to write back. */
+		return mote_complete(vcpu, exit);
+	case MOTE_EXIT_PAUSE:
+		mote_complete(vcpu, exit);
+		return MOTE_NEXT_SLEEP;
+	case MOTE_EXIT_PMC:
+		return fault(vcpu, exit, X86_TRAP_GP);
+	case MOTE_EXIT_MWAIT:
+	case MOTE_EXIT_UNDEFINED:
+		return fault(vcpu, exit, X86_TRAP_UD);
+	default:
+		return MOTE_NEXT_USER;
+	}
+}
+
+static int exit_npf(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	int err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
+
+	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
+	exit->insn_len = 0;
+	switch (err) {
+	case 0:
+		return MOTE_NEXT_ENTER;
+	case -EINTR:
+		return err;
+	case -ENXIO:
+		exit->reason = MOTE_EXIT_MMIO;
+		break;
+	default:
+		exit->reason = MOTE_EXIT_MEMORY;
+		exit->npf.error = err;
+	}
+	vcpu->exits[exit->reason]++;
+	return MOTE_NEXT_USER;
+}
+
+int mote_exit_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	switch (exit->reason) {
+	case MOTE_EXIT_NPF:
+		return exit_npf(vcpu, exit);
+	default:
+		return MOTE_NEXT_ENTER;
+	}
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Filters: what user space wants done about ports, MSRs, CPUID leaves and
+ * hypercalls.  Pure functions over an array of rules that ascends.
+ */
+#include <linux/errno.h>
+
+#include "policy.h"
+
+#define BOTH (MOTE_FILTER_READ | MOTE_FILTER_WRITE)
+
+static bool is_rule(u32 kind, const struct mote_filter_rule *rule)
+{
+	if (rule->first > rule->last || rule->action > MOTE_FILTER_FORWARD)
+		return false;
+	if (!rule->access || rule->access & ~BOTH)
+		return false;
+	switch (kind) {
+	case MOTE_FILTER_PORT:
+		return rule->last <= 0xffff;
+	case MOTE_FILTER_MSR:
+		return true;
+	default:
+		return rule->access == BOTH;
+	}
+}
+
+int mote_filter_check(u32 kind, const struct mote_filter_rule *rules, u32 nr)
+{
+	u32 i;
+
+	if (kind >= MOTE_NR_FILTERS || nr > MOTE_MAX_RULES)
+		return -EINVAL;
+	for (i = 0; i < nr; i++)
+		if (!is_rule(kind, &rules[i]) || (i && rules[i].first <= rules[i - 1].last))
+			return -EINVAL;
+	return 0;
+}
+
+u32 mote_filter_find(const struct mote_filter_rule *rules, u32 nr, u32 number, u32 access)
+{
+	if (!nr)
+		return MOTE_FILTER_DEFAULT;
+	/* The last rule that starts at or before the number. */
+	while (nr > 1) {
+		u32 half = nr / 2;
+
+		if (rules[half].first <= number)
+			rules += half;
+		nr -= half;
+	}
+	if (number < rules->first || number > rules->last || !(rules->access & access))
+		return MOTE_FILTER_DEFAULT;
+	return rules->action;
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Instructions, as far as the kernel has to look at them: the length of one
+ * whose kind the exit has already told (CPUs without next-RIP save), and the
+ * walk of the guest's page tables that finds its bytes.  Pure functions.
+ *
+ * What is not here: a decoder.  Operands are decoded in user space.
+ */
+#include <linux/bits.h>
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <asm/msr-index.h>
+#include <asm/processor-flags.h>
+
+#include "policy.h"
+
+#define MAX_INSN 15
+
+/**
+ * struct opcode - an instruction that exits
+ * @reason: &enum mote_exit_reason
+ * @len: bytes of the opcode
+ * @bytes: the opcode
+ */
+struct opcode {
+	u8 reason;
+	u8 len;
+	u8 bytes[3];
+};
+
+static const struct opcode opcodes[] = {
+	{ MOTE_EXIT_CPUID, 2, { 0x0f, 0xa2 } },
+	{ MOTE_EXIT_HLT, 1, { 0xf4 } },
+	{ MOTE_EXIT_RDMSR, 2, { 0x0f, 0x32 } },
+	{ MOTE_EXIT_WRMSR, 2, { 0x0f, 0x30 } },
+	{ MOTE_EXIT_HYPERCALL, 3, { 0x0f, 0x01, 0xc1 } }, /* VMCALL */
+	{ MOTE_EXIT_HYPERCALL, 3, { 0x0f, 0x01, 0xd9 } }, /* VMMCALL */
+	{ MOTE_EXIT_XSETBV, 3, { 0x0f, 0x01, 0xd1 } },
+	{ MOTE_EXIT_CACHE, 2, { 0x0f, 0x08 } }, /* INVD */
+	{ MOTE_EXIT_CACHE, 2, { 0x0f, 0x09 } }, /* WBINVD, and WBNOINVD with F3 */
+	{ MOTE_EXIT_PMC, 2, { 0x0f, 0x33 } },
+	{ MOTE_EXIT_MWAIT, 3, { 0x0f, 0x01, 0xc8 } }, /* MONITOR */
+	{ MOTE_EXIT_MWAIT, 3, { 0x0f, 0x01, 0xc9 } }, /* MWAIT */
+	{ MOTE_EXIT_PAUSE, 1, { 0x90 } }, /* with F3, else it is NOP */
+};
+
+/*
+ * How many prefixes there are, in any order and repetition, and whether F3 is
+ * among them.  LOCK ends the search: with it, each of these instructions is
+ * #UD and does not exit.  A REX prefix counts only directly before the opcode,
+ * but others may follow one (SDM 2, "REX Prefixes").
+ */
+static u32 skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		switch (bytes[i]) {
+		case 0xf3:
+			*rep = true;
+			continue;
+		case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+		case 0x66: case 0x67: case 0xf2:
+			continue;
+		case 0x40 ... 0x4f:
+			if (long_mode)
+				continue;
+		}
+		break;
+	}
+	return i;
+}
+
+static bool is_opcode(const struct opcode *op, const u8 *bytes, u32 nr)
+{
+	u32 i;
+
+	if (op->len > nr)
+		return false;
+	for (i = 0; i < op->len; i++)
+		if (op->bytes[i] != bytes[i])
+			return false;
+	return true;
+}
+
+int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
+{
+	const struct opcode *op;
+	bool rep = false;
+	u32 skip;
+
+	nr = min_t(u32, nr, MAX_INSN);
+	skip = skip_prefixes(bytes, nr, long_mode, &rep);
+	for (op = opcodes; op < opcodes + ARRAY_SIZE(opcodes); op++)
+		if (op->reason == reason && is_opcode(op, bytes + skip, nr - skip) &&
+		    (rep || reason != MOTE_EXIT_PAUSE))
+			return skip + op->len;
+	return -EINVAL;
+}
+
+/* ---- page tables ----------------------------------------------------------- */
+
+#define ENTRY_PRESENT BIT_ULL(0)
+#define ENTRY_LARGE BIT_ULL(7)
+#define ENTRY_ADDRESS GENMASK_ULL(51, 12)
+
+/**
+ * struct paging - a paging mode (SDM 3A, "Paging Modes and Control Bits")
+ * @levels: of tables
+ * @bits: of the linear address that a level translates
+ * @size: bytes of an entry
+ * @large: bit n: an entry of level n may map a page
+ * @root: the bits of CR3 that are the root's address
+ */
+struct paging {
+	u8 levels;
+	u8 bits;
+	u8 size;
+	u8 large;
+	u64 root;
+};
+
+static struct paging paging_mode(const struct mote_walk *walk)
+{
+	struct paging legacy = { 2, 10, 4, 0, GENMASK_ULL(31, 12) };
+
+	if (walk->efer & EFER_LMA)
+		return (struct paging){ walk->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 8,
+					BIT(2) | BIT(3), ENTRY_ADDRESS };
+	if (walk->cr4 & X86_CR4_PAE)
+		return (struct paging){ 3, 9, 8, BIT(2), GENMASK_ULL(31, 5) };
+	if (walk->cr4 & X86_CR4_PSE)
+		legacy.large = BIT(2);
+	return legacy;
+}
+
+/* The page's address: 4 MiB pages have bits 39:32 in bits 20:13 (PSE-36). */
+static u64 page_base(const struct paging *mode, u32 level, u64 entry)
+{
+	if (mode->size == 4 && level == 2)
+		return (entry & GENMASK_ULL(31, 22)) | (entry & GENMASK_ULL(20, 13)) << 19;
+	return entry & ENTRY_ADDRESS;
+}
+
+int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa)
+{
+	struct paging mode = paging_mode(walk);
+	u64 table = walk->cr3 & mode.root;
+	u64 entry, offset;
+	u32 level, shift;
+	int err;
+
+	if (!(walk->cr0 & X86_CR0_PG)) {
+		*gpa = (u32)gva;
+		return 0;
+	}
+	if (!(walk->efer & EFER_LMA))
+		gva = (u32)gva;
+	for (level = mode.levels; ; level--) {
+		shift = 12 + mode.bits * (level - 1);
+		entry = 0;
+		err = walk->read(walk->context, table + (gva >> shift & (BIT(mode.bits) - 1)) *
+				 mode.size, &entry, mode.size);
+		if (err)
+			return err;
+		if (!(entry & ENTRY_PRESENT))
+			return -ENOENT;
+		if (level == 1 || (entry & ENTRY_LARGE && mode.large & BIT(level)))
+			break;
+		table = entry & ENTRY_ADDRESS;
+	}
+	offset = BIT_ULL(shift) - 1;
+	*gpa = (page_base(&mode, level, entry) & ~offset) | (gva & offset);
+	return 0;
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The module as a whole: what the CPUs have, and who owns it.
+ *
+ * Every CPU is probed when the module loads and whenever somebody asks; mote
+ * takes the virtualization extension with the first VM and gives it back with
+ * the last, so that KVM and mote can take turns on one machine.  CPU hotplug,
+ * suspend, reboot and a crash are followed here.
+ *
+ * Locking: host_lock guards ownership (host_vms, host_state).  Whether a CPU
+ * is in virtualization operation is a per-CPU flag, mote_cpu_enabled.
+ *
+ * Not here: anything about a VM but how many there are.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/module.h>
+#include <linux/namei.h>
+#include <linux/reboot.h>
+#include <linux/security.h>
+#include <linux/slab.h>
+#include <asm/fpu/xcr.h>
+#include <asm/reboot.h>
+#include <asm/tsc.h>
+
+#include "chardev.h"
+#include "compat.h"
+#include "mote.h"
+
+const struct mote_ops *mote_ops;
+struct mote_probe mote_host;
+struct mote_caps mote_caps;
+DEFINE_PER_CPU(bool, mote_cpu_enabled);
+
+static DEFINE_MUTEX(host_lock);
+static u32 host_vms;
+static int host_state;	/* of CPU hotplug, while owned */
+static bool host_crash_hook;
+
+static const char *const obstacle_names[] = {
+	[MOTE_OBSTACLE_NO_EXTENSION] = "no virtualization extension",
+	[MOTE_OBSTACLE_FIRMWARE] = "disabled by firmware",
+	[MOTE_OBSTACLE_HELD] = "held by another hypervisor",
+	[MOTE_OBSTACLE_FEATURE] = "a needed feature is missing",
+	[MOTE_OBSTACLE_LOCKDOWN] = "kernel lockdown and an unsigned module",
+	[MOTE_OBSTACLE_ASYMMETRIC] = "CPUs differ",
+	[MOTE_OBSTACLE_ENABLE] = "a CPU refused",
+};
+
+static const char *const feature_names[MOTE_NR_FEATURES] = {
+	[MOTE_FEATURE_NPT] = "nested-paging",
+	[MOTE_FEATURE_UNRESTRICTED] = "unrestricted-guest",
+	[MOTE_FEATURE_ASID] = "tagged-tlb",
+	[MOTE_FEATURE_NRIP] = "next-rip",
+	[MOTE_FEATURE_DECODE_ASSISTS] = "decode-assists",
+	[MOTE_FEATURE_FLUSH_BY_ASID] = "flush-by-asid",
+	[MOTE_FEATURE_NPT_2M] = "2M-pages",
+	[MOTE_FEATURE_NPT_1G] = "1G-pages",
+	[MOTE_FEATURE_NPT_AD] = "accessed-dirty",
+	[MOTE_FEATURE_TSC_SCALING] = "tsc-scaling",
+	[MOTE_FEATURE_PREEMPTION_TIMER] = "preemption-timer",
+	[MOTE_FEATURE_TPR_SHADOW] = "tpr-shadow",
+	[MOTE_FEATURE_VNMI] = "virtual-nmi",
+	[MOTE_FEATURE_VGIF] = "virtual-gif",
+	[MOTE_FEATURE_PAUSE_FILTER] = "pause-filter",
+	[MOTE_FEATURE_CLEAN_BITS] = "clean-bits",
+	[MOTE_FEATURE_XSAVE] = "xsave",
+};
+
+/* ---- what the CPUs have ---------------------------------------------------- */
+
+static void probe_this_cpu(void *probes)
+{
+	mote_ops->probe((struct mote_probe *)probes + smp_processor_id());
+}
+
+/* Which vendor this host has; SVM's answer stands where there is neither. */
+static const struct mote_ops *choose_vendor(void)
+{
+	struct mote_probe probe = {};
+
+	mote_vmx_ops.probe(&probe);
+	return probe.vendor == MOTE_VENDOR_VMX ? &mote_vmx_ops : &mote_svm_ops;
+}
+
+static void add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 detail)
+{
+	struct mote_obstacle *obstacle = info->obstacles;
+	u32 i;
+
+	for (i = 0; i < info->nr_obstacles; i++, obstacle++)
+		if (obstacle->code == code) {
+			obstacle->cpus++;
+			obstacle->detail |= detail;
+			return;
+		}
+	if (i == MOTE_MAX_OBSTACLES)
+		return;
+	info->nr_obstacles++;
+	*obstacle = (struct mote_obstacle){
+		.code = code, .cpu = cpu, .cpus = 1, .detail = detail,
+	};
+}
+
+/*
+ * Add one CPU's answer to the whole.  What a CPU cannot tell because something
+ * stands in its way (a hidden or locked extension) is no difference.
+ */
+static void merge_probe(struct mote_probe *host, struct mote_info *info,
+			const struct mote_probe *probe, u32 cpu)
+{
+	u64 differ = host->features ^ probe->features;
+
+	if (probe->obstacle)
+		add_obstacle(info, probe->obstacle, cpu, probe->detail);
+	else if (probe->vendor != host->vendor || differ || probe->revision != host->revision)
+		add_obstacle(info, MOTE_OBSTACLE_ASYMMETRIC, cpu, differ);
+	host->features &= probe->features;
+	host->gpa_bits = min(host->gpa_bits, probe->gpa_bits);
+	host->nr_asids = min(host->nr_asids, probe->nr_asids);
+}
+
+static bool locked_down(void)
+{
+	return !module_sig_ok(THIS_MODULE) && security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
+}
+
+/* Probe all online CPUs.  Return: 0 or -ENOMEM. */
+static int probe_host(struct mote_probe *host, struct mote_info *info)
+{
+	struct mote_probe *probes = kcalloc(nr_cpu_ids, sizeof(*probes), GFP_KERNEL);
+	int first, cpu;
+
+	if (!probes)
+		return -ENOMEM;
+
+	cpus_read_lock();
+	on_each_cpu(probe_this_cpu, probes, true);
+	first = cpumask_first(cpu_online_mask);
+	*host = probes[first];
+	for_each_online_cpu(cpu) {
+		merge_probe(host, info, &probes[cpu], cpu);
+		info->cpus_online++;
+	}
+	cpus_read_unlock();
+	kfree(probes);
+
+	if (locked_down())
+		add_obstacle(info, MOTE_OBSTACLE_LOCKDOWN, first, 0);
+	return 0;
+}
+
+int mote_host_info(struct mote_info *info)
+{
+	struct mote_probe host;
+	int err;
+
+	*info = (struct mote_info){ .abi_version = MOTE_ABI_VERSION };
+	err = probe_host(&host, info);
+	if (err)
+		return err;
+
+	info->vendor = host.vendor;
+	info->features = host.features;
+	info->max_vms = MOTE_MAX_VMS;
+	info->max_vcpus = MOTE_MAX_VCPUS;
+	info->max_slots = MOTE_MAX_SLOTS;
+	info->nr_vms = READ_ONCE(host_vms);
+	info->gpa_bits = host.gpa_bits;
+	info->nr_asids = host.nr_asids;
+	info->tsc_khz = tsc_khz;
+	info->revision = host.revision;
+	info->xcr0 = mote_caps.xcr0;
+	info->cpu_signature = cpuid_eax(1);
+	strscpy((char *)info->version, MOTE_VERSION, sizeof(info->version));
+	return 0;
+}
+
+/* One line that says what there is. */
+static void report(const struct mote_info *info)
+{
+	char features[256] = "";
+	size_t used = 0;
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_FEATURES; i++)
+		if (info->features & BIT_ULL(i))
+			used += scnprintf(features + used, sizeof(features) - used, " %s",
+					  feature_names[i]);
+	if (info->nr_obstacles)
+		pr_info("%s: %s on %u of %u CPUs (see mote doctor);%s\n", mote_ops->name,
+			obstacle_names[info->obstacles[0].code], info->obstacles[0].cpus,
+			info->cpus_online, features);
+	else
+		pr_info("%s on %u CPUs:%s\n", mote_ops->name, info->cpus_online, features);
+}
+
+/* ---- who owns it ------------------------------------------------------------ */
+
+static int enable_this_cpu(void)
+{
+	int err = mote_ops->cpu_enable();
+
+	if (!err)
+		this_cpu_write(mote_cpu_enabled, true);
+	return err;
+}
+
+/* The flag goes first: nothing may enter a guest on the way out. */
+static void disable_this_cpu(void *unused)
+{
+	this_cpu_write(mote_cpu_enabled, false);
+	mote_ops->cpu_disable();
+}
+
+static int host_cpu_online(unsigned int cpu)
+{
+	unsigned long flags;
+	int err;
+
+	local_irq_save(flags);
+	err = enable_this_cpu();
+	local_irq_restore(flags);
+	return err;
+}
+
+static int host_cpu_offline(unsigned int cpu)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	disable_this_cpu(NULL);
+	local_irq_restore(flags);
+	return 0;
+}
+
+/* Secondary CPUs are offline by now: hotplug has seen to them. */
+static int host_suspend(MOTE_SYSCORE_ARG)
+{
+	disable_this_cpu(NULL);
+	return 0;
+}
+
+/* A CPU that refuses is found out by its flag before the next entry. */
+static void host_resume(MOTE_SYSCORE_ARG)
+{
+	enable_this_cpu();
+}
+
+MOTE_SYSCORE(host_syscore, host_suspend, host_resume);
+
+static int host_reboot(struct notifier_block *block, unsigned long event, void *data)
+{
+	on_each_cpu(disable_this_cpu, NULL, true);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block host_reboot_block = { .notifier_call = host_reboot };
+
+static void host_crash(void)
+{
+	disable_this_cpu(NULL);
+}
+
+/*
+ * The kernel has one hook for leaving virtualization operation in a crash, and
+ * warns if it is taken; KVM takes it when its vendor module loads.
+ */
+static bool crash_hook_is_free(void)
+{
+	struct path path;
+	char name[32];
+
+	scnprintf(name, sizeof(name), "/sys/module/%s", mote_ops->holder);
+	if (kern_path(name, 0, &path))
+		return true;
+	path_put(&path);
+	return false;
+}
+
+static int host_take(void)
+{
+	int err = mote_ops->setup();
+
+	if (err)
+		return err;
+	host_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "x86/mote:online", host_cpu_online,
+				       host_cpu_offline);
+	if (host_state < 0) {
+		mote_ops->teardown();
+		return host_state;
+	}
+	mote_syscore_register(&host_syscore);
+	register_reboot_notifier(&host_reboot_block);
+	host_crash_hook = crash_hook_is_free();
+	if (host_crash_hook)
+		cpu_emergency_register_virt_callback(host_crash);
+	return 0;
+}
+
+static void host_release(void)
+{
+	if (host_crash_hook)
+		cpu_emergency_unregister_virt_callback(host_crash);
+	unregister_reboot_notifier(&host_reboot_block);
+	mote_syscore_unregister(&host_syscore);
+	cpuhp_remove_state(host_state);
+	mote_ops->teardown();
+}
+
+/* The first obstacle as an error number; 0 if there is none. */
+static int host_obstacle(void)
+{
+	struct mote_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
+	struct mote_probe host;
+	int err = -ENOMEM;
+
+	if (!info)
+		return err;
+	err = probe_host(&host, info);
+	if (!err && info->nr_obstacles)
+		switch (info->obstacles[0].code) {
+		case MOTE_OBSTACLE_HELD:
+			err = -EBUSY;
+			break;
+		case MOTE_OBSTACLE_LOCKDOWN:
+			err = -EPERM;
+			break;
+		default:
+			err = -EOPNOTSUPP;
+		}
+	kfree(info);
+	return err;
+}
+
+int mote_host_get(void)
+{
+	int err = 0;
+
+	mutex_lock(&host_lock);
+	if (host_vms == MOTE_MAX_VMS)
+		err = -ENOSPC;
+	else if (!host_vms)
+		err = host_obstacle() ?: host_take();
+	if (!err)
+		host_vms++;
+	mutex_unlock(&host_lock);
+	return err;
+}
+
+void mote_host_put(void)
+{
+	mutex_lock(&host_lock);
+	if (!--host_vms)
+		host_release();
+	mutex_unlock(&host_lock);
+}
+
+/* ---- the module --------------------------------------------------------------- */
+
+void mote_host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
+{
+	cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]);
+}
+
+static int __init mote_init(void)
+{
+	struct mote_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
+	int err = -ENOMEM;
+
+	if (!info)
+		return err;
+
+	preempt_disable();
+	mote_ops = choose_vendor();
+	preempt_enable();
+	err = probe_host(&mote_host, info);
+	if (err)
+		goto out;
+	info->features = mote_host.features;
+	mote_caps_init(&mote_caps, mote_host.vendor, mote_host.gpa_bits,
+		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
+		       mote_host_cpuid);
+	report(info);
+	err = mote_chardev_register();
+out:
+	kfree(info);
+	return err;
+}
+
+static void __exit mote_exit(void)
+{
+	mote_chardev_unregister();
+}
+
+module_init(mote_init);
+module_exit(mote_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("A minimal VT-x / AMD-V hypervisor");
+MODULE_VERSION(MOTE_VERSION);

@@ -1,0 +1,797 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guest memory: slots, faults on them, the owner's changes, dirty logs.
+ *
+ * A slot is a piece of the owner's address space.  A nested fault looks into
+ * the owner's page tables, has the page faulted in there if it must, and
+ * copies what it finds into the nested page tables.  Nothing is pinned, and no
+ * page's reference count is touched: whenever the owner's page tables are
+ * about to change, the slot's MMU notifier removes the nested entries first.
+ *
+ * Locking:
+ * - vm->lock serializes changes of the slots.
+ * - The array of slots is read under RCU.  A slot that sleeping code uses is
+ *   held by vm->srcu.
+ * - vm->npt_lock guards nested page tables and dirty logs, and with a slot's
+ *   notifier orders faults and the owner's changes.  It is never released
+ *   while a flush is owed: whoever finds nothing mapped under it may rely on
+ *   no CPU holding a translation either.
+ *
+ * Not here: the format of nested page tables (npt.c), user memory (chardev.c).
+ */
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+
+#include "mote.h"
+
+#ifndef CONFIG_MMU_NOTIFIER
+#error "mote needs a kernel with CONFIG_MMU_NOTIFIER: many options select it, CONFIG_KVM among them"
+#endif
+
+/* A fault looks at the neighbours in an aligned block of so many pages. */
+#define AROUND 64
+
+/**
+ * struct mem_slot - a slot as it is used; constant but for @dirty's contents
+ * @vm: whose
+ * @config: as user space gave it
+ * @dirty: a bit for each page that was written; under vm->npt_lock; or NULL
+ * @notifier: told before the owner's memory behind the slot changes
+ * @rcu: for its end
+ */
+struct mem_slot {
+	struct mote_vm *vm;
+	struct mote_slot config;
+	unsigned long *dirty;
+	struct mmu_interval_notifier notifier;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct mote_slots - all slots of a VM, replaced as a whole
+ * @rcu: for its end
+ * @nr: how many
+ * @slot: ascending by gpa
+ */
+struct mote_slots {
+	struct rcu_head rcu;
+	u32 nr;
+	struct mem_slot *slot[];
+};
+
+/* Under RCU; the slot is held by RCU, or by vm->srcu if that was taken before. */
+static struct mem_slot *find_slot(struct mote_vm *vm, u64 gpa)
+{
+	const struct mote_slots *slots = rcu_dereference(vm->slots);
+	u32 low = 0, high = slots->nr;
+
+	while (low < high) {
+		u32 middle = (low + high) / 2;
+		struct mem_slot *slot = slots->slot[middle];
+
+		if (gpa < slot->config.gpa)
+			high = middle;
+		else if (gpa - slot->config.gpa >= slot->config.size)
+			low = middle + 1;
+		else
+			return slot;
+	}
+	return NULL;
+}
+
+/* ---- changes of the nested page tables ------------------------------------------- */
+
+/* The guest's use of a page becomes the owner's: else reclaim would drop what it wrote. */
+static void forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
+{
+	unsigned long pfn = PHYS_PFN(hpa);
+	unsigned long end = PHYS_PFN(hpa + size);
+
+	/* The owner still maps the pages: its change waits for us. */
+	while (pfn < end) {
+		struct folio *folio = page_folio(pfn_to_page(pfn));
+
+		if (dirty && !folio_test_dirty(folio))
+			folio_mark_dirty(folio);
+		if (accessed && folio_test_lru(folio))
+			folio_mark_accessed(folio);
+		pfn = folio_pfn(folio) + folio_nr_pages(folio);
+	}
+}
+
+static void free_tables(u64 *table)
+{
+	while (table) {
+		u64 *next = (u64 *)(unsigned long)*table;
+
+		free_page((unsigned long)table);
+		table = next;
+	}
+}
+
+/* Before vm->npt_lock is released: wait until no CPU uses what is gone. */
+static void settle(struct mote_vm *vm, struct mote_npt_changes *changes)
+{
+	lockdep_assert_held(&vm->npt_lock);
+	if (changes->flush)
+		mote_vm_request(vm, MOTE_REQ_FLUSH);
+	free_tables(changes->tables);
+	*changes = (struct mote_npt_changes){};
+}
+
+typedef u64 change_fn(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
+
+/* Unmap or protect a range, piece by piece; the lock is released between if @yield. */
+static void change_range(struct mote_vm *vm, change_fn *change, u64 start, u64 end, bool yield)
+{
+	struct mote_npt_changes changes = {};
+
+	for (;;) {
+		start = change(&vm->npt, start, end, &changes);
+		settle(vm, &changes);
+		if (start >= end)
+			break;
+		if (yield)
+			cond_resched_lock(&vm->npt_lock);
+	}
+}
+
+static void change_slot(const struct mem_slot *slot, change_fn *change)
+{
+	struct mote_vm *vm = slot->vm;
+
+	spin_lock(&vm->npt_lock);
+	change_range(vm, change, slot->config.gpa, slot->config.gpa + slot->config.size, true);
+	spin_unlock(&vm->npt_lock);
+}
+
+/* The owner's memory is about to change; it may as soon as this returns. */
+static bool slot_invalidate(struct mmu_interval_notifier *notifier,
+			    const struct mmu_notifier_range *range, unsigned long seq)
+{
+	struct mem_slot *slot = container_of(notifier, struct mem_slot, notifier);
+	const struct mote_slot *config = &slot->config;
+	u64 start = max_t(u64, range->start, config->hva) - config->hva;
+	u64 end = min_t(u64, range->end, config->hva + config->size) - config->hva;
+	struct mote_vm *vm = slot->vm;
+
+	spin_lock(&vm->npt_lock);
+	/* From here to the end of the owner's change no fault of this slot gets through. */
+	mmu_interval_set_seq(notifier, seq);
+	change_range(vm, mote_npt_unmap, config->gpa + start, config->gpa + end,
+		     mmu_notifier_range_blockable(range));
+	spin_unlock(&vm->npt_lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops slot_notifier_ops = {
+	.invalidate = slot_invalidate,
+};
+
+/* ---- the owner's page tables ---------------------------------------------------------- */
+
+/* One of the owner's pages: its physical address and these; 0 if it is not there. */
+#define PAGE_READ BIT_ULL(0)
+#define PAGE_WRITE BIT_ULL(1)
+
+/* What may be had by get_user_pages(), and the zero page; not memory of devices. */
+static u64 page_of(pte_t pte)
+{
+	u64 page = (pte_val(pte) & PTE_PFN_MASK) | PAGE_READ;
+
+	if (!pte_access_permitted(pte, false) || (pte_special(pte) && !is_zero_pfn(pte_pfn(pte))))
+		return 0;
+	return pte_access_permitted(pte, true) ? page | PAGE_WRITE : page;
+}
+
+/*
+ * Walk the owner's page tables, with interrupts off: what they point to is not
+ * freed then, as get_user_pages_fast() relies on, too.  The bits that matter
+ * are the same at each level.
+ *
+ * Return: the level of the leaf, 0 if there is none; @leaf; at level 1 @table,
+ * which points to the leaf in its table.
+ */
+static int owner_walk(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte_t **table)
+{
+	pgd_t pgd = READ_ONCE(*pgd_offset(mm, hva));
+	p4d_t p4d;
+	pud_t pud;
+	pmd_t pmd;
+
+	if (pgd_none(pgd))
+		return 0;
+	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
+	if (!(p4d_flags(p4d) & _PAGE_PRESENT))
+		return 0;
+	pud = READ_ONCE(*pud_offset(&p4d, hva));
+	*leaf = __pte(pud_val(pud));
+	if (!(pud_flags(pud) & _PAGE_PRESENT) || pud_flags(pud) & _PAGE_PSE)
+		return pud_flags(pud) & _PAGE_PRESENT ? 3 : 0;
+	pmd = READ_ONCE(*pmd_offset(&pud, hva));
+	*leaf = __pte(pmd_val(pmd));
+	if (!(pmd_flags(pmd) & _PAGE_PRESENT) || pmd_flags(pmd) & _PAGE_PSE)
+		return pmd_flags(pmd) & _PAGE_PRESENT ? 2 : 0;
+	*table = pte_offset_kernel(&pmd, hva);
+	*leaf = READ_ONCE(**table);
+	return 1;
+}
+
+/* ---- faults ------------------------------------------------------------------------ */
+
+/**
+ * struct mem_fault - a nested fault on its way
+ * @slot: where
+ * @gpa: of the page
+ * @hva: of the page
+ * @need: what must be found: PAGE_READ, PAGE_WRITE
+ * @exec: code is fetched
+ * @alone: the page was not there at first: no use looking around it
+ * @seq: of the notifier: what was found is good while this is current
+ * @level: of the entry that will map it
+ * @first: gpa of the first page in @page
+ * @nr: pages in @page
+ * @page: what the owner's page tables say
+ */
+struct mem_fault {
+	struct mem_slot *slot;
+	u64 gpa;
+	u64 hva;
+	u64 need;
+	bool exec;
+	bool alone;
+	unsigned long seq;
+	int level;
+	u64 first;
+	u32 nr;
+	u64 page[AROUND];
+};
+
+static bool level_fits(const struct mem_fault *fault, int level)
+{
+	const struct mote_slot *config = &fault->slot->config;
+	u64 size = mote_npt_size(level);
+	u64 base = ALIGN_DOWN(fault->gpa, size);
+
+	return !((fault->gpa ^ fault->hva) & (size - 1)) &&
+	       base >= config->gpa && base + size <= config->gpa + config->size;
+}
+
+/* How large a page can map it: as the owner's, at @host, if that fits the slot. */
+static int fault_level(const struct mem_fault *fault, int host)
+{
+	if (fault->slot->dirty || (fault->exec && fault->slot->vm->npt.format->small_only))
+		return 1;
+	if (host == 3 && mote_has(MOTE_FEATURE_NPT_1G) && level_fits(fault, 3))
+		return 3;
+	if (host >= 2 && mote_has(MOTE_FEATURE_NPT_2M) && level_fits(fault, 2))
+		return 2;
+	return 1;
+}
+
+/* The neighbours that one of the owner's tables, or large pages, and the slot have. */
+static void fault_look_around(struct mem_fault *fault, int host, u64 page, const pte_t *table)
+{
+	const struct mote_slot *config = &fault->slot->config;
+	u64 block = ALIGN_DOWN(fault->gpa, AROUND * PAGE_SIZE);
+	u64 before = min(fault->gpa - config->gpa, fault->hva & (PMD_SIZE - 1));
+	u64 after = min(config->gpa + config->size - fault->gpa,
+			PMD_SIZE - (fault->hva & (PMD_SIZE - 1)));
+	u64 end = min(block + AROUND * PAGE_SIZE, fault->gpa + after);
+	u32 i;
+
+	fault->first = max(block, fault->gpa - before);
+	fault->nr = (end - fault->first) >> PAGE_SHIFT;
+	for (i = 0; i < fault->nr; i++) {
+		s64 offset = fault->first + i * PAGE_SIZE - fault->gpa;
+
+		fault->page[i] = host > 1 ? page + offset :
+				 page_of(READ_ONCE(table[offset / (s64)PAGE_SIZE]));
+	}
+}
+
+/* Return: is the page there, with the permission that is needed? */
+static bool fault_look(struct mem_fault *fault)
+{
+	pte_t leaf, *table = NULL;
+	u64 page = 0;
+	int host;
+
+	local_irq_disable();
+	host = owner_walk(fault->slot->vm->mm, fault->hva, &leaf, &table);
+	if (host)
+		page = page_of(leaf);
+	/* The base of a large page has bits that say other things. */
+	if (page && host > 1)
+		page = (ALIGN_DOWN(page, mote_npt_size(host)) | (page & ~PAGE_MASK)) +
+		       (fault->hva & (mote_npt_size(host) - 1));
+	if ((page & fault->need) == fault->need) {
+		fault->level = fault_level(fault, host);
+		fault->first = fault->gpa;
+		fault->nr = 1;
+		fault->page[0] = page;
+		if (fault->level == 1 && !fault->alone)
+			fault_look_around(fault, host, page, table);
+	}
+	local_irq_enable();
+	return (page & fault->need) == fault->need;
+}
+
+/*
+ * Have the page faulted in.  The first time that is all; when the page is not
+ * there after that, the slower way tells why.
+ */
+static int fault_in(struct mem_fault *fault)
+{
+	bool write = fault->need & PAGE_WRITE, unlocked;
+	struct mm_struct *mm = fault->slot->vm->mm;
+	struct page *page;
+	long got;
+
+	if (!fault->alone) {
+		fault->alone = true;
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+		fixup_user_fault(mm, fault->hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
+		mmap_read_unlock(mm);
+		return -EBUSY;
+	}
+	got = get_user_pages_unlocked(fault->hva, 1, &page,
+				      FOLL_HWPOISON | (write ? FOLL_WRITE : 0));
+	if (got == 1)
+		put_page(page);
+	return got == 1 || got == -EAGAIN ? -EBUSY : got;
+}
+
+/*
+ * May the guest write this page from now on?  If writes are logged, only the
+ * page that is being written, and that is the entry in the log.
+ */
+static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
+{
+	const struct mem_slot *slot = fault->slot;
+
+	if (!(page & PAGE_WRITE) || slot->config.flags & MOTE_SLOT_READONLY)
+		return false;
+	if (!slot->dirty)
+		return true;
+	if (gpa != fault->gpa || !(fault->need & PAGE_WRITE))
+		return false;
+	__set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty);
+	return true;
+}
+
+static int fault_map(struct mem_fault *fault, struct mote_npt_cache *cache,
+		     struct mote_npt_changes *changes)
+{
+	struct mote_npt *npt = &fault->slot->vm->npt;
+	u64 mask = ~(mote_npt_size(fault->level) - 1);
+	u64 *entry = mote_npt_entry(npt, cache, fault->first, fault->level, changes);
+	u32 i;
+
+	if (!entry)
+		return -ENOMEM;
+	for (i = 0; i < fault->nr; i++) {
+		u64 page = fault->page[i];
+		u64 gpa = fault->first + i * PAGE_SIZE;
+
+		if (page)
+			mote_npt_map(npt, entry + i, fault->level, page & mask,
+				     fault_may_write(fault, gpa, page), changes);
+	}
+	return 0;
+}
+
+/* Return: 0, -EBUSY (the owner's memory has changed), -ENOMEM (@cache is empty). */
+static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
+{
+	struct mote_vm *vm = fault->slot->vm;
+	struct mote_npt_changes changes = {};
+	int err = -EBUSY;
+
+	spin_lock(&vm->npt_lock);
+	if (!mmu_interval_read_retry(&fault->slot->notifier, fault->seq)) {
+		err = fault_map(fault, cache, &changes);
+		settle(vm, &changes);
+	}
+	spin_unlock(&vm->npt_lock);
+	return err;
+}
+
+static int cache_fill(struct mote_npt_cache *cache)
+{
+	while (cache->nr < ARRAY_SIZE(cache->table)) {
+		u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+
+		if (!table)
+			return -ENOMEM;
+		cache->table[cache->nr++] = table;
+	}
+	return 0;
+}
+
+static void cache_drain(struct mote_npt_cache *cache)
+{
+	while (cache->nr)
+		free_page((unsigned long)cache->table[--cache->nr]);
+}
+
+static int fault_once(struct mem_fault *fault, struct mote_npt_cache *cache)
+{
+	int err;
+
+	fault->seq = mmu_interval_read_begin(&fault->slot->notifier);
+	if (!fault_look(fault))
+		return fault_in(fault);
+	err = fault_install(fault, cache);
+	if (err != -ENOMEM)
+		return err;
+	/* Most faults need no table: they are allocated when it turns out that one does. */
+	err = cache_fill(cache);
+	return err ?: fault_install(fault, cache);
+}
+
+static int fault_handle(struct mem_slot *slot, u64 gpa, u32 access, u64 *hva)
+{
+	struct mem_fault fault = {
+		.slot = slot,
+		.gpa = gpa & PAGE_MASK,
+		.hva = (gpa & PAGE_MASK) - slot->config.gpa + slot->config.hva,
+		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
+		.exec = access & MOTE_ACCESS_EXEC,
+	};
+	struct mote_npt_cache cache = {};
+	int err;
+
+	for (;;) {
+		err = fault_once(&fault, &cache);
+		if (err != -EBUSY)
+			break;
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		else if (signal_pending(current))
+			err = 0; /* the guest comes back after the signal */
+		if (err != -EBUSY)
+			break;
+		cond_resched();
+	}
+	cache_drain(&cache);
+	*hva = fault.hva + offset_in_page(gpa);
+	return err;
+}
+
+int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
+{
+	struct mote_vm *vm = vcpu->vm;
+	int index = srcu_read_lock(&vm->srcu);
+	struct mem_slot *slot;
+	int err = -ENXIO;
+
+	rcu_read_lock();
+	slot = find_slot(vm, gpa);
+	rcu_read_unlock();
+	if (slot && !(access & MOTE_ACCESS_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
+		err = fault_handle(slot, gpa, access, hva);
+	srcu_read_unlock(&vm->srcu, index);
+	return err;
+}
+
+bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva)
+{
+	const struct mem_slot *slot;
+
+	rcu_read_lock();
+	slot = find_slot(vm, gpa);
+	if (slot)
+		*hva = gpa - slot->config.gpa + slot->config.hva;
+	rcu_read_unlock();
+	return slot;
+}
+
+int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
+{
+	u64 hva;
+
+	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
+}
+
+/* ---- slots --------------------------------------------------------------------------- */
+
+static int check_config(const struct mote_slot *config)
+{
+	u64 gpa_end = 1ULL << min_t(u32, mote_host.gpa_bits, MOTE_NPT_BITS);
+
+	if (config->slot >= MOTE_MAX_SLOTS)
+		return -EINVAL;
+	if (!config->size)
+		return config->flags || config->gpa || config->hva ? -EINVAL : 0;
+	if (config->flags & ~(MOTE_SLOT_READONLY | MOTE_SLOT_LOG_DIRTY))
+		return -EINVAL;
+	if ((config->gpa | config->size | config->hva) & ~PAGE_MASK)
+		return -EINVAL;
+	if (config->gpa >= gpa_end || config->size > gpa_end - config->gpa)
+		return -EINVAL;
+	/* Whether there is memory, a fault will tell; it must be the owner's to have. */
+	if (config->hva >= TASK_SIZE || config->size > TASK_SIZE - config->hva)
+		return -EINVAL;
+	return 0;
+}
+
+static bool overlaps(const struct mote_slot *a, const struct mote_slot *b)
+{
+	return a->gpa < b->gpa + b->size && b->gpa < a->gpa + a->size;
+}
+
+static bool same_memory(const struct mem_slot *slot, const struct mote_slot *config)
+{
+	return slot->config.gpa == config->gpa && slot->config.size == config->size &&
+	       slot->config.hva == config->hva;
+}
+
+/* A new slot; it takes over the log of @old, the one that it replaces, if it can. */
+static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *config,
+				    const struct mem_slot *old)
+{
+	struct mem_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	int err = -ENOMEM;
+
+	if (!slot)
+		return ERR_PTR(err);
+	slot->vm = vm;
+	slot->config = *config;
+	if (old && same_memory(old, config) && config->flags & MOTE_SLOT_LOG_DIRTY)
+		slot->dirty = old->dirty;
+	if (config->flags & MOTE_SLOT_LOG_DIRTY && !slot->dirty) {
+		slot->dirty = kvcalloc(BITS_TO_LONGS(config->size >> PAGE_SHIFT), sizeof(long),
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!slot->dirty)
+			goto err_free;
+	}
+	err = mmu_interval_notifier_insert(&slot->notifier, vm->mm, config->hva, config->size,
+					   &slot_notifier_ops);
+	if (err)
+		goto err_free_dirty;
+	return slot;
+
+err_free_dirty:
+	if (!old || slot->dirty != old->dirty)
+		kvfree(slot->dirty);
+err_free:
+	kfree(slot);
+	return ERR_PTR(err);
+}
+
+/* When nobody finds it any more and nothing of it is mapped; @in may have its log. */
+static void slot_destroy(struct mem_slot *slot, const struct mem_slot *in)
+{
+	mmu_interval_notifier_remove(&slot->notifier);
+	if (!in || in->dirty != slot->dirty)
+		kvfree(slot->dirty);
+	kfree_rcu(slot, rcu);
+}
+
+/* After @in, or nothing, has been published in the place of @out. */
+static void slot_retire(struct mem_slot *out, const struct mem_slot *in)
+{
+	struct mote_vm *vm = out->vm;
+	u32 lost, gained;
+
+	/* Faults that found it are over, and there will be no others. */
+	if (vm->nr_vcpus)
+		synchronize_srcu_expedited(&vm->srcu);
+	if (in && same_memory(out, &in->config)) {
+		lost = out->config.flags & ~in->config.flags;
+		gained = in->config.flags & ~out->config.flags;
+		/* Without a log, large pages can come back: by faults. */
+		if (lost & MOTE_SLOT_LOG_DIRTY)
+			change_slot(out, mote_npt_unmap);
+		else if (gained)
+			change_slot(out, mote_npt_protect);
+	} else {
+		change_slot(out, mote_npt_unmap);
+	}
+	slot_destroy(out, in);
+}
+
+/* Fill @slots with those of @old, less @out, plus @in. */
+static void slots_fill(struct mote_slots *slots, const struct mote_slots *old,
+		       const struct mem_slot *out, struct mem_slot *in)
+{
+	u32 i;
+
+	for (i = 0; i < old->nr; i++) {
+		struct mem_slot *slot = old->slot[i];
+
+		if (slot == out)
+			continue;
+		if (in && in->config.gpa < slot->config.gpa) {
+			slots->slot[slots->nr++] = in;
+			in = NULL;
+		}
+		slots->slot[slots->nr++] = slot;
+	}
+	if (in)
+		slots->slot[slots->nr++] = in;
+}
+
+static struct mote_slots *slots_alloc(u32 nr)
+{
+	struct mote_slots *slots;
+
+	return kzalloc(struct_size(slots, slot, nr), GFP_KERNEL_ACCOUNT);
+}
+
+static struct mote_slots *slots_of(struct mote_vm *vm)
+{
+	return rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->lock));
+}
+
+static struct mem_slot *slot_by_number(const struct mote_slots *slots, u32 number)
+{
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++)
+		if (slots->slot[i]->config.slot == number)
+			return slots->slot[i];
+	return NULL;
+}
+
+static bool is_free(const struct mote_slots *slots, const struct mote_slot *config)
+{
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++)
+		if (slots->slot[i]->config.slot != config->slot &&
+		    overlaps(&slots->slot[i]->config, config))
+			return false;
+	return true;
+}
+
+static int replace_slot(struct mote_vm *vm, const struct mote_slot *config, struct mem_slot *out)
+{
+	struct mote_slots *old = slots_of(vm);
+	struct mote_slots *slots = slots_alloc(old->nr + 1);
+	struct mem_slot *in = NULL;
+
+	if (!slots)
+		return -ENOMEM;
+	if (config->size) {
+		in = slot_create(vm, config, out);
+		if (IS_ERR(in)) {
+			kfree(slots);
+			return PTR_ERR(in);
+		}
+	}
+	slots_fill(slots, old, out, in);
+	rcu_assign_pointer(vm->slots, slots);
+	kfree_rcu(old, rcu);
+	if (out)
+		slot_retire(out, in);
+	return 0;
+}
+
+static int set_slot(struct mote_vm *vm, const struct mote_slot *config)
+{
+	const struct mote_slots *slots = slots_of(vm);
+	struct mem_slot *out = slot_by_number(slots, config->slot);
+
+	if (!config->size && !out)
+		return -ENOENT;
+	if (config->size && !is_free(slots, config))
+		return -EEXIST;
+	if (out && same_memory(out, config) && out->config.flags == config->flags)
+		return 0;
+	return replace_slot(vm, config, out);
+}
+
+int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
+{
+	int err = check_config(config);
+
+	if (err)
+		return err;
+	if (mutex_lock_killable(&vm->lock))
+		return -EINTR;
+	err = set_slot(vm, config);
+	mutex_unlock(&vm->lock);
+	return err;
+}
+
+/* ---- dirty logs ------------------------------------------------------------------------ */
+
+/* Move 64 bits of the log, those in @mask, into a word; their pages become read-only. */
+static u64 take_dirty(struct mem_slot *slot, u64 index, u64 mask, struct mote_npt_changes *changes)
+{
+	u64 start = slot->config.gpa + index * 64 * PAGE_SIZE;
+	u64 end = min(start + 64 * PAGE_SIZE, slot->config.gpa + slot->config.size);
+	u64 word = slot->dirty[index] & mask;
+
+	if (word) {
+		slot->dirty[index] &= ~mask;
+		mote_npt_protect(&slot->vm->npt, start, end, changes);
+	}
+	return word;
+}
+
+static void take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
+{
+	struct mote_vm *vm = slot->vm;
+	struct mote_npt_changes changes = {};
+	u64 i;
+
+	spin_lock(&vm->npt_lock);
+	for (i = 0; i * 64 < nr; i++) {
+		u64 left = nr - i * 64;
+
+		words[i] = take_dirty(slot, first / 64 + i, left < 64 ? BIT_ULL(left) - 1 : ~0ULL,
+				      &changes);
+		if (i % 64 == 63) {
+			settle(vm, &changes);
+			cond_resched_lock(&vm->npt_lock);
+		}
+	}
+	settle(vm, &changes);
+	spin_unlock(&vm->npt_lock);
+}
+
+int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *words)
+{
+	struct mem_slot *slot;
+	int err = -EINVAL;
+	u64 pages;
+
+	if (mutex_lock_killable(&vm->lock))
+		return -EINTR;
+	slot = slot_by_number(slots_of(vm), dirty->slot);
+	if (!slot) {
+		err = -ENOENT;
+		goto out;
+	}
+	pages = slot->config.size >> PAGE_SHIFT;
+	if (!slot->dirty || dirty->first % 64 || !dirty->nr || dirty->first >= pages ||
+	    dirty->nr > pages - dirty->first)
+		goto out;
+	take_log(slot, dirty->first, dirty->nr, words);
+	err = 0;
+out:
+	mutex_unlock(&vm->lock);
+	return err;
+}
+
+/* ---- a VM's memory as a whole ------------------------------------------------------------ */
+
+int mote_mem_init(struct mote_vm *vm)
+{
+	struct mote_slots *slots = slots_alloc(0);
+	u64 *root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+
+	if (!slots || !root) {
+		kfree(slots);
+		free_page((unsigned long)root);
+		return -ENOMEM;
+	}
+	RCU_INIT_POINTER(vm->slots, slots);
+	vm->npt.forget = forget_pages;
+	mote_npt_init(&vm->npt, mote_ops->npt_format, root);
+	return 0;
+}
+
+/* No vCPU runs any more; the owner may be gone, or not. */
+void mote_mem_destroy(struct mote_vm *vm)
+{
+	struct mote_slots *slots = rcu_dereference_protected(vm->slots, true);
+	struct mote_npt_changes changes = {};
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++) {
+		change_slot(slots->slot[i], mote_npt_unmap);
+		slot_destroy(slots->slot[i], NULL);
+	}
+	kfree(slots);
+	mote_npt_clear(&vm->npt, &changes);
+	free_tables(changes.tables);
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The module's own header: its objects, and the seam between common code and
+ * the two vendors' (struct mote_ops).
+ *
+ * Who calls whom: chardev.c (file descriptors, copying from and to user
+ * space) -> vm.c, vcpu.c (objects, the run loop) -> exit.c (what to do about
+ * an exit) -> policy in pure files (cpuid.c, msr.c, check.c, insn.c, npt.c).
+ * mem.c ties slots, the owner's memory and npt.c together.  vmx.c and svm.c
+ * are reached through mote_ops alone.
+ *
+ * Locks, outermost first:
+ *	vcpu->lock		one thread at a time works on a vCPU
+ *	vm->lock		slots, filters and the list of vCPUs
+ *	mm->mmap_lock		(kernel)
+ *	vm->npt_lock		nested page tables and dirty logs
+ */
+#ifndef MOTE_H
+#define MOTE_H
+
+#include <linux/atomic.h>
+#include <linux/cpumask.h>
+#include <linux/kref.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/rcuwait.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/types.h>
+#include <asm/fpu/types.h>
+
+#include <mote.h>
+
+#include "npt.h"
+#include "policy.h"
+
+#define MOTE_MAX_VMS 256
+#define MOTE_MAX_VCPUS 64
+#define MOTE_MAX_SLOTS 1024
+
+struct mote_vcpu;
+struct mote_vm;
+
+/* ---- exits --------------------------------------------------------------- */
+
+/**
+ * struct mote_exit - one exit, the same for both vendors
+ * @reason: &enum mote_exit_reason
+ * @raw: the vendor's own number
+ * @insn_len: length of the instruction that exited, 0 if unknown
+ * @qualification: exit qualification, or EXITINFO1
+ * @npf: of a nested fault: address and MOTE_ACCESS_*
+ * @pio: of port I/O
+ * @exception: of an intercepted exception
+ * @fail: of %MOTE_EXIT_FAIL_ENTRY: the hardware's code
+ */
+struct mote_exit {
+	u32 reason;
+	u32 raw;
+	u8 insn_len;
+	u64 qualification;
+	union {
+		struct {
+			u64 gpa;
+			u64 hva;	/* mem.c's answer */
+			u32 access;
+			s32 error;	/* mem.c's answer */
+		} npf;
+		struct {
+			u16 port;
+			u8 size;
+			u8 flags;
+		} pio;
+		struct mote_event exception;
+		u64 fail;
+	};
+};
+
+/* ---- VM ------------------------------------------------------------------ */
+
+/**
+ * struct mote_filter_set - a filter as it is used: sorted rules
+ * @nr: number of rules
+ * @rules: ascending, without overlap
+ */
+struct mote_filter_set {
+	u32 nr;
+	struct mote_filter_rule rules[];
+};
+
+/**
+ * struct mote_vm - a virtual machine
+ *
+ * Set at creation: @ref, @id, @flags, @mm, @vendor.
+ * Under @lock: @vcpus, @filters (constant once a vCPU exists), changes of @slots.
+ * Under @srcu for readers: @slots.
+ * Under @npt_lock: @npt.
+ */
+struct mote_vm {
+	struct kref ref;
+	u32 id;
+	u32 flags;
+	struct mm_struct *mm;
+	void *vendor;
+
+	struct mutex lock;
+	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
+	u32 nr_vcpus;
+	struct mote_filter_set *filters[MOTE_NR_FILTERS];
+
+	struct srcu_struct srcu;
+	struct mote_slots __rcu *slots;
+
+	spinlock_t npt_lock;
+	struct mote_npt npt;
+};
+
+struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
+void mote_vm_get(struct mote_vm *vm);
+void mote_vm_put(struct mote_vm *vm);
+int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set);
+
+/**
+ * mote_vm_request() - make every vCPU of a VM see a request before it goes on
+ * @vm: the machine
+ * @request: MOTE_REQ_*
+ *
+ * Returns when no vCPU is in the guest without having seen the request.  A
+ * vCPU that is out is only marked.  May be called with spinlocks held and
+ * interrupts on.
+ */
+void mote_vm_request(struct mote_vm *vm, u32 request);
+
+/* ---- memory (mem.c) ------------------------------------------------------ */
+
+int mote_mem_init(struct mote_vm *vm);
+void mote_mem_destroy(struct mote_vm *vm);
+int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *slot);
+
+/**
+ * mote_mem_get_dirty() - read and clear a part of a slot's dirty log
+ * @vm: the machine
+ * @dirty: the request; @dirty->bitmap is not used
+ * @words: room for (@dirty->nr + 63) / 64 words
+ *
+ * Return: 0, -ENOENT (no such slot), -EINVAL (range, slot without a log).
+ */
+int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *words);
+
+/**
+ * mote_mem_fault() - make a guest-physical address accessible
+ * @vcpu: the vCPU that faulted; may sleep
+ * @gpa: guest-physical address
+ * @access: MOTE_ACCESS_*
+ * @hva: out: owner's address, when the memory cannot be had
+ *
+ * Return: 0 done, or try again; -ENXIO: no slot there, or a write to a
+ * read-only one (MMIO); -EINTR: a fatal signal; else why the owner's memory
+ * cannot be had (-EFAULT, -EHWPOISON, -ENOMEM).
+ */
+int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
+
+/**
+ * mote_mem_read() - read guest memory without sleeping
+ * @vm: the machine
+ * @gpa: guest-physical address
+ * @data: where to
+ * @len: bytes, not across a page
+ *
+ * Return: 0, -ENXIO (no slot), -EFAULT (not present in the owner now).
+ */
+int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
+
+/* The owner's address of guest memory, until the next change of slots; false: no slot. */
+bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
+
+/* In chardev.c, where all access to user memory lives: never sleep, 0 or -EFAULT. */
+int mote_user_read(u64 hva, void *data, u32 len);
+int mote_user_read_word(u64 hva, u32 *word);
+
+/* ---- vCPU ---------------------------------------------------------------- */
+
+/* &mote_vcpu.requests, seen before the next entry. */
+#define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
+#define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
+
+/**
+ * struct mote_cpuid - a CPUID table as it is used: sorted by leaf, then subleaf
+ * @nr: number of rows
+ * @rows: ascending
+ */
+struct mote_cpuid {
+	u32 nr;
+	struct mote_cpuid_entry rows[];
+};
+
+/* Where a vCPU is: &mote_vcpu.mode. */
+enum mote_mode {
+	MOTE_MODE_OUT,
+	MOTE_MODE_LOADED,	/* on &mote_vcpu.cpu, in the guest or about to be */
+};
+
+/**
+ * struct mote_vcpu - a virtual CPU; the vendor's own struct begins with it
+ *
+ * Set at creation: @vm, @id, @run.
+ * Under @lock: everything else but the following.
+ * By anyone: @requests, @nmis, @wait; @mode and @cpu are read (see mote_vm_request()).
+ *
+ * The guest's registers are in @gpr, @rip and @rflags whenever the vCPU is
+ * out, and after each exit; run() takes them from here.  RSP is among them.
+ * Other state is with the vendor: get_state() and set_state().
+ */
+struct mote_vcpu {
+	/* The entry code knows the offset of gpr: first. */
+	u64 gpr[MOTE_NR_GPRS];
+	u64 rip;
+	u64 rflags;
+	u64 cr2;
+	u64 cr8;
+
+	struct mote_vm *vm;
+	u32 id;
+	int cpu;		/* on which it ran last, -1: on none yet */
+	atomic_t requests;
+	u32 mode;
+
+	struct mutex lock;
+	struct rcuwait wait;
+	struct mote_run *run;
+
+	struct mote_cpuid *cpuid;
+	struct fpu_guest fpu;
+	u64 xcr0;		/* of the guest */
+	u64 host_xcr0;
+	u64 tsc_offset;
+	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, put) */
+	u64 dr6;
+	bool dr_live;
+	struct mote_msrs msrs;	/* those from apic_base on: no vendor keeps them */
+
+	struct mote_event event;	/* for the next entry, or cut short by the last exit */
+	atomic_t nmis;			/* that wait, 0 to 2 */
+	u32 window;			/* MOTE_WINDOW_* that user space asked for */
+	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
+	bool halted;
+	bool check;		/* state was set from outside: judge it before the entry */
+	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
+	u64 exits[MOTE_NR_EXITS];	/* by reason */
+};
+
+/* Parts of sub-states, for get_state() and set_state() only. */
+#define MOTE_PART_EFER BIT(16)	/* msrs.efer */
+#define MOTE_PART_PAT BIT(17)	/* msrs.pat */
+#define MOTE_PART_CR4 BIT(18)	/* crs.cr4; get only */
+#define MOTE_PART_CPL BIT(19)	/* segs.seg[MOTE_SS].attr, whose DPL is the CPL; get only */
+#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segments CS and SS; get only */
+#define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
+
+/* ---- the seam ------------------------------------------------------------ */
+
+/**
+ * struct mote_probe - what one CPU has
+ * @vendor: &enum mote_vendor
+ * @features: bits as in &enum mote_feature
+ * @obstacle: the gravest &enum mote_obstacle_code, 0 if none
+ * @detail: of the obstacle
+ * @gpa_bits: width of guest-physical addresses
+ * @nr_asids: address-space tags
+ * @revision: VMCS revision identifier, or SVM revision
+ */
+struct mote_probe {
+	u32 vendor;
+	u64 features;
+	u32 obstacle;
+	u64 detail;
+	u32 gpa_bits;
+	u32 nr_asids;
+	u32 revision;
+};
+
+/**
+ * struct mote_ops - what a vendor does; all of it is mandatory
+ *
+ * Host:
+ * @name: "VT-x" or "AMD-V"
+ * @holder: the module that holds the extension when mote does not: "kvm_intel"
+ * @vcpu_size: bytes of the vendor's vCPU struct, which begins with struct mote_vcpu
+ * @npt_format: of the nested page tables
+ * @probe: look at this CPU, with interrupts off, changing nothing
+ * @setup: allocate what the host needs, before the first cpu_enable
+ * @teardown: undo setup
+ * @cpu_enable: VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO
+ * @cpu_disable: undo it; harmless where it is not enabled; any context
+ *
+ * VM, under vm->lock:
+ * @vm_init: allocate @vm->vendor (MSR bitmap…)
+ * @vm_destroy: undo vm_init
+ *
+ * vCPU, under vcpu->lock:
+ * @vcpu_init: allocate; for the VM's first vCPU the MSR bitmap is made from the
+ *	whitelist and the MSR filter, which are constant from here on; the whole
+ *	state is set next
+ * @vcpu_destroy: undo
+ * @load: make it current on this CPU, preemption off from here to put; guest
+ *	state that the host does not use (syscall MSRs…) goes into the CPU
+ * @put: take that out of the CPU again, give the host its own
+ * @get_state: fill the parts in mask that the vendor keeps: SEGS; CRS cr0, cr3,
+ *	cr4, pdpte and flags (not cr2, cr8, xcr0); DRS dr7; MSRS efer to pat
+ *	(not those in vcpu->msrs); EVENTS shadow, nmi_blocked, pending_debug;
+ *	and MOTE_PART_*; loaded or not
+ * @set_state: likewise; never fails, the values have been looked at
+ * @inject: put vcpu->event into the hardware's injection field; run() takes it
+ *	back into vcpu->event if its delivery is cut short; loaded, interrupts off
+ * @window: exit when an interrupt/an NMI can be taken: MOTE_WINDOW_*; loaded
+ * @can_take: which of MOTE_WINDOW_* are open now; loaded
+ * @skip: the instruction of the exit is complete, rip has been moved: end the
+ *	shadow; with RFLAGS.TF a single-step trap pends; loaded
+ * @flush: forget the guest's translations on this CPU; loaded, interrupts off
+ * @run: enter, leave, fill the exit; loaded, interrupts off before and after
+ */
+struct mote_ops {
+	const char *name;
+	const char *holder;
+	size_t vcpu_size;
+	const struct mote_npt_format *npt_format;
+
+	void (*probe)(struct mote_probe *probe);
+	int (*setup)(void);
+	void (*teardown)(void);
+	int (*cpu_enable)(void);
+	void (*cpu_disable)(void);
+
+	int (*vm_init)(struct mote_vm *vm);
+	void (*vm_destroy)(struct mote_vm *vm);
+
+	int (*vcpu_init)(struct mote_vcpu *vcpu);
+	void (*vcpu_destroy)(struct mote_vcpu *vcpu);
+	void (*load)(struct mote_vcpu *vcpu);
+	void (*put)(struct mote_vcpu *vcpu);
+	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
+	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
+
+	void (*inject)(struct mote_vcpu *vcpu);
+	void (*window)(struct mote_vcpu *vcpu, u32 windows);
+	u32 (*can_take)(struct mote_vcpu *vcpu);
+	void (*skip)(struct mote_vcpu *vcpu);
+	void (*flush)(struct mote_vcpu *vcpu);
+	void (*run)(struct mote_vcpu *vcpu, struct mote_exit *exit);
+};
+
+extern const struct mote_ops mote_vmx_ops;
+extern const struct mote_ops mote_svm_ops;
+
+/* The vendor of this host: constant after the module has loaded; NULL: none. */
+extern const struct mote_ops *mote_ops;
+/* What the host has, the same on every CPU; constant after load. */
+extern struct mote_probe mote_host;
+
+static inline bool mote_has(enum mote_feature feature)
+{
+	return mote_host.features & BIT_ULL(feature);
+}
+
+/* ---- vCPU (vcpu.c), exits (exit.c) ---------------------------------------- */
+
+int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
+		     struct mote_vcpu **created);
+void mote_vcpu_destroy(struct mote_vcpu *vcpu);
+
+/* The calls of a vCPU's file; vcpu->lock is held, but for mote_vcpu_nmi(). */
+int mote_vcpu_run(struct mote_vcpu *vcpu);
+int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave);
+int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave);
+int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event);
+void mote_vcpu_nmi(struct mote_vcpu *vcpu);
+
+/* Bytes of the guest's XSAVE image. */
+u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu);
+
+/**
+ * mote_vcpu_request() - make a vCPU see a request before it goes on
+ * @vcpu: the vCPU
+ * @request: MOTE_REQ_*
+ *
+ * Wakes it from HLT; does not wait.
+ */
+void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request);
+
+/* Let the guest take an exception at the next entry; false: a triple fault. */
+static inline bool mote_queue_exception(struct mote_vcpu *vcpu, u8 vector, u32 error)
+{
+	return mote_event_merge(&vcpu->event, vector, error);
+}
+
+/* What the run loop does after an exit. */
+enum mote_next {
+	MOTE_NEXT_ENTER,	/* handled: go on */
+	MOTE_NEXT_SLEEP,	/* needs mote_exit_slow(), which may sleep */
+	MOTE_NEXT_USER,		/* ends MOTE_RUN */
+};
+
+/* Handle an exit with preemption off. */
+enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit);
+
+/* Handle what may sleep.  Return: MOTE_NEXT_ENTER, MOTE_NEXT_USER, or -errno. */
+int mote_exit_slow(struct mote_vcpu *vcpu, struct mote_exit *exit);
+
+/* RIP behind an instruction of this length; EIP and IP wrap where they should. */
+static inline u64 mote_next_rip(struct mote_vcpu *vcpu, u8 len)
+{
+	u64 next = vcpu->rip + len;
+
+	/* Only outside of 64-bit mode can RIP be below 4 GiB here and above it there. */
+	return vcpu->rip >> 32 || !(next >> 32) ? next : (u32)next;
+}
+
+/* The instruction that exited is complete. */
+enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exit);
+
+/* ---- host (main.c) ------------------------------------------------------- */
+
+/* This CPU is in virtualization operation for mote; looked at with preemption off. */
+DECLARE_PER_CPU(bool, mote_cpu_enabled);
+
+/* What a guest may have on this host; constant after load. */
+extern struct mote_caps mote_caps;
+
+/* Fills what MOTE_GET_INFO says; asks every online CPU.  Return: 0 or -ENOMEM. */
+int mote_host_info(struct mote_info *info);
+
+/**
+ * mote_host_get() - take the virtualization extension, for one more VM
+ *
+ * Return: 0, -EBUSY (held by another hypervisor), -EPERM (locked down),
+ * -EOPNOTSUPP (another obstacle), -ENOSPC (%MOTE_MAX_VMS), -ENOMEM.
+ */
+int mote_host_get(void);
+void mote_host_put(void);
+
+/* CPUID of the host, as mote_cpuid_host() wants it. */
+void mote_host_cpuid(u32 leaf, u32 subleaf, u32 regs[4]);
+
+#endif /* MOTE_H */

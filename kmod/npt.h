@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Nested page tables: one walker for both vendors' formats.
+ *
+ * The EPT format is the x86-64 format with other bits in its leaves; struct
+ * mote_npt_format names them and the walker never asks which it serves.
+ * What npt.c does not know: slots, the owner's memory, locks (the caller
+ * holds vm->npt_lock), when to flush (it says that one is needed), where
+ * tables come from (the caller fills a cache beforehand).
+ *
+ * Levels count from 1 (4 KiB) to 4 (the root, 512 GiB an entry).  Ranges are
+ * [start, end) in bytes, multiples of 4096, up to 1 << MOTE_NPT_BITS.
+ */
+#ifndef MOTE_NPT_H
+#define MOTE_NPT_H
+
+#include <linux/types.h>
+
+#define MOTE_NPT_LEVELS 4
+#define MOTE_NPT_BITS 48
+#define MOTE_NPT_ENTRIES 512
+
+/**
+ * struct mote_npt_format - the bits of a vendor's nested page-table entries
+ * @present: any of these set: the entry maps something
+ * @table: bits of an entry that points to a table; a memory-encryption bit
+ *	goes here and in @leaf
+ * @leaf: bits of every leaf: readable, executable, user, write-back
+ * @write: the leaf may be written
+ * @large: the leaf maps 2 MiB or 1 GiB
+ * @accessed: set by the CPU, 0 where it does not
+ * @dirty: set by the CPU, 0 where it does not
+ * @small_only: bits of @leaf that large leaves lack; 0 but for CPUs where
+ *	code must not be fetched through large pages
+ */
+struct mote_npt_format {
+	u64 present;
+	u64 table;
+	u64 leaf;
+	u64 write;
+	u64 large;
+	u64 accessed;
+	u64 dirty;
+	u64 small_only;
+};
+
+/**
+ * struct mote_npt - nested page tables of one VM: four levels, 48 bits
+ * @format: of the entries
+ * @root: virtual address of the top table
+ * @root_hpa: its physical address, for EPTP and nCR3; constant
+ * @tables: tables in the tree, the root included
+ * @forget: called when a leaf loses its page, or the last sign that the page
+ *	was written: (first byte, bytes, accessed, dirty).  Where the CPU sets
+ *	no such bits, all pages count as accessed and writable ones as dirty.
+ */
+struct mote_npt {
+	const struct mote_npt_format *format;
+	u64 *root;
+	u64 root_hpa;
+	unsigned long tables;
+	void (*forget)(u64 hpa, u64 size, bool accessed, bool dirty);
+};
+
+/**
+ * struct mote_npt_cache - empty tables for one change of the tree
+ * @nr: how many
+ * @table: their virtual addresses; what is not used stays with the caller
+ */
+struct mote_npt_cache {
+	u32 nr;
+	u64 *table[MOTE_NPT_LEVELS - 1];
+};
+
+/**
+ * struct mote_npt_changes - what the caller has to do after a change
+ * @flush: CPUs may hold translations, or addresses of tables, that are gone
+ * @tables: tables taken out of the tree, chained through their first entry;
+ *	CPUs may walk them until the flush is acknowledged: free them after it
+ */
+struct mote_npt_changes {
+	bool flush;
+	u64 *tables;
+};
+
+/**
+ * struct mote_npt_iter - a walk over the entries that are present
+ * @npt: what is walked
+ * @gpa: where the walk is: within what @entry covers
+ * @end: of the range
+ * @top: level where the walk began
+ * @level: of @entry
+ * @up: the table below has been walked through: its own entry is next
+ * @entry: the current entry
+ * @value: what it said when the walk came there
+ * @table: the tables that lead to @entry, by level
+ *
+ * Leaves that overlap the range are visited in ascending order; the entry of
+ * a table after what is in it, so that tables can be taken out on the way.
+ * What is not present is passed over, at the highest level possible.
+ */
+struct mote_npt_iter {
+	struct mote_npt *npt;
+	u64 gpa;
+	u64 end;
+	int top;
+	int level;
+	bool up;
+	u64 *entry;
+	u64 value;
+	u64 *table[MOTE_NPT_LEVELS + 1];
+};
+
+#define mote_npt_for_each(it, npt, start, end)				\
+	for (mote_npt_iter_init(it, npt, start, end); mote_npt_iter_find(it); \
+	     mote_npt_iter_skip(it))
+
+void mote_npt_iter_init(struct mote_npt_iter *it, struct mote_npt *npt, u64 start, u64 end);
+bool mote_npt_iter_find(struct mote_npt_iter *it);
+void mote_npt_iter_skip(struct mote_npt_iter *it);
+
+/* Bytes that an entry of a level maps. */
+static inline u64 mote_npt_size(int level)
+{
+	return 1ULL << (12 + 9 * (level - 1));
+}
+
+static inline bool mote_npt_is_table(const struct mote_npt *npt, u64 entry, int level)
+{
+	return level > 1 && !(entry & npt->format->large);
+}
+
+/**
+ * mote_npt_init() - an empty tree
+ * @npt: to fill in; @npt->forget is set by the caller
+ * @format: of the entries
+ * @root: an empty table
+ */
+void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u64 *root);
+
+/**
+ * mote_npt_clear() - take the whole tree apart, when no CPU uses it any more
+ * @npt: the tree; without a root afterwards
+ * @changes: all its tables are added
+ */
+void mote_npt_clear(struct mote_npt *npt, struct mote_npt_changes *changes);
+
+/**
+ * mote_npt_entry() - the entry for an address, at a level
+ * @npt: the tree
+ * @cache: where tables come from; MOTE_NPT_LEVELS - 1 are always enough
+ * @gpa: guest-physical address
+ * @level: 1 to 3
+ * @changes: added to
+ *
+ * Tables on the way are added, larger leaves on the way are split.  The
+ * entries that follow it in its table may be used, too.
+ *
+ * Return: the entry, or NULL: the cache is empty; then try again with more.
+ */
+u64 *mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
+		    struct mote_npt_changes *changes);
+
+/**
+ * mote_npt_map() - let an entry map memory
+ * @npt: the tree
+ * @entry: from mote_npt_entry()
+ * @level: its level
+ * @hpa: of the memory, multiple of the level's size
+ * @write: may be written
+ * @changes: added to
+ *
+ * A leaf that maps the same memory is never downgraded.  A table in the place
+ * of a large leaf goes, with all that is in it: this joins small mappings.
+ */
+void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write,
+		  struct mote_npt_changes *changes);
+
+/**
+ * mote_npt_unmap() - remove what is mapped in a range
+ * @npt: the tree
+ * @start: of the range
+ * @end: of the range
+ * @changes: added to
+ *
+ * Large leaves that overlap the range go as a whole, tables that become empty
+ * go as well.  Takes time in proportion to what is mapped; if that is much, it
+ * ends early.
+ *
+ * Return: where to go on; @end or more when done.
+ */
+u64 mote_npt_unmap(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
+
+/**
+ * mote_npt_protect() - make what is mapped in a range read-only
+ * @npt: the tree
+ * @start: of the range
+ * @end: of the range
+ * @changes: added to
+ *
+ * Return: as mote_npt_unmap().
+ */
+u64 mote_npt_protect(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
+
+#endif /* MOTE_NPT_H */

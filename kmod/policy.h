@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Policy as pure functions: no hardware, no locks, no allocation, no user
+ * memory.  Each is tested by KUnit in the kernel and under sanitizers and a
+ * fuzzer outside of it.
+ */
+#ifndef MOTE_POLICY_H
+#define MOTE_POLICY_H
+
+#include <linux/types.h>
+#include <mote.h>
+
+/**
+ * struct mote_caps - what a guest may have on this host
+ * @vendor: &enum mote_vendor
+ * @phys_bits: width of guest-physical addresses
+ * @virt_bits: width of linear addresses: 48 or 57
+ * @cr4: bits of CR4 that may be set
+ * @efer: bits of EFER that may be set
+ * @xcr0: bits of XCR0 that may be set
+ */
+struct mote_caps {
+	u32 vendor;
+	u32 phys_bits;
+	u32 virt_bits;
+	u64 cr4;
+	u64 efer;
+	u64 xcr0;
+};
+
+/**
+ * mote_caps_init() - what a guest may have, from what the host has
+ * @caps: out
+ * @vendor: &enum mote_vendor
+ * @gpa_bits: width of guest-physical addresses
+ * @host_xcr0: XCR0 of the host
+ * @cpuid: reads the host: (leaf, subleaf, regs[eax, ebx, ecx, edx])
+ */
+void mote_caps_init(struct mote_caps *caps, u32 vendor, u32 gpa_bits, u64 host_xcr0,
+		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
+
+/* Do the bits above the highest that is translated all equal it? */
+static inline bool mote_is_canonical(u64 gva, const struct mote_caps *caps)
+{
+	u32 shift = 64 - caps->virt_bits;
+
+	return (u64)((s64)(gva << shift) >> shift) == gva;
+}
+
+/* ---- check.c: is this a state that a CPU can be in? ----------------------- */
+
+/**
+ * struct mote_check - one of the checks that an entry has to pass
+ * @text: what is wrong when it fails: "CR0.PG is set without CR0.PE"
+ * @section: the manual's section that says so
+ * @fails: true if the state fails it
+ */
+struct mote_check {
+	const char *text;
+	const char *section;
+	bool (*fails)(const struct mote_state *state, const struct mote_caps *caps);
+};
+
+/**
+ * mote_check_state() - judge a whole state before the hardware does
+ * @state: all of it but @state->xsave
+ * @caps: what the guest may have
+ *
+ * Return: the first check that fails, or NULL.
+ */
+const struct mote_check *mote_check_state(const struct mote_state *state,
+					  const struct mote_caps *caps);
+
+/**
+ * mote_check_values() - refuse single values that no instruction could have written
+ * @state: the parts in @state->mask
+ * @caps: what the guest may have
+ *
+ * Those that WRMSR, XSETBV, MOV CR8 and MOV DR refuse, undefined flags and
+ * padding that is not zero.  The values that pass can be loaded by the host's
+ * own instructions without a fault.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int mote_check_values(const struct mote_state *state, const struct mote_caps *caps);
+
+/* May a guest's XSETBV write this to XCR0 (SDM 1, "Enabling the XSAVE Feature Set")? */
+bool mote_xcr0_valid(u64 xcr0, const struct mote_caps *caps);
+
+/* Is this an event that a CPU can deliver (SDM 3C, "Event Injection"), whatever its mode? */
+bool mote_event_valid(const struct mote_event *event);
+
+/**
+ * mote_event_merge() - an exception comes while an event is on its way
+ * @event: the event whose delivery was cut short, or none; out: what the guest gets
+ * @vector: of the exception, 0 to 31
+ * @error: error code, dropped if the vector has none
+ *
+ * SDM 3A, "Interrupt 8—Double Fault Exception", table "Conditions for
+ * Generating a Double Fault".  An interrupt or NMI on its way gives way: it
+ * was not acknowledged, or runs again.
+ *
+ * Return: false if it is a triple fault.
+ */
+bool mote_event_merge(struct mote_event *event, u8 vector, u32 error);
+
+/* ---- cpuid.c --------------------------------------------------------------- */
+
+/**
+ * mote_cpuid_sort() - make a table out of rows as user space gave them
+ * @rows: the rows
+ * @nr: how many
+ *
+ * Return: 0, or -EINVAL: a pair (leaf, subleaf) twice, a leaf both with and
+ * without %MOTE_CPUID_SUBLEAF, unknown flags, padding.
+ */
+int mote_cpuid_sort(struct mote_cpuid_entry *rows, u32 nr);
+
+/**
+ * mote_cpuid_find() - the row that answers CPUID
+ * @rows: sorted
+ * @nr: how many
+ * @leaf: EAX
+ * @subleaf: ECX
+ *
+ * Return: the row, or NULL (all registers read zero).  O(log @nr).
+ */
+const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *rows, u32 nr,
+					       u32 leaf, u32 subleaf);
+
+/* Does the answer of this leaf follow the guest's state? */
+bool mote_cpuid_is_dynamic(u32 leaf);
+
+/**
+ * mote_cpuid_patch() - bring an answer up to date with the guest's state
+ * @row: a copy of the row; changed in place
+ * @cr4: of the guest (OSXSAVE, PKE)
+ * @xcr0: of the guest; sizes in leaf 0xd are those of the standard format
+ * @apic_base: of the guest
+ */
+void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base);
+
+/**
+ * mote_cpuid_host() - what a guest may be told: the host's answers less what mote hides
+ * @rows: room for @nr rows
+ * @nr: room
+ * @caps: what the guest may have
+ * @cpuid: reads the host: (leaf, subleaf, regs[eax, ebx, ecx, edx])
+ *
+ * Return: the number of rows that there are; only the first @nr are written.
+ */
+u32 mote_cpuid_host(struct mote_cpuid_entry *rows, u32 nr, const struct mote_caps *caps,
+		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
+
+/* ---- msr.c ------------------------------------------------------------------ */
+
+/* What is to be done about an MSR. */
+enum mote_msr_kind {
+	MOTE_MSR_UNKNOWN,	/* user space decides */
+	MOTE_MSR_FIXED,		/* reads as a constant; writes are #GP */
+	MOTE_MSR_IGNORED,	/* reads as a constant; writes that are valid do nothing */
+	MOTE_MSR_STATE,		/* a field of struct mote_msrs */
+	MOTE_MSR_TSC,		/* the guest's TSC: IA32_TSC */
+	MOTE_MSR_TSC_ADJUST,
+};
+
+/**
+ * struct mote_msr - one row of the MSR table
+ * @first: first index
+ * @last: last index
+ * @kind: &enum mote_msr_kind
+ * @field: offset in struct mote_msrs, for %MOTE_MSR_STATE
+ * @value: what it reads as, for %MOTE_MSR_FIXED and %MOTE_MSR_IGNORED
+ * @writable: bits that may be written as 1; others are #GP
+ * @valid: further check of a value to be written; or NULL
+ */
+struct mote_msr {
+	u32 first;
+	u32 last;
+	u16 kind;
+	u16 field;
+	u64 value;
+	u64 writable;
+	bool (*valid)(u64 value, const struct mote_caps *caps);
+};
+
+/* The row for an index, or NULL for %MOTE_MSR_UNKNOWN.  O(log rows). */
+const struct mote_msr *mote_msr_find(u32 index);
+
+/* May this value be written to the MSR of @row by a guest? */
+bool mote_msr_valid(const struct mote_msr *row, u64 value, const struct mote_caps *caps);
+
+/* Are these all values that a guest could have written? */
+bool mote_msrs_valid(const struct mote_msrs *values, const struct mote_caps *caps);
+
+/* May a guest's WRMSR take IA32_APIC_BASE from one valid value to another (xAPIC, x2APIC)? */
+bool mote_apic_base_can_change(u64 from, u64 to);
+
+/* ---- filter.c ------------------------------------------------------------------ */
+
+/* Rules ascending, without overlap, known actions and accesses: 0 or -EINVAL. */
+int mote_filter_check(u32 kind, const struct mote_filter_rule *rules, u32 nr);
+
+/* The action for a number, %MOTE_FILTER_DEFAULT without a rule.  O(log @nr). */
+u32 mote_filter_find(const struct mote_filter_rule *rules, u32 nr, u32 number, u32 access);
+
+/* ---- insn.c ------------------------------------------------------------------- */
+
+/**
+ * mote_insn_length() - length of an instruction whose kind is known from the exit
+ * @bytes: from RIP on
+ * @nr: how many, at most 15
+ * @reason: %MOTE_EXIT_CPUID, _HLT, _RDMSR, _WRMSR, _HYPERCALL, _XSETBV, _CACHE, _PMC, _PAUSE or
+ *	_MWAIT
+ * @long_mode: CS.L: REX prefixes exist
+ *
+ * For CPUs that save no next RIP.  Prefixes are counted and the opcode must
+ * be one of those that cause this exit.
+ *
+ * Return: 1 to 15, or -EINVAL (not that instruction: memory changed under it,
+ * or the end of @bytes).
+ */
+int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
+
+/**
+ * struct mote_walk - what a walk of the guest's own page tables needs
+ * @cr0: of the guest
+ * @cr3: of the guest
+ * @cr4: of the guest
+ * @efer: of the guest
+ * @read: reads 8 bytes (4 for 32-bit paging) of guest-physical memory; 0 or an error
+ * @context: for @read
+ */
+struct mote_walk {
+	u64 cr0;
+	u64 cr3;
+	u64 cr4;
+	u64 efer;
+	int (*read)(void *context, u64 gpa, void *data, u32 len);
+	void *context;
+};
+
+/**
+ * mote_walk_gva() - guest-physical address of a linear address, for fetching code
+ * @walk: paging mode and memory
+ * @gva: linear address
+ * @gpa: out
+ *
+ * Every paging mode.  No accessed bits are set and no permission is checked:
+ * the CPU has just fetched from there.
+ *
+ * Return: 0, -ENOENT (not mapped), or what @walk->read said.
+ */
+int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa);
+
+#endif /* MOTE_POLICY_H */

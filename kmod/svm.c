@@ -1,0 +1,1288 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * AMD-V: one VMCB per vCPU, nested paging, and no more of SVM than that.
+ *
+ * "APM" is the AMD64 Architecture Programmer's Manual, volume 2, chapter
+ * "Secure Virtual Machine".  What older CPUs lack is done without: next RIP
+ * (the instruction is fetched and measured), flush by ASID (a new ASID is
+ * taken), decode assists, clean bits, virtual NMIs (IRET is intercepted).
+ *
+ * Locking: a vCPU's state is under vcpu->lock; struct svm_cpu belongs to its
+ * CPU, with preemption off.
+ *
+ * Not here: what an exit means for the guest (exit.c), pure conversions
+ * (svm.h), the switch itself (vmenter_svm.S).
+ */
+#include <linux/hw_breakpoint.h>
+#include <linux/mem_encrypt.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/xcr.h>
+#include <asm/mce.h>
+#include <asm/msr.h>
+#include <asm/pkru.h>
+#include <asm/pgtable.h>
+#include <asm/ptrace.h>
+#include <trace/events/ipi.h>
+
+#include "mote.h"
+#include "svm.h"
+
+/* APM, "VMCB State Caching": parts of the VMCB that the CPU may have in a cache. */
+#define CLEAN_INTERCEPTS BIT(0)
+#define CLEAN_ASID BIT(2)
+#define CLEAN_INTR BIT(3)
+#define CLEAN_NPT BIT(4)
+#define CLEAN_CRS BIT(5)
+#define CLEAN_DRS BIT(6)
+#define CLEAN_TABLES BIT(7)
+#define CLEAN_SEGS BIT(8)
+#define CLEAN_CR2 BIT(9)
+#define CLEAN_ALL GENMASK(10, 0)
+
+#define DR7_ENABLES 0xff
+
+#define IOPM_ORDER 2 /* 12 KiB: three pages of four */
+
+/* Exits whose instruction has to be measured where the CPU saves no next RIP. */
+#define MEASURED_EXITS                                                                     \
+	(BIT(MOTE_EXIT_CPUID) | BIT(MOTE_EXIT_HLT) | BIT(MOTE_EXIT_RDMSR) |                \
+	 BIT(MOTE_EXIT_WRMSR) | BIT(MOTE_EXIT_HYPERCALL) | BIT(MOTE_EXIT_XSETBV) |         \
+	 BIT(MOTE_EXIT_CACHE) | BIT(MOTE_EXIT_PMC) | BIT(MOTE_EXIT_PAUSE) |                \
+	 BIT(MOTE_EXIT_MWAIT))
+
+/* Exits that need something done here first. */
+#define OWN_EXITS                                                                          \
+	(BIT(MOTE_EXIT_NONE) | BIT(MOTE_EXIT_EXCEPTION) | BIT(MOTE_EXIT_INTERRUPT_WINDOW) | \
+	 BIT(MOTE_EXIT_CR) | BIT(MOTE_EXIT_DR))
+
+#define BASE_EXCEPTIONS (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
+
+/* Host state that is switched only on CPUs that have it: &host_extras. */
+#define EXTRA_XSETBV BIT(0)  /* a hypervisor beneath may not honour the XSETBV intercept */
+#define EXTRA_XSS BIT(1)     /* IA32_XSS is in use: XSAVES of a guest would show it */
+#define EXTRA_PKRU BIT(2)    /* a guest may enable protection keys */
+#define EXTRA_TSC_AUX BIT(3) /* RDPID, which has no intercept, shows the CPU's number */
+
+/* What an entry and an exit have to see to besides the usual: &svm_vcpu.rare. */
+#define RARE_DEBUG BIT(0) /* a debug trap pends */
+#define RARE_NMI BIT(1)	  /* an NMI window was asked for */
+#define RARE_IRET BIT(2)  /* the IRET that ends an NMI handler is about to run */
+#define RARE_STEP BIT(3)  /* RFLAGS.TF is ours in this entry */
+
+struct svm_cpu {
+	struct svm_asids asids;
+	u64 host;	/* VMCB for the host's VMSAVE state: physical address */
+	u64 hsave;	/* where VMRUN saves the rest: physical address */
+	u64 last;	/* &svm_vcpu.serial of the last guest here */
+	u64 tsc_aux;	/* of the host */
+	bool enabled;	/* EFER.SVME was set by us */
+};
+
+struct svm_vm {
+	unsigned long *msrpm;
+	u64 *top;	/* fifth level of nested paging, where the host has five; or NULL */
+	u64 ncr3;
+};
+
+struct svm_vcpu {
+	struct mote_vcpu vcpu;
+	struct vmcb *vmcb;
+	u64 vmcb_hpa;
+	struct svm_cpu *cpu;	/* on which it ran last */
+	u64 generation;		/* of its ASID; 0: take a new one */
+	u64 serial;		/* unlike any other vCPU's, ever */
+	u64 pending_debug;	/* as in &mote_events */
+	u32 rare;
+	u32 pkru;
+	bool nmi_blocked;
+	u8 shadow;		/* MOTE_SHADOW_* as set, while RIP is @shadow_rip */
+	u64 shadow_rip;
+
+	u64 entry_rip, entry_rsp;	/* with @rare, of the last entry */
+	u64 step_tf, step_dr6;		/* with RARE_STEP, the guest's own */
+
+	/* The last code page that was looked up; @code_gva is ~0 for none. */
+	u64 code_cr3, code_gva, code_gpa, code_hva;
+	u64 missing_gpa;	/* what the fetch failed to read */
+	u32 missing_access;
+};
+
+static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
+static struct page *iopm;
+static u32 host_extras;
+static u64 host_xss;
+static atomic64_t serials;
+
+/* Executable, writable only with RW; the CPU sets A and D.  WB: entry 0 of the host's PAT. */
+static const struct mote_npt_format svm_npt_format = {
+	.present = _PAGE_PRESENT,
+	.table = _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED,
+	.leaf = _PAGE_PRESENT | _PAGE_USER,
+	.write = _PAGE_RW,
+	.large = _PAGE_PSE,
+	.accessed = _PAGE_ACCESSED,
+	.dirty = _PAGE_DIRTY,
+};
+
+static struct svm_vcpu *to_svm(struct mote_vcpu *vcpu)
+{
+	return container_of(vcpu, struct svm_vcpu, vcpu);
+}
+
+static void svm_dirty(struct svm_vcpu *svm, u32 parts)
+{
+	svm->vmcb->control.clean &= ~parts;
+}
+
+static void svm_intercept(struct svm_vcpu *svm, u32 bit, bool on)
+{
+	u32 *word = &svm->vmcb->control.intercepts[bit / 32];
+
+	*word = on ? *word | BIT(bit % 32) : *word & ~BIT(bit % 32);
+	svm_dirty(svm, CLEAN_INTERCEPTS);
+}
+
+/* ---- host ------------------------------------------------------------------- */
+
+static u64 svm_features(u32 edx)
+{
+	static const u8 feature[][2] = {
+		{ 0, MOTE_FEATURE_NPT },	   { 3, MOTE_FEATURE_NRIP },
+		{ 4, MOTE_FEATURE_TSC_SCALING },   { 5, MOTE_FEATURE_CLEAN_BITS },
+		{ 6, MOTE_FEATURE_FLUSH_BY_ASID }, { 7, MOTE_FEATURE_DECODE_ASSISTS },
+		{ 10, MOTE_FEATURE_PAUSE_FILTER },
+	};
+	u64 features = BIT(MOTE_FEATURE_UNRESTRICTED) | BIT(MOTE_FEATURE_TPR_SHADOW) |
+		       BIT(MOTE_FEATURE_NPT_2M) | BIT(MOTE_FEATURE_NPT_AD);
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(feature); i++)
+		if (edx & BIT(feature[i][0]))
+			features |= BIT(feature[i][1]);
+	if (cpuid_edx(0x80000001) & BIT(26))
+		features |= BIT(MOTE_FEATURE_NPT_1G);
+	if (boot_cpu_has(X86_FEATURE_OSXSAVE))
+		features |= BIT(MOTE_FEATURE_XSAVE);
+	return features;
+}
+
+/* The gravest of what stands in the way on this CPU. */
+static void svm_obstacle(struct mote_probe *probe)
+{
+	u64 vm_cr = 0, efer = 0;
+
+	rdmsrl_safe(MSR_VM_CR, &vm_cr);
+	rdmsrl_safe(MSR_EFER, &efer);
+	if (vm_cr & SVM_VM_CR_SVM_DIS_MASK) {
+		probe->obstacle = MOTE_OBSTACLE_FIRMWARE;
+		probe->detail = vm_cr;
+	} else if (efer & EFER_SVME && !this_cpu_read(svm_cpus.enabled)) {
+		probe->obstacle = MOTE_OBSTACLE_HELD;
+	} else if (!(probe->features & BIT(MOTE_FEATURE_NPT))) {
+		probe->obstacle = MOTE_OBSTACLE_FEATURE;
+		probe->detail = BIT(MOTE_FEATURE_NPT);
+	} else if (__sme_set(0ULL)) {
+		/* Nested entries would need the encryption bit, which nobody has tried. */
+		probe->obstacle = MOTE_OBSTACLE_ENABLE;
+		probe->detail = EOPNOTSUPP;
+	}
+}
+
+/* APM, "Determining Support for SVM". */
+static void svm_probe(struct mote_probe *probe)
+{
+	u32 eax, ebx, ecx, edx;
+
+	*probe = (struct mote_probe){ .obstacle = MOTE_OBSTACLE_NO_EXTENSION };
+	if (cpuid_eax(0x80000000) < SVM_CPUID_FUNC || !(cpuid_ecx(0x80000001) & BIT(2)))
+		return;
+	cpuid(SVM_CPUID_FUNC, &eax, &ebx, &ecx, &edx);
+	*probe = (struct mote_probe){
+		.vendor = MOTE_VENDOR_SVM,
+		.features = svm_features(edx),
+		.gpa_bits = min_t(u32, 48, boot_cpu_data.x86_phys_bits),
+		.nr_asids = ebx,
+		.revision = eax & 0xff,
+	};
+	if (ebx > 2)
+		probe->features |= BIT(MOTE_FEATURE_ASID);
+	svm_obstacle(probe);
+}
+
+static void svm_teardown(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
+
+		if (c->host)
+			free_page((unsigned long)__va(c->host));
+		if (c->hsave)
+			free_page((unsigned long)__va(c->hsave));
+		c->host = 0;
+		c->hsave = 0;
+	}
+	if (iopm)
+		__free_pages(iopm, IOPM_ORDER);
+	iopm = NULL;
+}
+
+static u64 svm_page(void)
+{
+	void *page = (void *)get_zeroed_page(GFP_KERNEL);
+
+	return page ? __pa(page) : 0;
+}
+
+static int svm_setup(void)
+{
+	int cpu;
+
+	host_extras = boot_cpu_has(X86_FEATURE_HYPERVISOR) &&
+		      boot_cpu_has(X86_FEATURE_OSXSAVE) ? EXTRA_XSETBV : 0;
+	if (boot_cpu_has(X86_FEATURE_OSPKE))
+		host_extras |= EXTRA_PKRU;
+	if (boot_cpu_has(X86_FEATURE_RDPID))
+		host_extras |= EXTRA_TSC_AUX;
+	host_xss = 0;
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl_safe(MSR_IA32_XSS, &host_xss);
+	if (host_xss)
+		host_extras |= EXTRA_XSS;
+
+	iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
+	if (!iopm)
+		return -ENOMEM;
+	/* Every port exits. */
+	memset(page_address(iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
+
+		c->host = svm_page();
+		c->hsave = svm_page();
+		if (!c->host || !c->hsave) {
+			svm_teardown();
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int svm_cpu_enable(void)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	if (efer & EFER_SVME && !cpu->enabled)
+		return -EBUSY;
+	if (wrmsrl_safe(MSR_EFER, efer | EFER_SVME))
+		return -EIO;
+	cpu->enabled = true;
+	wrmsrl(MSR_VM_HSAVE_PA, cpu->hsave);
+	/* Another hypervisor may have left a ratio. */
+	if (mote_has(MOTE_FEATURE_TSC_SCALING))
+		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
+	if (host_extras & EXTRA_TSC_AUX)
+		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
+	svm_asids_reset(&cpu->asids, mote_host.nr_asids);
+	return 0;
+}
+
+/* In a crash this may interrupt the switch, with GIF clear: the host wants its NMIs. */
+static void svm_cpu_disable(void)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	u64 efer;
+
+	if (!cpu->enabled)
+		return;
+	cpu->enabled = false;
+	asm volatile("1: stgi\n2:" _ASM_EXTABLE(1b, 2b) ::: "memory");
+	wrmsrl_safe(MSR_VM_HSAVE_PA, 0);
+	if (!rdmsrl_safe(MSR_EFER, &efer))
+		wrmsrl_safe(MSR_EFER, efer & ~EFER_SVME);
+}
+
+/* ---- VM ----------------------------------------------------------------------- */
+
+static void svm_vm_destroy(struct mote_vm *vm)
+{
+	struct svm_vm *svm = vm->vendor;
+
+	free_pages((unsigned long)svm->msrpm, get_order(SVM_MSRPM_SIZE));
+	free_page((unsigned long)svm->top);
+	kfree(svm);
+	vm->vendor = NULL;
+}
+
+static int svm_vm_init(struct mote_vm *vm)
+{
+	struct svm_vm *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
+
+	if (!svm)
+		return -ENOMEM;
+	vm->vendor = svm;
+	svm->ncr3 = vm->npt.root_hpa;
+	svm->msrpm = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT, get_order(SVM_MSRPM_SIZE));
+	if (!svm->msrpm)
+		goto err_destroy;
+	/* Nested tables have as many levels as the host's own (APM, "Nested Paging"). */
+	if (pgtable_l5_enabled()) {
+		svm->top = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!svm->top)
+			goto err_destroy;
+		svm->top[0] = vm->npt.root_hpa | svm_npt_format.table;
+		svm->ncr3 = __pa(svm->top);
+	}
+	return 0;
+
+err_destroy:
+	svm_vm_destroy(vm);
+	return -ENOMEM;
+}
+
+/*
+ * MSRs that the guest may access without an exit: those that VMLOAD and VMSAVE
+ * switch, and that cannot hold what the CPU would not take.  A filter that has
+ * something to say about one is asked.
+ */
+static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
+{
+	static const u32 direct[] = {
+		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
+		MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
+		MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+	};
+	const struct mote_filter_set *set = vm->filters[MOTE_FILTER_MSR];
+	u32 i, write;
+
+	memset(msrpm, 0xff, SVM_MSRPM_SIZE);
+	for (i = 0; i < ARRAY_SIZE(direct); i++)
+		for (write = 0; write < 2; write++) {
+			u32 access = write ? MOTE_FILTER_WRITE : MOTE_FILTER_READ;
+
+			if (!set || mote_filter_find(set->rules, set->nr, direct[i], access) ==
+				    MOTE_FILTER_DEFAULT)
+				__clear_bit(svm_msrpm_bit(direct[i]) + write, msrpm);
+		}
+}
+
+/* ---- vCPU: creation -------------------------------------------------------------- */
+
+static void svm_init_control(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct svm_vm *vm = svm->vcpu.vm->vendor;
+	u32 *intercepts = control->intercepts;
+
+	/*
+	 * Let through: MOV CR, CLTS, LMSW, SMSW.  With nested paging the guest
+	 * owns CR0, CR2, CR3 and CR4; no bit of them reaches beyond it (CET:
+	 * U_CET and S_CET cannot be set).  CR8 is V_TPR.
+	 */
+	intercepts[INTERCEPT_CR] = 0;
+	/* DR0 to DR3 are the host's until the guest uses them. */
+	intercepts[INTERCEPT_DR] = ~0u;
+	/*
+	 * Let through: all but those whose delivery can go round for ever
+	 * without an interrupt being taken (#DB, #AC), and the host's own (#MC).
+	 */
+	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
+	/*
+	 * Let through: SMI (the firmware's); virtual interrupts (but see
+	 * svm_window()); CR0 writes that matter to a debugger; descriptor tables
+	 * and task switches, which the CPU does in guest memory; RDTSC, which has
+	 * its offset; PUSHF, POPF, INT n and INVLPG, which are the guest's own;
+	 * IRET (but see svm_block_nmis()); PAUSE, unless it can be filtered.
+	 */
+	intercepts[INTERCEPT_WORD3] = (u32)
+		~(BIT(INTERCEPT_SMI % 32) | BIT(INTERCEPT_VINTR % 32) |
+		  BIT(INTERCEPT_SELECTIVE_CR0 % 32) | BIT(INTERCEPT_STORE_IDTR % 32) |
+		  BIT(INTERCEPT_STORE_GDTR % 32) | BIT(INTERCEPT_STORE_LDTR % 32) |
+		  BIT(INTERCEPT_STORE_TR % 32) | BIT(INTERCEPT_LOAD_IDTR % 32) |
+		  BIT(INTERCEPT_LOAD_GDTR % 32) | BIT(INTERCEPT_LOAD_LDTR % 32) |
+		  BIT(INTERCEPT_LOAD_TR % 32) | BIT(INTERCEPT_TASK_SWITCH % 32) |
+		  BIT(INTERCEPT_RDTSC % 32) | BIT(INTERCEPT_PUSHF % 32) |
+		  BIT(INTERCEPT_POPF % 32) | BIT(INTERCEPT_INTn % 32) |
+		  BIT(INTERCEPT_INVLPG % 32) | BIT(INTERCEPT_IRET % 32) |
+		  BIT(INTERCEPT_PAUSE % 32));
+	/*
+	 * Let through: INT1, an exception like others.  From bit 15 on are traps
+	 * after writes of EFER and CRs, which are for encrypted guests.
+	 */
+	intercepts[INTERCEPT_WORD4] = GENMASK(14, 0) & ~BIT(INTERCEPT_ICEBP % 32);
+	/* INVLPGB, INVPCID, MCOMMIT, TLBSYNC: guests do not have them. */
+	intercepts[INTERCEPT_WORD5] = GENMASK(4, 0);
+	if (mote_has(MOTE_FEATURE_PAUSE_FILTER)) {
+		intercepts[INTERCEPT_WORD3] |= BIT(INTERCEPT_PAUSE % 32);
+		control->pause_filter_count = 3000;
+	}
+
+	control->iopm_base_pa = __pa(page_address(iopm));
+	control->msrpm_base_pa = __pa(vm->msrpm);
+	control->int_ctl = V_INTR_MASKING_MASK;
+	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	control->nested_cr3 = vm->ncr3;
+}
+
+static void svm_vcpu_destroy(struct mote_vcpu *vcpu)
+{
+	free_page((unsigned long)to_svm(vcpu)->vmcb);
+}
+
+static int svm_vcpu_init(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!svm->vmcb)
+		return -ENOMEM;
+	svm->vmcb_hpa = __pa(svm->vmcb);
+	svm->serial = atomic64_inc_return(&serials);
+	svm->code_gva = ~0ull;
+	if (!vcpu->vm->nr_vcpus)
+		svm_init_msrpm(vcpu->vm, ((struct svm_vm *)vcpu->vm->vendor)->msrpm);
+	svm_init_control(svm);
+	svm->vmcb->save.dr6 = DR6_RESERVED;
+	return 0;
+}
+
+/* ---- vCPU: on a CPU ----------------------------------------------------------------- */
+
+/* The guest has its DR0 to DR3 from its first use of them until put(). */
+static void svm_use_drs(struct svm_vcpu *svm, bool use)
+{
+	svm->vcpu.dr_live = use;
+	svm->vmcb->control.intercepts[INTERCEPT_DR] = use ? 0 : ~0u;
+	svm_dirty(svm, CLEAN_INTERCEPTS);
+}
+
+/*
+ * The host's FS, GS, TR, LDTR and syscall MSRs do not change until put(): the
+ * task stays, and nothing in the kernel writes them behind its back.  One
+ * VMSAVE serves all entries.
+ */
+static void svm_load(struct mote_vcpu *vcpu)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (svm->cpu != cpu) {
+		svm->cpu = cpu;
+		svm->generation = 0;
+		svm->vmcb->control.clean = 0;
+	}
+	asm volatile("1: vmsave %%rax\n2:" _ASM_EXTABLE(1b, 2b) :: "a" (cpu->host) : "memory");
+	if (cpu->last != svm->serial) {
+		cpu->last = svm->serial;
+		/* Another guest's branches are not to steer this one's. */
+		if (boot_cpu_has(X86_FEATURE_USE_IBPB))
+			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	}
+	if (host_extras & EXTRA_TSC_AUX)
+		wrmsrl(MSR_TSC_AUX, 0);
+}
+
+static void svm_put(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (host_extras & EXTRA_TSC_AUX)
+		wrmsrl(MSR_TSC_AUX, svm->cpu->tsc_aux);
+	if (vcpu->dr_live) {
+		svm_use_drs(svm, false);
+		hw_breakpoint_restore();
+	}
+}
+
+static void svm_flush(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->code_gva = ~0ull;
+	if (mote_has(MOTE_FEATURE_FLUSH_BY_ASID))
+		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+	else
+		svm->generation = 0;
+}
+
+static void svm_new_asid(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	bool flush;
+
+	control->asid = svm_asids_take(&svm->cpu->asids, &flush);
+	control->tlb_ctl = flush ? TLB_CONTROL_FLUSH_ALL_ASID : TLB_CONTROL_DO_NOTHING;
+	svm->generation = svm->cpu->asids.generation;
+	svm_dirty(svm, CLEAN_ASID);
+}
+
+/* ---- vCPU: events ----------------------------------------------------------------------- */
+
+/* Between the delivery of an NMI and its IRET; the IRET is what tells. */
+static void svm_block_nmis(struct svm_vcpu *svm, bool blocked)
+{
+	svm->nmi_blocked = blocked;
+	svm->rare &= ~RARE_IRET;
+	svm_intercept(svm, INTERCEPT_IRET, blocked);
+}
+
+static void svm_inject(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	/* Real mode pushes no error codes. */
+	if (!(svm->vmcb->save.cr0 & X86_CR0_PE))
+		vcpu->event.has_error = 0;
+	svm->vmcb->control.event_inj = svm_event_encode(&vcpu->event);
+	svm->vmcb->control.event_inj_err = vcpu->event.error;
+	/* With RARE_IRET: RIP moves, but not because the IRET ran. */
+	if (vcpu->event.type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
+		svm_block_nmis(svm, true);
+	/* Bochs 2.7 does not load CR2 from the VMCB. */
+	if (vcpu->event.type == MOTE_EVENT_EXCEPTION && vcpu->event.vector == X86_TRAP_PF)
+		native_write_cr2(vcpu->cr2);
+}
+
+/*
+ * A virtual interrupt that is never delivered: its intercept says when it
+ * could be.  QEMU cannot stand a write to CR8 while one pends, so these exit
+ * meanwhile, too.
+ */
+static void svm_window(struct mote_vcpu *vcpu, u32 windows)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	bool interrupt = windows & MOTE_WINDOW_INTERRUPT;
+	u32 *int_ctl = &svm->vmcb->control.int_ctl;
+
+	*int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	if (interrupt)
+		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
+	svm_dirty(svm, CLEAN_INTR);
+	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
+	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt);
+	svm->rare &= ~RARE_NMI;
+	if (windows & MOTE_WINDOW_NMI)
+		svm->rare |= RARE_NMI;
+}
+
+static bool svm_in_shadow(const struct svm_vcpu *svm)
+{
+	return svm->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
+}
+
+static u32 svm_can_take(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	/* A debug trap comes before either (APM 2, "Priorities"). */
+	if (svm_in_shadow(svm) || svm->pending_debug)
+		return 0;
+	return (vcpu->rflags & X86_EFLAGS_IF ? MOTE_WINDOW_INTERRUPT : 0) |
+	       (svm->nmi_blocked ? 0 : MOTE_WINDOW_NMI);
+}
+
+static void svm_set_pending_debug(struct svm_vcpu *svm, u64 bits)
+{
+	svm->pending_debug = bits;
+	svm->rare = bits ? svm->rare | RARE_DEBUG : svm->rare & ~RARE_DEBUG;
+}
+
+static void svm_skip(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->vmcb->control.int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
+	if (unlikely(vcpu->rflags & X86_EFLAGS_TF))
+		svm_set_pending_debug(svm, svm->pending_debug | DR_STEP);
+}
+
+/* SVM has no field for a debug trap that pends: it is injected. */
+static void svm_inject_debug(struct svm_vcpu *svm)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	vcpu->dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
+	vcpu->event = (struct mote_event){ .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB };
+	svm_inject(vcpu);
+	svm_set_pending_debug(svm, 0);
+}
+
+/*
+ * Something that lasts one instruction is in the NMI's way: an IRET or a
+ * shadow.  Let the guest do that one.  An exception would push our TF; so
+ * each exits, for once.
+ */
+static void svm_step(struct svm_vcpu *svm)
+{
+	svm->rare |= RARE_STEP;
+	svm->step_tf = svm->vcpu.rflags & X86_EFLAGS_TF;
+	svm->step_dr6 = svm->vcpu.dr6;
+	svm->vcpu.rflags |= X86_EFLAGS_TF;
+	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = ~0u;
+	svm_dirty(svm, CLEAN_INTERCEPTS);
+}
+
+/* With something in svm->rare, before an entry. */
+static void svm_rare_entry(struct svm_vcpu *svm)
+{
+	const u32 *inject = &svm->vmcb->control.event_inj;
+
+	if (svm->pending_debug && !(*inject & SVM_EVTINJ_VALID) && !svm_in_shadow(svm))
+		svm_inject_debug(svm);
+	if (svm->rare & RARE_NMI) {
+		bool injects = *inject & SVM_EVTINJ_VALID;
+
+		/* The NMI is next: a host interrupt ends the guest behind the delivery. */
+		if (injects && !svm->nmi_blocked)
+			smp_send_reschedule(smp_processor_id());
+		else if (!injects && (svm->rare & RARE_IRET ||
+				      (!svm->nmi_blocked && svm_in_shadow(svm))))
+			svm_step(svm);
+	}
+	svm->entry_rip = svm->vcpu.rip;
+	svm->entry_rsp = svm->vcpu.gpr[MOTE_RSP];
+}
+
+static void svm_end_step(struct svm_vcpu *svm, struct mote_exit *exit, bool moved)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
+	svm_dirty(svm, CLEAN_INTERCEPTS);
+	/* What IRET loaded stays. */
+	if (!moved || !(svm->rare & RARE_IRET))
+		vcpu->rflags = (vcpu->rflags & ~X86_EFLAGS_TF) | svm->step_tf;
+	if (exit->reason == MOTE_EXIT_EXCEPTION && exit->exception.vector == X86_TRAP_DB &&
+	    !svm->step_tf) {
+		vcpu->dr6 = (vcpu->dr6 & ~DR_STEP) | (svm->step_dr6 & DR_STEP);
+		/* Unless a breakpoint was hit as well. */
+		if (!(vcpu->dr6 & ~svm->step_dr6 & DR_TRAP_BITS))
+			exit->reason = MOTE_EXIT_NONE;
+	}
+	svm->rare &= ~RARE_STEP;
+}
+
+/* With something in svm->rare, after an exit. */
+static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+	bool moved = vcpu->rip != svm->entry_rip || vcpu->gpr[MOTE_RSP] != svm->entry_rsp;
+
+	if (svm->rare & RARE_STEP)
+		svm_end_step(svm, exit, moved);
+	/* NMIs are open again when the IRET is through, or has faulted. */
+	if (svm->rare & RARE_IRET && (moved || exit->reason == MOTE_EXIT_EXCEPTION))
+		svm_block_nmis(svm, false);
+	if (svm->rare & RARE_NMI && !vcpu->event.valid && svm_can_take(vcpu) & MOTE_WINDOW_NMI) {
+		if (exit->reason == MOTE_EXIT_NONE) {
+			svm->rare &= ~RARE_NMI;
+			exit->reason = MOTE_EXIT_NMI_WINDOW;
+		} else {
+			atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+		}
+	}
+}
+
+/* An exit cut the delivery of an event short, or VMRUN refused it with the rest. */
+static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
+{
+	svm->vcpu.event = svm_event_decode(info, error);
+	if (svm->vcpu.event.valid && svm->vcpu.event.type == MOTE_EVENT_NMI)
+		svm_block_nmis(svm, false);
+}
+
+static void svm_after_event(struct svm_vcpu *svm, const struct mote_exit *exit, u32 injected)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+
+	if (exit->reason == MOTE_EXIT_FAIL_ENTRY)
+		svm_take_event_back(svm, injected, control->event_inj_err);
+	else if (control->exit_int_info & SVM_EXITINTINFO_VALID)
+		svm_take_event_back(svm, control->exit_int_info, control->exit_int_info_err);
+	control->event_inj = 0;
+}
+
+/* ---- vCPU: instructions -------------------------------------------------------------------- */
+
+static bool svm_is_64bit(const struct svm_vcpu *svm)
+{
+	return svm->vmcb->save.efer & EFER_LMA &&
+	       svm->vmcb->save.cs.attrib & SVM_SELECTOR_L_MASK;
+}
+
+static u64 svm_linear(const struct svm_vcpu *svm, u64 rip)
+{
+	return svm_is_64bit(svm) ? rip : (u32)(svm->vmcb->save.cs.base + rip);
+}
+
+static int svm_read_table(void *context, u64 gpa, void *data, u32 len)
+{
+	struct svm_vcpu *svm = context;
+
+	svm->missing_gpa = gpa;
+	svm->missing_access = MOTE_ACCESS_READ;
+	return mote_mem_read(svm->vcpu.vm, gpa, data, len);
+}
+
+/*
+ * Look a code page up, unless it is the last one.  That may be stale, if the
+ * guest has changed its tables since; but then what is there is not the
+ * instruction of the exit.  Changes of slots forget it (svm_flush()).
+ */
+static int svm_code_page(struct svm_vcpu *svm, u64 page)
+{
+	const struct vmcb_save_area *save = &svm->vmcb->save;
+	const struct mote_walk walk = {
+		.cr0 = save->cr0, .cr3 = save->cr3, .cr4 = save->cr4,
+		.efer = save->efer & ~EFER_SVME, .read = svm_read_table, .context = svm,
+	};
+	int err;
+
+	if (page != svm->code_gva || save->cr3 != svm->code_cr3) {
+		svm->code_gva = ~0ull;
+		err = mote_walk_gva(&walk, page, &svm->code_gpa);
+		if (err)
+			return err;
+	}
+	svm->missing_gpa = svm->code_gpa;
+	svm->missing_access = MOTE_ACCESS_EXEC;
+	if (!mote_mem_hva(svm->vcpu.vm, svm->code_gpa, &svm->code_hva))
+		return -ENXIO;
+	svm->code_gva = page;
+	svm->code_cr3 = save->cr3;
+	return 0;
+}
+
+/* Up to 15 bytes from CS:RIP.  Return: how many; *err says why not all. */
+static u32 svm_fetch(struct svm_vcpu *svm, u8 *bytes, int *err)
+{
+	u32 nr, len, offset;
+	u64 gva;
+
+	*err = 0;
+	for (nr = 0; nr < 15 && !*err; nr += len) {
+		gva = svm_linear(svm, svm->vcpu.rip + nr);
+		offset = gva & ~PAGE_MASK;
+		len = min_t(u32, 15 - nr, PAGE_SIZE - offset);
+		*err = svm_code_page(svm, gva & PAGE_MASK) ?:
+		       mote_user_read(svm->code_hva + offset, bytes + nr, len);
+		if (*err)
+			len = 0;
+	}
+	return nr;
+}
+
+/*
+ * The instruction of the exit could not be read.  Either its page (or a page
+ * table) is not in memory just now: ask for it as a nested fault would, and
+ * let the guest come here again.  Or what was read is not what the CPU executed:
+ * a page or a page table has changed.  Then the guest tries again, too, and
+ * nobody relies on what he knew of its tables.
+ */
+static void svm_fetch_failed(struct svm_vcpu *svm, struct mote_exit *exit, int err)
+{
+	svm->code_gva = ~0ull;
+	exit->reason = MOTE_EXIT_NONE;
+	if (err == -EFAULT || err == -ENXIO) {
+		exit->reason = MOTE_EXIT_NPF;
+		exit->npf.gpa = svm->missing_gpa;
+		exit->npf.access = svm->missing_access;
+	} else {
+		svm->generation = 0;
+	}
+}
+
+/* The usual encodings, without prefixes: what a guest that exits often uses. */
+static __always_inline u32 svm_plain_length(const struct svm_vcpu *svm, u32 reason)
+{
+	static const struct {
+		u32 mask, code, len;
+	} plain[] = {
+		[MOTE_EXIT_CPUID] = { 0xffff, 0xa20f, 2 },
+		[MOTE_EXIT_HLT] = { 0xff, 0xf4, 1 },
+		[MOTE_EXIT_RDMSR] = { 0xffff, 0x320f, 2 },
+		[MOTE_EXIT_WRMSR] = { 0xffff, 0x300f, 2 },
+		[MOTE_EXIT_HYPERCALL] = { 0xffffff, 0xd9010f, 3 },
+	};
+	u64 gva = svm_linear(svm, svm->vcpu.rip);
+	u32 offset = gva & ~PAGE_MASK, word;
+
+	if (reason >= ARRAY_SIZE(plain) || svm->code_gva != (gva & PAGE_MASK) ||
+	    svm->code_cr3 != svm->vmcb->save.cr3 || offset > PAGE_SIZE - sizeof(word) ||
+	    mote_user_read_word(svm->code_hva + offset, &word))
+		return 0;
+	return (word & plain[reason].mask) == plain[reason].code ? plain[reason].len : 0;
+}
+
+static noinline void svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
+{
+	u8 bytes[15];
+	int err, len;
+	u32 nr;
+
+	nr = svm_fetch(svm, bytes, &err);
+	len = mote_insn_length(bytes, nr, exit->reason, svm_is_64bit(svm));
+	if (likely(len > 0))
+		exit->insn_len = len;
+	else
+		svm_fetch_failed(svm, exit, err);
+}
+
+/* MOV to CR8 while a window is asked for. */
+static void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+	bool is_64bit = svm_is_64bit(svm);
+	int err, len;
+	u8 bytes[15];
+	u64 value;
+	u32 nr;
+	u8 reg;
+
+	nr = svm_fetch(svm, bytes, &err);
+	len = svm_decode_mov_cr8(bytes, nr, is_64bit, &reg);
+	if (len < 0) {
+		svm_fetch_failed(svm, exit, err);
+		return;
+	}
+	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
+	if (value > 15) {
+		exit->reason = MOTE_EXIT_EXCEPTION;
+		exit->exception = (struct mote_event){
+			.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_GP,
+			.has_error = 1,
+		};
+		return;
+	}
+	vcpu->cr8 = value;
+	vcpu->rip = mote_next_rip(vcpu, len);
+	svm_skip(vcpu);
+}
+
+/* ---- vCPU: entry and exit ------------------------------------------------------------------ */
+
+static void svm_load_drs(struct svm_vcpu *svm)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	if (!vcpu->dr_live)
+		svm_use_drs(svm, true);
+	/* Or the host's breakpoints would be on the guest's addresses. */
+	if (hw_breakpoint_active())
+		set_debugreg(0ul, 7);
+	set_debugreg(vcpu->dr[0], 0);
+	set_debugreg(vcpu->dr[1], 1);
+	set_debugreg(vcpu->dr[2], 2);
+	set_debugreg(vcpu->dr[3], 3);
+}
+
+static void svm_save_drs(struct mote_vcpu *vcpu)
+{
+	get_debugreg(vcpu->dr[0], 0);
+	get_debugreg(vcpu->dr[1], 1);
+	get_debugreg(vcpu->dr[2], 2);
+	get_debugreg(vcpu->dr[3], 3);
+}
+
+static u32 svm_extras_before(struct svm_vcpu *svm)
+{
+	u32 host_pkru = 0;
+
+	if (host_extras & EXTRA_XSS)
+		wrmsrl(MSR_IA32_XSS, 0);
+	if (host_extras & EXTRA_PKRU) {
+		host_pkru = rdpkru();
+		if (host_pkru != svm->pkru)
+			wrpkru(svm->pkru);
+	}
+	return host_pkru;
+}
+
+static void svm_extras_after(struct svm_vcpu *svm, u32 host_pkru)
+{
+	if (host_extras & EXTRA_PKRU) {
+		svm->pkru = rdpkru();
+		if (host_pkru != svm->pkru)
+			wrpkru(host_pkru);
+	}
+	if (host_extras & EXTRA_XSS)
+		wrmsrl(MSR_IA32_XSS, host_xss);
+}
+
+/* What common code keeps goes into the VMCB, if it has changed. */
+static __always_inline void svm_fill_vmcb(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct vmcb_save_area *save = &svm->vmcb->save;
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	save->rax = vcpu->gpr[MOTE_RAX];
+	save->rsp = vcpu->gpr[MOTE_RSP];
+	save->rip = vcpu->rip;
+	save->rflags = vcpu->rflags;
+	if (unlikely(save->cr2 != vcpu->cr2)) {
+		save->cr2 = vcpu->cr2;
+		svm_dirty(svm, CLEAN_CR2);
+	}
+	if (unlikely(save->dr6 != vcpu->dr6)) {
+		save->dr6 = vcpu->dr6;
+		svm_dirty(svm, CLEAN_DRS);
+	}
+	if (unlikely((control->int_ctl & V_TPR_MASK) != vcpu->cr8)) {
+		control->int_ctl = (control->int_ctl & ~V_TPR_MASK) | vcpu->cr8;
+		svm_dirty(svm, CLEAN_INTR);
+	}
+	/* What is found there if VMRUN does not come to write it. */
+	control->exit_code = (u32)SVM_EXIT_ERR;
+}
+
+static __always_inline void svm_read_vmcb(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct vmcb_save_area *save = &svm->vmcb->save;
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	vcpu->gpr[MOTE_RAX] = save->rax;
+	vcpu->gpr[MOTE_RSP] = save->rsp;
+	vcpu->rip = save->rip;
+	vcpu->rflags = save->rflags;
+	vcpu->cr2 = save->cr2;
+	vcpu->dr6 = save->dr6;
+	vcpu->cr8 = control->int_ctl & V_TPR_MASK;
+	control->tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	control->clean = CLEAN_ALL;
+}
+
+/* The CPU switches DR6 and DR7 and leaves the host's disabled: give back what it uses. */
+static __always_inline void svm_restore_host_drs(struct mote_vcpu *vcpu)
+{
+	if (unlikely(vcpu->dr_live))
+		svm_save_drs(vcpu);
+	if (unlikely(hw_breakpoint_active()))
+		hw_breakpoint_restore();
+	else if (unlikely(vcpu->dr6 != DR6_RESERVED))
+		set_debugreg(DR6_RESERVED, 6);
+}
+
+/* Machine checks are the host's.  They do not pend: its handler is called. */
+static void svm_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	/* As if from user mode: what was hit is the guest, not the kernel. */
+	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
+}
+
+/* Exits that are finished, or changed, before common code sees them. */
+static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
+{
+	switch (exit->raw) {
+	case SVM_EXIT_WRITE_CR8:
+		svm_write_cr8(svm, exit);
+		break;
+	case SVM_EXIT_READ_DR0 ... SVM_EXIT_WRITE_DR7:
+		svm_use_drs(svm, true);
+		break;
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_PF:
+		/* While stepping only: the address is in the guest's hands again. */
+		svm->vcpu.cr2 = svm->vmcb->control.exit_info_2;
+		break;
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
+		svm_machine_check();
+		exit->reason = MOTE_EXIT_NONE;
+		break;
+	case SVM_EXIT_VINTR:
+		svm_window(&svm->vcpu, svm->rare & RARE_NMI ? MOTE_WINDOW_NMI : 0);
+		break;
+	case SVM_EXIT_IRET:
+		svm_intercept(svm, INTERCEPT_IRET, false);
+		svm->rare |= RARE_IRET;
+		svm->entry_rip = svm->vcpu.rip;
+		svm->entry_rsp = svm->vcpu.gpr[MOTE_RSP];
+		break;
+	}
+}
+
+static __always_inline void svm_switch(struct svm_vcpu *svm)
+{
+	u32 extras = host_extras, host_pkru = 0;
+
+	if (unlikely(svm->vcpu.dr_live || svm->vmcb->save.dr7 & DR7_ENABLES))
+		svm_load_drs(svm);
+	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
+		host_pkru = svm_extras_before(svm);
+	mote_svm_enter(svm->vcpu.gpr, svm->vmcb_hpa, svm->cpu->host);
+	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
+		svm_extras_after(svm, host_pkru);
+	/* The caller restores the host's if it is not what the guest's is now. */
+	if (extras & EXTRA_XSETBV)
+		svm->vcpu.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+}
+
+/* An instruction that wants its length and nothing else, the fast way. */
+static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit *exit, u32 reason)
+{
+	const struct vmcb_control_area *control = &svm->vmcb->control;
+	u64 len = control->next_rip - svm->vcpu.rip;
+
+	if (reason == MOTE_EXIT_RDMSR && control->exit_info_1 & 1)
+		reason = MOTE_EXIT_WRMSR;
+	exit->reason = reason;
+	exit->raw = control->exit_code;
+	exit->qualification = 0;
+	exit->insn_len = len <= 15 ? len : svm_plain_length(svm, reason);
+	if (unlikely(!exit->insn_len))
+		svm_measure(svm, exit);
+}
+
+/* All other exits, and those around which something rare goes on. */
+static noinline void svm_other_exit(struct svm_vcpu *svm, struct mote_exit *exit, u32 injected)
+{
+	const struct vmcb_control_area *control = &svm->vmcb->control;
+	const struct svm_raw raw = {
+		.code = control->exit_code, .info1 = control->exit_info_1,
+		.info2 = control->exit_info_2, .next_rip = control->next_rip,
+		.rip = svm->vcpu.rip,
+	};
+
+	svm_decode_exit(&raw, exit);
+	if (injected || control->exit_int_info & SVM_EXITINTINFO_VALID)
+		svm_after_event(svm, exit, injected);
+	if (svm->rare)
+		svm_rare_exit(svm, exit);
+	if (BIT(exit->reason) & OWN_EXITS)
+		svm_own_exit(svm, exit);
+	else if (BIT(exit->reason) & MEASURED_EXITS && !exit->insn_len)
+		svm_measure(svm, exit);
+}
+
+static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	u32 injected, reason;
+
+	if (unlikely(svm->rare))
+		svm_rare_entry(svm);
+	if (unlikely(svm->generation != svm->cpu->asids.generation))
+		svm_new_asid(svm);
+	svm_fill_vmcb(svm);
+	injected = control->event_inj;
+
+	svm_switch(svm);
+
+	svm_read_vmcb(svm);
+	svm_restore_host_drs(vcpu);
+	reason = svm_reason(control->exit_code);
+	if (likely(BIT(reason) & MEASURED_EXITS) &&
+	    likely(!(injected | svm->rare | (control->exit_int_info & SVM_EXITINTINFO_VALID))))
+		svm_insn_exit(svm, exit, reason);
+	else
+		svm_other_exit(svm, exit, injected);
+}
+
+/* ---- vCPU: state ---------------------------------------------------------------------------- */
+
+/* In the order of enum mote_seg. */
+static struct vmcb_seg *svm_seg(struct svm_vcpu *svm, u32 index)
+{
+	struct vmcb_save_area *save = &svm->vmcb->save;
+	struct vmcb_seg *const segs[] = {
+		&save->es, &save->cs, &save->ss, &save->ds, &save->fs, &save->gs,
+		&save->ldtr, &save->tr,
+	};
+
+	return segs[index];
+}
+
+/* The CPL is a field of its own; elsewhere it is SS.DPL. */
+static void svm_get_seg(struct svm_vcpu *svm, struct mote_segs *segs, u32 index)
+{
+	segs->seg[index] = svm_seg_decode(svm_seg(svm, index), index);
+	if (index == MOTE_SS)
+		segs->seg[index].attr = (segs->seg[index].attr & ~(3 << 5)) |
+					svm->vmcb->save.cpl << 5;
+}
+
+static void svm_get_segs(struct svm_vcpu *svm, struct mote_segs *segs)
+{
+	const struct vmcb_save_area *save = &svm->vmcb->save;
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_SEGS; i++)
+		svm_get_seg(svm, segs, i);
+	segs->gdt = (struct mote_table){ .base = save->gdtr.base, .limit = save->gdtr.limit };
+	segs->idt = (struct mote_table){ .base = save->idtr.base, .limit = save->idtr.limit };
+}
+
+static void svm_set_segs(struct svm_vcpu *svm, const struct mote_segs *segs)
+{
+	struct vmcb_save_area *save = &svm->vmcb->save;
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_SEGS; i++)
+		*svm_seg(svm, i) = svm_seg_encode(&segs->seg[i], i);
+	save->cpl = segs->seg[MOTE_SS].attr >> 5 & 3;
+	save->gdtr = (struct vmcb_seg){ .base = segs->gdt.base, .limit = segs->gdt.limit };
+	save->idtr = (struct vmcb_seg){ .base = segs->idt.base, .limit = segs->idt.limit };
+	svm_dirty(svm, CLEAN_SEGS | CLEAN_TABLES);
+}
+
+static void svm_get_msrs(const struct vmcb_save_area *save, struct mote_msrs *msrs)
+{
+	msrs->efer = save->efer & ~EFER_SVME;
+	msrs->star = save->star;
+	msrs->lstar = save->lstar;
+	msrs->cstar = save->cstar;
+	msrs->sfmask = save->sfmask;
+	msrs->kernel_gs_base = save->kernel_gs_base;
+	msrs->sysenter_cs = save->sysenter_cs;
+	msrs->sysenter_esp = save->sysenter_esp;
+	msrs->sysenter_eip = save->sysenter_eip;
+	msrs->pat = save->g_pat;
+}
+
+/* EFER and PAT apart: these are loaded by VMLOAD at every entry. */
+static void svm_set_msrs(struct vmcb_save_area *save, const struct mote_msrs *msrs)
+{
+	save->star = msrs->star;
+	save->lstar = msrs->lstar;
+	save->cstar = msrs->cstar;
+	save->sfmask = msrs->sfmask;
+	save->kernel_gs_base = msrs->kernel_gs_base;
+	save->sysenter_cs = msrs->sysenter_cs;
+	save->sysenter_esp = msrs->sysenter_esp;
+	save->sysenter_eip = msrs->sysenter_eip;
+}
+
+static void svm_get_events(struct svm_vcpu *svm, struct mote_events *events)
+{
+	events->nmi_blocked = svm->nmi_blocked;
+	events->pending_debug = svm->pending_debug;
+	events->shadow = 0;
+	/* One bit for both kinds here; without IF it cannot be STI's. */
+	if (svm_in_shadow(svm))
+		events->shadow = svm->shadow && svm->shadow_rip == svm->vcpu.rip ? svm->shadow :
+				 svm->vcpu.rflags & X86_EFLAGS_IF ? MOTE_SHADOW_STI :
+								    MOTE_SHADOW_MOV_SS;
+}
+
+static void svm_set_events(struct svm_vcpu *svm, const struct mote_events *events)
+{
+	svm_block_nmis(svm, events->nmi_blocked);
+	svm_set_pending_debug(svm, events->pending_debug);
+	svm->shadow = events->shadow;
+	svm->shadow_rip = svm->vcpu.rip;
+	svm->vmcb->control.int_state = events->shadow ? SVM_INTERRUPT_SHADOW_MASK : 0;
+}
+
+static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	const struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if (mask & MOTE_STATE_SEGS) {
+		svm_get_segs(svm, &state->segs);
+	} else {
+		if (mask & MOTE_PART_MODE)
+			svm_get_seg(svm, &state->segs, MOTE_CS);
+		if (mask & (MOTE_PART_MODE | MOTE_PART_CPL))
+			svm_get_seg(svm, &state->segs, MOTE_SS);
+	}
+	if (mask & (MOTE_STATE_CRS | MOTE_PART_MODE)) {
+		state->crs.cr0 = save->cr0;
+		state->crs.cr3 = save->cr3;
+	}
+	if (mask & (MOTE_STATE_CRS | MOTE_PART_MODE | MOTE_PART_CR4))
+		state->crs.cr4 = save->cr4;
+	/* With nested paging PDPTEs are read from memory when they are needed. */
+	if (mask & MOTE_STATE_CRS)
+		state->crs.flags = 0;
+	if (mask & MOTE_STATE_DRS)
+		state->drs.dr7 = save->dr7;
+	if (mask & MOTE_STATE_MSRS)
+		svm_get_msrs(save, &state->msrs);
+	if (mask & (MOTE_PART_EFER | MOTE_PART_MODE))
+		state->msrs.efer = save->efer & ~EFER_SVME;
+	if (mask & MOTE_PART_PAT)
+		state->msrs.pat = save->g_pat;
+	if (mask & MOTE_STATE_EVENTS)
+		svm_get_events(svm, &state->events);
+}
+
+static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
+{
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	save->cr0 = crs->cr0;
+	save->cr3 = crs->cr3;
+	save->cr4 = crs->cr4;
+	svm_dirty(svm, CLEAN_CRS);
+	svm->generation = 0;
+}
+
+static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if (mask & MOTE_STATE_SEGS)
+		svm_set_segs(svm, &state->segs);
+	if (mask & MOTE_STATE_CRS)
+		svm_set_crs(svm, &state->crs);
+	if (mask & MOTE_STATE_DRS) {
+		save->dr7 = state->drs.dr7;
+		svm_dirty(svm, CLEAN_DRS);
+	}
+	if (mask & MOTE_STATE_MSRS)
+		svm_set_msrs(save, &state->msrs);
+	if (mask & (MOTE_STATE_MSRS | MOTE_PART_EFER)) {
+		/* NXE and LME change what the page tables say. */
+		save->efer = state->msrs.efer | EFER_SVME;
+		svm_dirty(svm, CLEAN_CRS);
+		svm->generation = 0;
+	}
+	if (mask & (MOTE_STATE_MSRS | MOTE_PART_PAT)) {
+		save->g_pat = state->msrs.pat;
+		svm_dirty(svm, CLEAN_NPT);
+	}
+	if (mask & MOTE_STATE_EVENTS)
+		svm_set_events(svm, &state->events);
+	if (mask & MOTE_PART_TSC) {
+		svm->vmcb->control.tsc_offset = vcpu->tsc_offset;
+		svm_dirty(svm, CLEAN_INTERCEPTS);
+	}
+}
+
+const struct mote_ops mote_svm_ops = {
+	.name = "AMD-V",
+	.holder = "kvm_amd",
+	.vcpu_size = sizeof(struct svm_vcpu),
+	.npt_format = &svm_npt_format,
+	.probe = svm_probe,
+	.setup = svm_setup,
+	.teardown = svm_teardown,
+	.cpu_enable = svm_cpu_enable,
+	.cpu_disable = svm_cpu_disable,
+	.vm_init = svm_vm_init,
+	.vm_destroy = svm_vm_destroy,
+	.vcpu_init = svm_vcpu_init,
+	.vcpu_destroy = svm_vcpu_destroy,
+	.load = svm_load,
+	.put = svm_put,
+	.get_state = svm_get_state,
+	.set_state = svm_set_state,
+	.inject = svm_inject,
+	.window = svm_window,
+	.can_take = svm_can_take,
+	.skip = svm_skip,
+	.flush = svm_flush,
+	.run = svm_run,
+};

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * SVM without the hardware: what an exit code means, how segments look in a
+ * VMCB, where an MSR's bits are in the permission map, which ASID is next.
+ * Pure functions, so that they can be tested anywhere.
+ */
+#ifndef MOTE_SVM_H
+#define MOTE_SVM_H
+
+#include <asm/svm.h>
+#include <asm/trap_pf.h>
+#include <asm/trapnr.h>
+
+#include "mote.h"
+
+/* Not all kernels' headers have these (APM 2, "SVM Intercept Codes"). */
+#define SVM_CODE_INVLPGB 0x0a0
+#define SVM_CODE_TLBSYNC 0x0a4
+
+/**
+ * struct svm_raw - an exit as the VMCB has it
+ * @code: EXITCODE, low half: some emulators write VMEXIT_INVALID with a high half of zero
+ * @info1: EXITINFO1
+ * @info2: EXITINFO2
+ * @next_rip: nRIP, 0 where the CPU saves none
+ * @rip: RIP
+ */
+struct svm_raw {
+	u32 code;
+	u64 info1;
+	u64 info2;
+	u64 next_rip;
+	u64 rip;
+};
+
+/* Codes that mote does not cause, or sees first itself, have no entry. */
+static const u8 svm_reasons[] = {
+	[SVM_EXIT_READ_CR0 ... SVM_EXIT_READ_CR0 + 0x1f] = MOTE_EXIT_CR,
+	[SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR0 + 0x1f] = MOTE_EXIT_DR,
+	[SVM_EXIT_EXCP_BASE ... SVM_EXIT_LAST_EXCP] = MOTE_EXIT_EXCEPTION,
+	[SVM_EXIT_INTR] = MOTE_EXIT_INTERRUPT,
+	[SVM_EXIT_NMI] = MOTE_EXIT_NMI,
+	[SVM_EXIT_INIT] = MOTE_EXIT_INIT,
+	[SVM_EXIT_VINTR] = MOTE_EXIT_INTERRUPT_WINDOW,
+	[SVM_EXIT_RDPMC] = MOTE_EXIT_PMC,
+	[SVM_EXIT_CPUID] = MOTE_EXIT_CPUID,
+	[SVM_EXIT_RSM] = MOTE_EXIT_UNDEFINED,
+	[SVM_EXIT_INVD] = MOTE_EXIT_CACHE,
+	[SVM_EXIT_PAUSE] = MOTE_EXIT_PAUSE,
+	[SVM_EXIT_HLT] = MOTE_EXIT_HLT,
+	[SVM_EXIT_INVLPGA] = MOTE_EXIT_UNDEFINED,
+	[SVM_EXIT_IOIO] = MOTE_EXIT_PIO,
+	[SVM_EXIT_MSR] = MOTE_EXIT_RDMSR,
+	[SVM_EXIT_SHUTDOWN] = MOTE_EXIT_SHUTDOWN,
+	[SVM_EXIT_VMRUN] = MOTE_EXIT_UNDEFINED,
+	[SVM_EXIT_VMMCALL] = MOTE_EXIT_HYPERCALL,
+	[SVM_EXIT_VMLOAD ... SVM_EXIT_RDTSCP] = MOTE_EXIT_UNDEFINED,
+	[SVM_EXIT_WBINVD] = MOTE_EXIT_CACHE,
+	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_COND] = MOTE_EXIT_MWAIT,
+	[SVM_EXIT_XSETBV] = MOTE_EXIT_XSETBV,
+	[SVM_EXIT_RDPRU] = MOTE_EXIT_UNDEFINED,
+	[SVM_CODE_INVLPGB ... SVM_CODE_TLBSYNC] = MOTE_EXIT_UNDEFINED,
+};
+
+static __always_inline u32 svm_reason(u32 code)
+{
+	return likely(code < ARRAY_SIZE(svm_reasons)) ? svm_reasons[code] : 0;
+}
+
+/* APM 2, "IOIO Intercept": EXITINFO1; EXITINFO2 is the next RIP, on every CPU. */
+static inline void svm_decode_pio(const struct svm_raw *raw, struct mote_exit *exit)
+{
+	u64 len = raw->info2 - raw->rip;
+
+	exit->pio.port = raw->info1 >> 16;
+	exit->pio.size = raw->info1 >> SVM_IOIO_SIZE_SHIFT & 7;
+	exit->pio.flags = (raw->info1 & SVM_IOIO_TYPE_MASK ? MOTE_PIO_IN : 0) |
+			  (raw->info1 & SVM_IOIO_STR_MASK ? MOTE_PIO_STRING : 0) |
+			  (raw->info1 & BIT(SVM_IOIO_REP_SHIFT) ? MOTE_PIO_REP : 0);
+	/* EIP or IP may have wrapped: the length is small all the same. */
+	exit->insn_len = len & 0xf;
+}
+
+/* APM 2, "Nested versus Guest Page Faults, Fault Ordering": a page fault's error code. */
+static inline void svm_decode_npf(const struct svm_raw *raw, struct mote_exit *exit)
+{
+	exit->npf.gpa = raw->info2;
+	exit->npf.access = raw->info1 & X86_PF_INSTR ? MOTE_ACCESS_EXEC :
+			   raw->info1 & X86_PF_WRITE ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
+}
+
+static inline void svm_decode_exception(const struct svm_raw *raw, struct mote_exit *exit)
+{
+	u8 vector = raw->code - SVM_EXIT_EXCP_BASE;
+
+	exit->exception = (struct mote_event){
+		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
+		.has_error = vector == X86_TRAP_DF || vector == X86_TRAP_AC ||
+			     (vector >= X86_TRAP_TS && vector <= X86_TRAP_PF),
+	};
+	if (exit->exception.has_error)
+		exit->exception.error = raw->info1;
+}
+
+/**
+ * svm_decode_exit() - what an exit means, in neutral terms
+ * @raw: the exit
+ * @exit: out, all of it
+ *
+ * An intercepted IRET is %MOTE_EXIT_NONE: NMI blocking is this vendor's own affair.
+ */
+static inline void svm_decode_exit(const struct svm_raw *raw, struct mote_exit *exit)
+{
+	u64 len = raw->next_rip - raw->rip;
+	u32 reason = svm_reason(raw->code);
+
+	exit->reason = reason;
+	exit->raw = raw->code;
+	exit->insn_len = len <= 15 ? len : 0;
+	exit->qualification = raw->info1;
+
+	switch (reason) {
+	case MOTE_EXIT_PIO:
+		svm_decode_pio(raw, exit);
+		break;
+	case MOTE_EXIT_RDMSR:
+		if (raw->info1 & 1)
+			exit->reason = MOTE_EXIT_WRMSR;
+		break;
+	case MOTE_EXIT_EXCEPTION:
+		svm_decode_exception(raw, exit);
+		break;
+	case 0:
+		if (raw->code == SVM_EXIT_NPF) {
+			exit->reason = MOTE_EXIT_NPF;
+			svm_decode_npf(raw, exit);
+		} else if (raw->code == (u32)SVM_EXIT_ERR) {
+			exit->reason = MOTE_EXIT_FAIL_ENTRY;
+			exit->fail = raw->code;
+		} else if (raw->code != SVM_EXIT_IRET) {
+			exit->reason = MOTE_EXIT_UNKNOWN;
+		}
+	}
+}
+
+/* ---- events ----------------------------------------------------------------- */
+
+/* APM 2, "Event Injection": EVENTINJ and EXITINTINFO have one format. */
+static inline u32 svm_event_encode(const struct mote_event *event)
+{
+	return SVM_EVTINJ_VALID | event->vector | event->type << SVM_EVTINJ_TYPE_SHIFT |
+	       (event->has_error ? SVM_EVTINJ_VALID_ERR : 0);
+}
+
+/*
+ * The event whose delivery an exit cut short.  INT n, INT3 and INTO are none:
+ * RIP is still at the instruction, which does it again.
+ */
+static inline struct mote_event svm_event_decode(u32 info, u32 error)
+{
+	u32 type = (info & SVM_EVTINJ_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT;
+	u32 vector = info & SVM_EVTINJ_VEC_MASK;
+	bool soft = type > MOTE_EVENT_EXCEPTION ||
+		    (type == MOTE_EVENT_EXCEPTION &&
+		     (vector == X86_TRAP_BP || vector == X86_TRAP_OF));
+
+	if (!(info & SVM_EVTINJ_VALID) || soft)
+		return (struct mote_event){};
+	return (struct mote_event){
+		.valid = 1, .type = type, .vector = vector,
+		.has_error = !!(info & SVM_EVTINJ_VALID_ERR),
+		.error = info & SVM_EVTINJ_VALID_ERR ? error : 0,
+	};
+}
+
+/* ---- segments ----------------------------------------------------------------- */
+
+/*
+ * LTR loads TR's type before it sets the busy bit in memory; QEMU aborts when
+ * it finds another.
+ */
+static inline struct vmcb_seg svm_seg_encode(const struct mote_segment *seg, u32 index)
+{
+	u16 attr = index == MOTE_TR ? seg->attr & ~2 : seg->attr;
+
+	return (struct vmcb_seg){
+		.selector = seg->selector, .limit = seg->limit, .base = seg->base,
+		.attrib = (attr & 0xff) | (attr >> 4 & 0xf00),
+	};
+}
+
+/*
+ * The CPU need not keep G (APM 2, "Segment State in the VMCB"), accessed bits
+ * or the busy bit of TR, which the other vendor checks: made up from what
+ * cannot be otherwise.
+ */
+static inline struct mote_segment svm_seg_decode(const struct vmcb_seg *seg, u32 index)
+{
+	u16 attr = (seg->attrib & 0xff) | (seg->attrib & 0xf00) << 4;
+
+	if (seg->limit >> 20)
+		attr |= BIT(15);
+	else if ((seg->limit & 0xfff) != 0xfff)
+		attr &= ~BIT(15);
+	if (attr & BIT(7)) {
+		if (index == MOTE_TR)
+			attr |= 2;
+		else if (index != MOTE_LDTR)
+			attr |= 1;
+	}
+	return (struct mote_segment){
+		.base = seg->base, .limit = seg->limit, .selector = seg->selector, .attr = attr,
+	};
+}
+
+/* ---- the MSR permission map ------------------------------------------------------ */
+
+#define SVM_MSRPM_SIZE 8192
+
+/**
+ * svm_msrpm_bit() - where an MSR is in the permission map
+ * @msr: index
+ *
+ * APM 2, "MSR Intercepts": two bits each, reads and then writes.
+ *
+ * Return: number of the read bit, or -1 (not in the map: always intercepted).
+ */
+static inline int svm_msrpm_bit(u32 msr)
+{
+	static const u32 first[] = { 0, 0xc0000000, 0xc0010000 };
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(first); i++)
+		if (msr - first[i] < 0x2000)
+			return i * 0x4000 + (msr - first[i]) * 2;
+	return -1;
+}
+
+/* ---- ASIDs ------------------------------------------------------------------------ */
+
+/**
+ * struct svm_asids - the ASIDs of one CPU
+ * @generation: a vCPU's ASID is good while its generation is this one; never 0
+ * @next: next one to give
+ * @nr: that the CPU has; 0 is the host's
+ *
+ * An ASID is never given twice in one generation: forgetting a guest's
+ * translations is to take the next, and only when all have been given must
+ * the CPU flush.
+ */
+struct svm_asids {
+	u64 generation;
+	u32 next;
+	u32 nr;
+};
+
+/* Nothing is known of this CPU's translations. */
+static inline void svm_asids_reset(struct svm_asids *asids, u32 nr)
+{
+	asids->generation++;
+	asids->next = nr;
+	asids->nr = nr;
+}
+
+/* The next ASID; *flush: all of the CPU's translations must go first. */
+static inline u32 svm_asids_take(struct svm_asids *asids, bool *flush)
+{
+	*flush = asids->next >= asids->nr;
+	if (*flush) {
+		asids->generation++;
+		asids->next = 1;
+	}
+	return asids->next++;
+}
+
+/* ---- MOV to CR8 -------------------------------------------------------------------- */
+
+static inline bool svm_is_prefix(u8 byte)
+{
+	return byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 || byte == 0xf3 ||
+	       (byte & 0xe7) == 0x26 || (byte & 0xfe) == 0x64;
+}
+
+/**
+ * svm_decode_mov_cr8() - which register a MOV to CR8 reads
+ * @bytes: from RIP on
+ * @nr: how many, at most 15
+ * @long_mode: CS.L
+ * @reg: out: &enum mote_gpr
+ *
+ * 0F 22 /8, which takes REX.R; or LOCK with /0 (APM 3, "MOV CRn").
+ *
+ * Return: its length, or -EINVAL.
+ */
+static inline int svm_decode_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg)
+{
+	bool lock = false;
+	u8 rex = 0, cr;
+	u32 i;
+
+	for (i = 0; i < nr && svm_is_prefix(bytes[i]); i++)
+		lock |= bytes[i] == 0xf0;
+	if (long_mode && i < nr && (bytes[i] & 0xf0) == 0x40)
+		rex = bytes[i++];
+	if (i + 3 > nr || bytes[i] != 0x0f || bytes[i + 1] != 0x22)
+		return -EINVAL;
+	cr = (bytes[i + 2] >> 3 & 7) | (rex & 4) << 1 | (lock ? 8 : 0);
+	*reg = (bytes[i + 2] & 7) | (rex & 1) << 3;
+	return cr == 8 ? i + 3 : -EINVAL;
+}
+
+/* ---- vmenter_svm.S ------------------------------------------------------------ */
+
+/* Run the guest until it exits; see there. */
+void mote_svm_enter(u64 *gpr, u64 vmcb, u64 host);
+
+#endif /* MOTE_SVM_H */

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The state checks: states of every mode pass; each check is failed by a state
+ * that differs from one of those in one thing; single values.
+ */
+#include <kunit/test.h>
+#include <linux/module.h>
+#include <linux/string.h>
+
+#include "../check.c"
+
+static const struct mote_caps caps = {
+	.vendor = MOTE_VENDOR_SVM,
+	.phys_bits = 40,
+	.virt_bits = 48,
+	.cr4 = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
+	       X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
+	       X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP,
+	.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX,
+	.xcr0 = 0xe7,
+};
+
+#define HIGH_START 0xffff800000000000
+#define LOW_END 0x00007fffffffffff
+
+/* ---- states that pass ---------------------------------------------------------- */
+
+enum mode { RESET, REAL, PROTECTED, PAE, LONG, USER, COMPAT, V86, NR_MODES };
+
+static void set_segments(struct mote_state *s, u64 base, u32 limit, u16 code, u16 data)
+{
+	u32 i;
+
+	for (i = MOTE_ES; i <= MOTE_GS; i++)
+		s->segs.seg[i] = (struct mote_segment){ base, limit, base >> 4, data };
+	s->segs.seg[MOTE_CS].attr = code;
+}
+
+static void set_reset(struct mote_state *s)
+{
+	memset(s, 0, sizeof(*s));
+	set_segments(s, 0, 0xffff, 0x9b, 0x93);
+	s->segs.seg[MOTE_CS].base = 0xffff0000;
+	s->segs.seg[MOTE_CS].selector = 0xf000;
+	s->segs.seg[MOTE_LDTR] = (struct mote_segment){ 0, 0xffff, 0, 0x82 };
+	s->segs.seg[MOTE_TR] = (struct mote_segment){ 0, 0xffff, 0, 0x8b };
+	s->segs.gdt.limit = 0xffff;
+	s->segs.idt.limit = 0xffff;
+	s->gprs.rip = 0xfff0;
+	s->gprs.rflags = X86_EFLAGS_FIXED;
+	s->crs.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
+	s->crs.xcr0 = 1;
+	s->drs.dr6 = 0xffff0ff0;
+	s->drs.dr7 = 0x400;
+	s->msrs.pat = 0x0007040600070406;
+	s->msrs.apic_base = 0xfee00900;
+	s->msrs.misc_enable = 1;
+}
+
+static void set_mode(struct mote_state *s, enum mode mode)
+{
+	set_reset(s);
+	if (mode == RESET)
+		return;
+	s->crs.cr0 = X86_CR0_ET;
+	set_segments(s, 0, 0xffff, 0x9b, 0x93);
+	if (mode == REAL)
+		return;
+	s->crs.cr0 |= X86_CR0_PE | X86_CR0_NE;
+	s->gprs.rflags |= X86_EFLAGS_IF;
+	set_segments(s, 0, U32_MAX, 0xc09b, 0xc093);
+	switch (mode) {
+	case USER:
+		set_segments(s, 0, U32_MAX, 0xa0fb, 0xc0f3);
+		fallthrough;
+	case LONG:
+		s->segs.seg[MOTE_CS].attr = mode == LONG ? 0xa09b : 0xa0fb;
+		s->segs.seg[MOTE_FS].base = HIGH_START;
+		s->segs.seg[MOTE_LDTR].attr = 0;
+		s->segs.gdt.base = U64_MAX - 0xfff;
+		s->gprs.rip = HIGH_START;
+		fallthrough;
+	case COMPAT:
+		s->msrs.efer = EFER_LME | EFER_LMA | EFER_NX;
+		fallthrough;
+	case PAE:
+		s->crs.cr0 |= X86_CR0_PG | X86_CR0_WP;
+		s->crs.cr4 = X86_CR4_PAE;
+		s->crs.cr3 = 0xfffffff000;
+		break;
+	case V86:
+		s->gprs.rflags |= X86_EFLAGS_VM;
+		set_segments(s, 0x12340, 0xffff, 0xf3, 0xf3);
+		break;
+	default:
+		break;
+	}
+}
+
+static void expect_passes(struct kunit *test, const struct mote_state *s, const char *what)
+{
+	const struct mote_check *check = mote_check_state(s, &caps);
+
+	KUNIT_EXPECT_TRUE_MSG(test, !check, "%s: %s", what, check ? check->text : "");
+	KUNIT_EXPECT_EQ_MSG(test, 0, mote_check_values(s, &caps), "%s", what);
+}
+
+/* ---- changes of one thing ---------------------------------------------------------- */
+
+/**
+ * struct change - bits to invert in a state
+ * @at: offset in struct mote_state
+ * @size: of the field
+ * @bits: to invert
+ */
+struct change {
+	u16 at;
+	u8 size;
+	u64 bits;
+};
+
+#define AT(field, b) { offsetof(struct mote_state, field),				\
+		       sizeof_field(struct mote_state, field), (b) }
+#define SEG(n, field, b) AT(segs.seg[n].field, b)
+#define ATTR(n, b) AT(segs.seg[n].attr, b)
+#define EVENT(field, b) AT(events.injected.field, b)
+/* From none to one that passes but for the rest. */
+#define INTERRUPT EVENT(valid, 1)
+#define NMI EVENT(valid, 1), EVENT(type, MOTE_EVENT_NMI), EVENT(vector, 2)
+#define EXCEPTION(v) EVENT(valid, 1), EVENT(type, MOTE_EVENT_EXCEPTION), EVENT(vector, v)
+
+static void apply(struct mote_state *s, const struct change *changes, u32 nr)
+{
+	for (; nr; nr--, changes++) {
+		u8 *field = (u8 *)s + changes->at;
+		u64 value = 0;
+
+		memcpy(&value, field, changes->size);
+		value ^= changes->bits;
+		memcpy(field, &value, changes->size);
+	}
+}
+
+struct pass_case {
+	const char *name;
+	enum mode mode;
+	struct change changes[5];
+};
+
+static const struct pass_case pass_cases[] = {
+	{ "unreal mode", REAL, { SEG(MOTE_DS, limit, 0xffff0000), ATTR(MOTE_DS, 0x8000) } },
+	{ "real mode with data in CS", REAL, { ATTR(MOTE_CS, 8) } },
+	{ "real mode with RPLs", REAL, { SEG(MOTE_CS, selector, 3), SEG(MOTE_SS, selector, 2) } },
+	{ "no cache", LONG, { AT(crs.cr0, X86_CR0_CD) } },
+	{ "PCID", LONG, { AT(crs.cr4, X86_CR4_PCIDE), AT(crs.cr3, 0xabc) } },
+	{ "EFER.LME without paging", PROTECTED, { AT(msrs.efer, EFER_LME) } },
+	{ "unusable SS", USER, { ATTR(MOTE_SS, 0x93) } },
+	{ "unusable data with rubbish", LONG,
+	  { ATTR(MOTE_DS, 0x93), SEG(MOTE_DS, base, BIT_ULL(40)), SEG(MOTE_DS, limit, 0xabc) } },
+	{ "LDTR not usable with a TI selector", LONG, { SEG(MOTE_LDTR, selector, 4) } },
+	{ "conforming CS below the CPL", USER, { ATTR(MOTE_CS, 0x64) } },
+	{ "code in DS", PROTECTED, { ATTR(MOTE_DS, 8) } },
+	{ "expand-down SS", PROTECTED, { ATTR(MOTE_SS, 4) } },
+	{ "16-bit TSS", PROTECTED, { ATTR(MOTE_TR, 8) } },
+	{ "large TSS", LONG, { SEG(MOTE_TR, limit, 0xfffffU << 12), ATTR(MOTE_TR, 0x8000) } },
+	{ "AVX", LONG, { AT(crs.xcr0, 6) } },
+	{ "AVX-512", LONG, { AT(crs.xcr0, 0xe6) } },
+	{ "PDPTEs", PAE, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[0], 0xfffffff219),
+			   AT(crs.pdpte[1], 0xfffffffffffffffe) } },
+	{ "PDPTEs not in use", LONG, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[0], U64_MAX) } },
+	{ "STI", LONG, { AT(events.shadow, MOTE_SHADOW_STI) } },
+	{ "MOV SS, single step", LONG,
+	  { AT(events.shadow, MOTE_SHADOW_MOV_SS), AT(gprs.rflags, X86_EFLAGS_TF),
+	    AT(events.pending_debug, PENDING_BS) } },
+	{ "MOV SS without IF", REAL, { AT(events.shadow, MOTE_SHADOW_MOV_SS) } },
+	{ "pending breakpoint", LONG, { AT(events.pending_debug, 0x1001) } },
+	{ "halted", LONG, { AT(events.halted, 1) } },
+	{ "interrupt", LONG, { INTERRUPT, EVENT(vector, 0xff) } },
+	{ "NMI", REAL, { NMI } },
+	{ "#PF", LONG, { EXCEPTION(14), EVENT(has_error, 1), EVENT(error, 0xffff) } },
+	{ "#GP in real mode", REAL, { EXCEPTION(13) } },
+	{ "#GP in real mode, its error dropped", REAL, { EXCEPTION(13), EVENT(has_error, 1) } },
+	{ "#GP in virtual-8086 mode", V86, { EXCEPTION(13), EVENT(has_error, 1) } },
+	{ "#OF", COMPAT, { EXCEPTION(4) } },
+	{ "#DB in a shadow", LONG, { EXCEPTION(1), AT(events.shadow, MOTE_SHADOW_MOV_SS) } },
+};
+
+static void check_pass_test(struct kunit *test)
+{
+	static const char * const names[] = { "reset", "real", "protected", "PAE", "long", "user",
+					      "compatibility", "virtual-8086" };
+	struct mote_state *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	u32 i;
+
+	for (i = 0; i < NR_MODES; i++) {
+		set_mode(s, i);
+		s->mask = MOTE_STATE_ALL;
+		expect_passes(test, s, names[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(pass_cases); i++) {
+		set_mode(s, pass_cases[i].mode);
+		s->mask = MOTE_STATE_ALL;
+		apply(s, pass_cases[i].changes, ARRAY_SIZE(pass_cases[i].changes));
+		expect_passes(test, s, pass_cases[i].name);
+	}
+}
+
+struct fail_case {
+	bool (*fails)(const struct mote_state *state, const struct mote_caps *caps);
+	enum mode mode;
+	struct change changes[5];
+};
+
+static const struct fail_case fail_cases[] = {
+	{ cr0_reserved, LONG, { AT(crs.cr0, BIT_ULL(32)) } },
+	{ cr0_reserved, LONG, { AT(crs.cr0, BIT(6)) } },
+	{ cr0_nw, LONG, { AT(crs.cr0, X86_CR0_NW) } },
+	{ cr0_pg, REAL, { AT(crs.cr0, X86_CR0_PG) } },
+	{ cr0_pg, LONG, { AT(crs.cr0, X86_CR0_PE) } },
+	{ cr3_reserved, LONG, { AT(crs.cr3, BIT_ULL(40)) } },
+	{ cr3_reserved, LONG, { AT(crs.cr3, BIT_ULL(63)) } },
+	{ cr4_vmxe, LONG, { AT(crs.cr4, X86_CR4_VMXE) } },
+	{ cr4_reserved, LONG, { AT(crs.cr4, X86_CR4_PKE) } },
+	{ cr4_reserved, LONG, { AT(crs.cr4, BIT_ULL(32)) } },
+	{ efer_svme, LONG, { AT(msrs.efer, EFER_SVME) } },
+	{ efer_reserved, LONG, { AT(msrs.efer, BIT(1)) } },
+	{ efer_reserved, LONG, { AT(msrs.efer, EFER_FFXSR) } },
+	{ efer_lma, LONG, { AT(msrs.efer, EFER_LMA) } },
+	{ efer_lma, LONG, { AT(msrs.efer, EFER_LME) } },
+	{ efer_lma, LONG, { AT(crs.cr0, X86_CR0_PG) } },
+	{ efer_lma, PROTECTED, { AT(msrs.efer, EFER_LMA) } },
+	{ efer_pae, LONG, { AT(crs.cr4, X86_CR4_PAE) } },
+	{ cr4_pcide, PAE, { AT(crs.cr4, X86_CR4_PCIDE) } },
+	{ cr8_reserved, LONG, { AT(crs.cr8, 16) } },
+	{ xcr0, LONG, { AT(crs.xcr0, 1) } },
+	{ xcr0, LONG, { AT(crs.xcr0, 4) } },
+	{ xcr0, LONG, { AT(crs.xcr0, 0xe0) } },
+	{ xcr0, LONG, { AT(crs.xcr0, 0x66) } },
+	{ xcr0, LONG, { AT(crs.xcr0, 0x18) } },
+	{ msr_values, LONG, { AT(msrs.pat, 0x600) } },
+	{ msr_values, LONG, { AT(msrs.lstar, LOW_END + 1) } },
+	{ dr6_high, LONG, { AT(drs.dr6, BIT_ULL(32)) } },
+	{ dr7_high, LONG, { AT(drs.dr7, BIT_ULL(63)) } },
+	{ pdptes, PAE, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[3], 1 | BIT_ULL(40)) } },
+	{ pdptes, PAE, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[0], 3) } },
+	{ pdptes, PAE, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[0], 0x101) } },
+	{ pdptes, PAE, { AT(crs.flags, MOTE_CRS_PDPTE), AT(crs.pdpte[0], 1 | BIT_ULL(63)) } },
+
+	{ rflags_bit1, LONG, { AT(gprs.rflags, 2) } },
+	{ rflags_reserved, LONG, { AT(gprs.rflags, 8) } },
+	{ rflags_reserved, LONG, { AT(gprs.rflags, BIT(22)) } },
+	{ rflags_reserved, LONG, { AT(gprs.rflags, BIT(15)) } },
+	{ rflags_vm_long, LONG, { AT(gprs.rflags, X86_EFLAGS_VM) } },
+	{ rflags_vm_real, REAL, { AT(gprs.rflags, X86_EFLAGS_VM) } },
+
+	{ attr_reserved, LONG, { ATTR(MOTE_LDTR, 0x100) } },
+	{ v86_segments, V86, { SEG(MOTE_GS, base, 0x10) } },
+	{ v86_segments, V86, { SEG(MOTE_ES, limit, 1) } },
+	{ v86_segments, V86, { ATTR(MOTE_SS, 0x20) } },
+	{ cs_present, LONG, { ATTR(MOTE_CS, 0x80) } },
+	{ cs_type, LONG, { ATTR(MOTE_CS, 1) } },
+	{ cs_type, REAL, { ATTR(MOTE_CS, 0xc) } },
+	{ cs_type, LONG, { ATTR(MOTE_CS, 0x10) } },
+	{ cs_data_dpl, REAL, { ATTR(MOTE_CS, 0x28) } },
+	{ cs_dpl, LONG, { ATTR(MOTE_CS, 0x60) } },
+	{ cs_dpl, USER, { ATTR(MOTE_SS, 0x60) } },
+	{ cs_conforming_dpl, LONG, { ATTR(MOTE_CS, 0x24) } },
+	{ cs_l_d, LONG, { ATTR(MOTE_CS, 0x4000) } },
+	{ cs_base, LONG, { SEG(MOTE_CS, base, BIT_ULL(32)) } },
+	{ ss_type, LONG, { ATTR(MOTE_SS, 1) } },
+	{ ss_type, LONG, { ATTR(MOTE_SS, 8) } },
+	{ ss_dpl, REAL, { ATTR(MOTE_SS, 0x20), ATTR(MOTE_CS, 0x20) } },
+	{ ss_dpl, PROTECTED, { ATTR(MOTE_SS, 0x20), ATTR(MOTE_CS, 8) } },
+	{ data_system, LONG, { ATTR(MOTE_SS, 0x10) } },
+	{ data_system, LONG, { ATTR(MOTE_ES, 0x10) } },
+	{ data_system, LONG, { ATTR(MOTE_GS, 0x10) } },
+	{ data_type, LONG, { ATTR(MOTE_ES, 1) } },
+	{ data_type, LONG, { ATTR(MOTE_DS, 0xa) } },
+	{ data_base, LONG, { SEG(MOTE_DS, base, BIT_ULL(32)) } },
+	{ data_base, LONG, { SEG(MOTE_SS, base, BIT_ULL(63)) } },
+	{ data_base, LONG, { SEG(MOTE_ES, base, BIT_ULL(32)) } },
+	{ fs_gs_base, LONG, { SEG(MOTE_FS, base, BIT_ULL(63)) } },
+	{ fs_gs_base, LONG, { SEG(MOTE_GS, base, BIT_ULL(47)), ATTR(MOTE_GS, 0x80) } },
+	{ limits, LONG, { SEG(MOTE_CS, limit, 0x800) } },
+	{ limits, LONG, { ATTR(MOTE_DS, 0x8000) } },
+	{ limits, LONG, { SEG(MOTE_TR, limit, BIT(20)) } },
+	{ tr_usable, LONG, { ATTR(MOTE_TR, 0x80) } },
+	{ tr_type, LONG, { ATTR(MOTE_TR, 8) } },
+	{ tr_type, REAL, { ATTR(MOTE_TR, 2) } },
+	{ tr_type, LONG, { ATTR(MOTE_TR, 0x10) } },
+	{ tr_selector, LONG, { SEG(MOTE_TR, selector, 4) } },
+	{ tr_base, LONG, { SEG(MOTE_TR, base, BIT_ULL(47)) } },
+	{ ldtr_type, PROTECTED, { ATTR(MOTE_LDTR, 1) } },
+	{ ldtr_type, PROTECTED, { ATTR(MOTE_LDTR, 0x10) } },
+	{ ldtr_selector, PROTECTED, { SEG(MOTE_LDTR, selector, 4) } },
+	{ ldtr_base, PROTECTED, { SEG(MOTE_LDTR, base, BIT_ULL(48)) } },
+	{ gdtr_base, LONG, { AT(segs.gdt.base, BIT_ULL(50)) } },
+	{ idtr_base, REAL, { AT(segs.idt.base, BIT_ULL(47)) } },
+	{ rip_high, REAL, { AT(gprs.rip, BIT_ULL(32)) } },
+	{ rip_high, COMPAT, { AT(gprs.rip, BIT_ULL(32)) } },
+	{ rip_canonical, LONG, { AT(gprs.rip, BIT_ULL(47)) } },
+
+	{ shadow_both, LONG, { AT(events.shadow, 3) } },
+	{ shadow_if, REAL, { AT(events.shadow, MOTE_SHADOW_STI) } },
+	{ halted_cpl, USER, { AT(events.halted, 1) } },
+	{ halted_shadow, LONG, { AT(events.halted, 1), AT(events.shadow, MOTE_SHADOW_STI) } },
+	{ pending_reserved, LONG, { AT(events.pending_debug, BIT(16)) } },
+	{ pending_reserved, LONG, { AT(events.pending_debug, BIT(4)) } },
+	{ pending_bs, LONG, { AT(events.pending_debug, PENDING_BS), AT(events.shadow, 2) } },
+	{ pending_bs, LONG, { AT(gprs.rflags, X86_EFLAGS_TF), AT(events.shadow, 2) } },
+	{ event, LONG, { EVENT(valid, 2) } },
+	{ event, LONG, { EVENT(valid, 1), EVENT(type, 1) } },
+	{ event, LONG, { EVENT(valid, 1), EVENT(type, 4) } },
+	{ event, LONG, { NMI, EVENT(vector, 1) } },
+	{ event, LONG, { EXCEPTION(2) } },
+	{ event, LONG, { EXCEPTION(9) } },
+	{ event, LONG, { EXCEPTION(15) } },
+	{ event, LONG, { EXCEPTION(20) } },
+	{ event, LONG, { EXCEPTION(32) } },
+	{ event, LONG, { EXCEPTION(255) } },
+	{ event, LONG, { EXCEPTION(6), EVENT(has_error, 1) } },
+	{ event, LONG, { EXCEPTION(14), EVENT(has_error, 1), EVENT(error, BIT(16)) } },
+	{ event, LONG, { INTERRUPT, EVENT(has_error, 1) } },
+	{ event_interrupt, REAL, { INTERRUPT } },
+	{ event_interrupt, LONG, { INTERRUPT, AT(events.shadow, MOTE_SHADOW_STI) } },
+	{ event_nmi, LONG, { NMI, AT(events.shadow, MOTE_SHADOW_MOV_SS) } },
+	{ event_nmi, LONG, { NMI, AT(events.nmi_blocked, 1) } },
+	{ event_error, LONG, { EXCEPTION(13) } },
+	{ event_error, V86, { EXCEPTION(13) } },
+	{ event_64bit, LONG, { EXCEPTION(4) } },
+	{ event_64bit, USER, { EXCEPTION(5) } },
+};
+
+static u32 check_number(const struct mote_check *check)
+{
+	return check ? check - checks : ARRAY_SIZE(checks);
+}
+
+/* The check that fails is the one that is meant, and every check has its case. */
+static void check_fail_test(struct kunit *test)
+{
+	struct mote_state *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	bool failed[ARRAY_SIZE(checks) + 1] = {};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(fail_cases); i++) {
+		const struct fail_case *c = &fail_cases[i];
+		const struct mote_check *check;
+
+		set_mode(s, c->mode);
+		apply(s, c->changes, ARRAY_SIZE(c->changes));
+		check = mote_check_state(s, &caps);
+		failed[check_number(check)] = true;
+		KUNIT_EXPECT_TRUE_MSG(test, check && check->fails == c->fails, "case %u: %s", i,
+				      check ? check->text : "passes");
+	}
+	for (i = 0; i < ARRAY_SIZE(checks); i++)
+		KUNIT_EXPECT_TRUE_MSG(test, failed[i], "no case for: %s", checks[i].text);
+}
+
+/* What struct mote_run has room for. */
+static void check_text_test(struct kunit *test)
+{
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(checks); i++) {
+		KUNIT_EXPECT_TRUE_MSG(test, strlen(checks[i].text) <
+				      sizeof_field(struct mote_run, fail.check), "%s",
+				      checks[i].text);
+		KUNIT_EXPECT_TRUE(test, strlen(checks[i].section) <
+				  sizeof_field(struct mote_run, fail.section));
+	}
+}
+
+/* ---- single values ---------------------------------------------------------------- */
+
+struct value_case {
+	u32 part;
+	struct change change;
+};
+
+static const struct value_case value_cases[] = {
+	{ MOTE_STATE_SEGS, ATTR(MOTE_DS, 0x100) },
+	{ MOTE_STATE_SEGS, AT(segs.gdt.pad[0], 1) },
+	{ MOTE_STATE_SEGS, AT(segs.idt.pad[2], 1) },
+	{ MOTE_STATE_CRS, AT(crs.cr8, 16) },
+	{ MOTE_STATE_CRS, AT(crs.xcr0, 1) },
+	{ MOTE_STATE_CRS, AT(crs.flags, 2) },
+	{ MOTE_STATE_CRS, AT(crs.flags, BIT_ULL(63)) },
+	{ MOTE_STATE_DRS, AT(drs.dr6, BIT_ULL(32)) },
+	{ MOTE_STATE_DRS, AT(drs.dr7, BIT_ULL(32)) },
+	{ MOTE_STATE_MSRS, AT(msrs.kernel_gs_base, BIT_ULL(63)) },
+	{ MOTE_STATE_MSRS, AT(msrs.apic_base, BIT(12)) },
+	{ MOTE_STATE_MSRS, AT(msrs.reserved[0], 1) },
+	{ MOTE_STATE_MSRS, AT(msrs.reserved[5], BIT_ULL(63)) },
+	{ MOTE_STATE_EVENTS, EVENT(valid, 2) },
+	{ MOTE_STATE_EVENTS, EVENT(has_error, 2) },
+	{ MOTE_STATE_EVENTS, AT(events.nmi_pending, 3) },
+	{ MOTE_STATE_EVENTS, AT(events.nmi_blocked, 2) },
+	{ MOTE_STATE_EVENTS, AT(events.shadow, 3) },
+	{ MOTE_STATE_EVENTS, AT(events.halted, 2) },
+	{ MOTE_STATE_EVENTS, AT(events.pad, 1) },
+};
+
+/* A bad value is refused if its part is given, and only then. */
+static void check_values_test(struct kunit *test)
+{
+	struct mote_state *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(value_cases); i++) {
+		set_mode(s, LONG);
+		apply(s, &value_cases[i].change, 1);
+		s->mask = value_cases[i].part;
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL, mote_check_values(s, &caps), "case %u", i);
+		s->mask = MOTE_STATE_ALL & ~value_cases[i].part;
+		KUNIT_EXPECT_EQ_MSG(test, 0, mote_check_values(s, &caps), "case %u", i);
+	}
+}
+
+static void check_xcr0_test(struct kunit *test)
+{
+	static const u8 legal[] = { 1, 3, 7, 0xe7 };
+	u64 xcr0;
+	u32 i;
+
+	for (xcr0 = 0; xcr0 < 0x400; xcr0++) {
+		bool valid = false;
+
+		for (i = 0; i < ARRAY_SIZE(legal); i++)
+			valid |= xcr0 == legal[i];
+		KUNIT_EXPECT_EQ_MSG(test, valid, mote_xcr0_valid(xcr0, &caps), "%#llx", xcr0);
+	}
+	KUNIT_EXPECT_FALSE(test, mote_xcr0_valid(BIT_ULL(63) | 7, &caps));
+}
+
+/* With 57-bit linear addresses. */
+static void check_la57_test(struct kunit *test)
+{
+	struct mote_state *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	struct mote_caps la57 = caps;
+
+	la57.virt_bits = 57;
+	set_mode(s, LONG);
+	s->gprs.rip = 0x00ffffffffffffff;
+	KUNIT_EXPECT_TRUE(test, mote_check_state(s, &caps));
+	KUNIT_EXPECT_FALSE(test, mote_check_state(s, &la57));
+	s->gprs.rip++;
+	KUNIT_EXPECT_TRUE(test, mote_check_state(s, &la57));
+}
+
+/* Every pair of exceptions becomes what the SDM's table of double faults says. */
+static void check_merge_test(struct kunit *test)
+{
+	static const char classes[] = "c.........ccccp"; /* vectors 0 to 14: contributory, page fault */
+	struct mote_event event;
+	u8 first, second, got;
+
+	for (first = 0; first < 15; first++)
+		for (second = 0; second < 15; second++) {
+			char a = classes[first], b = classes[second];
+			bool twice = (a == 'c' && b == 'c') || (a == 'p' && b != '.');
+
+			event = (struct mote_event){ 1, MOTE_EVENT_EXCEPTION, first };
+			KUNIT_EXPECT_EQ(test, mote_event_merge(&event, second, 5), first != 8);
+			got = twice && first != 8 ? 8 : first == 8 ? 8 : second;
+			KUNIT_EXPECT_EQ_MSG(test, event.vector, got, "%u then %u", first, second);
+		}
+	event = (struct mote_event){ 1, MOTE_EVENT_INTERRUPT, 14 };
+	KUNIT_EXPECT_TRUE(test, mote_event_merge(&event, 14, 5));
+	KUNIT_EXPECT_EQ(test, event.vector, 14);
+	KUNIT_EXPECT_EQ(test, event.error, 5u);
+	KUNIT_EXPECT_TRUE(test, mote_event_merge(&event, 14, 5));
+	KUNIT_EXPECT_EQ(test, event.vector, 8);
+	KUNIT_EXPECT_EQ(test, event.error, 0u);
+	KUNIT_EXPECT_FALSE(test, mote_event_merge(&event, 1, 0));
+}
+
+static struct kunit_case cases[] = {
+	KUNIT_CASE(check_merge_test),
+	KUNIT_CASE(check_pass_test),
+	KUNIT_CASE(check_fail_test),
+	KUNIT_CASE(check_text_test),
+	KUNIT_CASE(check_values_test),
+	KUNIT_CASE(check_xcr0_test),
+	KUNIT_CASE(check_la57_test),
+	{}
+};
+
+static struct kunit_suite suite = { .name = "mote_check", .test_cases = cases };
+kunit_test_suite(suite);
+
+MODULE_LICENSE("GPL");

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Nested page tables against a model: an array that says for each 4 KiB page
+ * of a small universe what it should translate to.  Operations are drawn from
+ * a stream of numbers: random ones in the KUnit suite, a fuzzer's outside.
+ *
+ * The universe is the last 2 GiB of the address space, so that its end and
+ * every level's boundaries are in it.  A page may be mapped to one of four
+ * places in physical memory.  The model plays the CPU, too: it sets accessed
+ * and dirty bits, and no written page may be forgotten as clean.
+ */
+#ifndef MOTE_NPT_MODEL_H
+#define MOTE_NPT_MODEL_H
+
+#include <linux/bitops.h>
+#include <linux/gfp.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "../npt.h"
+
+#define MODEL_PAGES (1u << 19)
+#define MODEL_BASE ((1ULL << MOTE_NPT_BITS) - MODEL_PAGES * 4096ULL)
+#define MODEL_PLACES 4
+
+/* A page of the model: 0 or hpa, level and these. */
+#define MODEL_LEVEL 7ULL
+#define MODEL_PRESENT BIT_ULL(3)
+#define MODEL_WRITE BIT_ULL(4)
+
+/**
+ * struct model - what should be, and what is
+ * @npt: what is
+ * @page: what should be
+ * @written: by place and page: the CPU wrote it, and nobody has been told
+ * @draw: the next number, below @n
+ * @context: for @draw
+ * @error: what is wrong
+ * @lost: in this operation a translation was taken away or downgraded
+ */
+struct model {
+	struct mote_npt npt;
+	u64 *page;
+	unsigned long *written;
+	u32 (*draw)(void *context, u32 n);
+	void *context;
+	const char *error;
+	bool lost;
+};
+
+static struct model *model_current;
+
+static inline void model_fail(struct model *m, const char *error)
+{
+	if (!m->error)
+		m->error = error;
+}
+
+/* Physical memory begins at 4 GiB; places keep the alignment to 1 GiB. */
+static inline u64 model_hpa(u32 page, u32 place)
+{
+	return (1ULL << 32) + (place * (u64)MODEL_PAGES + page) * 4096;
+}
+
+static inline u32 model_frame(u64 hpa)
+{
+	return (hpa - (1ULL << 32)) / 4096;
+}
+
+static void model_forget(u64 hpa, u64 size, bool accessed, bool dirty)
+{
+	struct model *m = model_current;
+	u32 frame;
+
+	if (dirty && !accessed)
+		model_fail(m, "written without an access");
+	for (frame = model_frame(hpa); frame < model_frame(hpa + size); frame++)
+		if (dirty)
+			clear_bit(frame, m->written);
+		else if (test_bit(frame, m->written))
+			model_fail(m, "a written page is forgotten as clean");
+}
+
+/* ---- what the tables say, found without npt.c's help -------------------------------- */
+
+static inline u64 *model_find(struct model *m, u64 gpa, int *level)
+{
+	const struct mote_npt_format *format = m->npt.format;
+	u64 *table = m->npt.root;
+
+	for (*level = MOTE_NPT_LEVELS;; --*level) {
+		u64 *entry = &table[gpa >> (12 + 9 * (*level - 1)) & 511];
+
+		if (!(*entry & format->present))
+			return NULL;
+		if (*level == 1 || *entry & format->large)
+			return entry;
+		table = phys_to_virt(*entry & GENMASK_ULL(51, 12) & ~format->table);
+	}
+}
+
+static inline u64 model_read(struct model *m, u32 page)
+{
+	u64 gpa = MODEL_BASE + page * 4096ULL;
+	const struct mote_npt_format *format = m->npt.format;
+	u64 *entry, hpa, leaf = format->leaf;
+	int level;
+
+	entry = model_find(m, gpa, &level);
+	if (!entry)
+		return 0;
+	if (level > 1)
+		leaf = (leaf & ~format->small_only) | format->large;
+	if ((*entry & leaf) != leaf)
+		model_fail(m, "bits of the leaf are missing");
+	if (level > 1 && *entry & format->small_only)
+		model_fail(m, "a large leaf has what only small ones may");
+	hpa = *entry & GENMASK_ULL(51, 12) & ~format->table;
+	if (hpa & (mote_npt_size(level) - 1))
+		model_fail(m, "a large leaf is not aligned");
+	return (hpa + (gpa & (mote_npt_size(level) - 1))) | level | MODEL_PRESENT |
+	       (*entry & format->write ? MODEL_WRITE : 0);
+}
+
+static inline void model_check(struct model *m, u32 first, u32 last)
+{
+	u32 page;
+
+	for (page = first; page <= last && page < MODEL_PAGES; page++)
+		if (model_read(m, page) != m->page[page])
+			model_fail(m, "a translation differs from the model");
+}
+
+/* Everything; of blocks that are mapped as one, or not at all, a few pages. */
+static inline void model_check_all(struct model *m)
+{
+	u32 block, i;
+	int level;
+
+	for (block = 0; block < MODEL_PAGES; block += 512) {
+		model_find(m, MODEL_BASE + block * 4096ULL, &level);
+		if (level > 1 && !m->page[block] && memchr_inv(&m->page[block], 0, 4096))
+			model_fail(m, "a translation is missing");
+		for (i = 0; i < 512; i += level > 1 ? 73 : 1)
+			model_check(m, block + i, block + i);
+	}
+}
+
+static unsigned long model_count(struct model *m, u64 *table, int level)
+{
+	unsigned long nr = 1;
+	u32 i;
+
+	for (i = 0; level > 1 && i < MOTE_NPT_ENTRIES; i++)
+		if (table[i] & m->npt.format->present && !(table[i] & m->npt.format->large))
+			nr += model_count(m, phys_to_virt(table[i] & GENMASK_ULL(51, 12) &
+							  ~m->npt.format->table), level - 1);
+	return nr;
+}
+
+/* ---- operations ------------------------------------------------------------------------ */
+
+static inline void model_settle(struct model *m, struct mote_npt_changes *changes)
+{
+	if (changes->tables && !changes->flush)
+		model_fail(m, "tables are freed without a flush");
+	if (m->lost && !changes->flush)
+		model_fail(m, "a downgrade without a flush");
+	while (changes->tables) {
+		u64 *table = changes->tables;
+
+		changes->tables = (u64 *)(unsigned long)*table;
+		free_page((unsigned long)table);
+	}
+	changes->flush = false;
+	m->lost = false;
+}
+
+static inline void model_fill(struct mote_npt_cache *cache, u32 nr)
+{
+	while (cache->nr < nr) {
+		u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL);
+
+		if (!table)
+			return;
+		cache->table[cache->nr++] = table;
+	}
+}
+
+/* Pages, and where they begin, that one leaf maps together with @page. */
+static inline u32 model_block(struct model *m, u32 page, int level, u32 *first)
+{
+	u32 nr = mote_npt_size(level) / 4096;
+
+	*first = page / nr * nr;
+	return nr;
+}
+
+/* What a split does: leaves around @page become those of a level. */
+static inline void model_split(struct model *m, u32 page, int level)
+{
+	while (m->page[page] && (m->page[page] & MODEL_LEVEL) > level) {
+		int old = m->page[page] & MODEL_LEVEL;
+		u32 first, i, nr = model_block(m, page, old, &first);
+
+		for (i = first; i < first + nr; i++)
+			m->page[i]--;
+		m->lost = true;
+	}
+}
+
+static inline void model_set(struct model *m, u32 first, int level, u32 place, bool write)
+{
+	u32 i, nr = mote_npt_size(level) / 4096;
+	bool keep = (m->page[first] & MODEL_LEVEL) == level;
+
+	for (i = first; i < first + nr; i++) {
+		u64 old = m->page[i];
+		u64 new = model_hpa(i, place) | level | MODEL_PRESENT | (write ? MODEL_WRITE : 0);
+
+		if (keep && old >> 12 == new >> 12)
+			new |= old & MODEL_WRITE;
+		if (old && (old >> 12 != new >> 12 || (old & ~new & MODEL_WRITE)))
+			m->lost = true;
+		m->page[i] = new;
+	}
+}
+
+/* Map @nr entries of a level from @page on, as a fault does. */
+static inline void model_map(struct model *m, u32 page, int level, u32 nr, u32 place, bool write)
+{
+	struct mote_npt_cache cache = {};
+	struct mote_npt_changes changes = {};
+	u32 i, first, size = model_block(m, page, level, &first);
+	u64 *entry;
+
+	model_fill(&cache, m->draw(m->context, MOTE_NPT_LEVELS));
+	entry = mote_npt_entry(&m->npt, &cache, MODEL_BASE + first * 4096ULL, level, &changes);
+	if (!entry) {
+		model_fill(&cache, MOTE_NPT_LEVELS - 1);
+		entry = mote_npt_entry(&m->npt, &cache, MODEL_BASE + first * 4096ULL, level,
+				       &changes);
+	}
+	if (!entry) {
+		model_fail(m, "a full cache is not enough");
+		return;
+	}
+	model_split(m, first, level);
+	nr = min(nr, 512 - first / size % 512);
+	for (i = 0; i < nr; i++) {
+		mote_npt_map(&m->npt, entry + i, level, model_hpa(first + i * size, place), write,
+			     &changes);
+		model_set(m, first + i * size, level, place, write);
+	}
+	while (cache.nr)
+		free_page((unsigned long)cache.table[--cache.nr]);
+	model_settle(m, &changes);
+	model_check(m, first ? first - 1 : 0, first + 1);
+	model_check(m, first + nr * size - 1, first + nr * size);
+}
+
+/* Take something away from all leaves that overlap [first, end). */
+static inline void model_change(struct model *m, u32 first, u32 end, bool protect)
+{
+	struct mote_npt_changes changes = {};
+	u64 gpa = MODEL_BASE + first * 4096ULL;
+	u64 gpa_end = MODEL_BASE + end * 4096ULL;
+	bool flush;
+	u32 i;
+
+	for (i = first; i < end; i++) {
+		u64 old = m->page[i];
+		u32 begin, nr;
+
+		if (!old || (protect && !(old & MODEL_WRITE)))
+			continue;
+		m->lost = true;
+		nr = model_block(m, i, old & MODEL_LEVEL, &begin);
+		for (i = begin; i < begin + nr; i++)
+			m->page[i] = protect ? m->page[i] & ~MODEL_WRITE : 0;
+		i--;
+	}
+	while (gpa < gpa_end)
+		gpa = protect ? mote_npt_protect(&m->npt, gpa, gpa_end, &changes) :
+				mote_npt_unmap(&m->npt, gpa, gpa_end, &changes);
+	flush = m->lost;
+	if (changes.flush != flush && !changes.tables)
+		model_fail(m, "a flush for nothing");
+	model_settle(m, &changes);
+	model_check(m, first ? first - 1 : 0, first + 1);
+	model_check(m, end - 1, end);
+}
+
+/* The CPU reads or writes a page, if it may. */
+static inline void model_access(struct model *m, u32 page, bool write)
+{
+	const struct mote_npt_format *format = m->npt.format;
+	u64 *entry;
+	int level;
+
+	if (!m->page[page] || (write && !(m->page[page] & MODEL_WRITE)))
+		return;
+	entry = model_find(m, MODEL_BASE + page * 4096ULL, &level);
+	if (!entry)
+		return;
+	*entry |= format->accessed | (write ? format->dirty : 0);
+	if (write)
+		set_bit(model_frame(m->page[page] & GENMASK_ULL(51, 12)), m->written);
+}
+
+/* ---- running it --------------------------------------------------------------------------- */
+
+/* Pages around boundaries of tables are the interesting ones. */
+static inline u32 model_draw_page(struct model *m)
+{
+	u32 block = m->draw(m->context, 8);
+	u32 near = m->draw(m->context, 4);
+	u32 base = block < 4 ? block * 512 : block < 6 ? (1u << 18) - 1024 + (block - 4) * 1024 :
+		   MODEL_PAGES - (block - 5) * 512;
+
+	switch (near) {
+	case 0:
+		return base;
+	case 1:
+		return base + 511;
+	case 2:
+		return base + m->draw(m->context, 512);
+	default:
+		return base + m->draw(m->context, 16);
+	}
+}
+
+static inline void model_step(struct model *m)
+{
+	static const u16 sizes[] = { 1, 1, 2, 16, 64, 511, 512, 513 };
+	u32 op = m->draw(m->context, 16);
+	u32 page = model_draw_page(m);
+	u32 end = page + sizes[m->draw(m->context, 8)];
+	u32 place = m->draw(m->context, MODEL_PLACES);
+	bool write = m->draw(m->context, 2);
+
+	end = min(end, MODEL_PAGES);
+	switch (op) {
+	case 0 ... 3:
+		model_map(m, page, 1, 1, place, write);
+		break;
+	case 4 ... 5:
+		model_map(m, page & ~63u, 1, 64, place, write);
+		break;
+	case 6 ... 7:
+		model_map(m, page, 2, 1, place, write);
+		break;
+	case 8:
+		model_map(m, page, m->draw(m->context, 8) ? 2 : 3, 1, place, write);
+		break;
+	case 9 ... 10:
+		model_change(m, page, end, false);
+		break;
+	case 11 ... 12:
+		model_change(m, page, end, true);
+		break;
+	case 13:
+		end = m->draw(m->context, 8) ? min(page + 2048, MODEL_PAGES) : MODEL_PAGES;
+		model_change(m, end < MODEL_PAGES ? page : 0, end, m->draw(m->context, 2));
+		break;
+	default:
+		model_access(m, page, write);
+		break;
+	}
+}
+
+static inline void model_exit(struct model *m)
+{
+	kvfree(m->page);
+	kvfree(m->written);
+}
+
+/* @m->draw and @m->context are the caller's; false: no memory. */
+static inline bool model_init(struct model *m, const struct mote_npt_format *format)
+{
+	u64 *root = (u64 *)get_zeroed_page(GFP_KERNEL);
+
+	m->error = NULL;
+	m->lost = false;
+	m->page = kvcalloc(MODEL_PAGES, sizeof(*m->page), GFP_KERNEL);
+	m->written = kvcalloc(BITS_TO_LONGS(MODEL_PAGES * MODEL_PLACES), sizeof(long), GFP_KERNEL);
+	if (!root || !m->page || !m->written) {
+		free_page((unsigned long)root);
+		model_exit(m);
+		return false;
+	}
+	m->npt.forget = model_forget;
+	model_current = m;
+	mote_npt_init(&m->npt, format, root);
+	return true;
+}
+
+/* At the end: everything as the model says, and nothing left after it has been unmapped. */
+static inline void model_finish(struct model *m)
+{
+	struct mote_npt_changes changes = {};
+
+	model_check_all(m);
+	if (model_count(m, m->npt.root, MOTE_NPT_LEVELS) != m->npt.tables)
+		model_fail(m, "tables are not counted right");
+	if (m->draw(m->context, 2)) {
+		model_change(m, 0, MODEL_PAGES, false);
+		if (m->npt.tables != 1)
+			model_fail(m, "empty tables are left");
+	}
+	mote_npt_clear(&m->npt, &changes);
+	model_settle(m, &changes);
+	if (m->npt.tables)
+		model_fail(m, "tables are left");
+	if (find_first_bit(m->written, MODEL_PAGES * MODEL_PLACES) < MODEL_PAGES * MODEL_PLACES)
+		model_fail(m, "a write was lost");
+	model_exit(m);
+}
+
+#endif /* MOTE_NPT_MODEL_H */

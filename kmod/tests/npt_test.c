@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Nested page tables: single operations, edges, and random operations against
+ * a model (npt_model.h), in both vendors' formats and some that are rarer.
+ */
+#include <kunit/test.h>
+
+#include "../npt.c"
+#include "npt_model.h"
+
+static const struct mote_npt_format formats[] = {
+	/* AMD: present, writable, user; PS, A, D as in ordinary page tables */
+	{ .present = 1, .table = 0x7, .leaf = 0x5, .write = 0x2, .large = 0x80,
+	  .accessed = 0x20, .dirty = 0x40 },
+	/* EPT: R, W, X; write-back; bits 8 and 9 are A and D */
+	{ .present = 7, .table = 0x7, .leaf = 0x35, .write = 0x2, .large = 0x80,
+	  .accessed = 0x100, .dirty = 0x200 },
+	/* EPT without A and D bits, no code from large pages */
+	{ .present = 7, .table = 0x7, .leaf = 0x35, .write = 0x2, .large = 0x80,
+	  .small_only = 0x4 },
+	/* AMD with memory encryption */
+	{ .present = 1, .table = 0x7 | BIT_ULL(47), .leaf = 0x5 | BIT_ULL(47), .write = 0x2,
+	  .large = 0x80, .accessed = 0x20, .dirty = 0x40 },
+};
+
+static u32 draw_random(void *context, u32 n)
+{
+	u64 *state = context;
+
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return (*state >> 20) % n;
+}
+
+/**
+ * struct fixture - a model to play with by hand
+ * @m: the model
+ * @seed: for draw_random()
+ */
+struct fixture {
+	struct model m;
+	u64 seed;
+};
+
+static struct fixture *fixture_new(struct kunit *test, const struct mote_npt_format *format)
+{
+	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	f->seed = 0x9e3779b97f4a7c15ULL;
+	f->m.draw = draw_random;
+	f->m.context = &f->seed;
+	KUNIT_ASSERT_TRUE(test, model_init(&f->m, format));
+	return f;
+}
+
+static void fixture_end(struct kunit *test, struct fixture *f)
+{
+	model_finish(&f->m);
+	KUNIT_EXPECT_STREQ(test, f->m.error ?: "", "");
+}
+
+#define for_each_format(format) \
+	for ((format) = formats; (format) < formats + ARRAY_SIZE(formats); (format)++)
+
+static void npt_random(struct kunit *test)
+{
+	const struct mote_npt_format *format;
+	u32 round, i;
+
+	for_each_format(format) {
+		for (round = 0; round < 3; round++) {
+			struct fixture *f = fixture_new(test, format);
+
+			f->seed += round;
+			for (i = 0; i < 400 && !f->m.error; i++)
+				model_step(&f->m);
+			KUNIT_EXPECT_STREQ_MSG(test, f->m.error ?: "", "", "round %u, step %u",
+					       round, i);
+			fixture_end(test, f);
+		}
+	}
+}
+
+/* A large mapping goes to pieces one level at a time, and comes together again. */
+static void npt_split_and_join(struct kunit *test)
+{
+	const struct mote_npt_format *format;
+
+	for_each_format(format) {
+		struct fixture *f = fixture_new(test, format);
+		struct model *m = &f->m;
+
+		model_map(m, 0, 3, 1, 0, true);
+		KUNIT_EXPECT_EQ(test, m->npt.tables, 2);
+		model_access(m, 12345, true);
+		model_map(m, 0, 2, 1, 0, true);
+		KUNIT_EXPECT_EQ(test, m->npt.tables, 3);
+		model_map(m, 513, 1, 1, 0, true);
+		KUNIT_EXPECT_EQ(test, m->npt.tables, 4);
+		model_check(m, 0, 2048);
+		model_map(m, 513, 1, 1, 1, false);
+		model_map(m, 512, 2, 1, 0, true);
+		KUNIT_EXPECT_EQ(test, m->npt.tables, 3);
+		model_map(m, 0, 3, 1, 0, false);
+		KUNIT_EXPECT_EQ(test, m->npt.tables, 2);
+		fixture_end(test, f);
+	}
+}
+
+/* The last page of the address space, and the first. */
+static void npt_edges(struct kunit *test)
+{
+	struct fixture *f = fixture_new(test, &formats[0]);
+	struct model *m = &f->m;
+	struct mote_npt_changes changes = {};
+	struct mote_npt_cache cache = {};
+	struct mote_npt_iter it;
+	u64 *entry;
+
+	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
+	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, true);
+	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, false);
+	KUNIT_EXPECT_EQ(test, m->npt.tables, 1);
+
+	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
+	model_fill(&cache, 3);
+	entry = mote_npt_entry(&m->npt, &cache, 0, 1, &changes);
+	KUNIT_ASSERT_NOT_NULL(test, entry);
+	mote_npt_map(&m->npt, entry, 1, model_hpa(0, 1), false, &changes);
+	KUNIT_EXPECT_FALSE(test, changes.flush);
+	KUNIT_EXPECT_EQ(test, m->npt.tables, 7);
+
+	/* A walk over everything: leaf, then its tables, then the other leaf. */
+	mote_npt_iter_init(&it, &m->npt, 0, 1ULL << MOTE_NPT_BITS);
+	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_EXPECT_EQ(test, it.gpa, 0);
+	KUNIT_EXPECT_EQ(test, it.level, 1);
+	KUNIT_EXPECT_PTR_EQ(test, it.entry, entry);
+	mote_npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_EXPECT_EQ(test, it.level, 2);
+	mote_npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_EXPECT_EQ(test, it.level, 3);
+	mote_npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_EXPECT_EQ(test, it.level, 4);
+	mote_npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_EXPECT_EQ(test, it.level, 1);
+	KUNIT_EXPECT_EQ(test, it.gpa, (1ULL << MOTE_NPT_BITS) - 4096);
+
+	/* An empty range holds nothing. */
+	mote_npt_iter_init(&it, &m->npt, 4096, 4096);
+	KUNIT_EXPECT_FALSE(test, mote_npt_iter_find(&it));
+
+	KUNIT_EXPECT_EQ(test, mote_npt_unmap(&m->npt, 0, 4096, &changes), 4096);
+	KUNIT_EXPECT_TRUE(test, changes.flush);
+	KUNIT_EXPECT_EQ(test, m->npt.tables, 4);
+	model_settle(m, &changes);
+	fixture_end(test, f);
+}
+
+/* A range with much in it is unmapped in pieces. */
+static void npt_pieces(struct kunit *test)
+{
+	struct fixture *f = fixture_new(test, &formats[1]);
+	struct model *m = &f->m;
+	struct mote_npt_changes changes = {};
+	u64 gpa = MODEL_BASE;
+	u32 i, pieces = 0;
+
+	for (i = 0; i < 8; i++)
+		model_map(m, i * 512, 1, 512, 0, true);
+	KUNIT_EXPECT_EQ(test, m->npt.tables, 11);
+	while (gpa < MODEL_BASE + (8ULL << 21)) {
+		gpa = mote_npt_unmap(&m->npt, gpa, MODEL_BASE + (8ULL << 21), &changes);
+		KUNIT_EXPECT_TRUE(test, changes.flush);
+		model_settle(m, &changes);
+		pieces++;
+	}
+	KUNIT_EXPECT_EQ(test, pieces, 8 * 512 / PIECE);
+	KUNIT_EXPECT_EQ(test, m->npt.tables, 1);
+	memset(m->page, 0, 8 * 512 * sizeof(*m->page));
+	fixture_end(test, f);
+}
+
+/* A mapping is upgraded in place and never downgraded by a fault. */
+static void npt_upgrade(struct kunit *test)
+{
+	struct fixture *f = fixture_new(test, &formats[0]);
+	struct mote_npt_changes changes = {};
+	struct mote_npt_cache cache = {};
+	struct mote_npt *npt = &f->m.npt;
+	u64 *entry;
+
+	model_fill(&cache, 3);
+	entry = mote_npt_entry(npt, &cache, MODEL_BASE, 1, &changes);
+	KUNIT_ASSERT_NOT_NULL(test, entry);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false, &changes);
+	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x5);
+	*entry |= 0x20;
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), true, &changes);
+	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false, &changes);
+	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
+	KUNIT_EXPECT_FALSE(test, changes.flush);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 1), false, &changes);
+	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 1) | 0x5);
+	KUNIT_EXPECT_TRUE(test, changes.flush);
+	mote_npt_unmap(npt, MODEL_BASE, MODEL_BASE + 4096, &changes);
+	model_settle(&f->m, &changes);
+	fixture_end(test, f);
+}
+
+static struct kunit_case npt_cases[] = {
+	KUNIT_CASE(npt_random),
+	KUNIT_CASE(npt_split_and_join),
+	KUNIT_CASE(npt_edges),
+	KUNIT_CASE(npt_pieces),
+	KUNIT_CASE(npt_upgrade),
+	{}
+};
+
+static struct kunit_suite npt_suite = {
+	.name = "mote_npt",
+	.test_cases = npt_cases,
+};
+
+kunit_test_suite(npt_suite);
+
+MODULE_LICENSE("GPL");

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+/* VMX without hardware: exits, segments, control words, the MSR bitmap, control registers. */
+#include <kunit/test.h>
+#include <linux/module.h>
+
+#include "../vmx_pure.h"
+
+/* ---- exits ---------------------------------------------------------------- */
+
+/* Every basic exit reason that the SDM has, in words of its own: not the table under test. */
+static const u8 reasons[] = {
+	MOTE_EXIT_EXCEPTION, MOTE_EXIT_INTERRUPT, MOTE_EXIT_SHUTDOWN, MOTE_EXIT_INIT,	/* 0 */
+	MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN,		/* SIPI, SMIs */
+	MOTE_EXIT_INTERRUPT_WINDOW, MOTE_EXIT_NMI_WINDOW, MOTE_EXIT_UNKNOWN,	/* 7 */
+	MOTE_EXIT_CPUID, MOTE_EXIT_UNDEFINED, MOTE_EXIT_HLT, MOTE_EXIT_CACHE,	/* 10 */
+	MOTE_EXIT_UNKNOWN, MOTE_EXIT_PMC, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED, /* INVLPG */
+	MOTE_EXIT_HYPERCALL,							/* 18 */
+	MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED,
+	MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED,
+	MOTE_EXIT_UNDEFINED,							/* VMXON */
+	MOTE_EXIT_CR, MOTE_EXIT_DR, MOTE_EXIT_PIO, MOTE_EXIT_RDMSR, MOTE_EXIT_WRMSR, /* 28 */
+	MOTE_EXIT_FAIL_ENTRY, MOTE_EXIT_FAIL_ENTRY, MOTE_EXIT_UNKNOWN,		/* 33 */
+	MOTE_EXIT_MWAIT, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_MWAIT,	/* 36 */
+	MOTE_EXIT_PAUSE, MOTE_EXIT_FAIL_ENTRY, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, /* 40 */
+	MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN,
+	MOTE_EXIT_NPF, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED, /* 48 */
+	MOTE_EXIT_TIMER, MOTE_EXIT_UNDEFINED, MOTE_EXIT_CACHE, MOTE_EXIT_XSETBV, /* 52 */
+	MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNDEFINED,
+	MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED, /* 60 */
+	MOTE_EXIT_UNDEFINED, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED,
+	MOTE_EXIT_UNDEFINED,							/* TPAUSE */
+};
+
+static struct mote_exit decode(const struct vmx_raw *raw)
+{
+	struct mote_exit exit = {};
+
+	vmx_decode_exit(raw, &exit);
+	return exit;
+}
+
+static void vmx_reasons_test(struct kunit *test)
+{
+	u32 i;
+
+	for (i = 0; i < 0x10000; i++) {
+		struct vmx_raw raw = { .reason = i, .intr_info = 0x80000301 };
+		struct mote_exit exit = decode(&raw);
+
+		KUNIT_EXPECT_EQ_MSG(test, exit.reason,
+				    i < ARRAY_SIZE(reasons) ? reasons[i] : MOTE_EXIT_UNKNOWN,
+				    "basic reason %u", i);
+		KUNIT_EXPECT_EQ(test, exit.raw, i);
+	}
+}
+
+/* Instructions that mote completes need their length. */
+static void vmx_lengths_test(struct kunit *test)
+{
+	static const u8 completed[] = { 10, 12, 13, 15, 18, 28, 30, 31, 32, 40, 54, 55 };
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(completed); i++)
+		KUNIT_EXPECT_TRUE_MSG(test, vmx_row(completed[i]).needs & VMX_NEED_LEN,
+				      "basic reason %u", completed[i]);
+}
+
+static void vmx_failed_entry_test(struct kunit *test)
+{
+	struct vmx_raw raw = { .reason = 0x80000021, .qualification = 2 };
+	struct mote_exit exit = decode(&raw);
+
+	KUNIT_EXPECT_EQ(test, exit.reason, MOTE_EXIT_FAIL_ENTRY);
+	KUNIT_EXPECT_EQ(test, exit.raw, 33);
+	KUNIT_EXPECT_EQ(test, exit.fail, 0x280000021);
+}
+
+static void vmx_pio_test(struct kunit *test)
+{
+	static const struct { u64 qualification; u16 port; u8 size, flags; } cases[] = {
+		{ 0x00800000, 0x80, 1, 0 },
+		{ 0x03f80008, 0x3f8, 1, MOTE_PIO_IN },
+		{ 0xffff0001, 0xffff, 2, 0 },
+		{ 0x0cf80003, 0xcf8, 4, 0 },
+		{ 0x0080005b, 0x80, 4, MOTE_PIO_IN | MOTE_PIO_STRING },
+		{ 0x00800030, 0x80, 1, MOTE_PIO_STRING | MOTE_PIO_REP },
+		{ 0x00800048, 0x80, 1, MOTE_PIO_IN },
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmx_raw raw = { .reason = EXIT_REASON_IO_INSTRUCTION, .insn_len = 2,
+				       .qualification = cases[i].qualification };
+		struct mote_exit exit = decode(&raw);
+
+		KUNIT_EXPECT_EQ(test, exit.pio.port, cases[i].port);
+		KUNIT_EXPECT_EQ(test, exit.pio.size, cases[i].size);
+		KUNIT_EXPECT_EQ(test, exit.pio.flags, cases[i].flags);
+		KUNIT_EXPECT_EQ(test, exit.insn_len, 2);
+	}
+}
+
+static void vmx_npf_test(struct kunit *test)
+{
+	u32 access;
+
+	for (access = 1; access < 8; access++) {
+		/* The entry's own rights and the address bits beside them say nothing here. */
+		struct vmx_raw raw = { .reason = EXIT_REASON_EPT_VIOLATION, .gpa = 0xfee00030,
+				       .qualification = 0x1f8 | access };
+		struct mote_exit exit = decode(&raw);
+
+		KUNIT_EXPECT_EQ(test, exit.npf.gpa, 0xfee00030);
+		KUNIT_EXPECT_EQ(test, exit.npf.access, access);
+	}
+}
+
+static void vmx_exception_test(struct kunit *test)
+{
+	static const struct { u32 info, error; u8 reason, vector, has_error; u32 code; } cases[] = {
+		{ 0x80000301, 0, MOTE_EXIT_EXCEPTION, 1, 0, 0 },
+		{ 0x80000501, 7, MOTE_EXIT_EXCEPTION, 1, 0, 0 },	/* INT1; stale error */
+		{ 0x80000b11, 0, MOTE_EXIT_EXCEPTION, 17, 1, 0 },
+		{ 0x80000b0e, 6, MOTE_EXIT_EXCEPTION, 14, 1, 6 },
+		{ 0x80001312, 0, MOTE_EXIT_EXCEPTION, 18, 0, 0 },
+		{ 0x80000202, 0, MOTE_EXIT_NMI, 0, 0, 0 },
+		{ 0x00000301, 0, MOTE_EXIT_UNKNOWN, 0, 0, 0 },
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmx_raw raw = { .reason = EXIT_REASON_EXCEPTION_NMI,
+				       .intr_info = cases[i].info, .error = cases[i].error };
+		struct mote_exit exit = decode(&raw);
+
+		KUNIT_EXPECT_EQ(test, exit.reason, cases[i].reason);
+		if (exit.reason != MOTE_EXIT_EXCEPTION)
+			continue;
+		KUNIT_EXPECT_EQ(test, exit.exception.valid, 1);
+		KUNIT_EXPECT_EQ(test, exit.exception.type, MOTE_EVENT_EXCEPTION);
+		KUNIT_EXPECT_EQ(test, exit.exception.vector, cases[i].vector);
+		KUNIT_EXPECT_EQ(test, exit.exception.has_error, cases[i].has_error);
+		KUNIT_EXPECT_EQ(test, exit.exception.error, cases[i].code);
+	}
+}
+
+/* ---- segments, controls, the MSR bitmap ------------------------------------- */
+
+static void vmx_segment_test(struct kunit *test)
+{
+	u32 attr;
+
+	for (attr = 0; attr < 0x10000; attr++) {
+		u32 ar = vmx_attr_to_ar(attr);
+
+		/* Nothing reserved, unusable if and only if not present, and back again. */
+		KUNIT_EXPECT_EQ(test, ar & ~0x1f0ffu, 0);
+		KUNIT_EXPECT_EQ(test, !(ar & BIT(16)), !!(attr & BIT(7)));
+		KUNIT_EXPECT_EQ(test, vmx_attr_from_ar(ar), attr & 0xf0ff);
+	}
+	/* What the CPU saves for a null selector may have P set. */
+	KUNIT_EXPECT_EQ(test, vmx_attr_from_ar(0x1c093), 0xc013);
+}
+
+static void vmx_control_test(struct kunit *test)
+{
+	static const struct { u64 cap; u32 must, may, fixed, word; } cases[] = {
+		{ 0xffffffff00000000, 5, 2, 0, 7 },		/* all may be set */
+		{ 0x0000000500000000, 5, 2, 0, 5 },		/* not all of what may be */
+		{ 0x0000000400000000, 5, 2, 0, 0 },		/* not all of what must be */
+		{ 0xffffffff00000010, 5, 2, 0, 0 },		/* forced, and unwanted */
+		{ 0xffffffff00000010, 5, 2, 0x10, 0x17 },	/* forced, and harmless */
+		{ 0xffffffff00000004, 5, 0, 0, 5 },		/* forced, and wanted */
+		{ 0xffffffff00000002, 5, 2, 0, 7 },
+		{ 0, 1, 0, 0, 0 },				/* no such MSR */
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		KUNIT_EXPECT_EQ_MSG(test, vmx_control(cases[i].cap, cases[i].must, cases[i].may,
+						      cases[i].fixed), cases[i].word, "%u", i);
+}
+
+static void vmx_msr_bit_test(struct kunit *test)
+{
+	/* Bytes 0, 1024, 2048 and 3072 of the page: reads low, reads high, writes low, high. */
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0), 0);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0x1fff), 1024 * 8 - 1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xc0000000), 1024 * 8);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xc0001fff), 2048 * 8 - 1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0) + VMX_MSR_WRITE, 2048 * 8);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xc0001fff) + VMX_MSR_WRITE, 4096 * 8 - 1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0x2000), -1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xbfffffff), -1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xc0002000), -1);
+	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xffffffff), -1);
+}
+
+/* ---- control registers ---------------------------------------------------------- */
+
+#define LONG_MODE { .cr0 = X86_CR0_PE | X86_CR0_PG, .cr4 = X86_CR4_PAE, .efer = EFER_LME | EFER_LMA }
+
+static void vmx_cr0_test(struct kunit *test)
+{
+	struct vmx_mode real = { .cr0 = X86_CR0_ET }, compat = LONG_MODE, code64 = LONG_MODE;
+	struct vmx_mode enter = { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME };
+
+	code64.cs_l = true;
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0));
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0xffffffff));
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, BIT_ULL(32)));
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, X86_CR0_PG));
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, X86_CR0_NW));
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, X86_CR0_NW | X86_CR0_CD));
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
+	enter.cs_l = true;
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
+	enter.cs_l = false;
+	enter.cr4 = 0;
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&compat, X86_CR0_PE));
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&code64, X86_CR0_PE));
+	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&code64, X86_CR0_PE | X86_CR0_PG | X86_CR0_CD));
+	compat.cr4 |= X86_CR4_PCIDE;
+	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&compat, X86_CR0_PE));
+}
+
+static void vmx_cr4_test(struct kunit *test)
+{
+	struct vmx_mode real = {}, code64 = LONG_MODE;
+	u64 allowed = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57;
+
+	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&real, X86_CR4_MCE | X86_CR4_LA57, allowed));
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, X86_CR4_VMXE, allowed));
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, BIT_ULL(63), allowed));
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, X86_CR4_PCIDE, allowed));
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, 0, allowed));
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_LA57, allowed));
+	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
+	code64.cr3 = 1;
+	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
+	code64.cr4 |= X86_CR4_PCIDE;
+	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
+}
+
+static struct kunit_case vmx_cases[] = {
+	KUNIT_CASE(vmx_reasons_test),
+	KUNIT_CASE(vmx_lengths_test),
+	KUNIT_CASE(vmx_failed_entry_test),
+	KUNIT_CASE(vmx_pio_test),
+	KUNIT_CASE(vmx_npf_test),
+	KUNIT_CASE(vmx_exception_test),
+	KUNIT_CASE(vmx_segment_test),
+	KUNIT_CASE(vmx_control_test),
+	KUNIT_CASE(vmx_msr_bit_test),
+	KUNIT_CASE(vmx_cr0_test),
+	KUNIT_CASE(vmx_cr4_test),
+	{}
+};
+
+static struct kunit_suite vmx_suite = {
+	.name = "vmx",
+	.test_cases = vmx_cases,
+};
+
+kunit_test_suite(vmx_suite);
+MODULE_LICENSE("GPL");

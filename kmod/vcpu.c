@@ -1,0 +1,664 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtual CPUs: creation, state, and the run loop.
+ *
+ * The loop runs with preemption off and the vCPU loaded, so that no preempt
+ * notifier is needed: it leaves when the host has other work.  What may sleep
+ * is done with the vCPU put.  Interrupts are off from the last look at signals
+ * and requests until the guest has been left; see mote_vm_request().
+ *
+ * Locking: vcpu->lock is held by the caller of everything here but
+ * mote_vcpu_nmi() and mote_vcpu_request().
+ *
+ * Not here: what an exit means (exit.c).
+ */
+#include <linux/entry-common.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <asm/apicdef.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
+#include <asm/trapnr.h>
+#include <trace/events/ipi.h>
+
+#include "mote.h"
+
+/* ---- load and put -------------------------------------------------------------- */
+
+/* Preemption is off from here to vcpu_put(). */
+static int vcpu_load(struct mote_vcpu *vcpu)
+{
+	preempt_disable();
+	if (!this_cpu_read(mote_cpu_enabled)) {
+		preempt_enable();
+		return -EIO;
+	}
+	mote_ops->load(vcpu);
+	vcpu->cpu = smp_processor_id();
+	WRITE_ONCE(vcpu->mode, MOTE_MODE_LOADED);
+	/* Mode before requests: see mote_vm_request(). */
+	smp_mb();
+	return 0;
+}
+
+static void vcpu_put(struct mote_vcpu *vcpu)
+{
+	/* Pairs with mote_vm_request(): who sees it out need not send an interrupt. */
+	smp_store_release(&vcpu->mode, MOTE_MODE_OUT);
+	mote_ops->put(vcpu);
+	preempt_enable();
+}
+
+/* ---- state ---------------------------------------------------------------------------- */
+
+static void get_gprs(struct mote_vcpu *vcpu, struct mote_gprs *gprs)
+{
+	memcpy(gprs->gpr, vcpu->gpr, sizeof(gprs->gpr));
+	gprs->rip = vcpu->rip;
+	gprs->rflags = vcpu->rflags;
+}
+
+/* All but the XSAVE image. */
+static void get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+{
+	if (mask & MOTE_STATE_GPRS)
+		get_gprs(vcpu, &state->gprs);
+	/* The common fields first: a vendor's get_state() fills its own only. */
+	if (mask & MOTE_STATE_CRS) {
+		state->crs.cr2 = vcpu->cr2;
+		state->crs.cr8 = vcpu->cr8;
+		state->crs.xcr0 = vcpu->xcr0;
+	}
+	if (mask & MOTE_STATE_DRS) {
+		memcpy(state->drs.dr, vcpu->dr, sizeof(vcpu->dr));
+		state->drs.dr6 = vcpu->dr6;
+	}
+	if (mask & MOTE_STATE_MSRS)
+		state->msrs = vcpu->msrs;
+	if (mask & MOTE_STATE_EVENTS)
+		state->events = (struct mote_events){
+			.injected = vcpu->event, .nmi_pending = atomic_read(&vcpu->nmis),
+			.halted = vcpu->halted,
+		};
+	if (mask & MOTE_STATE_TSC) {
+		state->tsc.offset = vcpu->tsc_offset;
+		state->tsc.value = rdtsc() + vcpu->tsc_offset;
+	}
+	mote_ops->get_state(vcpu, state, mask);
+}
+
+/* Would a CPU enter this state?  Return: the first check that fails, or NULL. */
+static const struct mote_check *judge(struct mote_vcpu *vcpu)
+{
+	static const struct mote_check no_memory = { "not enough memory to look at the state", "" };
+	struct mote_state *state = kzalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
+	const struct mote_check *failed;
+
+	if (!state)
+		return &no_memory;
+	get_state(vcpu, state, MOTE_STATE_ALL & ~MOTE_STATE_XSAVE);
+	failed = mote_check_state(state, &mote_caps);
+	kfree(state);
+	return failed;
+}
+
+u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
+{
+	return vcpu->fpu.uabi_size;
+}
+
+static bool is_reserved_zero(const struct mote_state *state)
+{
+	return !(state->mask & ~MOTE_STATE_ALL) &&
+	       !memchr_inv(state->reserved, 0, sizeof(state->reserved));
+}
+
+int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave)
+{
+	u32 mask = state->mask;
+	u32 size = state->xsave_size;
+	u64 user = state->xsave;
+
+	if (!is_reserved_zero(state))
+		return -EINVAL;
+	memset(state, 0, sizeof(*state));
+	state->mask = mask;
+	state->xsave_size = size;
+	state->xsave = user;
+	get_state(vcpu, state, mask);
+	if (mask & MOTE_STATE_XSAVE)
+		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, xsave, vcpu->fpu.uabi_size,
+					       mote_caps.xcr0, 0);
+	return 0;
+}
+
+static void set_events(struct mote_vcpu *vcpu, const struct mote_events *events)
+{
+	vcpu->event = events->injected;
+	atomic_set(&vcpu->nmis, events->nmi_pending);
+	vcpu->halted = events->halted;
+	if (events->nmi_pending)
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+}
+
+static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
+{
+	u32 mask = state->mask & ~MOTE_STATE_XSAVE;
+
+	if (mask & MOTE_STATE_GPRS) {
+		memcpy(vcpu->gpr, state->gprs.gpr, sizeof(vcpu->gpr));
+		vcpu->rip = state->gprs.rip;
+		vcpu->rflags = state->gprs.rflags;
+	}
+	if (mask & MOTE_STATE_CRS) {
+		vcpu->cr2 = state->crs.cr2;
+		vcpu->cr8 = state->crs.cr8;
+		vcpu->xcr0 = state->crs.xcr0;
+	}
+	if (mask & MOTE_STATE_DRS) {
+		memcpy(vcpu->dr, state->drs.dr, sizeof(vcpu->dr));
+		vcpu->dr6 = state->drs.dr6;
+	}
+	if (mask & MOTE_STATE_MSRS)
+		vcpu->msrs = state->msrs;
+	if (mask & MOTE_STATE_EVENTS)
+		set_events(vcpu, &state->events);
+	if (mask & MOTE_STATE_TSC) {
+		vcpu->tsc_offset = state->tsc.offset;
+		mask |= MOTE_PART_TSC;
+	}
+	if (mask & MOTE_STATE_GPRS)
+		vcpu->next_rip = 0;
+	vcpu->check = true;
+	mote_ops->set_state(vcpu, state, mask);
+}
+
+int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave)
+{
+	u32 pkru = 0;
+	int err;
+
+	if (!is_reserved_zero(state))
+		return -EINVAL;
+	err = mote_check_values(state, &mote_caps);
+	/* The image is judged and taken in one step: last of what can fail. */
+	if (!err && state->mask & MOTE_STATE_XSAVE)
+		err = fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, xsave, mote_caps.xcr0, &pkru);
+	if (!err)
+		set_state(vcpu, state);
+	return err;
+}
+
+/* ---- creation --------------------------------------------------------------- */
+
+/* SDM 3A, "Processor State After Reset", but for what follows from the id. */
+static const struct mote_state reset_state = {
+	.mask = MOTE_STATE_ALL & ~MOTE_STATE_XSAVE,
+	.gprs = { .rip = 0xfff0, .rflags = X86_EFLAGS_FIXED },
+	.segs = {
+		.seg = {
+			[MOTE_ES] = { .limit = 0xffff, .attr = 0x93 },
+			[MOTE_CS] = { 0xffff0000, 0xffff, 0xf000, 0x9b },
+			[MOTE_SS ... MOTE_GS] = { .limit = 0xffff, .attr = 0x93 },
+			[MOTE_LDTR] = { .limit = 0xffff, .attr = 0x82 },
+			[MOTE_TR] = { .limit = 0xffff, .attr = 0x8b },
+		},
+		.gdt = { .limit = 0xffff },
+		.idt = { .limit = 0xffff },
+	},
+	.crs = { .cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET, .xcr0 = XFEATURE_MASK_FP },
+	.drs = { .dr6 = DR6_RESERVED, .dr7 = 0x400 },
+	.msrs = {
+		.pat = 0x0007040600070406,
+		.apic_base = APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE,
+		.misc_enable = MSR_IA32_MISC_ENABLE_FAST_STRING,
+	},
+};
+
+static void reset(struct mote_vcpu *vcpu)
+{
+	set_state(vcpu, &reset_state);
+	vcpu->gpr[MOTE_RDX] = cpuid_eax(1);
+	vcpu->msrs.apic_base |= vcpu->id ? 0 : MSR_IA32_APICBASE_BSP;
+}
+
+static void vcpu_init_common(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
+{
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mutex_init(&vcpu->lock);
+	rcuwait_init(&vcpu->wait);
+	vcpu->host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ?
+			  xgetbv(XCR_XFEATURE_ENABLED_MASK) : XFEATURE_MASK_FP;
+}
+
+static void vcpu_free(struct mote_vcpu *vcpu)
+{
+	if (vcpu->fpu.fpstate)
+		fpu_free_guest_fpstate(&vcpu->fpu);
+	free_page((unsigned long)vcpu->run);
+	kfree(vcpu->cpuid);
+	kfree(vcpu);
+}
+
+static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
+{
+	struct mote_vcpu *vcpu = kzalloc(mote_ops->vcpu_size, GFP_KERNEL_ACCOUNT);
+
+	if (!vcpu)
+		return NULL;
+	vcpu_init_common(vcpu, vm, id);
+	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vcpu->cpuid = kzalloc(sizeof(*vcpu->cpuid), GFP_KERNEL_ACCOUNT);
+	if (vcpu->run && vcpu->cpuid && fpu_alloc_guest_fpstate(&vcpu->fpu))
+		return vcpu;
+	vcpu_free(vcpu);
+	return NULL;
+}
+
+static bool id_in_use(const struct mote_vm *vm, u32 id)
+{
+	u32 i;
+
+	for (i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpus[i]->id == id)
+			return true;
+	return false;
+}
+
+int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
+		     struct mote_vcpu **created)
+{
+	struct mote_vcpu *vcpu;
+	int err;
+
+	if (config->id >= MOTE_MAX_VCPUS || config->flags ||
+	    memchr_inv(config->reserved, 0, sizeof(config->reserved)))
+		return -EINVAL;
+	vcpu = vcpu_alloc(vm, config->id);
+	if (!vcpu)
+		return -ENOMEM;
+
+	mutex_lock(&vm->lock);
+	err = -EEXIST;
+	if (id_in_use(vm, config->id))
+		goto err_unlock;
+	err = mote_ops->vcpu_init(vcpu);
+	if (err)
+		goto err_unlock;
+	reset(vcpu);
+	vm->vcpus[vm->nr_vcpus] = vcpu;
+	/* mote_vm_request() reads the list without the lock. */
+	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
+	mutex_unlock(&vm->lock);
+	*created = vcpu;
+	return 0;
+
+err_unlock:
+	mutex_unlock(&vm->lock);
+	vcpu_free(vcpu);
+	return err;
+}
+
+void mote_vcpu_destroy(struct mote_vcpu *vcpu)
+{
+	mote_ops->vcpu_destroy(vcpu);
+	vcpu_free(vcpu);
+}
+
+/* ---- events ---------------------------------------------------------------------- */
+
+void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request)
+{
+	atomic_or(request, &vcpu->requests);
+	/* Request before mode: see mote_vm_request(). */
+	smp_mb__after_atomic();
+	if (READ_ONCE(vcpu->mode) == MOTE_MODE_LOADED)
+		smp_send_reschedule(READ_ONCE(vcpu->cpu));
+	else
+		rcuwait_wake_up(&vcpu->wait);
+}
+
+void mote_vcpu_nmi(struct mote_vcpu *vcpu)
+{
+	/* One more can wait behind the one being delivered; a third is merged. */
+	atomic_add_unless(&vcpu->nmis, 1, 2);
+	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
+}
+
+int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
+{
+	bool open = true;
+	int err;
+
+	if (!event->valid || !mote_event_valid(event))
+		return -EINVAL;
+	if (event->type == MOTE_EVENT_NMI) {
+		mote_vcpu_nmi(vcpu);
+		return 0;
+	}
+	if (mutex_lock_killable(&vcpu->lock))
+		return -EINTR;
+	err = vcpu->event.valid ? -EBUSY : vcpu_load(vcpu);
+	if (!err) {
+		if (event->type == MOTE_EVENT_INTERRUPT)
+			open = mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT;
+		vcpu_put(vcpu);
+		if (open)
+			vcpu->event = *event;
+		else
+			err = -EAGAIN;
+	}
+	mutex_unlock(&vcpu->lock);
+	return err;
+}
+
+/* ---- the run loop -------------------------------------------------------------------- */
+
+#define HOST_WORK (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME | \
+		   _TIF_NEED_RESCHED | _TIF_NEED_FPU_LOAD)
+
+/* Hand at most one event to the hardware; ask for an exit when the next can follow. */
+static void prepare_event(struct mote_vcpu *vcpu)
+{
+	struct mote_event *event = &vcpu->event;
+	u32 window = vcpu->window;
+
+	if (atomic_read(&vcpu->nmis)) {
+		if (!event->valid && mote_ops->can_take(vcpu) & MOTE_WINDOW_NMI) {
+			*event = (struct mote_event){
+				.valid = 1, .type = MOTE_EVENT_NMI, .vector = X86_TRAP_NMI,
+			};
+			atomic_dec(&vcpu->nmis);
+		}
+		if (atomic_read(&vcpu->nmis))
+			window |= MOTE_WINDOW_NMI;
+	}
+	if (window != vcpu->window_set) {
+		mote_ops->window(vcpu, window);
+		vcpu->window_set = window;
+	}
+	if (event->valid) {
+		vcpu->halted = false;
+		mote_ops->inject(vcpu);
+		event->valid = 0;
+	}
+}
+
+/* A window that user space asked for and that is open already ends the run. */
+static bool window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	u32 open;
+
+	if (!vcpu->window || vcpu->event.valid)
+		return false;
+	open = vcpu->window & mote_ops->can_take(vcpu);
+	if (!open)
+		return false;
+	exit->reason = open & MOTE_WINDOW_INTERRUPT ? MOTE_EXIT_INTERRUPT_WINDOW :
+						      MOTE_EXIT_NMI_WINDOW;
+	return true;
+}
+
+/*
+ * Last look before the entry, with interrupts off.  Return: MOTE_NEXT_ENTER,
+ * another place to go first, or -EINTR.
+ */
+static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	unsigned long work = read_thread_flags() & HOST_WORK;
+
+	*exit = (struct mote_exit){ .reason = MOTE_EXIT_NONE };
+	if (work & _TIF_NEED_FPU_LOAD)
+		switch_fpu_return();
+	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME) ||
+	    READ_ONCE(vcpu->run->immediate_exit))
+		return -EINTR;
+	if (work & _TIF_NEED_RESCHED)
+		return MOTE_NEXT_SLEEP;
+	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
+		mote_ops->flush(vcpu);
+	if (window_is_open(vcpu, exit))
+		return MOTE_NEXT_USER;
+	prepare_event(vcpu);
+	if (vcpu->halted) {
+		exit->reason = MOTE_EXIT_HLT;
+		return MOTE_NEXT_SLEEP;
+	}
+	return MOTE_NEXT_ENTER;
+}
+
+static __always_inline int prepare(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	if (likely(!((read_thread_flags() & HOST_WORK) | atomic_read(&vcpu->requests) |
+		     vcpu->window | vcpu->event.valid | vcpu->halted |
+		     READ_ONCE(vcpu->run->immediate_exit))))
+		return MOTE_NEXT_ENTER;
+	return prepare_slow(vcpu, exit);
+}
+
+/*
+ * The guest's XCR0 is in force from just before the entry to just after the
+ * exit only: the host's interrupts may use the FPU.
+ */
+static __always_inline void enter(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	if (vcpu->xcr0 != vcpu->host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+	mote_ops->run(vcpu, exit);
+	if (vcpu->xcr0 != vcpu->host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
+}
+
+/* Run until something needs the vCPU to be put. */
+static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	int next;
+
+	do {
+		local_irq_disable();
+		next = prepare(vcpu, exit);
+		if (next == MOTE_NEXT_ENTER)
+			enter(vcpu, exit);
+		local_irq_enable();
+		if (next != MOTE_NEXT_ENTER)
+			break;
+		vcpu->exits[exit->reason]++;
+		next = mote_exit_handle(vcpu, exit);
+	} while (next == MOTE_NEXT_ENTER);
+	return next;
+}
+
+/* Sleep in HLT until there is something to do. */
+static int sleep_halted(struct mote_vcpu *vcpu)
+{
+	rcuwait_wait_event(&vcpu->wait,
+			   atomic_read(&vcpu->requests) || signal_pending(current) ||
+			   READ_ONCE(vcpu->run->immediate_exit), TASK_INTERRUPTIBLE);
+	return MOTE_NEXT_ENTER;
+}
+
+static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	cond_resched();
+	if (exit->reason == MOTE_EXIT_HLT && vcpu->halted)
+		return sleep_halted(vcpu);
+	if (exit->reason == MOTE_EXIT_NONE)
+		return MOTE_NEXT_ENTER;
+	return mote_exit_slow(vcpu, exit);
+}
+
+static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	int next;
+
+	do {
+		next = vcpu_load(vcpu);
+		if (next)
+			break;
+		next = run_loaded(vcpu, exit);
+		vcpu_put(vcpu);
+		if (next == MOTE_NEXT_SLEEP)
+			next = run_put(vcpu, exit);
+	} while (next == MOTE_NEXT_ENTER);
+	return next;
+}
+
+/* ---- the run page --------------------------------------------------------------------- */
+
+/* Flags that no check looks at: arithmetic, DF. */
+#define HARMLESS_FLAGS (X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
+			X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF)
+
+static void take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 set)
+{
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_GPRS; i++)
+		if (set & BIT(i))
+			vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
+}
+
+static int complete_instruction(struct mote_vcpu *vcpu, u64 rip)
+{
+	int err;
+
+	if (!rip)
+		return -EINVAL;
+	err = vcpu_load(vcpu);
+	if (err)
+		return err;
+	vcpu->rip = rip;
+	mote_ops->skip(vcpu);
+	vcpu_put(vcpu);
+	return 0;
+}
+
+/*
+ * What user space changed in the run page since the last run.  A RIP in another
+ * 4 GiB or flags that matter are judged with the rest of the state.
+ */
+static int take_registers(struct mote_vcpu *vcpu)
+{
+	struct mote_run *run = vcpu->run;
+	u32 set = READ_ONCE(run->set);
+	u64 rip = vcpu->next_rip;
+
+	if (!set)
+		return 0;
+	if (set & ~(0xffffu | MOTE_SET_RIP | MOTE_SET_RFLAGS | MOTE_SET_COMPLETE))
+		return -EINVAL;
+	if (set & MOTE_SET_COMPLETE && !(set & MOTE_SET_RIP) && !rip)
+		return -EINVAL;
+	WRITE_ONCE(run->set, 0);
+	take_gprs(vcpu, run, set);
+	if (set & MOTE_SET_RFLAGS) {
+		u64 rflags = READ_ONCE(run->rflags);
+
+		vcpu->check |= (rflags ^ vcpu->rflags) & ~HARMLESS_FLAGS;
+		vcpu->rflags = rflags;
+	}
+	if (set & MOTE_SET_RIP) {
+		rip = READ_ONCE(run->rip);
+		vcpu->check |= (rip ^ vcpu->rip) >> 32;
+	}
+	if (set & MOTE_SET_COMPLETE)
+		return complete_instruction(vcpu, rip);
+	if (set & MOTE_SET_RIP)
+		vcpu->rip = rip;
+	return 0;
+}
+
+static void fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
+{
+	struct mote_state state;
+
+	mote_ops->get_state(vcpu, &state, MOTE_PART_MODE);
+	run->mode = (struct mote_cpu_mode){
+		.cr0 = state.crs.cr0, .cr3 = state.crs.cr3, .cr4 = state.crs.cr4,
+		.efer = state.msrs.efer,
+		.cs_base = state.segs.seg[MOTE_CS].base, .cs_attr = state.segs.seg[MOTE_CS].attr,
+		.cpl = state.segs.seg[MOTE_SS].attr >> 5 & 3,
+	};
+}
+
+static void fill_fail(struct mote_run *run, u64 hardware, const struct mote_check *check)
+{
+	run->fail.hardware = hardware;
+	strscpy((char *)run->fail.check,
+		check ? check->text : "a check that mote does not know; please report the state",
+		sizeof(run->fail.check));
+	strscpy((char *)run->fail.section, check ? check->section : "", sizeof(run->fail.section));
+}
+
+static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+{
+	struct mote_run *run = vcpu->run;
+
+	switch (exit->reason) {
+	case MOTE_EXIT_PIO:
+		run->pio.port = exit->pio.port;
+		run->pio.size = exit->pio.size;
+		run->pio.flags = exit->pio.flags;
+		if (exit->pio.flags & MOTE_PIO_STRING)
+			fill_mode(vcpu, run);
+		break;
+	case MOTE_EXIT_MMIO:
+	case MOTE_EXIT_MEMORY:
+		run->memory.gpa = exit->npf.gpa;
+		run->memory.access = exit->npf.access;
+		run->memory.hva = exit->npf.hva;
+		run->memory.error = exit->npf.error;
+		fill_mode(vcpu, run);
+		break;
+	case MOTE_EXIT_RDMSR:
+	case MOTE_EXIT_WRMSR:
+		run->msr.index = vcpu->gpr[MOTE_RCX];
+		run->msr.data = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+		break;
+	case MOTE_EXIT_FAIL_ENTRY:
+		fill_fail(run, exit->fail, judge(vcpu));
+		break;
+	}
+}
+
+static void fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+{
+	struct mote_run *run = vcpu->run;
+
+	vcpu->next_rip = exit->insn_len ? mote_next_rip(vcpu, exit->insn_len) : 0;
+	memcpy(run->gpr, vcpu->gpr, sizeof(run->gpr));
+	run->rip = vcpu->rip;
+	run->rflags = vcpu->rflags;
+	run->reason = exit->reason;
+	run->raw_reason = exit->raw;
+	run->next_rip = vcpu->next_rip;
+	fill_exit(vcpu, exit);
+}
+
+int mote_vcpu_run(struct mote_vcpu *vcpu)
+{
+	struct mote_exit exit = { .reason = MOTE_EXIT_INTERRUPT };
+	int next;
+
+	next = take_registers(vcpu);
+	if (next)
+		return next;
+	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
+	if (unlikely(vcpu->check) && judge(vcpu)) {
+		exit.reason = MOTE_EXIT_FAIL_ENTRY;
+		next = MOTE_NEXT_USER;
+	} else {
+		vcpu->check = false;
+		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+		next = run_loop(vcpu, &exit);
+		fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+		vcpu->check |= exit.reason == MOTE_EXIT_FAIL_ENTRY;
+	}
+	if (next < 0)
+		exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
+	fill_run(vcpu, &exit);
+	return min(next, 0);
+}

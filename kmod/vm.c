@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtual machines: creation and destruction, filters, and requests to all
+ * vCPUs of one.
+ *
+ * A VM is held by its file and by the file of each of its vCPUs.  It holds its
+ * owner's mm_struct (not the memory behind it: that goes when the owner does)
+ * and a share of the host's virtualization extension.  vCPUs are added under
+ * vm->lock and live as long as the VM, so that the list may be read without it.
+ */
+#include <linux/idr.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+
+#include "mote.h"
+
+static DEFINE_IDA(vm_ids);
+
+static int vm_init(struct mote_vm *vm)
+{
+	int err;
+
+	err = init_srcu_struct(&vm->srcu);
+	if (err)
+		return err;
+	err = mote_mem_init(vm);
+	if (err)
+		goto err_cleanup_srcu;
+	err = mote_ops->vm_init(vm);
+	if (err)
+		goto err_destroy_mem;
+	return 0;
+
+err_destroy_mem:
+	mote_mem_destroy(vm);
+err_cleanup_srcu:
+	cleanup_srcu_struct(&vm->srcu);
+	return err;
+}
+
+static bool config_is_valid(const struct mote_vm_config *config)
+{
+	return !(config->flags & ~MOTE_VM_HLT_EXIT) && !config->pad &&
+	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
+}
+
+struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
+{
+	struct mote_vm *vm;
+	int err;
+
+	if (!config_is_valid(config))
+		return ERR_PTR(-EINVAL);
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	err = mote_host_get();
+	if (err)
+		goto err_free;
+
+	kref_init(&vm->ref);
+	mutex_init(&vm->lock);
+	spin_lock_init(&vm->npt_lock);
+	vm->flags = config->flags;
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	err = ida_alloc(&vm_ids, GFP_KERNEL);
+	if (err < 0)
+		goto err_drop_mm;
+	vm->id = err;
+	err = vm_init(vm);
+	if (err)
+		goto err_free_id;
+	return vm;
+
+err_free_id:
+	ida_free(&vm_ids, vm->id);
+err_drop_mm:
+	mmdrop(vm->mm);
+	mote_host_put();
+err_free:
+	kfree(vm);
+	return ERR_PTR(err);
+}
+
+static void vm_release(struct kref *ref)
+{
+	struct mote_vm *vm = container_of(ref, struct mote_vm, ref);
+	u32 i;
+
+	/* Memory first: its notifiers may still look at the vCPUs. */
+	mote_mem_destroy(vm);
+	for (i = 0; i < vm->nr_vcpus; i++)
+		mote_vcpu_destroy(vm->vcpus[i]);
+	mote_ops->vm_destroy(vm);
+	cleanup_srcu_struct(&vm->srcu);
+	for (i = 0; i < MOTE_NR_FILTERS; i++)
+		kfree(vm->filters[i]);
+	ida_free(&vm_ids, vm->id);
+	mmdrop(vm->mm);
+	mote_host_put();
+	kfree(vm);
+}
+
+void mote_vm_get(struct mote_vm *vm)
+{
+	kref_get(&vm->ref);
+}
+
+void mote_vm_put(struct mote_vm *vm)
+{
+	kref_put(&vm->ref, vm_release);
+}
+
+int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set)
+{
+	int err = 0;
+
+	mutex_lock(&vm->lock);
+	if (vm->nr_vcpus)
+		err = -EBUSY;
+	else
+		swap(vm->filters[kind], set);
+	mutex_unlock(&vm->lock);
+	kfree(set);
+	return err;
+}
+
+static void acknowledge(void *unused)
+{
+}
+
+/*
+ * The order is what makes it right: the request is written, then mode is read
+ * here; mode is written, then the request is read in the run loop, with full
+ * barriers between.  A vCPU that looked before the request came has interrupts
+ * off until it leaves the guest, where the interrupt sent here is waiting.
+ */
+void mote_vm_request(struct mote_vm *vm, u32 request)
+{
+	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	cpumask_var_t loaded;
+	bool all = !zalloc_cpumask_var(&loaded, GFP_ATOMIC);
+	bool any = false;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		struct mote_vcpu *vcpu = vm->vcpus[i];
+
+		atomic_or(request, &vcpu->requests);
+		/* Request before mode, as above. */
+		smp_mb__after_atomic();
+		if (READ_ONCE(vcpu->mode) == MOTE_MODE_OUT)
+			continue;
+		any = true;
+		if (!all)
+			cpumask_set_cpu(READ_ONCE(vcpu->cpu), loaded);
+	}
+	if (any) {
+		preempt_disable();
+		smp_call_function_many(all ? cpu_online_mask : loaded, acknowledge, NULL, true);
+		preempt_enable();
+	}
+	if (!all)
+		free_cpumask_var(loaded);
+}

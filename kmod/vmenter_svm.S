@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Into an SVM guest and out of it.
+ *
+ * Between CLGI and STGI nothing of the host can interrupt: NMIs, machine
+ * checks and INIT wait (APM 2, "Global Interrupt Flag, STGI and CLGI
+ * Instructions").  That matters because FS, GS and TR are the guest's between
+ * the two VMLOADs: no per-CPU variable, no exception.
+ *
+ * What the kernel's own guest entry does against speculation is done here, in
+ * its order: buffers cleared last before the entry; after the exit first the
+ * return stack, then the return predictor, before the first RET.  SPEC_CTRL
+ * needs nothing: guests do not have it, so the host's value stays in force.
+ */
+#include <linux/linkage.h>
+#include <linux/stringify.h>
+#include <asm/asm.h>
+#include <asm/asm-offsets.h>
+#include <asm/nospec-branch.h>
+
+/* Offsets in struct mote_vcpu: its first member is gpr[], as instructions encode them. */
+#define GPR(n)	((n) * 8)
+#define RCX	GPR(1)
+#define RDX	GPR(2)
+#define RBX	GPR(3)
+#define RBP	GPR(5)
+#define RSI	GPR(6)
+#define RDI	GPR(7)
+
+.macro UNTRAIN_RET_SVM
+#ifdef UNTRAIN_RET_VM
+	UNTRAIN_RET_VM
+#else
+	UNTRAIN_RET
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
+#endif
+.endm
+
+.section .noinstr.text, "ax"
+
+/**
+ * mote_svm_enter() - run the guest until it exits
+ * @rdi:	u64 *gpr: general registers; RAX and RSP are in the VMCB
+ * @rsi:	u64 vmcb: its physical address
+ * @rdx:	u64 host: physical address of a VMCB with the host's VMSAVE state
+ *
+ * Interrupts are off before and after.  Each SVM instruction may find SVM
+ * switched off (panic, reboot on another CPU): then it is skipped and the
+ * VMCB's exit code stays what the caller wrote there.
+ */
+SYM_FUNC_START(mote_svm_enter)
+	push %rbp
+	push %r15
+	push %r14
+	push %r13
+	push %r12
+	push %rbx
+	push %rdx
+	push %rdi
+
+	/* Zen1 leaks the last quotient. */
+	ALTERNATIVE "", __stringify(xor %eax, %eax; xor %edx, %edx; mov $1, %ecx; div %ecx), \
+		X86_BUG_DIV0
+
+	mov %rsi, %rax
+1:	clgi
+	/*
+	 * With virtual interrupt masking the host's IF says at VMRUN whether
+	 * physical interrupts end the guest.  Nothing is delivered here: GIF is
+	 * 0.  And not next to VMRUN: its shadow could leak into the guest.
+	 */
+	sti
+2:	vmload %rax
+3:
+	mov RCX(%rdi), %rcx
+	mov RDX(%rdi), %rdx
+	mov RBX(%rdi), %rbx
+	mov RBP(%rdi), %rbp
+	mov RSI(%rdi), %rsi
+	mov GPR(8)(%rdi), %r8
+	mov GPR(9)(%rdi), %r9
+	mov GPR(10)(%rdi), %r10
+	mov GPR(11)(%rdi), %r11
+	mov GPR(12)(%rdi), %r12
+	mov GPR(13)(%rdi), %r13
+	mov GPR(14)(%rdi), %r14
+	mov GPR(15)(%rdi), %r15
+	mov RDI(%rdi), %rdi
+#ifdef VM_CLEAR_CPU_BUFFERS
+	VM_CLEAR_CPU_BUFFERS
+#endif
+4:	vmrun %rax
+	/* RAX and RSP are the host's again. */
+5:	vmsave %rax
+6:
+	pop %rax
+	mov %rcx, RCX(%rax)
+	mov %rdx, RDX(%rax)
+	mov %rbx, RBX(%rax)
+	mov %rbp, RBP(%rax)
+	mov %rsi, RSI(%rax)
+	mov %rdi, RDI(%rax)
+	mov %r8, GPR(8)(%rax)
+	mov %r9, GPR(9)(%rax)
+	mov %r10, GPR(10)(%rax)
+	mov %r11, GPR(11)(%rax)
+	mov %r12, GPR(12)(%rax)
+	mov %r13, GPR(13)(%rax)
+	mov %r14, GPR(14)(%rax)
+	mov %r15, GPR(15)(%rax)
+
+	/* From here on GS is the host's: per-CPU variables work. */
+	pop %rax
+7:	vmload %rax
+8:
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
+	UNTRAIN_RET_SVM
+
+	/* Nothing of the guest for the host to speculate with, not even until a POP is done. */
+	xor %ecx, %ecx
+	xor %edx, %edx
+	xor %ebx, %ebx
+	xor %ebp, %ebp
+	xor %esi, %esi
+	xor %edi, %edi
+	xor %r8d, %r8d
+	xor %r9d, %r9d
+	xor %r10d, %r10d
+	xor %r11d, %r11d
+	xor %r12d, %r12d
+	xor %r13d, %r13d
+	xor %r14d, %r14d
+	xor %r15d, %r15d
+
+	cli
+	/* An NMI that ended the guest is taken now. */
+9:	stgi
+.Lout:
+	pop %rbx
+	pop %r12
+	pop %r13
+	pop %r14
+	pop %r15
+	pop %rbp
+	RET
+
+	/* SVM is off: nothing has been done. */
+10:	add $16, %rsp
+	jmp .Lout
+
+	_ASM_EXTABLE(1b, 10b)
+	_ASM_EXTABLE(2b, 3b)
+	_ASM_EXTABLE(4b, 5b)
+	_ASM_EXTABLE(5b, 6b)
+	_ASM_EXTABLE(7b, 8b)
+	_ASM_EXTABLE(9b, .Lout)
+SYM_FUNC_END(mote_svm_enter)

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * VM entry and exit on Intel CPUs: general registers, and what the host's
+ * settings ask for against speculation across this border.
+ *
+ * The order of the mitigations is that of the kernel's own guest entry: CPU
+ * buffers are cleared last before the entry; after the exit registers are
+ * cleared and the return stack is filled before the first RET, then kernel
+ * IBRS is renewed and the branch history cleared.
+ */
+#include <linux/linkage.h>
+#include <asm/asm.h>
+#include <asm/bitsperlong.h>
+#include <asm/ibt.h>
+#include <asm/msr-index.h>
+#include <asm/nospec-branch.h>
+#include <asm/percpu.h>
+#include <asm/unwind_hints.h>
+
+/* Offsets in mote_vcpu.gpr, in the order in which instructions encode registers. */
+#define GPR_RAX 0x00
+#define GPR_RCX 0x08
+#define GPR_RDX 0x10
+#define GPR_RBX 0x18
+/* RSP is in the VMCS. */
+#define GPR_RBP 0x28
+#define GPR_RSI 0x30
+#define GPR_RDI 0x38
+#define GPR_R8  0x40
+#define GPR_R9  0x48
+#define GPR_R10 0x50
+#define GPR_R11 0x58
+#define GPR_R12 0x60
+#define GPR_R13 0x68
+#define GPR_R14 0x70
+#define GPR_R15 0x78
+
+/* enum vmcs_field: not for assembly files. */
+#define VMCS_HOST_RSP 0x6c14
+
+/* No probes here: between the registers of two worlds. */
+.section .noinstr.text, "ax"
+
+/*
+ * bool vmx_enter(u64 *gpr, unsigned long *host_rsp, bool launched)
+ *
+ * Enter the guest of the current VMCS, come back with its next exit.
+ * *host_rsp is what the VMCS has as HOST_RSP.  Interrupts are off.  Return:
+ * false after an exit; true if there was no entry (SDM 3C, "VM Entries":
+ * VMfail, or a fault because the CPU is not in VMX operation any more).
+ */
+SYM_FUNC_START(vmx_enter)
+	push	%rbp
+	mov	%rsp, %rbp
+	push	%r15
+	push	%r14
+	push	%r13
+	push	%r12
+	push	%rbx
+	push	%rdi
+
+	/* The stack is where it was at the last entry, as a rule. */
+	cmp	%rsp, (%rsi)
+	je	.Lhost_rsp_done
+	mov	%rsp, (%rsi)
+	mov	$VMCS_HOST_RSP, %eax
+.Lvmwrite:
+	vmwrite	%rsp, %rax
+	jbe	.Lnot_entered
+.Lhost_rsp_done:
+
+	/* Carry: VMRESUME.  Nothing below changes it: VERW only changes ZF. */
+	bt	$0, %edx
+
+	mov	%rdi, %rax
+	mov	GPR_RCX(%rax), %rcx
+	mov	GPR_RDX(%rax), %rdx
+	mov	GPR_RBX(%rax), %rbx
+	mov	GPR_RBP(%rax), %rbp
+	mov	GPR_RSI(%rax), %rsi
+	mov	GPR_RDI(%rax), %rdi
+	mov	GPR_R8(%rax), %r8
+	mov	GPR_R9(%rax), %r9
+	mov	GPR_R10(%rax), %r10
+	mov	GPR_R11(%rax), %r11
+	mov	GPR_R12(%rax), %r12
+	mov	GPR_R13(%rax), %r13
+	mov	GPR_R14(%rax), %r14
+	mov	GPR_R15(%rax), %r15
+	mov	GPR_RAX(%rax), %rax
+
+	CLEAR_CPU_BUFFERS
+
+	jnc	.Lvmlaunch
+
+	/* The CPU comes back at vmx_exit (HOST_RIP): tell objtool that nothing changes. */
+	UNWIND_HINT_SAVE
+.Lvmresume:
+	vmresume
+	jmp	.Lnot_entered
+.Lvmlaunch:
+	vmlaunch
+	jmp	.Lnot_entered
+
+	_ASM_EXTABLE(.Lvmwrite, .Lnot_entered)
+	_ASM_EXTABLE(.Lvmresume, .Lnot_entered)
+	_ASM_EXTABLE(.Lvmlaunch, .Lnot_entered)
+
+SYM_INNER_LABEL(vmx_exit, SYM_L_GLOBAL)
+	UNWIND_HINT_RESTORE
+	ENDBR
+
+	push	%rax
+	mov	8(%rsp), %rax
+	pop	GPR_RAX(%rax)
+	mov	%rcx, GPR_RCX(%rax)
+	mov	%rdx, GPR_RDX(%rax)
+	mov	%rbx, GPR_RBX(%rax)
+	mov	%rbp, GPR_RBP(%rax)
+	mov	%rsi, GPR_RSI(%rax)
+	mov	%rdi, GPR_RDI(%rax)
+	mov	%r8, GPR_R8(%rax)
+	mov	%r9, GPR_R9(%rax)
+	mov	%r10, GPR_R10(%rax)
+	mov	%r11, GPR_R11(%rax)
+	mov	%r12, GPR_R12(%rax)
+	mov	%r13, GPR_R13(%rax)
+	mov	%r14, GPR_R14(%rax)
+	mov	%r15, GPR_R15(%rax)
+
+	/* RBX keeps the answer over what follows. */
+	xor	%ebx, %ebx
+
+	/*
+	 * Nothing of the guest's stays in a register, not even in those that are
+	 * loaded again soon: a load that misses may let its old value be used.
+	 */
+.Lclear_registers:
+	xor	%eax, %eax
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	xor	%ebp, %ebp
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+
+	/* The return stack may hold what the guest put there. */
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
+			   X86_FEATURE_RSB_VMEXIT_LITE
+
+	/*
+	 * SPEC_CTRL is not the guest's, so the host's value is still there; but
+	 * IBRS restrains what ran in a less privileged mode only when written anew.
+	 */
+	ALTERNATIVE "jmp .Librs_done", "", X86_FEATURE_KERNEL_IBRS
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	mov	PER_CPU_VAR(x86_spec_ctrl_current), %eax
+	mov	PER_CPU_VAR(x86_spec_ctrl_current + 4), %edx
+	wrmsr
+	lfence
+.Librs_done:
+
+	CLEAR_BRANCH_HISTORY_VMEXIT
+
+	mov	%ebx, %eax
+	pop	%rdi
+	pop	%rbx
+	pop	%r12
+	pop	%r13
+	pop	%r14
+	pop	%r15
+	pop	%rbp
+	RET
+
+.Lnot_entered:
+	mov	$1, %ebx
+	jmp	.Lclear_registers
+SYM_FUNC_END(vmx_enter)

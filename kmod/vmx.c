@@ -1,0 +1,1709 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Intel's half of the seam: VMX operation, the VMCS, entries and exits.
+ *
+ * A VMCS is active on at most one CPU, which may keep parts of it in the CPU;
+ * vmx_active lists those of a CPU, vmx_current is the one that VMREAD means.
+ * Both are that CPU's own and changed there only, with interrupts off; another
+ * CPU that wants a VMCS asks by IPI (vmx_claim()).
+ *
+ * Guest state that the host does not use goes into the CPU at the first entry
+ * after load() and comes out at put() (vmx_switch_in(), vmx_switch_out()), so
+ * that load and put without an entry cost next to nothing.
+ *
+ * Not here: what an exit means for the guest (exit.c), nested page tables
+ * (npt.c).  What can be said without hardware is in vmx_pure.h.
+ */
+#include <linux/cpu.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/idr.h>
+#include <linux/list.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <asm/asm.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/debugreg.h>
+#include <asm/desc.h>
+#include <asm/fsgsbase.h>
+#include <asm/hardirq.h>
+#include <asm/mce.h>
+#include <asm/nospec-branch.h>
+#include <asm/perf_event.h>
+#include <asm/processor.h>
+#include <asm/tlbflush.h>
+#include <asm/tsc.h>
+
+#include "mote.h"
+#include "vmx_pure.h"
+
+/* Older headers have no name for it (SDM 3D, "Basic VMX Information"). */
+#ifndef VMX_BASIC_TRUE_CTLS
+#define VMX_BASIC_TRUE_CTLS BIT_ULL(55)
+#endif
+
+#define VMX_PENDING_BS BIT(14)
+#define VMX_NMI_UNBLOCKED BIT(12)	/* in INTR_INFO and in EPT violations' qualification */
+#define VMX_SHADOW (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+#define VMX_DR7_GD BIT(13)
+#define VMX_DR6_BD BIT(13)
+#define VMX_VTPR 0x80			/* in the virtual-APIC page */
+
+/* What one CPU can do, and the words that follow from it. */
+struct vmx_caps {
+	u64 basic;
+	u64 ept;		/* IA32_VMX_EPT_VPID_CAP */
+	u32 pin;
+	u32 primary;
+	u32 secondary;
+	u32 exit;
+	u32 entry;
+};
+
+struct vmx_vcpu {
+	struct mote_vcpu vcpu;
+
+	/* Compared before each entry: a field is written only when it changes. */
+	u64 rip;		/* GUEST_RIP… as the VMCS has them */
+	u64 rsp;
+	u64 rflags;
+	unsigned long host_cr3;
+	unsigned long host_cr4;
+	unsigned long host_rsp;	/* known to the entry code */
+
+	bool launched;		/* VMRESUME, not VMLAUNCH */
+	bool in;		/* the guest's state is in the CPU: see vmx_switch_in() */
+	bool syscall_in;	/* the MSRs of SYSCALL are, too */
+	bool pdptes_stale;	/* to be read from memory before the next entry */
+	u16 vpid;		/* 0: none, every entry flushes */
+	u32 primary;		/* PRIMARY… controls as the VMCS has them */
+	u32 windows;		/* MOTE_WINDOW_* that are asked for */
+
+	void *vmcs;
+	u8 *vapic;
+	int active_cpu;		/* that may have parts of the VMCS, -1: none */
+	struct list_head link;	/* in its vmx_active */
+	u64 serial;		/* never used again, unlike the address */
+	u64 eptp;
+
+	u64 cr0_shadow;		/* what the guest sees of the bits that it does not own */
+	u64 cr4_shadow;
+
+	/* MSRs that neither the VMCS nor, while out, the CPU keeps. */
+	u64 star;
+	u64 lstar;
+	u64 cstar;		/* never used: SYSCALL is #UD in compatibility mode on Intel */
+	u64 sfmask;
+	u64 kernel_gs_base;
+
+	/* The host's, while @in. */
+	u64 host_kernel_gs_base;
+	u64 host_debugctl;
+	u64 host_fs_base;
+	u16 host_ds;
+	u16 host_es;
+	u16 host_fs;
+	u16 host_gs;
+	u16 host_ldt;
+};
+
+static DEFINE_PER_CPU(bool, vmx_on);
+static DEFINE_PER_CPU(void *, vmx_region);
+static DEFINE_PER_CPU(struct list_head, vmx_active);
+static DEFINE_PER_CPU(struct vmx_vcpu *, vmx_current);
+static DEFINE_PER_CPU(u64, vmx_last);		/* serial of the vCPU that ran last */
+static DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
+
+static struct vmx_caps vmx;	/* of all CPUs; since setup() */
+static DEFINE_IDA(vmx_vpids);
+static atomic64_t vmx_serials;
+
+/* The host's, the same on every CPU. */
+static u64 vmx_host_star, vmx_host_lstar, vmx_host_sfmask;
+static struct desc_ptr vmx_host_idt;
+
+static struct vmx_vcpu *to_vmx(struct mote_vcpu *vcpu)
+{
+	return container_of(vcpu, struct vmx_vcpu, vcpu);
+}
+
+/* ---- VMX instructions ---------------------------------------------------- */
+
+/*
+ * Every one may be refused (VMfail), and faults where the CPU has left VMX
+ * operation (reboot, crash).  Neither is worth more than a count: the entry
+ * will fail, and that is an exit to user space.
+ */
+static noinline void vmx_failed(void)
+{
+	this_cpu_inc(vmx_failures);
+}
+
+#define VMX_INSN(name, params, insn, ...)                                             \
+static __always_inline bool name params                                               \
+{                                                                                     \
+	asm goto("1: " insn "\n\t"                                                    \
+		 "jbe %l[failed]\n\t"                                                 \
+		 _ASM_EXTABLE(1b, %l[failed])                                         \
+		 : : __VA_ARGS__ : "cc", "memory" : failed);                          \
+	return true;                                                                  \
+failed:                                                                               \
+	vmx_failed();                                                                 \
+	return false;                                                                 \
+}
+
+VMX_INSN(vmx_vmxon, (u64 hpa), "vmxon %[hpa]", [hpa] "m" (hpa))
+VMX_INSN(vmx_vmxoff, (void), "vmxoff", "i" (0))
+VMX_INSN(vmx_vmptrld, (u64 hpa), "vmptrld %[hpa]", [hpa] "m" (hpa))
+VMX_INSN(vmx_vmclear, (u64 hpa), "vmclear %[hpa]", [hpa] "m" (hpa))
+VMX_INSN(vmx_vmwrite, (unsigned long field, unsigned long value), "vmwrite %[value], %[field]",
+	 [value] "rm" (value), [field] "r" (field))
+
+/* 128 bits: the EPTP or VPID, and what mote does not use. */
+struct vmx_desc {
+	u64 tag;
+	u64 zero;
+};
+
+VMX_INSN(vmx_invept, (u64 type, u64 eptp), "invept %[desc], %[type]",
+	 [desc] "m" ((struct vmx_desc){ .tag = eptp }), [type] "r" (type))
+VMX_INSN(vmx_invvpid, (u64 type, u16 vpid), "invvpid %[desc], %[type]",
+	 [desc] "m" ((struct vmx_desc){ .tag = vpid }), [type] "r" (type))
+
+/* Zero if it is refused. */
+static __always_inline unsigned long vmx_vmread(unsigned long field)
+{
+	unsigned long value = 0;
+
+	asm volatile("1: vmread %[field], %[value]\n"
+		     "2:\n\t"
+		     _ASM_EXTABLE(1b, 2b)
+		     : [value] "+r" (value) : [field] "r" (field) : "cc");
+	return value;
+}
+
+/* Bits 14:13 of a field's encoding (SDM 3D, "Field Encoding in VMCS"). */
+enum vmx_width { VMX_WIDTH_16, VMX_WIDTH_64, VMX_WIDTH_32, VMX_WIDTH_NATURAL };
+
+#define VMX_FIELDS(suffix, type, width)                                               \
+static __always_inline type vmread##suffix(unsigned long field)                       \
+{                                                                                     \
+	BUILD_BUG_ON_MSG(__builtin_constant_p(field) && (field >> 13 & 3) != (width), \
+			 "this VMCS field is not one for vmread" #suffix "()");       \
+	return vmx_vmread(field);                                                     \
+}                                                                                     \
+static __always_inline void vmwrite##suffix(unsigned long field, type value)          \
+{                                                                                     \
+	BUILD_BUG_ON_MSG(__builtin_constant_p(field) && (field >> 13 & 3) != (width), \
+			 "this VMCS field is not one for vmwrite" #suffix "()");      \
+	vmx_vmwrite(field, value);                                                    \
+}
+
+VMX_FIELDS(16, u16, VMX_WIDTH_16)
+VMX_FIELDS(32, u32, VMX_WIDTH_32)
+VMX_FIELDS(64, u64, VMX_WIDTH_64)
+VMX_FIELDS(n, unsigned long, VMX_WIDTH_NATURAL)
+
+/* ---- what the CPU can do ------------------------------------------------- */
+
+static u64 read_msr(u32 msr)
+{
+	u64 value = 0;
+
+	/* A CPU model, or a hypervisor beneath, may lack any of them. */
+	return rdmsrl_safe(msr, &value) ? 0 : value;
+}
+
+/* Bits that a guest is deliberately *not* stopped from using are listed; all else exits. */
+static bool vmx_execution_controls(struct vmx_caps *caps, bool true_ctls)
+{
+	u64 pin = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
+				       MSR_IA32_VMX_PINBASED_CTLS);
+	u64 primary = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
+					   MSR_IA32_VMX_PROCBASED_CTLS);
+
+	/* No acknowledging at exits, no posted interrupts: the host takes its own. */
+	caps->pin = vmx_control(pin, PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING |
+				PIN_BASED_VIRTUAL_NMIS, PIN_BASED_VMX_PREEMPTION_TIMER,
+				PIN_BASED_ALWAYSON_WITHOUT_TRUE_MSR);
+	/*
+	 * Let through: RDTSC (with an offset), INVLPG and CR3 (nested paging makes
+	 * them the guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.
+	 * A CPU that insists on CR3 exits is refused.
+	 */
+	caps->primary = vmx_control(primary,
+				    CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING |
+				    CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
+				    CPU_BASED_RDPMC_EXITING | CPU_BASED_MOV_DR_EXITING |
+				    CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_USE_MSR_BITMAPS |
+				    CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
+				    CPU_BASED_TPR_SHADOW,
+				    CPU_BASED_ALWAYSON_WITHOUT_TRUE_MSR &
+				    ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING));
+	if (caps->primary && !(caps->primary & CPU_BASED_TPR_SHADOW))
+		caps->primary = vmx_control(primary, caps->primary | CPU_BASED_CR8_LOAD_EXITING |
+					    CPU_BASED_CR8_STORE_EXITING, 0, 0);
+	return caps->pin && caps->primary;
+}
+
+static bool vmx_switch_controls(struct vmx_caps *caps, bool true_ctls)
+{
+	u64 exit = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
+	u64 entry = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
+
+	caps->exit = vmx_control(exit, VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
+				 VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
+				 VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER,
+				 0, VM_EXIT_ALWAYSON_WITHOUT_TRUE_MSR);
+	caps->entry = vmx_control(entry, VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PAT |
+				  VM_ENTRY_LOAD_IA32_EFER,
+				  0, VM_ENTRY_ALWAYSON_WITHOUT_TRUE_MSR & ~VM_ENTRY_IA32E_MODE);
+	return caps->exit && caps->entry;
+}
+
+#define VMX_EPT_NEEDED (VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
+			VMX_EPT_EXTENT_GLOBAL_BIT)
+#define VMX_VPID_NEEDED ((VMX_VPID_INVVPID_BIT | VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT) << 32)
+
+/* RDTSCP, INVPCID, XSAVES, WAITPKG, VMFUNC… are off, that is #UD; ENCLS exits where it is. */
+static bool vmx_secondary_controls(struct vmx_caps *caps)
+{
+	u64 secondary = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2);
+	u32 must = SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
+		   SECONDARY_EXEC_WBINVD_EXITING;
+
+	caps->secondary = vmx_control(secondary, must,
+				      SECONDARY_EXEC_PAUSE_LOOP_EXITING |
+				      SECONDARY_EXEC_ENCLS_EXITING |
+				      ((caps->ept & VMX_VPID_NEEDED) == VMX_VPID_NEEDED ?
+				       SECONDARY_EXEC_ENABLE_VPID : 0), 0);
+	return caps->secondary;
+}
+
+/* Return: what of the floor is missing, a mask of features. */
+static u64 vmx_read_caps(struct vmx_caps *caps)
+{
+	u64 may = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, missing = 0;
+	bool true_ctls, ok;
+
+	*caps = (struct vmx_caps){
+		.basic = read_msr(MSR_IA32_VMX_BASIC), .ept = read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
+	};
+	true_ctls = caps->basic & VMX_BASIC_TRUE_CTLS;
+	ok = vmx_execution_controls(caps, true_ctls) & vmx_secondary_controls(caps) &
+	     vmx_switch_controls(caps, true_ctls);
+	if (!(may & SECONDARY_EXEC_ENABLE_EPT) || (caps->ept & VMX_EPT_NEEDED) != VMX_EPT_NEEDED)
+		missing |= BIT_ULL(MOTE_FEATURE_NPT);
+	if (!(may & SECONDARY_EXEC_UNRESTRICTED_GUEST))
+		missing |= BIT_ULL(MOTE_FEATURE_UNRESTRICTED);
+	/* No CPU is known that has both and lacks any of the rest. */
+	if (!ok && !missing)
+		missing = BIT_ULL(MOTE_FEATURE_VNMI);
+	return missing;
+}
+
+static u64 vmx_features(const struct vmx_caps *caps)
+{
+	u64 secondary = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
+	const struct { u8 feature; bool has; } table[] = {
+		{ MOTE_FEATURE_NPT, (caps->ept & VMX_EPT_NEEDED) == VMX_EPT_NEEDED },
+		{ MOTE_FEATURE_UNRESTRICTED, secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST },
+		{ MOTE_FEATURE_ASID, caps->secondary & SECONDARY_EXEC_ENABLE_VPID },
+		{ MOTE_FEATURE_NRIP, true },
+		{ MOTE_FEATURE_FLUSH_BY_ASID, caps->ept & VMX_EPT_EXTENT_CONTEXT_BIT },
+		{ MOTE_FEATURE_NPT_2M, caps->ept & VMX_EPT_2MB_PAGE_BIT },
+		{ MOTE_FEATURE_NPT_1G, caps->ept & VMX_EPT_1GB_PAGE_BIT },
+		{ MOTE_FEATURE_NPT_AD, caps->ept & VMX_EPT_AD_BIT },
+		{ MOTE_FEATURE_TSC_SCALING, secondary & SECONDARY_EXEC_TSC_SCALING },
+		{ MOTE_FEATURE_PREEMPTION_TIMER, caps->pin & PIN_BASED_VMX_PREEMPTION_TIMER },
+		{ MOTE_FEATURE_TPR_SHADOW, caps->primary & CPU_BASED_TPR_SHADOW },
+		{ MOTE_FEATURE_VNMI, caps->pin & PIN_BASED_VIRTUAL_NMIS },
+		{ MOTE_FEATURE_PAUSE_FILTER, caps->secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING },
+		{ MOTE_FEATURE_XSAVE, boot_cpu_has(X86_FEATURE_OSXSAVE) },
+	};
+	u64 features = 0;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(table); i++)
+		features |= (u64)table[i].has << table[i].feature;
+	return features;
+}
+
+#define VMX_FEAT_CTL (FEAT_CTL_LOCKED | FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX)
+
+static void vmx_probe(struct mote_probe *probe)
+{
+	u64 lock = read_msr(MSR_IA32_FEAT_CTL), missing;
+	struct vmx_caps caps;
+
+	*probe = (struct mote_probe){ .obstacle = MOTE_OBSTACLE_NO_EXTENSION };
+	if (!(cpuid_ecx(1) & BIT(5)))
+		return;
+	missing = vmx_read_caps(&caps);
+	*probe = (struct mote_probe){
+		.vendor = MOTE_VENDOR_VMX,
+		.features = vmx_features(&caps),
+		.gpa_bits = min_t(u32, 48, boot_cpu_data.x86_phys_bits),
+		.nr_asids = caps.secondary & SECONDARY_EXEC_ENABLE_VPID ? VMX_NR_VPIDS : 1,
+		.revision = vmx_basic_vmcs_revision_id(caps.basic),
+	};
+	if ((lock & VMX_FEAT_CTL) == FEAT_CTL_LOCKED) {
+		probe->obstacle = MOTE_OBSTACLE_FIRMWARE;
+		probe->detail = lock;
+	} else if (__read_cr4() & X86_CR4_VMXE && !this_cpu_read(vmx_on)) {
+		probe->obstacle = MOTE_OBSTACLE_HELD;
+	} else if (missing) {
+		probe->obstacle = MOTE_OBSTACLE_FEATURE;
+		probe->detail = missing;
+	}
+}
+
+/* ---- L1 terminal fault --------------------------------------------------- */
+
+/*
+ * The host's choice for guests (Documentation/admin-guide/hw-vuln/l1tf.rst):
+ * the L1 data cache is emptied before each entry, or before those that follow
+ * code of the host which may have left secrets there.
+ */
+static DEFINE_STATIC_KEY_FALSE(vmx_l1d_flush_key);
+static bool vmx_l1d_always;
+static u8 *vmx_l1d_pages;
+#define VMX_L1D_ORDER 4
+
+static enum vmx_l1d_flush_state l1d_policy(void)
+{
+	if (!boot_cpu_has_bug(X86_BUG_L1TF) ||
+	    (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) &&
+	     read_msr(MSR_IA32_ARCH_CAPABILITIES) & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH))
+		return VMENTER_L1D_FLUSH_NOT_REQUIRED;
+	if (l1tf_mitigation == L1TF_MITIGATION_FULL_FORCE)
+		return VMENTER_L1D_FLUSH_ALWAYS;
+	/* What kvm_intel's parameter said, if it was loaded: then it is not AUTO. */
+	if (l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_AUTO)
+		return l1tf_vmx_mitigation;
+	switch (l1tf_mitigation) {
+	case L1TF_MITIGATION_OFF:
+		return VMENTER_L1D_FLUSH_NEVER;
+	case L1TF_MITIGATION_FULL:
+		return VMENTER_L1D_FLUSH_ALWAYS;
+	default:
+		return VMENTER_L1D_FLUSH_COND;
+	}
+}
+
+static int l1d_setup(void)
+{
+	enum vmx_l1d_flush_state policy = l1d_policy();
+
+	vmx_l1d_always = policy == VMENTER_L1D_FLUSH_ALWAYS;
+	if (!vmx_l1d_always && policy != VMENTER_L1D_FLUSH_COND) {
+		static_branch_disable(&vmx_l1d_flush_key);
+		return 0;
+	}
+	if (!boot_cpu_has(X86_FEATURE_FLUSH_L1D)) {
+		vmx_l1d_pages = (u8 *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, VMX_L1D_ORDER);
+		if (!vmx_l1d_pages)
+			return -ENOMEM;
+	}
+	static_branch_enable(&vmx_l1d_flush_key);
+	return 0;
+}
+
+static void l1d_teardown(void)
+{
+	free_pages((unsigned long)vmx_l1d_pages, VMX_L1D_ORDER);
+	vmx_l1d_pages = NULL;
+}
+
+/* @after_host: more of the host ran since the last exit than its handling here. */
+static noinline void l1d_flush(bool after_host)
+{
+	u32 size = PAGE_SIZE << VMX_L1D_ORDER, i;
+
+#if IS_ENABLED(CONFIG_KVM_INTEL)
+	/* The kernel's interrupt entry sets this one. */
+	after_host |= kvm_get_cpu_l1tf_flush_l1d();
+	kvm_clear_cpu_l1tf_flush_l1d();
+#endif
+	if (!after_host && !vmx_l1d_always)
+		return;
+	if (static_cpu_has(X86_FEATURE_FLUSH_L1D)) {
+		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		return;
+	}
+	/* Without the microcode: load other lines, once the TLB has their pages. */
+	for (i = 0; i < size; i += PAGE_SIZE)
+		READ_ONCE(vmx_l1d_pages[i]);
+	cpuid_eax(0);
+	for (i = 0; i < size; i += 64)
+		READ_ONCE(vmx_l1d_pages[i]);
+	asm volatile("lfence" : : : "memory");
+}
+
+/* ---- host ---------------------------------------------------------------- */
+
+static struct mote_npt_format vmx_npt_format = {
+	.present = VMX_EPT_RWX_MASK,
+	.table = VMX_EPT_RWX_MASK,
+	/* The host's memory is write-back, whatever the guest's PAT says. */
+	.leaf = VMX_EPT_READABLE_MASK | VMX_EPT_EXECUTABLE_MASK | VMX_EPT_IPAT_BIT |
+		6ull << VMX_EPT_MT_EPTE_SHIFT,
+	.write = VMX_EPT_WRITABLE_MASK,
+	.large = BIT_ULL(7),
+};
+
+static void free_regions(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		free_page((unsigned long)per_cpu(vmx_region, cpu));
+		per_cpu(vmx_region, cpu) = NULL;
+	}
+}
+
+static int alloc_regions(void)
+{
+	struct page *page;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		page = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		if (!page) {
+			free_regions();
+			return -ENOMEM;
+		}
+		per_cpu(vmx_region, cpu) = page_address(page);
+		*(u32 *)page_address(page) = vmx_basic_vmcs_revision_id(vmx.basic);
+		INIT_LIST_HEAD(per_cpu_ptr(&vmx_active, cpu));
+	}
+	return 0;
+}
+
+static int vmx_setup(void)
+{
+	int err;
+
+	/* The CPUs are alike: main.c has seen to that. */
+	if (vmx_read_caps(&vmx))
+		return -EOPNOTSUPP;
+	vmx_npt_format.accessed = vmx.ept & VMX_EPT_AD_BIT ? VMX_EPT_ACCESS_BIT : 0;
+	vmx_npt_format.dirty = vmx.ept & VMX_EPT_AD_BIT ? VMX_EPT_DIRTY_BIT : 0;
+	/* A guest that changes the size of a page it runs from could stop such a CPU. */
+	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
+		vmx_npt_format.small_only = VMX_EPT_EXECUTABLE_MASK;
+	rdmsrl(MSR_STAR, vmx_host_star);
+	rdmsrl(MSR_LSTAR, vmx_host_lstar);
+	rdmsrl(MSR_SYSCALL_MASK, vmx_host_sfmask);
+	store_idt(&vmx_host_idt);
+	err = alloc_regions();
+	if (err)
+		return err;
+	err = l1d_setup();
+	if (err)
+		free_regions();
+	return err;
+}
+
+static void vmx_teardown(void)
+{
+	l1d_teardown();
+	free_regions();
+}
+
+/* Firmware that left it open leaves the choice to the first who asks. */
+static bool feature_control_ok(void)
+{
+	u64 lock = 0;
+
+	/* Without the MSR there is no lock. */
+	if (rdmsrl_safe(MSR_IA32_FEAT_CTL, &lock))
+		return true;
+	if (lock & FEAT_CTL_LOCKED)
+		return lock & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX;
+	return !wrmsrl_safe(MSR_IA32_FEAT_CTL, lock | VMX_FEAT_CTL);
+}
+
+static int vmx_cpu_enable(void)
+{
+	if (cr4_read_shadow() & X86_CR4_VMXE)
+		return -EBUSY;
+	if (!feature_control_ok())
+		return -EIO;
+	/* Older CPUs cannot trace in VMX operation: perf has to know. */
+	intel_pt_handle_vmx(1);
+	cr4_set_bits(X86_CR4_VMXE);
+	if (!vmx_vmxon(__pa(this_cpu_read(vmx_region)))) {
+		cr4_clear_bits(X86_CR4_VMXE);
+		intel_pt_handle_vmx(0);
+		return -EIO;
+	}
+	this_cpu_write(vmx_on, true);
+	/* What another hypervisor, or mote before, has left. */
+	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
+	return 0;
+}
+
+/* The VMCS's data go back to memory; on the CPU where it is active. */
+static void vmx_clear_here(void *data)
+{
+	struct vmx_vcpu *v = data;
+
+	if (v->active_cpu != smp_processor_id())
+		return;
+	vmx_vmclear(__pa(v->vmcs));
+	if (this_cpu_read(vmx_current) == v)
+		this_cpu_write(vmx_current, NULL);
+	list_del(&v->link);
+	v->launched = false;
+	/* The last word: whoever sees it may go on with the VMCS. */
+	smp_store_release(&v->active_cpu, -1);
+}
+
+static void vmx_cpu_disable(void)
+{
+	struct vmx_vcpu *v, *next;
+	unsigned long flags;
+
+	if (!this_cpu_read(vmx_on))
+		return;
+	local_irq_save(flags);
+	this_cpu_write(vmx_on, false);
+	list_for_each_entry_safe(v, next, this_cpu_ptr(&vmx_active), link)
+		vmx_clear_here(v);
+	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
+	vmx_vmxoff();
+	cr4_clear_bits(X86_CR4_VMXE);
+	intel_pt_handle_vmx(0);
+	local_irq_restore(flags);
+}
+
+/* ---- which VMCS is where ------------------------------------------------- */
+
+/* What the CPU loads at exits and what differs between CPUs (SDM 3C, "Host-State Area"). */
+static void vmx_write_host(int cpu)
+{
+	u64 value;
+
+	vmwriten(HOST_CR0, read_cr0());
+	vmwriten(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+	vmwriten(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
+	vmwriten(HOST_IDTR_BASE, vmx_host_idt.address);
+	rdmsrl(MSR_GS_BASE, value);
+	vmwriten(HOST_GS_BASE, value);
+	rdmsrl(MSR_IA32_SYSENTER_CS, value);
+	vmwrite32(HOST_IA32_SYSENTER_CS, value);
+	rdmsrl(MSR_IA32_SYSENTER_ESP, value);
+	vmwriten(HOST_IA32_SYSENTER_ESP, value);
+	rdmsrl(MSR_IA32_SYSENTER_EIP, value);
+	vmwriten(HOST_IA32_SYSENTER_EIP, value);
+	rdmsrl(MSR_EFER, value);
+	vmwrite64(HOST_IA32_EFER, value);
+	rdmsrl(MSR_IA32_CR_PAT, value);
+	vmwrite64(HOST_IA32_PAT, value);
+}
+
+/* Forget what the CPU knows of the guest's linear addresses. */
+static void vmx_flush_linear(struct vmx_vcpu *v)
+{
+	/* Without a VPID every entry does (SDM 3C, "Operations that Invalidate…"). */
+	if (v->vpid)
+		vmx_invvpid(VMX_VPID_EXTENT_SINGLE_CONTEXT, v->vpid);
+}
+
+static void vmx_flush(struct mote_vcpu *vcpu)
+{
+	if (vmx.ept & VMX_EPT_EXTENT_CONTEXT_BIT)
+		vmx_invept(VMX_EPT_EXTENT_CONTEXT, to_vmx(vcpu)->eptp);
+	else
+		vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
+}
+
+/* Take a VMCS from the CPU where it is active, if any. */
+static void vmx_release(struct vmx_vcpu *v)
+{
+	/* Pairs with vmx_clear_here(), on this CPU or on one that has gone offline since. */
+	int cpu = smp_load_acquire(&v->active_cpu);
+
+	if (cpu >= 0)
+		smp_call_function_single(cpu, vmx_clear_here, v, true);
+}
+
+static noinline void vmx_claim_slow(struct vmx_vcpu *v, int cpu)
+{
+	bool moved = v->active_cpu != cpu;
+	unsigned long flags;
+
+	if (moved)
+		vmx_release(v);
+	local_irq_save(flags);
+	if (vmx_vmptrld(__pa(v->vmcs))) {
+		this_cpu_write(vmx_current, v);
+		if (moved) {
+			list_add(&v->link, this_cpu_ptr(&vmx_active));
+			v->active_cpu = cpu;
+		}
+	}
+	local_irq_restore(flags);
+	if (moved) {
+		vmx_write_host(cpu);
+		vmx_flush_linear(v);
+		vmx_flush(&v->vcpu);
+	}
+}
+
+/* Make a VMCS the current one of this CPU; preemption is off. */
+static void vmx_claim(struct vmx_vcpu *v)
+{
+	int cpu = smp_processor_id();
+
+	if (unlikely(v->active_cpu != cpu || this_cpu_read(vmx_current) != v))
+		vmx_claim_slow(v, cpu);
+}
+
+/* ---- guest state that the VMCS does not switch --------------------------- */
+
+static void write_msr_if(u32 msr, u64 value, u64 now)
+{
+	if (value != now)
+		wrmsrl(msr, value);
+}
+
+/*
+ * The MSRs of SYSCALL, which a guest without EFER.SCE cannot use: its values
+ * wait in vmx_vcpu.  Accesses to them exit, so nothing has to be read back.
+ */
+static void switch_syscall(struct vmx_vcpu *v, bool in)
+{
+	/* Remembered: the VMCS cannot be asked any more once the CPU has left VMX operation. */
+	v->syscall_in = in;
+	write_msr_if(MSR_STAR, in ? v->star : vmx_host_star, in ? vmx_host_star : v->star);
+	write_msr_if(MSR_LSTAR, in ? v->lstar : vmx_host_lstar, in ? vmx_host_lstar : v->lstar);
+	write_msr_if(MSR_SYSCALL_MASK, in ? v->sfmask : vmx_host_sfmask,
+		     in ? vmx_host_sfmask : v->sfmask);
+}
+
+static bool has_syscall(const struct vmx_vcpu *v)
+{
+	return vmread64(GUEST_IA32_EFER) & EFER_SCE;
+}
+
+static void load_drs(const struct mote_vcpu *vcpu)
+{
+	set_debugreg(vcpu->dr[0], 0);
+	set_debugreg(vcpu->dr[1], 1);
+	set_debugreg(vcpu->dr[2], 2);
+	set_debugreg(vcpu->dr[3], 3);
+	set_debugreg(vcpu->dr6, 6);
+}
+
+static void vmx_set_primary(struct vmx_vcpu *v, u32 primary)
+{
+	if (v->primary != primary)
+		vmwrite32(CPU_BASED_VM_EXEC_CONTROL, primary);
+	v->primary = primary;
+}
+
+/* From now on the guest's debug registers are in the CPU while it runs; VMCS is current. */
+static void use_drs(struct vmx_vcpu *v)
+{
+	v->vcpu.dr_live = true;
+	vmx_set_primary(v, v->primary & ~CPU_BASED_MOV_DR_EXITING);
+	if (v->in)
+		load_drs(&v->vcpu);
+}
+
+/* Until the guest touches them again, if no breakpoint is set. */
+static void save_drs(struct vmx_vcpu *v)
+{
+	struct mote_vcpu *vcpu = &v->vcpu;
+
+	get_debugreg(vcpu->dr[0], 0);
+	get_debugreg(vcpu->dr[1], 1);
+	get_debugreg(vcpu->dr[2], 2);
+	get_debugreg(vcpu->dr[3], 3);
+	get_debugreg(vcpu->dr6, 6);
+	/* The host's #DB handler takes what it finds there for its own. */
+	set_debugreg(DR6_RESERVED, 6);
+	if (!(vmreadn(GUEST_DR7) & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))) {
+		vcpu->dr_live = false;
+		vmx_set_primary(v, v->primary | CPU_BASED_MOV_DR_EXITING);
+	}
+}
+
+/* What exits load with fixed values, or from the VMCS, and the task may have otherwise. */
+static void save_host(struct vmx_vcpu *v)
+{
+	u64 fs_base = x86_fsbase_read_cpu();
+
+	savesegment(ds, v->host_ds);
+	savesegment(es, v->host_es);
+	savesegment(fs, v->host_fs);
+	savesegment(gs, v->host_gs);
+	store_ldt(v->host_ldt);
+	if (v->host_fs_base != fs_base)
+		vmwriten(HOST_FS_BASE, fs_base);
+	v->host_fs_base = fs_base;
+	/* Exits clear it (SDM 3C, "Loading Host Control Registers, Debug Registers, MSRs"). */
+	v->host_debugctl = get_debugctlmsr();
+	/* The task's own GS base: a VMCS has no field for it. */
+	rdmsrl(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base);
+}
+
+static void restore_host(const struct vmx_vcpu *v)
+{
+	/* Null selectors, which 64-bit tasks have as a rule, are there already. */
+	if (v->host_ldt)
+		asm volatile("lldt %0" : : "m" (v->host_ldt));
+	if (v->host_ds)
+		loadsegment(ds, v->host_ds);
+	if (v->host_es)
+		loadsegment(es, v->host_es);
+	if (v->host_fs) {
+		loadsegment(fs, v->host_fs);
+		x86_fsbase_write_cpu(v->host_fs_base);
+	}
+	if (v->host_gs) {
+		load_gs_index(v->host_gs);
+		wrmsrl(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base);
+	}
+	/* Exits leave limits of 64 KiB: GDT, IDT and TSS have something else behind them. */
+	invalidate_tss_limit();
+	load_fixmap_gdt(raw_smp_processor_id());
+	native_load_idt(&vmx_host_idt);
+	if (v->host_debugctl)
+		update_debugctlmsr(v->host_debugctl);
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	/* The guest may have trained what the runner's branches are predicted from. */
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
+}
+
+/* At the first entry after load(), with interrupts off. */
+static noinline void vmx_switch_in(struct vmx_vcpu *v)
+{
+	save_host(v);
+	write_msr_if(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
+	if (has_syscall(v))
+		switch_syscall(v, true);
+	if (v->vcpu.dr_live)
+		load_drs(&v->vcpu);
+	if (v->vapic)
+		v->vapic[VMX_VTPR] = v->vcpu.cr8 << 4;
+	if (this_cpu_read(vmx_last) != v->serial) {
+		indirect_branch_prediction_barrier();
+		this_cpu_write(vmx_last, v->serial);
+	}
+	v->in = true;
+	if (static_branch_unlikely(&vmx_l1d_flush_key))
+		l1d_flush(true);
+}
+
+static void vmx_switch_out(struct vmx_vcpu *v)
+{
+	v->in = false;
+	if (v->vapic)
+		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
+	if (v->vcpu.dr_live)
+		save_drs(v);
+	if (v->syscall_in)
+		switch_syscall(v, false);
+	/* SWAPGS changes it without an exit: the guest's value has to be read. */
+	rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
+	write_msr_if(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
+	restore_host(v);
+}
+
+static void vmx_load(struct mote_vcpu *vcpu)
+{
+	vmx_claim(to_vmx(vcpu));
+}
+
+static void vmx_put(struct mote_vcpu *vcpu)
+{
+	if (to_vmx(vcpu)->in)
+		vmx_switch_out(to_vmx(vcpu));
+}
+
+/* ---- VM ------------------------------------------------------------------ */
+
+/*
+ * MSRs that a guest may touch without an exit: the VMCS has fields for all but
+ * KERNEL_GS_BASE, which is switched by hand.
+ */
+static const u32 vmx_msr_whitelist[] = {
+	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+};
+
+static bool is_filtered(const struct mote_vm *vm, u32 msr, u32 access)
+{
+	const struct mote_filter_set *set = vm->filters[MOTE_FILTER_MSR];
+
+	return set && mote_filter_find(set->rules, set->nr, msr, access) != MOTE_FILTER_DEFAULT;
+}
+
+static void vmx_fill_msr_bitmap(struct mote_vm *vm)
+{
+	u32 i, msr;
+
+	for (i = 0; i < ARRAY_SIZE(vmx_msr_whitelist); i++) {
+		msr = vmx_msr_whitelist[i];
+		if (!is_filtered(vm, msr, MOTE_FILTER_READ))
+			__clear_bit(vmx_msr_bit(msr), vm->vendor);
+		if (!is_filtered(vm, msr, MOTE_FILTER_WRITE))
+			__clear_bit(vmx_msr_bit(msr) + VMX_MSR_WRITE, vm->vendor);
+	}
+}
+
+static int vmx_vm_init(struct mote_vm *vm)
+{
+	vm->vendor = (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
+	if (!vm->vendor)
+		return -ENOMEM;
+	memset(vm->vendor, 0xff, PAGE_SIZE);
+	return 0;
+}
+
+static void vmx_vm_destroy(struct mote_vm *vm)
+{
+	free_page((unsigned long)vm->vendor);
+}
+
+/* ---- state --------------------------------------------------------------- */
+
+/* Fields of the eight segment registers are numbered as enum mote_seg is. */
+#define VMX_SEG(field, seg) ((field) + 2 * (seg))
+
+static void get_segment(u32 seg, struct mote_segment *segment)
+{
+	segment->selector = vmread16(VMX_SEG(GUEST_ES_SELECTOR, seg));
+	segment->base = vmreadn(VMX_SEG(GUEST_ES_BASE, seg));
+	segment->limit = vmread32(VMX_SEG(GUEST_ES_LIMIT, seg));
+	segment->attr = vmx_attr_from_ar(vmread32(VMX_SEG(GUEST_ES_AR_BYTES, seg)));
+}
+
+static void set_segment(u32 seg, const struct mote_segment *segment)
+{
+	vmwrite16(VMX_SEG(GUEST_ES_SELECTOR, seg), segment->selector);
+	vmwriten(VMX_SEG(GUEST_ES_BASE, seg), segment->base);
+	vmwrite32(VMX_SEG(GUEST_ES_LIMIT, seg), segment->limit);
+	vmwrite32(VMX_SEG(GUEST_ES_AR_BYTES, seg), vmx_attr_to_ar(segment->attr));
+}
+
+static void get_segs(struct mote_segs *segs)
+{
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_SEGS; i++)
+		get_segment(i, &segs->seg[i]);
+	segs->gdt = (struct mote_table){ vmreadn(GUEST_GDTR_BASE), vmread32(GUEST_GDTR_LIMIT) };
+	segs->idt = (struct mote_table){ vmreadn(GUEST_IDTR_BASE), vmread32(GUEST_IDTR_LIMIT) };
+}
+
+static void set_segs(const struct mote_segs *segs)
+{
+	u32 i;
+
+	for (i = 0; i < MOTE_NR_SEGS; i++)
+		set_segment(i, &segs->seg[i]);
+	vmwriten(GUEST_GDTR_BASE, segs->gdt.base);
+	vmwrite32(GUEST_GDTR_LIMIT, segs->gdt.limit);
+	vmwriten(GUEST_IDTR_BASE, segs->idt.base);
+	vmwrite32(GUEST_IDTR_LIMIT, segs->idt.limit);
+}
+
+static u64 get_cr0(const struct vmx_vcpu *v)
+{
+	return (vmreadn(GUEST_CR0) & VMX_CR0_OWNED) | (v->cr0_shadow & ~(u64)VMX_CR0_OWNED);
+}
+
+/* NE must be set in VMX operation; CD and NW are the host's, entries leave them alone. */
+static void set_cr0(struct vmx_vcpu *v, u64 cr0)
+{
+	v->cr0_shadow = cr0;
+	vmwriten(CR0_READ_SHADOW, cr0);
+	vmwriten(GUEST_CR0, (cr0 & VMX_CR0_OWNED) | X86_CR0_NE);
+}
+
+/*
+ * VMXE must be set, for the guest it is not there.  MCE stays the host's: a
+ * machine check while it is clear would shut the whole machine down.
+ */
+static u64 cr4_owned(void)
+{
+	return mote_caps.cr4 & ~(u64)(X86_CR4_VMXE | X86_CR4_MCE);
+}
+
+static u64 get_cr4(const struct vmx_vcpu *v)
+{
+	return (vmreadn(GUEST_CR4) & cr4_owned()) | (v->cr4_shadow & ~cr4_owned());
+}
+
+static void set_cr4(struct vmx_vcpu *v, u64 cr4)
+{
+	v->cr4_shadow = cr4;
+	vmwriten(CR4_READ_SHADOW, cr4);
+	vmwriten(GUEST_CR4, (cr4 & cr4_owned()) | X86_CR4_VMXE |
+			    (cr4_read_shadow() & X86_CR4_MCE));
+}
+
+/* The entry control says the same as EFER.LMA; exits save it with unrestricted guests. */
+static void set_efer(u64 efer)
+{
+	vmwrite64(GUEST_IA32_EFER, efer);
+	vmwrite32(VM_ENTRY_CONTROLS, efer & EFER_LMA ? vmx.entry | VM_ENTRY_IA32E_MODE : vmx.entry);
+}
+
+static bool is_pae_paging(const struct vmx_vcpu *v)
+{
+	return get_cr0(v) & X86_CR0_PG && get_cr4(v) & X86_CR4_PAE &&
+	       !(vmread64(GUEST_IA32_EFER) & EFER_LMA);
+}
+
+static void get_crs(const struct vmx_vcpu *v, struct mote_crs *crs)
+{
+	u32 i;
+
+	crs->cr0 = get_cr0(v);
+	crs->cr3 = vmreadn(GUEST_CR3);
+	crs->cr4 = get_cr4(v);
+	crs->flags = 0;
+	if (!is_pae_paging(v) || v->pdptes_stale)
+		return;
+	crs->flags = MOTE_CRS_PDPTE;
+	for (i = 0; i < 4; i++)
+		crs->pdpte[i] = vmread64(GUEST_PDPTR0 + 2 * i);
+}
+
+static void set_pdptes(const u64 *pdptes)
+{
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		vmwrite64(GUEST_PDPTR0 + 2 * i, pdptes[i]);
+}
+
+static void set_crs(struct vmx_vcpu *v, const struct mote_crs *crs)
+{
+	set_cr0(v, crs->cr0);
+	vmwriten(GUEST_CR3, crs->cr3);
+	set_cr4(v, crs->cr4);
+	v->pdptes_stale = !(crs->flags & MOTE_CRS_PDPTE);
+	if (!v->pdptes_stale)
+		set_pdptes(crs->pdpte);
+}
+
+static void get_msrs(struct vmx_vcpu *v, struct mote_msrs *msrs)
+{
+	if (v->in)
+		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
+	msrs->efer = vmread64(GUEST_IA32_EFER);
+	msrs->star = v->star;
+	msrs->lstar = v->lstar;
+	msrs->cstar = v->cstar;
+	msrs->sfmask = v->sfmask;
+	msrs->kernel_gs_base = v->kernel_gs_base;
+	msrs->sysenter_cs = vmread32(GUEST_SYSENTER_CS);
+	msrs->sysenter_esp = vmreadn(GUEST_SYSENTER_ESP);
+	msrs->sysenter_eip = vmreadn(GUEST_SYSENTER_EIP);
+	msrs->pat = vmread64(GUEST_IA32_PAT);
+}
+
+static void set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
+{
+	set_efer(msrs->efer);
+	v->star = msrs->star;
+	v->lstar = msrs->lstar;
+	v->cstar = msrs->cstar;
+	v->sfmask = msrs->sfmask;
+	v->kernel_gs_base = msrs->kernel_gs_base;
+	vmwrite32(GUEST_SYSENTER_CS, msrs->sysenter_cs);
+	vmwriten(GUEST_SYSENTER_ESP, msrs->sysenter_esp);
+	vmwriten(GUEST_SYSENTER_EIP, msrs->sysenter_eip);
+	vmwrite64(GUEST_IA32_PAT, msrs->pat);
+	if (v->in)
+		wrmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
+}
+
+static void get_events(struct mote_events *events)
+{
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
+
+	events->shadow = state & GUEST_INTR_STATE_STI ? MOTE_SHADOW_STI :
+			 state & GUEST_INTR_STATE_MOV_SS ? MOTE_SHADOW_MOV_SS : 0;
+	events->nmi_blocked = !!(state & GUEST_INTR_STATE_NMI);
+	events->pending_debug = vmreadn(GUEST_PENDING_DBG_EXCEPTIONS);
+}
+
+static void set_events(const struct mote_events *events)
+{
+	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
+		  (events->shadow == MOTE_SHADOW_STI ? GUEST_INTR_STATE_STI : 0) |
+		  (events->shadow == MOTE_SHADOW_MOV_SS ? GUEST_INTR_STATE_MOV_SS : 0) |
+		  (events->nmi_blocked ? GUEST_INTR_STATE_NMI : 0));
+	vmwriten(GUEST_PENDING_DBG_EXCEPTIONS, events->pending_debug);
+}
+
+static void get_mode(const struct vmx_vcpu *v, struct mote_state *state)
+{
+	state->crs.cr0 = get_cr0(v);
+	state->crs.cr3 = vmreadn(GUEST_CR3);
+	state->crs.cr4 = get_cr4(v);
+	state->msrs.efer = vmread64(GUEST_IA32_EFER);
+	get_segment(MOTE_CS, &state->segs.seg[MOTE_CS]);
+	get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
+}
+
+static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
+	if (mask & MOTE_STATE_SEGS)
+		get_segs(&state->segs);
+	if (mask & MOTE_STATE_CRS)
+		get_crs(v, &state->crs);
+	if (mask & MOTE_STATE_DRS)
+		state->drs.dr7 = vmreadn(GUEST_DR7);
+	if (mask & MOTE_STATE_MSRS)
+		get_msrs(v, &state->msrs);
+	if (mask & MOTE_STATE_EVENTS)
+		get_events(&state->events);
+	if (mask & MOTE_PART_EFER)
+		state->msrs.efer = vmread64(GUEST_IA32_EFER);
+	if (mask & MOTE_PART_PAT)
+		state->msrs.pat = vmread64(GUEST_IA32_PAT);
+	if (mask & MOTE_PART_CR4)
+		state->crs.cr4 = get_cr4(v);
+	if (mask & MOTE_PART_CPL)
+		state->segs.seg[MOTE_SS].attr = vmx_attr_from_ar(vmread32(GUEST_SS_AR_BYTES));
+	if (mask & MOTE_PART_MODE)
+		get_mode(v, state);
+	preempt_enable();
+}
+
+static void set_drs(struct vmx_vcpu *v, u64 dr7)
+{
+	vmwriten(GUEST_DR7, dr7);
+	if (dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK) || v->vcpu.dr_live)
+		use_drs(v);
+}
+
+static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+	bool msrs = mask & (MOTE_STATE_MSRS | MOTE_PART_EFER);
+
+	preempt_disable();
+	vmx_claim(v);
+	/* Those in the CPU follow EFER.SCE and their values. */
+	if (msrs && v->syscall_in)
+		switch_syscall(v, false);
+	if (mask & MOTE_STATE_SEGS)
+		set_segs(&state->segs);
+	if (mask & MOTE_STATE_CRS)
+		set_crs(v, &state->crs);
+	if (mask & MOTE_STATE_DRS)
+		set_drs(v, state->drs.dr7);
+	if (mask & MOTE_STATE_MSRS)
+		set_msrs(v, &state->msrs);
+	if (mask & MOTE_STATE_EVENTS)
+		set_events(&state->events);
+	if (mask & MOTE_PART_EFER)
+		set_efer(state->msrs.efer);
+	if (mask & MOTE_PART_PAT)
+		vmwrite64(GUEST_IA32_PAT, state->msrs.pat);
+	if (mask & MOTE_PART_TSC)
+		vmwrite64(TSC_OFFSET, vcpu->tsc_offset);
+	if (msrs && v->in && has_syscall(v))
+		switch_syscall(v, true);
+	/* Paging may have changed in any way. */
+	if (msrs || mask & MOTE_STATE_CRS)
+		vmx_flush_linear(v);
+	preempt_enable();
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+static void vmx_inject(struct mote_vcpu *vcpu)
+{
+	const struct mote_event *event = &vcpu->event;
+	u32 info = INTR_INFO_VALID_MASK | event->type << 8 | event->vector;
+
+	/* Real mode pushes no error codes (SDM 3C, "VM-Entry Control Fields"). */
+	if (event->has_error && vmreadn(GUEST_CR0) & X86_CR0_PE) {
+		info |= INTR_INFO_DELIVER_CODE_MASK;
+		vmwrite32(VM_ENTRY_EXCEPTION_ERROR_CODE, event->error);
+	}
+	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, info);
+}
+
+static void set_windows(struct vmx_vcpu *v, u32 windows)
+{
+	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+
+	if (windows & MOTE_WINDOW_INTERRUPT)
+		primary |= CPU_BASED_INTR_WINDOW_EXITING;
+	/*
+	 * An NMI cannot be injected behind STI, yet the NMI window may be open
+	 * there: the interrupt window opens one instruction later.
+	 */
+	if (windows & MOTE_WINDOW_NMI)
+		primary |= vmread32(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
+			   CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
+	v->windows = windows;
+	vmx_set_primary(v, primary);
+}
+
+static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
+{
+	set_windows(to_vmx(vcpu), windows);
+}
+
+static u32 vmx_can_take(struct mote_vcpu *vcpu)
+{
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO), open = 0;
+
+	if (state & VMX_SHADOW)
+		return 0;
+	if (vcpu->rflags & X86_EFLAGS_IF)
+		open |= MOTE_WINDOW_INTERRUPT;
+	if (!(state & GUEST_INTR_STATE_NMI))
+		open |= MOTE_WINDOW_NMI;
+	return open;
+}
+
+static void set_pending_step(void)
+{
+	vmwriten(GUEST_PENDING_DBG_EXCEPTIONS,
+		 vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) | VMX_PENDING_BS);
+}
+
+static void vmx_skip(struct mote_vcpu *vcpu)
+{
+	/* Read each time: whether an STI or MOV to SS came before is known nowhere else. */
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
+
+	if (unlikely(state & VMX_SHADOW))
+		vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state & ~VMX_SHADOW);
+	if (unlikely(vcpu->rflags & X86_EFLAGS_TF))
+		set_pending_step();
+	vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
+}
+
+/* ---- control and debug registers ----------------------------------------- */
+
+static struct vmx_mode current_mode(const struct vmx_vcpu *v)
+{
+	return (struct vmx_mode){
+		.cr0 = get_cr0(v),
+		.cr3 = vmreadn(GUEST_CR3),
+		.cr4 = get_cr4(v),
+		.efer = vmread64(GUEST_IA32_EFER),
+		.cs_l = vmread32(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK,
+	};
+}
+
+static bool exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
+{
+	struct vmx_mode mode = current_mode(v);
+
+	if (!vmx_cr0_ok(&mode, cr0))
+		return false;
+	/* Reserved bits are ignored; ET is always set. */
+	cr0 = (cr0 & VMX_CR0_DEFINED) | X86_CR0_ET;
+	set_cr0(v, cr0);
+	if ((cr0 ^ mode.cr0) & X86_CR0_PG) {
+		if (mode.efer & EFER_LME)
+			set_efer(cr0 & X86_CR0_PG ? mode.efer | EFER_LMA : mode.efer & ~EFER_LMA);
+		vmx_flush_linear(v);
+	}
+	if ((cr0 ^ mode.cr0) & VMX_CR0_PDPTE)
+		v->pdptes_stale = true;
+	return true;
+}
+
+static bool exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
+{
+	struct vmx_mode mode = current_mode(v);
+
+	if (!vmx_cr4_ok(&mode, cr4, mote_caps.cr4))
+		return false;
+	set_cr4(v, cr4);
+	if ((cr4 ^ mode.cr4) & VMX_CR4_PDPTE)
+		v->pdptes_stale = true;
+	vmx_flush_linear(v);
+	return true;
+}
+
+/* SDM 3C, "Exit Qualification for Control-Register Accesses". */
+static void exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	u64 *gpr = &v->vcpu.gpr[exit->qualification >> 8 & 15];
+	bool ok;
+
+	switch (exit->qualification & (CONTROL_REG_ACCESS_NUM | 8 | CONTROL_REG_ACCESS_TYPE)) {
+	case 0x00:
+		ok = exit_mov_to_cr0(v, *gpr);
+		break;
+	case 0x04:
+		ok = exit_mov_to_cr4(v, *gpr);
+		break;
+	/* CR8 exits only without a TPR shadow. */
+	case 0x08:
+		ok = *gpr < 16;
+		v->vcpu.cr8 = ok ? *gpr : v->vcpu.cr8;
+		break;
+	case 0x18:
+		ok = true;
+		*gpr = v->vcpu.cr8;
+		break;
+	default:
+		exit->reason = MOTE_EXIT_UNKNOWN;
+		return;
+	}
+	if (ok)
+		mote_complete(&v->vcpu, exit);
+	else if (!mote_queue_exception(&v->vcpu, X86_TRAP_GP, 0))
+		exit->reason = MOTE_EXIT_SHUTDOWN;
+}
+
+/*
+ * SDM 3C, "Debug Exceptions": the exit comes before DR6 and DR7.GD change.
+ * B0 to B3 are replaced, the others stay until software clears them.
+ */
+static void exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
+{
+	struct mote_vcpu *vcpu = &v->vcpu;
+	u64 dr7 = vmreadn(GUEST_DR7);
+
+	if (vcpu->dr_live)
+		get_debugreg(vcpu->dr6, 6);
+	vcpu->dr6 = (vcpu->dr6 & ~(u64)DR_TRAP_BITS) |
+		    (exit->qualification & (DR_TRAP_BITS | DR_STEP | VMX_DR6_BD));
+	if (vcpu->dr_live)
+		set_debugreg(vcpu->dr6, 6);
+	if (dr7 & VMX_DR7_GD)
+		vmwriten(GUEST_DR7, dr7 & ~(u64)VMX_DR7_GD);
+}
+
+/* ---- exits --------------------------------------------------------------- */
+
+static void block_nmis(void)
+{
+	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
+		  vmread32(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+}
+
+/*
+ * SDM 3C, "Information for VM Exits During Event Delivery": an event that did
+ * not arrive is to be injected again.  Those of instructions (INT n, INT3,
+ * INTO, INT1) are not kept: RIP is still there, they run again.
+ */
+static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
+{
+	u32 info = vmread32(IDT_VECTORING_INFO_FIELD);
+	u32 type = info & VECTORING_INFO_TYPE_MASK;
+
+	if (likely(!(info & VECTORING_INFO_VALID_MASK))) {
+		/* An IRET that faulted had ended NMI blocking; it runs again. */
+		if (unlikely((raw->intr_info | raw->qualification) & VMX_NMI_UNBLOCKED))
+			block_nmis();
+		return;
+	}
+	if (type != INTR_TYPE_EXT_INTR && type != INTR_TYPE_NMI_INTR &&
+	    type != INTR_TYPE_HARD_EXCEPTION)
+		return;
+	v->vcpu.event = vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE));
+	/* Its delivery has begun to block NMIs, which would bar it the second time. */
+	if (type == INTR_TYPE_NMI_INTR)
+		vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
+			  vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~GUEST_INTR_STATE_NMI);
+}
+
+static void host_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	/* As if from user space: the handler may kill this task, not the kernel. */
+	struct pt_regs regs = { .cs = __USER_CS, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
+}
+
+static void exit_exception(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	if (exit->reason == MOTE_EXIT_NMI) {
+		/* The exit blocks NMIs until the handler's IRET, as if delivered. */
+		asm volatile("int $2");
+	} else if (exit->reason == MOTE_EXIT_EXCEPTION) {
+		if (exit->exception.vector == X86_TRAP_DB) {
+			exit_debug(v, exit);
+		} else if (exit->exception.vector == X86_TRAP_MC) {
+			host_machine_check();
+			exit->reason = MOTE_EXIT_NONE;
+		}
+	}
+}
+
+/* The window that has opened is not asked for any more. */
+static void exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	if (exit->reason == MOTE_EXIT_INTERRUPT_WINDOW && !(v->windows & MOTE_WINDOW_INTERRUPT))
+		exit->reason = MOTE_EXIT_NMI_WINDOW;
+	set_windows(v, v->windows & ~(exit->reason == MOTE_EXIT_NMI_WINDOW ?
+				      MOTE_WINDOW_NMI : MOTE_WINDOW_INTERRUPT));
+}
+
+/* Nothing of the guest has changed; an event is still in its field. */
+static void entry_failed(struct vmx_vcpu *v)
+{
+	u32 info = vmread32(VM_ENTRY_INTR_INFO_FIELD);
+
+	if (!(info & INTR_INFO_VALID_MASK))
+		return;
+	v->vcpu.event = vmx_decode_event(info, vmread32(VM_ENTRY_EXCEPTION_ERROR_CODE));
+	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, 0);
+}
+
+static void exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
+{
+	v->launched = false;
+	vmx_vmclear(__pa(v->vmcs));
+	vmx_vmptrld(__pa(v->vmcs));
+	if (exit->raw == EXIT_REASON_MCE_DURING_VMENTRY)
+		host_machine_check();
+	entry_failed(v);
+}
+
+static void exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	switch (exit->raw) {
+	case EXIT_REASON_EXCEPTION_NMI:
+		exit_exception(v, exit);
+		break;
+	case EXIT_REASON_INTERRUPT_WINDOW:
+	case EXIT_REASON_NMI_WINDOW:
+		exit_window(v, exit);
+		break;
+	case EXIT_REASON_CR_ACCESS:
+		exit_cr(v, exit);
+		break;
+	case EXIT_REASON_DR_ACCESS:
+		/* The instruction runs again, on the real ones. */
+		use_drs(v);
+		break;
+	default:
+		exit_fail(v, exit);
+	}
+}
+
+/* Exits that are more than an instruction of a known length. */
+static noinline void exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 reason, u8 needs)
+{
+	struct vmx_raw raw = { .reason = reason };
+
+	if (needs & VMX_NEED_LEN)
+		raw.insn_len = vmread32(VM_EXIT_INSTRUCTION_LEN);
+	if (needs & VMX_NEED_QUAL)
+		raw.qualification = vmreadn(EXIT_QUALIFICATION);
+	if (needs & VMX_NEED_GPA)
+		raw.gpa = vmread64(GUEST_PHYSICAL_ADDRESS);
+	if (needs & VMX_NEED_INTR)
+		raw.intr_info = vmread32(VM_EXIT_INTR_INFO);
+	if (raw.intr_info & INTR_INFO_DELIVER_CODE_MASK)
+		raw.error = vmread32(VM_EXIT_INTR_ERROR_CODE);
+	vmx_decode_exit(&raw, exit);
+	if (needs & VMX_NEED_EVENT)
+		take_back_event(v, &raw);
+	if (needs & VMX_NEED_WORK)
+		exit_work(v, exit);
+}
+
+/* ---- entry --------------------------------------------------------------- */
+
+/*
+ * PDPTE registers are state of their own that MOV to CR3 loads; where the
+ * guest's were not given they come from memory.  Memory that is not there yet
+ * is asked for with a nested fault.
+ */
+static bool load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	u64 pdptes[4], gpa = vmreadn(GUEST_CR3) & 0xffffffe0;
+
+	if (is_pae_paging(v)) {
+		if (mote_mem_read(v->vcpu.vm, gpa, pdptes, sizeof(pdptes))) {
+			*exit = (struct mote_exit){
+				.reason = MOTE_EXIT_NPF, .raw = EXIT_REASON_EPT_VIOLATION,
+				.npf = { .gpa = gpa, .access = MOTE_ACCESS_READ },
+			};
+			entry_failed(v);
+			return false;
+		}
+		set_pdptes(pdptes);
+	}
+	v->pdptes_stale = false;
+	return true;
+}
+
+/* What is seldom to be done before an entry; false: not entered, but @exit. */
+static noinline bool prepare_entry(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
+	if (v->vcpu.rflags & X86_EFLAGS_TF &&
+	    vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
+		set_pending_step();
+	return !v->pdptes_stale || load_pdptes(v, exit);
+}
+
+/* Registers that the VMCS keeps, and those of the host that may change between entries. */
+static __always_inline void write_changes(struct vmx_vcpu *v)
+{
+	struct mote_vcpu *vcpu = &v->vcpu;
+	unsigned long cr3 = __native_read_cr3(), cr4 = cr4_read_shadow();
+
+	if (v->rip != vcpu->rip)
+		vmwriten(GUEST_RIP, vcpu->rip);
+	if (v->rsp != vcpu->gpr[MOTE_RSP])
+		vmwriten(GUEST_RSP, vcpu->gpr[MOTE_RSP]);
+	if (v->rflags != vcpu->rflags)
+		vmwriten(GUEST_RFLAGS, vcpu->rflags);
+	if (unlikely(v->host_cr3 != cr3)) {
+		vmwriten(HOST_CR3, cr3);
+		v->host_cr3 = cr3;
+	}
+	if (unlikely(v->host_cr4 != cr4)) {
+		vmwriten(HOST_CR4, cr4);
+		v->host_cr4 = cr4;
+	}
+	if (vcpu->cr2 != native_read_cr2())
+		native_write_cr2(vcpu->cr2);
+}
+
+/* mote_vcpu promises all three after each exit: a VMREAD each. */
+static __always_inline void read_registers(struct vmx_vcpu *v)
+{
+	v->vcpu.rip = v->rip = vmreadn(GUEST_RIP);
+	v->vcpu.gpr[MOTE_RSP] = v->rsp = vmreadn(GUEST_RSP);
+	v->vcpu.rflags = v->rflags = vmreadn(GUEST_RFLAGS);
+	v->vcpu.cr2 = native_read_cr2();
+}
+
+static noinline void vmfail(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	*exit = (struct mote_exit){
+		.reason = MOTE_EXIT_FAIL_ENTRY, .raw = EXIT_REASON_INVALID_STATE,
+		.fail = vmread32(VM_INSTRUCTION_ERROR),
+	};
+	exit_fail(v, exit);
+}
+
+static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_row row;
+	u32 reason;
+
+	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !prepare_entry(v, exit))
+		return;
+	if (unlikely(!v->in))
+		vmx_switch_in(v);
+	else if (static_branch_unlikely(&vmx_l1d_flush_key))
+		l1d_flush(false);
+	write_changes(v);
+
+	if (unlikely(vmx_enter(vcpu->gpr, &v->host_rsp, v->launched))) {
+		vmfail(v, exit);
+		return;
+	}
+	v->launched = true;
+	read_registers(v);
+	reason = vmread32(VM_EXIT_REASON);
+	row = vmx_row(reason);
+	if (unlikely(row.needs != VMX_NEED_LEN)) {
+		exit_slow(v, exit, reason, row.needs);
+		return;
+	}
+	exit->reason = row.reason;
+	exit->raw = reason;
+	exit->insn_len = vmread32(VM_EXIT_INSTRUCTION_LEN);
+	exit->qualification = 0;
+}
+
+/* ---- creation ------------------------------------------------------------ */
+
+/*
+ * The guest is left after so many milliseconds if nothing else has ended its
+ * run.  On a host with a tick that does not happen; but Bochs 2.7 holds back
+ * host interrupts while a guest runs with IF clear, as it was at the entry.
+ * The field is not saved at exits: every entry starts anew, without a VMWRITE.
+ */
+#define VMX_MAX_RUN_MS 5
+
+static u32 max_run(void)
+{
+	return (u64)tsc_khz * VMX_MAX_RUN_MS >>
+	       vmx_misc_preemption_timer_rate(read_msr(MSR_IA32_VMX_MISC));
+}
+
+static void init_controls(struct vmx_vcpu *v)
+{
+	u32 secondary = vmx.secondary;
+
+	if (!v->vpid)
+		secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
+	v->primary = vmx.primary;
+	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx.pin);
+	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx.primary);
+	vmwrite32(SECONDARY_VM_EXEC_CONTROL, secondary);
+	vmwrite32(VM_EXIT_CONTROLS, vmx.exit);
+	/* All other exceptions are the guest's own; of these the CPU or the host needs to know. */
+	vmwrite32(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
+	vmwrite32(PAGE_FAULT_ERROR_CODE_MASK, 0);
+	vmwrite32(PAGE_FAULT_ERROR_CODE_MATCH, 0);
+	vmwrite32(CR3_TARGET_COUNT, 0);
+	vmwrite32(VM_EXIT_MSR_STORE_COUNT, 0);
+	vmwrite32(VM_EXIT_MSR_LOAD_COUNT, 0);
+	vmwrite32(VM_ENTRY_MSR_LOAD_COUNT, 0);
+	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, 0);
+	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->vendor));
+	vmwrite64(EPT_POINTER, v->eptp);
+	vmwrite64(VMCS_LINK_POINTER, ~0ull);
+	vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
+	vmwriten(CR0_GUEST_HOST_MASK, ~(unsigned long)VMX_CR0_OWNED);
+	vmwriten(CR4_GUEST_HOST_MASK, ~cr4_owned());
+	if (v->vpid)
+		vmwrite16(VIRTUAL_PROCESSOR_ID, v->vpid);
+	if (v->vapic) {
+		vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
+		vmwrite32(TPR_THRESHOLD, 0);
+	}
+	if (vmx.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
+		vmwrite32(VMX_PREEMPTION_TIMER_VALUE, max_run());
+	if (secondary & SECONDARY_EXEC_ENCLS_EXITING)
+		vmwrite64(ENCLS_EXITING_BITMAP, ~0ull);
+	if (secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
+		/* Cycles between the PAUSEs of one loop, and of a loop that is too long. */
+		vmwrite32(PLE_GAP, 128);
+		vmwrite32(PLE_WINDOW, 4096);
+	}
+}
+
+static void init_host(void)
+{
+	vmwrite16(HOST_CS_SELECTOR, __KERNEL_CS);
+	vmwrite16(HOST_SS_SELECTOR, __KERNEL_DS);
+	vmwrite16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+	/* Null, as 64-bit tasks have them: then there is nothing to restore. */
+	vmwrite16(HOST_DS_SELECTOR, 0);
+	vmwrite16(HOST_ES_SELECTOR, 0);
+	vmwrite16(HOST_FS_SELECTOR, 0);
+	vmwrite16(HOST_GS_SELECTOR, 0);
+	vmwriten(HOST_FS_BASE, 0);
+	vmwriten(HOST_RIP, (unsigned long)vmx_exit);
+}
+
+/* Return: false if the CPU does not have all that its capability MSRs promise. */
+static bool init_vmcs(struct vmx_vcpu *v)
+{
+	u32 failures;
+
+	preempt_disable();
+	failures = this_cpu_read(vmx_failures);
+	vmx_vmclear(__pa(v->vmcs));
+	vmx_claim(v);
+	init_controls(v);
+	init_host();
+	vmwrite64(GUEST_IA32_DEBUGCTL, 0);
+	vmwrite32(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
+	vmwriten(GUEST_RIP, 0);
+	vmwriten(GUEST_RSP, 0);
+	vmwriten(GUEST_RFLAGS, 0);
+	failures = this_cpu_read(vmx_failures) - failures;
+	preempt_enable();
+	return !failures;
+}
+
+static void free_vcpu(struct vmx_vcpu *v)
+{
+	free_page((unsigned long)v->vmcs);
+	free_page((unsigned long)v->vapic);
+	if (v->vpid)
+		ida_free(&vmx_vpids, v->vpid);
+}
+
+static int alloc_vcpu(struct vmx_vcpu *v)
+{
+	int vpid = 0;
+
+	if (vmx.secondary & SECONDARY_EXEC_ENABLE_VPID)
+		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
+	v->vpid = max(vpid, 0);
+	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (vmx.primary & CPU_BASED_TPR_SHADOW)
+		v->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v->vmcs || (vmx.primary & CPU_BASED_TPR_SHADOW && !v->vapic)) {
+		free_vcpu(v);
+		return -ENOMEM;
+	}
+	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx.basic);
+	return 0;
+}
+
+static int vmx_vcpu_init(struct mote_vcpu *vcpu)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+	int err = alloc_vcpu(v);
+
+	if (err)
+		return err;
+	if (!vcpu->vm->nr_vcpus)
+		vmx_fill_msr_bitmap(vcpu->vm);
+	v->active_cpu = -1;
+	v->serial = atomic64_inc_return(&vmx_serials);
+	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
+		  (vmx.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
+	if (init_vmcs(v))
+		return 0;
+	vmx_release(v);
+	free_vcpu(v);
+	return -EIO;
+}
+
+static void vmx_vcpu_destroy(struct mote_vcpu *vcpu)
+{
+	vmx_release(to_vmx(vcpu));
+	free_vcpu(to_vmx(vcpu));
+}
+
+const struct mote_ops mote_vmx_ops = {
+	.name = "VT-x",
+	.holder = "kvm_intel",
+	.vcpu_size = sizeof(struct vmx_vcpu),
+	.npt_format = &vmx_npt_format,
+	.probe = vmx_probe,
+	.setup = vmx_setup,
+	.teardown = vmx_teardown,
+	.cpu_enable = vmx_cpu_enable,
+	.cpu_disable = vmx_cpu_disable,
+	.vm_init = vmx_vm_init,
+	.vm_destroy = vmx_vm_destroy,
+	.vcpu_init = vmx_vcpu_init,
+	.vcpu_destroy = vmx_vcpu_destroy,
+	.load = vmx_load,
+	.put = vmx_put,
+	.get_state = vmx_get_state,
+	.set_state = vmx_set_state,
+	.inject = vmx_inject,
+	.window = vmx_window,
+	.can_take = vmx_can_take,
+	.skip = vmx_skip,
+	.flush = vmx_flush,
+	.run = vmx_run,
+};

@@ -1,0 +1,751 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * mote: the ABI between the kernel module and user space, all of it.
+ *
+ * Three kinds of file descriptor: /dev/mote, a VM (MOTE_CREATE_VM) and a vCPU
+ * (MOTE_CREATE_VCPU).  Every struct has fixed-width fields and the same layout
+ * for 32- and 64-bit callers; padding must be zero; user pointers are __u64.
+ * docs/abi.md lists each error of each call.
+ */
+#ifndef _UAPI_MOTE_H
+#define _UAPI_MOTE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MOTE_ABI_VERSION 1
+
+/* No entry of Documentation/userspace-api/ioctl/ioctl-number.rst uses it. */
+#define MOTE_IOC 0xD3
+
+/* ---- /dev/mote ---------------------------------------------------------- */
+
+/**
+ * enum mote_vendor - the virtualization extension that the CPUs have
+ * @MOTE_VENDOR_NONE: none
+ * @MOTE_VENDOR_VMX: Intel VT-x (SDM 3C, "Introduction to Virtual Machine Extensions")
+ * @MOTE_VENDOR_SVM: AMD-V (APM 2, "Secure Virtual Machine")
+ */
+enum mote_vendor {
+	MOTE_VENDOR_NONE = 0,
+	MOTE_VENDOR_VMX = 1,
+	MOTE_VENDOR_SVM = 2,
+};
+
+/**
+ * enum mote_feature - bit numbers in &mote_info.features
+ *
+ * A feature is listed when every CPU has it and mote uses it.  The first
+ * group is the floor: without it no VM can be created.
+ *
+ * @MOTE_FEATURE_NPT: nested paging (EPT on Intel)
+ * @MOTE_FEATURE_UNRESTRICTED: real mode runs natively (always so on AMD)
+ * @MOTE_FEATURE_ASID: tagged TLB: VPID on Intel, more than one ASID on AMD
+ * @MOTE_FEATURE_NRIP: the length of an intercepted instruction is reported
+ * @MOTE_FEATURE_DECODE_ASSISTS: the bytes of a faulting instruction are reported
+ * @MOTE_FEATURE_FLUSH_BY_ASID: one guest's translations can be flushed alone
+ * @MOTE_FEATURE_NPT_2M: nested pages of 2 MiB
+ * @MOTE_FEATURE_NPT_1G: nested pages of 1 GiB
+ * @MOTE_FEATURE_NPT_AD: accessed and dirty bits in nested page tables
+ * @MOTE_FEATURE_TSC_SCALING: the guest's TSC frequency can differ from the host's
+ * @MOTE_FEATURE_PREEMPTION_TIMER: VMX-preemption timer
+ * @MOTE_FEATURE_TPR_SHADOW: CR8 without exits (TPR shadow; V_TPR on AMD)
+ * @MOTE_FEATURE_VNMI: NMI blocking is tracked in hardware (virtual NMIs)
+ * @MOTE_FEATURE_VGIF: virtual global interrupt flag
+ * @MOTE_FEATURE_PAUSE_FILTER: pause loops exit (PAUSE-loop exiting, pause filter)
+ * @MOTE_FEATURE_CLEAN_BITS: VMCB clean bits
+ * @MOTE_FEATURE_XSAVE: the guest may use XSAVE
+ */
+enum mote_feature {
+	MOTE_FEATURE_NPT = 0,
+	MOTE_FEATURE_UNRESTRICTED = 1,
+	MOTE_FEATURE_ASID = 2,
+	MOTE_FEATURE_NRIP = 3,
+	MOTE_FEATURE_DECODE_ASSISTS = 4,
+	MOTE_FEATURE_FLUSH_BY_ASID = 5,
+	MOTE_FEATURE_NPT_2M = 6,
+	MOTE_FEATURE_NPT_1G = 7,
+	MOTE_FEATURE_NPT_AD = 8,
+	MOTE_FEATURE_TSC_SCALING = 9,
+	MOTE_FEATURE_PREEMPTION_TIMER = 10,
+	MOTE_FEATURE_TPR_SHADOW = 11,
+	MOTE_FEATURE_VNMI = 12,
+	MOTE_FEATURE_VGIF = 13,
+	MOTE_FEATURE_PAUSE_FILTER = 14,
+	MOTE_FEATURE_CLEAN_BITS = 15,
+	MOTE_FEATURE_XSAVE = 16,
+	MOTE_NR_FEATURES
+};
+
+/**
+ * enum mote_obstacle_code - what stands in the way of creating a VM
+ * @MOTE_OBSTACLE_NO_EXTENSION: the CPU has neither VT-x nor AMD-V, or a
+ *	hypervisor beneath hides it
+ * @MOTE_OBSTACLE_FIRMWARE: firmware has switched it off and locked it
+ *	(IA32_FEATURE_CONTROL, VM_CR.SVMDIS); detail: the MSR's value
+ * @MOTE_OBSTACLE_HELD: another hypervisor, as a rule KVM, owns the extension
+ *	on the CPU (CR4.VMXE or EFER.SVME is set, and not by mote)
+ * @MOTE_OBSTACLE_FEATURE: a floor feature is missing; detail: a mask of the
+ *	missing ones, bits as in &enum mote_feature
+ * @MOTE_OBSTACLE_LOCKDOWN: the kernel is locked down (integrity or stricter)
+ *	and this module is not signed
+ * @MOTE_OBSTACLE_ASYMMETRIC: the CPU lacks what the first one has; detail: a
+ *	mask of the features that differ
+ * @MOTE_OBSTACLE_ENABLE: the CPU refused to enter virtualization operation
+ *	although nothing above explains it; detail: the error number
+ */
+enum mote_obstacle_code {
+	MOTE_OBSTACLE_NO_EXTENSION = 1,
+	MOTE_OBSTACLE_FIRMWARE = 2,
+	MOTE_OBSTACLE_HELD = 3,
+	MOTE_OBSTACLE_FEATURE = 4,
+	MOTE_OBSTACLE_LOCKDOWN = 5,
+	MOTE_OBSTACLE_ASYMMETRIC = 6,
+	MOTE_OBSTACLE_ENABLE = 7,
+};
+
+/**
+ * struct mote_obstacle - one thing that stands in the way
+ * @code: &enum mote_obstacle_code
+ * @cpu: the first CPU on which it was found
+ * @cpus: on how many online CPUs it was found
+ * @pad: zero
+ * @detail: see &enum mote_obstacle_code
+ */
+struct mote_obstacle {
+	__u32 code;
+	__u32 cpu;
+	__u32 cpus;
+	__u32 pad;
+	__u64 detail;
+};
+
+#define MOTE_MAX_OBSTACLES 8
+
+/**
+ * struct mote_info - MOTE_GET_INFO: what this host can do, probed at the call
+ * @abi_version: %MOTE_ABI_VERSION of the module
+ * @vendor: &enum mote_vendor
+ * @features: what mote uses on this host, bits as in &enum mote_feature
+ * @cpus_online: CPUs that were probed
+ * @nr_obstacles: valid entries of @obstacles; 0: a VM can be created
+ * @obstacles: what stands in the way, the gravest first
+ * @max_vms: VMs at once on this host
+ * @max_vcpus: vCPUs in one VM
+ * @max_slots: memory slots in one VM
+ * @nr_vms: VMs that exist now
+ * @gpa_bits: width of guest-physical addresses, in bits
+ * @nr_asids: address-space tags: ASIDs on AMD, VPIDs on Intel
+ * @tsc_khz: frequency of the host's TSC in kHz
+ * @revision: VMCS revision identifier, or SVM revision
+ * @xcr0: state components that a guest may enable in XCR0
+ * @cpu_signature: family, model and stepping: CPUID leaf 1, EAX
+ * @pad: zero
+ * @version: of the module, NUL-terminated
+ * @reserved: zero
+ */
+struct mote_info {
+	__u32 abi_version;
+	__u32 vendor;
+	__u64 features;
+	__u32 cpus_online;
+	__u32 nr_obstacles;
+	struct mote_obstacle obstacles[MOTE_MAX_OBSTACLES];
+	__u32 max_vms;
+	__u32 max_vcpus;
+	__u32 max_slots;
+	__u32 nr_vms;
+	__u32 gpa_bits;
+	__u32 nr_asids;
+	__u32 tsc_khz;
+	__u32 revision;
+	__u64 xcr0;
+	__u32 cpu_signature;
+	__u32 pad;
+	__u8 version[32];
+	__u64 reserved[8];
+};
+
+#define MOTE_GET_INFO _IOR(MOTE_IOC, 0x00, struct mote_info)
+
+/**
+ * struct mote_cpuid_entry - one row of a CPUID table
+ * @leaf: value of EAX that selects it
+ * @subleaf: value of ECX that selects it; used only with %MOTE_CPUID_SUBLEAF
+ * @flags: %MOTE_CPUID_SUBLEAF or 0
+ * @eax: result
+ * @ebx: result
+ * @ecx: result
+ * @edx: result
+ * @pad: zero
+ */
+struct mote_cpuid_entry {
+	__u32 leaf;
+	__u32 subleaf;
+	__u32 flags;
+	__u32 eax;
+	__u32 ebx;
+	__u32 ecx;
+	__u32 edx;
+	__u32 pad;
+};
+
+/* The row answers for this subleaf only, else for every value of ECX. */
+#define MOTE_CPUID_SUBLEAF (1u << 0)
+
+#define MOTE_MAX_CPUID 256
+
+/**
+ * struct mote_cpuid_table - a CPUID table in user memory
+ * @nr: rows; for MOTE_GET_CPUID in: room, out: rows that there are
+ * @pad: zero
+ * @entries: address of an array of &struct mote_cpuid_entry
+ *
+ * Rows are unique in (leaf, subleaf); at most %MOTE_MAX_CPUID.  Leaves that
+ * are not in the table read as zero.  Bits that follow the guest's state
+ * (OSXSAVE, OSPKE, the XSAVE sizes of leaf 0xd, the APIC-enabled bit) are
+ * kept up to date by the module.
+ */
+struct mote_cpuid_table {
+	__u32 nr;
+	__u32 pad;
+	__u64 entries;
+};
+
+/**
+ * struct mote_vm_config - MOTE_CREATE_VM
+ * @flags: %MOTE_VM_HLT_EXIT or 0
+ * @pad: zero
+ * @reserved: zero
+ */
+struct mote_vm_config {
+	__u32 flags;
+	__u32 pad;
+	__u64 reserved[7];
+};
+
+/* HLT ends MOTE_RUN with %MOTE_EXIT_HLT; else a halted vCPU sleeps inside MOTE_RUN. */
+#define MOTE_VM_HLT_EXIT (1u << 0)
+
+#define MOTE_CREATE_VM _IOW(MOTE_IOC, 0x01, struct mote_vm_config)
+#define MOTE_GET_CPUID _IOWR(MOTE_IOC, 0x02, struct mote_cpuid_table)
+
+/* ---- VM ------------------------------------------------------------------ */
+
+/**
+ * struct mote_slot - MOTE_SET_SLOT: a piece of guest-physical memory
+ * @slot: number, below &mote_info.max_slots
+ * @flags: %MOTE_SLOT_READONLY, %MOTE_SLOT_LOG_DIRTY
+ * @gpa: guest-physical address, multiple of 4096
+ * @size: bytes, multiple of 4096; 0 removes the slot (the other fields are then 0)
+ * @hva: address in the caller's memory, multiple of 4096
+ *
+ * A number that is not in use adds a slot; one that is in use changes the
+ * slot's gpa (moves it), flags, hva or size.  Slots may not overlap.  All of
+ * it may be done while the guest runs: the call returns when no vCPU can
+ * reach the old memory any more.  The memory itself is faulted in when the
+ * guest touches it, and whatever the owner does to it (munmap, mprotect,
+ * madvise…) the guest sees at its next access.  Writes to a read-only slot
+ * are MMIO exits.
+ */
+struct mote_slot {
+	__u32 slot;
+	__u32 flags;
+	__u64 gpa;
+	__u64 size;
+	__u64 hva;
+};
+
+#define MOTE_SLOT_READONLY (1u << 0)
+#define MOTE_SLOT_LOG_DIRTY (1u << 1)
+
+/**
+ * struct mote_dirty - MOTE_GET_DIRTY: which pages the guest wrote, and start anew
+ * @slot: number of a slot with %MOTE_SLOT_LOG_DIRTY
+ * @pad: zero
+ * @first: first page, counted from the slot's start, multiple of 64
+ * @nr: number of pages, within the slot, 1 to %MOTE_MAX_DIRTY
+ * @bitmap: address of (@nr + 63) / 64 words of 64 bits; bit n of the whole is
+ *	page @first + n.  The bits are cleared in the log as they are read.
+ */
+struct mote_dirty {
+	__u32 slot;
+	__u32 pad;
+	__u64 first;
+	__u64 nr;
+	__u64 bitmap;
+};
+
+/* 256 GiB of memory, 8 MiB of bitmap. */
+#define MOTE_MAX_DIRTY (1u << 26)
+
+/* What a filter is about. */
+#define MOTE_FILTER_PORT 0
+#define MOTE_FILTER_MSR 1
+#define MOTE_FILTER_CPUID 2
+#define MOTE_FILTER_HYPERCALL 3
+#define MOTE_NR_FILTERS 4
+
+/* As without a filter. */
+#define MOTE_FILTER_DEFAULT 0
+/* The guest gets the architectural fault: #UD for a hypercall, else #GP(0). */
+#define MOTE_FILTER_DENY 1
+/* The access ends MOTE_RUN; user space completes it. */
+#define MOTE_FILTER_FORWARD 2
+
+#define MOTE_FILTER_READ (1u << 0)
+#define MOTE_FILTER_WRITE (1u << 1)
+
+#define MOTE_MAX_RULES 256
+
+/**
+ * struct mote_filter_rule - what happens to a range of ports, MSRs, leaves or hypercalls
+ * @first: first number
+ * @last: last number, at least @first
+ * @action: %MOTE_FILTER_DEFAULT, %MOTE_FILTER_DENY or %MOTE_FILTER_FORWARD
+ * @access: %MOTE_FILTER_READ, %MOTE_FILTER_WRITE or both; for CPUID and
+ *	hypercalls both
+ */
+struct mote_filter_rule {
+	__u32 first;
+	__u32 last;
+	__u32 action;
+	__u32 access;
+};
+
+/**
+ * struct mote_filter - MOTE_SET_FILTER: replaces one of a VM's filters
+ * @kind: %MOTE_FILTER_PORT, …
+ * @nr: number of rules, at most %MOTE_MAX_RULES; 0 removes the filter
+ * @rules: address of an array of &struct mote_filter_rule, ascending, without overlap
+ *
+ * Filters are set before the first vCPU is created.
+ */
+struct mote_filter {
+	__u32 kind;
+	__u32 nr;
+	__u64 rules;
+};
+
+/**
+ * struct mote_vcpu_config - MOTE_CREATE_VCPU
+ * @id: below &mote_info.max_vcpus and not in use in this VM
+ * @flags: 0
+ * @reserved: zero
+ */
+struct mote_vcpu_config {
+	__u32 id;
+	__u32 flags;
+	__u64 reserved[3];
+};
+
+#define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
+#define MOTE_GET_DIRTY _IOW(MOTE_IOC, 0x11, struct mote_dirty)
+#define MOTE_SET_FILTER _IOW(MOTE_IOC, 0x12, struct mote_filter)
+#define MOTE_CREATE_VCPU _IOW(MOTE_IOC, 0x13, struct mote_vcpu_config)
+
+/* ---- vCPU: state ---------------------------------------------------------- */
+
+/* Order of the general registers, as instructions encode them. */
+enum mote_gpr {
+	MOTE_RAX, MOTE_RCX, MOTE_RDX, MOTE_RBX, MOTE_RSP, MOTE_RBP, MOTE_RSI, MOTE_RDI,
+	MOTE_R8, MOTE_R9, MOTE_R10, MOTE_R11, MOTE_R12, MOTE_R13, MOTE_R14, MOTE_R15,
+	MOTE_NR_GPRS
+};
+
+/* Order of the segment registers, as instructions encode them. */
+enum mote_seg {
+	MOTE_ES, MOTE_CS, MOTE_SS, MOTE_DS, MOTE_FS, MOTE_GS, MOTE_LDTR, MOTE_TR,
+	MOTE_NR_SEGS
+};
+
+/**
+ * struct mote_segment - a segment register with its hidden part
+ * @base: linear address
+ * @limit: in bytes, after scaling by the granularity
+ * @selector: visible part
+ * @attr: bits 8 to 15 and 20 to 23 of a descriptor's second half, as bits 0 to
+ *	7 (type, S, DPL, P) and 12 to 15 (AVL, L, D/B, G); bits 8 to 11 are
+ *	zero.  SDM 3C, "Guest Register State".  A segment that is not usable
+ *	has P clear.
+ */
+struct mote_segment {
+	__u64 base;
+	__u32 limit;
+	__u16 selector;
+	__u16 attr;
+};
+
+/**
+ * struct mote_table - GDTR or IDTR
+ * @base: linear address
+ * @limit: size in bytes less one
+ * @pad: zero
+ */
+struct mote_table {
+	__u64 base;
+	__u16 limit;
+	__u16 pad[3];
+};
+
+struct mote_gprs {
+	__u64 gpr[MOTE_NR_GPRS];
+	__u64 rip;
+	__u64 rflags;
+};
+
+struct mote_segs {
+	struct mote_segment seg[MOTE_NR_SEGS];
+	struct mote_table gdt;
+	struct mote_table idt;
+};
+
+/**
+ * struct mote_crs - control registers
+ * @cr0: as the guest sees it
+ * @cr2: linear address of the last page fault
+ * @cr3: page-table base
+ * @cr4: as the guest sees it
+ * @cr8: task priority, 0 to 15
+ * @xcr0: XFEATURE_ENABLED_MASK
+ * @pdpte: PDPTE registers, in PAE paging, when %MOTE_CRS_PDPTE is set
+ * @flags: %MOTE_CRS_PDPTE or 0.  Without it the PDPTEs are read from memory.
+ */
+struct mote_crs {
+	__u64 cr0;
+	__u64 cr2;
+	__u64 cr3;
+	__u64 cr4;
+	__u64 cr8;
+	__u64 xcr0;
+	__u64 pdpte[4];
+	__u64 flags;
+};
+
+#define MOTE_CRS_PDPTE (1u << 0)
+
+struct mote_drs {
+	__u64 dr[4];
+	__u64 dr6;
+	__u64 dr7;
+};
+
+/**
+ * struct mote_msrs - the model-specific registers that a guest has
+ *
+ * Values are those of the MSR of the same name; a value that WRMSR would
+ * refuse is refused with EINVAL.
+ */
+struct mote_msrs {
+	__u64 efer;
+	__u64 star;
+	__u64 lstar;
+	__u64 cstar;
+	__u64 sfmask;
+	__u64 kernel_gs_base;
+	__u64 sysenter_cs;
+	__u64 sysenter_esp;
+	__u64 sysenter_eip;
+	__u64 pat;
+	__u64 apic_base;
+	__u64 misc_enable;
+	__u64 mtrr_def_type;
+	__u64 tsc_adjust;
+	__u64 reserved[6];
+};
+
+/* Types of an event, as both vendors encode them (SDM 3C, "Event Injection"). */
+#define MOTE_EVENT_INTERRUPT 0
+#define MOTE_EVENT_NMI 2
+#define MOTE_EVENT_EXCEPTION 3
+
+/**
+ * struct mote_event - an event for the guest
+ * @valid: 1, or 0 for none
+ * @type: %MOTE_EVENT_INTERRUPT, %MOTE_EVENT_NMI or %MOTE_EVENT_EXCEPTION
+ * @vector: 0 to 255; of an exception 0 to 31; of an NMI 2
+ * @has_error: 1 if @error is pushed
+ * @error: error code
+ */
+struct mote_event {
+	__u8 valid;
+	__u8 type;
+	__u8 vector;
+	__u8 has_error;
+	__u32 error;
+};
+
+/**
+ * struct mote_events - what is pending, and what holds it off
+ * @injected: event that the next entry delivers
+ * @nmi_pending: NMIs that wait, 0 to 2
+ * @nmi_blocked: 1 from the delivery of an NMI to its IRET
+ * @shadow: %MOTE_SHADOW_STI, %MOTE_SHADOW_MOV_SS or 0
+ * @halted: 1 if the vCPU waits in HLT
+ * @pending_debug: pending debug exceptions, bits as in DR6 (SDM 3C, "Guest Non-Register State")
+ */
+struct mote_events {
+	struct mote_event injected;
+	__u8 nmi_pending;
+	__u8 nmi_blocked;
+	__u8 shadow;
+	__u8 halted;
+	__u32 pad;
+	__u64 pending_debug;
+};
+
+#define MOTE_SHADOW_STI 1
+#define MOTE_SHADOW_MOV_SS 2
+
+/**
+ * struct mote_tsc - time
+ * @offset: guest TSC less host TSC, modulo 2^64
+ * @value: out: the guest's TSC at the call; ignored on input
+ */
+struct mote_tsc {
+	__u64 offset;
+	__u64 value;
+};
+
+#define MOTE_STATE_GPRS (1u << 0)
+#define MOTE_STATE_SEGS (1u << 1)
+#define MOTE_STATE_CRS (1u << 2)
+#define MOTE_STATE_DRS (1u << 3)
+#define MOTE_STATE_MSRS (1u << 4)
+#define MOTE_STATE_EVENTS (1u << 5)
+#define MOTE_STATE_TSC (1u << 6)
+#define MOTE_STATE_XSAVE (1u << 7)
+#define MOTE_STATE_ALL 0xffu
+
+/**
+ * struct mote_state - MOTE_GET_STATE, MOTE_SET_STATE: a vCPU's state
+ * @mask: which parts are asked for or given
+ * @xsave_size: bytes at @xsave; in: room, at least what CPUID leaf 0xd
+ *	subleaf 0 ECX says; out: bytes written
+ * @gprs: %MOTE_STATE_GPRS
+ * @segs: %MOTE_STATE_SEGS
+ * @crs: %MOTE_STATE_CRS
+ * @drs: %MOTE_STATE_DRS
+ * @msrs: %MOTE_STATE_MSRS
+ * @events: %MOTE_STATE_EVENTS
+ * @tsc: %MOTE_STATE_TSC
+ * @xsave: %MOTE_STATE_XSAVE: address of an XSAVE image in the standard format
+ * @reserved: zero
+ *
+ * The state is the same on both vendors.  What is set is judged as a whole at
+ * the next MOTE_RUN: an impossible combination is a %MOTE_EXIT_FAIL_ENTRY.
+ */
+struct mote_state {
+	__u32 mask;
+	__u32 xsave_size;
+	struct mote_gprs gprs;
+	struct mote_segs segs;
+	struct mote_crs crs;
+	struct mote_drs drs;
+	struct mote_msrs msrs;
+	struct mote_events events;
+	struct mote_tsc tsc;
+	__u64 xsave;
+	__u64 reserved[8];
+};
+
+/* ---- vCPU: run ------------------------------------------------------------ */
+
+/**
+ * enum mote_exit_reason - why the guest stopped
+ *
+ * Vendor-neutral; the same numbers appear in &mote_run.reason, in the
+ * tracepoints and in the counters.  Those marked "user" end MOTE_RUN.
+ *
+ * @MOTE_EXIT_NONE: handled by the vendor's code, nothing left to do
+ * @MOTE_EXIT_INTERRUPT: host interrupt; MOTE_RUN ends (EINTR) only for a
+ *	signal or an immediate exit
+ * @MOTE_EXIT_NMI: host NMI
+ * @MOTE_EXIT_EXCEPTION: #DB, #AC or #MC in the guest
+ * @MOTE_EXIT_INTERRUPT_WINDOW: user: the requested interrupt window is open
+ * @MOTE_EXIT_NMI_WINDOW: user: the requested NMI window is open
+ * @MOTE_EXIT_CPUID: user if forwarded by a filter
+ * @MOTE_EXIT_HLT: user with %MOTE_VM_HLT_EXIT
+ * @MOTE_EXIT_PIO: user: port I/O
+ * @MOTE_EXIT_RDMSR: user if unknown or forwarded
+ * @MOTE_EXIT_WRMSR: user if unknown or forwarded
+ * @MOTE_EXIT_HYPERCALL: user if unknown or forwarded
+ * @MOTE_EXIT_MMIO: user: access to guest-physical memory without a slot, or
+ *	a write to a read-only one
+ * @MOTE_EXIT_NPF: nested page fault, handled
+ * @MOTE_EXIT_XSETBV: handled
+ * @MOTE_EXIT_CR: control-register access, handled
+ * @MOTE_EXIT_DR: debug-register access, handled
+ * @MOTE_EXIT_CACHE: INVD or WBINVD, handled
+ * @MOTE_EXIT_PMC: RDPMC, handled
+ * @MOTE_EXIT_MWAIT: MONITOR or MWAIT, handled
+ * @MOTE_EXIT_PAUSE: pause loop, handled
+ * @MOTE_EXIT_UNDEFINED: an instruction that this guest does not have: #UD
+ * @MOTE_EXIT_SHUTDOWN: user: triple fault
+ * @MOTE_EXIT_FAIL_ENTRY: user: the state is one that no CPU enters
+ * @MOTE_EXIT_MEMORY: user: a slot's memory cannot be had from its owner
+ *	(unmapped, no permission, file truncated)
+ * @MOTE_EXIT_INIT: INIT signal, handled
+ * @MOTE_EXIT_TIMER: VMX-preemption timer, handled
+ * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know, a bug
+ */
+enum mote_exit_reason {
+	MOTE_EXIT_NONE = 0,
+	MOTE_EXIT_INTERRUPT = 1,
+	MOTE_EXIT_NMI = 2,
+	MOTE_EXIT_EXCEPTION = 3,
+	MOTE_EXIT_INTERRUPT_WINDOW = 4,
+	MOTE_EXIT_NMI_WINDOW = 5,
+	MOTE_EXIT_CPUID = 6,
+	MOTE_EXIT_HLT = 7,
+	MOTE_EXIT_PIO = 8,
+	MOTE_EXIT_RDMSR = 9,
+	MOTE_EXIT_WRMSR = 10,
+	MOTE_EXIT_HYPERCALL = 11,
+	MOTE_EXIT_MMIO = 12,
+	MOTE_EXIT_NPF = 13,
+	MOTE_EXIT_XSETBV = 14,
+	MOTE_EXIT_CR = 15,
+	MOTE_EXIT_DR = 16,
+	MOTE_EXIT_CACHE = 17,
+	MOTE_EXIT_PMC = 18,
+	MOTE_EXIT_MWAIT = 19,
+	MOTE_EXIT_PAUSE = 20,
+	MOTE_EXIT_UNDEFINED = 21,
+	MOTE_EXIT_SHUTDOWN = 22,
+	MOTE_EXIT_FAIL_ENTRY = 23,
+	MOTE_EXIT_MEMORY = 24,
+	MOTE_EXIT_INIT = 25,
+	MOTE_EXIT_TIMER = 26,
+	MOTE_EXIT_UNKNOWN = 27,
+	MOTE_NR_EXITS
+};
+
+/* &mote_run.window */
+#define MOTE_WINDOW_INTERRUPT (1u << 0)
+#define MOTE_WINDOW_NMI (1u << 1)
+
+/* &mote_run.set: bit n < 16: gpr[n]; and */
+#define MOTE_SET_RIP (1u << 16)
+#define MOTE_SET_RFLAGS (1u << 17)
+/*
+ * The instruction that ended the last run is complete: RIP moves behind it
+ * (to rip with MOTE_SET_RIP, else to next_rip, which must be known), an STI or
+ * MOV-SS shadow ends, and with RFLAGS.TF a single-step trap follows.
+ */
+#define MOTE_SET_COMPLETE (1u << 31)
+
+/**
+ * struct mote_cpu_mode - what it takes to find and to read the instruction that exited
+ * @cr0: as the guest sees it
+ * @cr3: page-table base
+ * @cr4: as the guest sees it
+ * @efer: as the guest sees it
+ * @cs_base: linear address of the code segment
+ * @cs_attr: as in &struct mote_segment
+ * @cpl: current privilege level
+ * @pad: zero
+ */
+struct mote_cpu_mode {
+	__u64 cr0;
+	__u64 cr3;
+	__u64 cr4;
+	__u64 efer;
+	__u64 cs_base;
+	__u16 cs_attr;
+	__u8 cpl;
+	__u8 pad[5];
+};
+
+/* &mote_run.pio.flags */
+#define MOTE_PIO_IN (1u << 0)
+#define MOTE_PIO_STRING (1u << 1) /* INS or OUTS: user space does all of it, registers too */
+#define MOTE_PIO_REP (1u << 2)
+
+/* &mote_run.memory.access */
+#define MOTE_ACCESS_READ (1u << 0)
+#define MOTE_ACCESS_WRITE (1u << 1)
+#define MOTE_ACCESS_EXEC (1u << 2)
+
+/**
+ * struct mote_run - the page shared with the runner: mmap of a vCPU's fd, offset 0
+ * @immediate_exit: in: not 0: MOTE_RUN returns EINTR before it enters the
+ *	guest.  May be set by a signal handler, which closes the race between
+ *	a signal and the entry.
+ * @window: in: %MOTE_WINDOW_INTERRUPT, %MOTE_WINDOW_NMI: end the run when it opens
+ * @pad: zero
+ * @set: in: which of @gpr, @rip and @rflags have been changed; read and cleared by MOTE_RUN
+ * @reason: out: &enum mote_exit_reason
+ * @raw_reason: out: the vendor's number: basic exit reason, EXITCODE
+ * @next_rip: out: RIP behind the instruction; 0 where it is not known (MMIO)
+ * @gpr: out and in: general registers
+ * @rip: out and in: address of the instruction that exited
+ * @rflags: out and in
+ * @mode: out: for MMIO and string I/O only
+ * @pio: %MOTE_EXIT_PIO: data of an OUT is in @gpr; data of an IN goes there
+ * @memory: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY; hva and error for the latter
+ * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
+ * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check in words, the manual's
+ *	section that has it, and the hardware's own code where it was asked
+ *
+ * What is "in" is read once, at the start of MOTE_RUN; what is "out" is
+ * written at its end and never read back.
+ */
+struct mote_run {
+	__u8 immediate_exit;
+	__u8 window;
+	__u16 pad;
+	__u32 set;
+
+	__u32 reason;
+	__u32 raw_reason;
+	__u64 next_rip;
+
+	__u64 gpr[MOTE_NR_GPRS];
+	__u64 rip;
+	__u64 rflags;
+
+	struct mote_cpu_mode mode;
+
+	union {
+		struct {
+			__u16 port;
+			__u8 size;
+			__u8 flags;
+		} pio;
+		struct {
+			__u64 gpa;
+			__u64 hva;
+			__u32 access;
+			__s32 error;
+		} memory;
+		struct {
+			__u32 index;
+			__u32 pad;
+			__u64 data;
+		} msr;
+		struct {
+			__u64 hardware;
+			__u8 check[120];
+			__u8 section[120];
+		} fail;
+		__u64 reserved[64];
+	};
+};
+
+#define MOTE_RUN_SIZE 4096
+
+#define MOTE_RUN _IO(MOTE_IOC, 0x20)
+#define MOTE_GET_STATE _IOWR(MOTE_IOC, 0x21, struct mote_state)
+#define MOTE_SET_STATE _IOW(MOTE_IOC, 0x22, struct mote_state)
+#define MOTE_SET_CPUID _IOW(MOTE_IOC, 0x23, struct mote_cpuid_table)
+/*
+ * Any thread may send an NMI at any time: it waits until the guest takes NMIs
+ * (two can wait, a third is merged, as on hardware) and wakes a halted vCPU.
+ * Interrupts and exceptions come from the thread that runs the vCPU: nothing
+ * else may be injected already (EBUSY), and an interrupt needs RFLAGS.IF and no
+ * shadow (EAGAIN: ask for a window).
+ */
+#define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
+
+#endif /* _UAPI_MOTE_H */
