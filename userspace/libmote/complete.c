@@ -1,0 +1,842 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * libmote: completing MMIO and port I/O.
+ *
+ * The common case, one operand in memory that does not cross a page, costs
+ * one walk of the page tables, to read the instruction: where the operand is
+ * the exit has said.  Decoded instructions are kept; the bytes are compared
+ * each time, since neither RIP nor CR3 says what they are now.
+ *
+ * What the guest did not yet prove that it may do, as the second operand of a
+ * MOVS, is checked here: segment limits, canonical addresses, rights of pages.
+ * All operands are found before the first is accessed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "complete.h"
+#include "insn.h"
+
+#define CR0_PE (1u << 0)
+#define CR4_LA57 (1u << 12)
+#define EFER_LMA (1u << 10)
+#define RFLAGS_CF (1u << 0)
+#define RFLAGS_ZF (1u << 6)
+#define RFLAGS_TF (1u << 8)
+#define RFLAGS_DF (1u << 10)
+#define RFLAGS_VM (1u << 17)
+
+#define ATTR_CODE (1u << 3)
+#define ATTR_DOWN (1u << 2)	/* of data: expands down */
+#define ATTR_WRITE (1u << 1)	/* of data; of code: may be read */
+#define ATTR_P (1u << 7)
+#define ATTR_L (1u << 13)
+#define ATTR_DB (1u << 14)
+
+#define VECTOR_SS 12
+#define VECTOR_GP 13
+#define VECTOR_PF 14
+
+#define PAGE_SIZE 4096u
+#define CACHE_SIZE 64
+/* Repetitions in one go: between them the guest takes its interrupts. */
+#define MAX_REPEAT 1024
+/* XSAVE image, standard format: SDM 1, "XSAVE Area". */
+#define XSAVE_SIZE 16384
+#define XSAVE_XMM 160
+#define XSAVE_BV 512
+#define XSAVE_YMM 576
+
+/* Not an error: an exception has been injected, or the guest is to try again. */
+#define TO_GUEST 1
+
+/* Guest-physical memory behind an operand: in one or two pages. */
+struct span {
+	__u64 gpa[2];
+	unsigned int len[2];
+};
+
+/* An instruction that is being completed. */
+struct job {
+	struct mote_cpu *cpu;
+	const struct mote_bus *bus;
+	struct mote_run *run;
+	const struct mote_insn *insn;
+	bool has_segs;
+	struct mote_segs segs;
+};
+
+/* A copy of few bytes without a call, where their number is one of the usual. */
+static inline void copy_bytes(void *to, const void *from, unsigned int len)
+{
+	switch (len) {
+	case 1:
+		memcpy(to, from, 1);
+		break;
+	case 2:
+		memcpy(to, from, 2);
+		break;
+	case 4:
+		memcpy(to, from, 4);
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	default:
+		memcpy(to, from, len);
+	}
+}
+
+/* ---- exceptions ------------------------------------------------------------- */
+
+static int inject(struct job *job, __u8 vector, __u32 error)
+{
+	struct mote_event event = {
+		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
+		.has_error = 1, .error = error,
+	};
+	int err = mote_inject(job->cpu->fd, &event);
+
+	return err ? err : TO_GUEST;
+}
+
+static int inject_page_fault(struct job *job, __u64 gva, __u32 error)
+{
+	struct mote_state state = { .mask = MOTE_STATE_CRS };
+	int err = mote_get_state(job->cpu->fd, &state);
+
+	if (err)
+		return err;
+	state.mask = MOTE_STATE_CRS;
+	state.crs.cr2 = gva;
+	err = mote_set_state(job->cpu->fd, &state);
+	return err ? err : inject(job, VECTOR_PF, error);
+}
+
+/* ---- registers --------------------------------------------------------------- */
+
+static __u64 size_mask(unsigned int size)
+{
+	return size >= 8 ? ~0ull : (1ull << 8 * size) - 1;
+}
+
+static __u64 gpr_get(const struct job *job, unsigned int reg, unsigned int size)
+{
+	return job->run->gpr[reg] & size_mask(size);
+}
+
+/* 32 bits clear the upper half, fewer leave the rest: SDM 1, "General-Purpose Registers". */
+static void gpr_set(struct job *job, unsigned int reg, unsigned int size, __u64 value)
+{
+	__u64 mask = size == 4 ? ~0ull : size_mask(size);
+
+	job->run->gpr[reg] = (job->run->gpr[reg] & ~mask) | (value & size_mask(size));
+	job->run->set |= 1u << reg;
+}
+
+static void set_rflags(struct job *job, __u64 rflags)
+{
+	job->run->rflags = rflags;
+	job->run->set |= MOTE_SET_RFLAGS;
+}
+
+static int get_segs(struct job *job)
+{
+	struct mote_state state = { .mask = MOTE_STATE_SEGS };
+	int err;
+
+	if (job->has_segs)
+		return 0;
+	err = mote_get_state(job->cpu->fd, &state);
+	if (err)
+		return err;
+	job->segs = state.segs;
+	job->has_segs = true;
+	return 0;
+}
+
+static void finish(struct job *job)
+{
+	__u64 rip = job->run->rip + job->insn->length;
+
+	job->run->rip = job->insn->bits == 64 ? rip : (__u32)rip;
+	job->run->set |= MOTE_SET_RIP | MOTE_SET_COMPLETE;
+}
+
+/* ---- linear addresses ---------------------------------------------------------- */
+
+static unsigned int code_bits(const struct mote_cpu_mode *mode)
+{
+	if (mode->efer & EFER_LMA && mode->cs_attr & ATTR_L)
+		return 64;
+	return mode->cs_attr & ATTR_DB ? 32 : 16;
+}
+
+static struct mote_paging paging_of(const struct mote_run *run)
+{
+	return (struct mote_paging) {
+		.cr0 = run->mode.cr0, .cr3 = run->mode.cr3, .cr4 = run->mode.cr4,
+		.efer = run->mode.efer, .rflags = run->rflags,
+	};
+}
+
+/* Does a segment allow the access? SDM 3A, "Limit Checking" and "Type Checking". */
+static bool segment_allows(const struct job *job, const struct mote_segment *segment,
+			   __u64 offset, unsigned int size, bool write)
+{
+	__u32 last = (__u32)offset + size - 1;
+	bool code = segment->attr & ATTR_CODE;
+
+	if (!(job->run->mode.cr0 & CR0_PE) || job->run->rflags & RFLAGS_VM)
+		return last >= (__u32)offset && last <= segment->limit;
+	if (!(segment->attr & ATTR_P) || (write && (code || !(segment->attr & ATTR_WRITE))) ||
+	    (!write && code && !(segment->attr & ATTR_WRITE)) || last < (__u32)offset)
+		return false;
+	if (!code && segment->attr & ATTR_DOWN)
+		return (__u32)offset > segment->limit &&
+		       last <= (segment->attr & ATTR_DB ? 0xffffffff : 0xffff);
+	return last <= segment->limit;
+}
+
+static bool is_canonical(const struct job *job, __u64 gva)
+{
+	int shift = job->run->mode.cr4 & CR4_LA57 ? 7 : 16;
+
+	return (__u64)((__s64)(gva << shift) >> shift) == gva;
+}
+
+/* From segment and offset to a linear address: 0, TO_GUEST or an error. */
+static int linear(struct job *job, unsigned int segment, __u64 offset, unsigned int size,
+		  bool write, __u64 *gva)
+{
+	bool based = job->insn->bits != 64 || segment == MOTE_FS || segment == MOTE_GS;
+	int err = based ? get_segs(job) : 0;
+	bool good;
+
+	if (err)
+		return err;
+	*gva = offset + (based ? job->segs.seg[segment].base : 0);
+	if (job->insn->bits == 64) {
+		good = is_canonical(job, *gva) && is_canonical(job, *gva + size - 1);
+	} else {
+		*gva = (__u32)*gva;
+		good = segment_allows(job, &job->segs.seg[segment], offset, size, write);
+	}
+	return good ? 0 : inject(job, segment == MOTE_SS ? VECTOR_SS : VECTOR_GP, 0);
+}
+
+/* ---- memory --------------------------------------------------------------------- */
+
+/* Find what is behind a linear address: 0, TO_GUEST or an error. */
+static int span_find(struct job *job, struct span *span, __u64 gva, unsigned int size, bool write)
+{
+	struct mote_paging paging = paging_of(job->run);
+	unsigned int access = write ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
+	__u32 error;
+
+	if (job->run->mode.cpl == 3)
+		access |= MOTE_ACCESS_USER;
+	for (int i = 0; i < 2; i++) {
+		unsigned int here = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+
+		span->len[i] = here < size ? here : size;
+		if (!span->len[i])
+			break;
+		if (mote_walk(job->cpu->machine, &paging, gva, access, &span->gpa[i], &error))
+			return inject_page_fault(job, gva, error);
+		gva += span->len[i];
+		size -= span->len[i];
+	}
+	return 0;
+}
+
+static int span_at(struct job *job, struct span *span, unsigned int segment, __u64 offset,
+		   unsigned int size, bool write)
+{
+	__u64 gva;
+	int err = linear(job, segment, offset, size, write, &gva);
+
+	return err ? err : span_find(job, span, gva, size, write);
+}
+
+/* The largest power of two that the bus takes. */
+static unsigned int part_size(unsigned int len)
+{
+	return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
+}
+
+static void read_part(struct job *job, __u64 gpa, __u8 *data, unsigned int len)
+{
+	const void *hva = mote_machine_hva(job->cpu->machine, gpa, len);
+
+	if (hva) {
+		copy_bytes(data, hva, len);
+		return;
+	}
+	while (len) {
+		unsigned int size = part_size(len);
+		__u64 value = job->bus->mmio_read(job->bus->context, gpa, size);
+
+		copy_bytes(data, &value, size);
+		data += size;
+		gpa += size;
+		len -= size;
+	}
+}
+
+static void write_part(struct job *job, __u64 gpa, const __u8 *data, unsigned int len)
+{
+	const struct mote_area *area = mote_machine_area(job->cpu->machine, gpa);
+
+	if (area && !(area->flags & MOTE_SLOT_READONLY)) {
+		copy_bytes(area->hva + (gpa - area->gpa), data, len);
+		return;
+	}
+	while (len) {
+		unsigned int size = part_size(len);
+		__u64 value = 0;
+
+		copy_bytes(&value, data, size);
+		job->bus->mmio_write(job->bus->context, gpa, size, value);
+		data += size;
+		gpa += size;
+		len -= size;
+	}
+}
+
+static void span_read(struct job *job, const struct span *span, void *data)
+{
+	read_part(job, span->gpa[0], data, span->len[0]);
+	if (span->len[1])
+		read_part(job, span->gpa[1], (__u8 *)data + span->len[0], span->len[1]);
+}
+
+static void span_write(struct job *job, const struct span *span, const void *data)
+{
+	write_part(job, span->gpa[0], data, span->len[0]);
+	if (span->len[1])
+		write_part(job, span->gpa[1], (const __u8 *)data + span->len[0], span->len[1]);
+}
+
+/* ---- the instruction --------------------------------------------------------------- */
+
+/* Its bytes, the rest zero: how many, 0 if the page has gone, or -EFAULT (no memory there). */
+static int fetch_bytes(struct mote_cpu *cpu, unsigned int bits, __u8 *bytes)
+{
+	const struct mote_run *run = cpu->run;
+	struct mote_paging paging = paging_of(run);
+	__u64 gva = bits == 64 ? run->rip : (__u32)(run->mode.cs_base + run->rip);
+	unsigned int done = 0;
+
+	while (done < 15) {
+		unsigned int here = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+		unsigned int len = here < 15 - done ? here : 15 - done;
+		const void *hva;
+		__u64 gpa;
+
+		if (mote_walk(cpu->machine, &paging, gva, MOTE_ACCESS_PEEK, &gpa, NULL))
+			break;
+		hva = mote_machine_hva(cpu->machine, gpa, len);
+		if (!hva)
+			return done ? (int)done : -EFAULT;
+		if (here > 15 && !done) /* and the byte behind, which is in the page and looked at by none */
+			memcpy(bytes, hva, 16);
+		else
+			memcpy(bytes + done, hva, len);
+		done += len;
+		gva += len;
+	}
+	return done;
+}
+
+/* Are these the bytes that were decoded? */
+static bool is_same(const struct mote_insn *insn, const __u8 *bytes, unsigned int len)
+{
+	__u64 a[2], b[2], mask = size_mask(insn->length & 7 ? insn->length & 7 : 8);
+
+	if (!insn->length || insn->length > len)
+		return false;
+	memcpy(a, insn->bytes, 16);
+	memcpy(b, bytes, 16);
+	if (insn->length <= 8)
+		return !((a[0] ^ b[0]) & mask);
+	return a[0] == b[0] && !((a[1] ^ b[1]) & mask);
+}
+
+/* The instruction at RIP: 0, TO_GUEST (try again) or an error. */
+static int fetch(struct mote_cpu *cpu, const struct mote_insn **found)
+{
+	unsigned int bits = code_bits(&cpu->run->mode);
+	__u64 rip = cpu->run->rip;
+	struct mote_insn *insn;
+	__u8 bytes[16] = { 0 };
+	int len, err;
+
+	if (!cpu->insns)
+		cpu->insns = calloc(CACHE_SIZE, sizeof(*cpu->insns));
+	if (!cpu->insns)
+		return -ENOMEM;
+	len = fetch_bytes(cpu, bits, bytes);
+	if (len <= 0)
+		return len ? len : TO_GUEST;
+	insn = &cpu->insns[(rip ^ rip >> 6) % CACHE_SIZE];
+	*found = insn;
+	if (insn->rip == rip && insn->bits == bits && is_same(insn, bytes, len))
+		return 0;
+	err = mote_decode(insn, bytes, len, bits);
+	if (err)
+		insn->length = 0;
+	insn->rip = rip;
+	return err;
+}
+
+/* ---- operands ------------------------------------------------------------------------ */
+
+/* Offset of the memory operand in its segment. */
+static __u64 operand_offset(const struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	__u64 offset = insn->displacement;
+
+	if (insn->base == MOTE_REG_RIP)
+		offset += job->run->rip + insn->length;
+	else if (insn->base != MOTE_REG_NONE)
+		offset += job->run->gpr[insn->base];
+	if (insn->index != MOTE_REG_NONE)
+		offset += job->run->gpr[insn->index] * insn->scale;
+	/* BT with a register: any bit of a string of bits. SDM 2A, "Bit(BitBase, BitOffset)". */
+	if (insn->op >= MOTE_OP_BT && insn->op <= MOTE_OP_BTC &&
+	    insn->operands[1].kind == MOTE_OPERAND_GPR) {
+		int shift = 64 - 8 * insn->operands[1].size, size = insn->operands[0].size;
+		__s64 bit = (__s64)(job->run->gpr[insn->operands[1].reg] << shift) >> shift;
+
+		offset += (bit >> (size == 2 ? 4 : size == 4 ? 5 : 6)) * size;
+	}
+	/* POP [RSP + n] counts from RSP after the pop. */
+	if (insn->op == MOTE_OP_POP && insn->base == MOTE_RSP)
+		offset += insn->operands[0].size;
+	return offset & size_mask(insn->address_size);
+}
+
+/*
+ * Find the memory operand. Where the exit says at which byte of a page the
+ * access was, and it ends in that page, this is it: the CPU has checked all
+ * there is to check. Byte 0 may also be the second page of one that crosses.
+ */
+static int operand_find(struct job *job, struct span *span, unsigned int size)
+{
+	const struct mote_insn *insn = job->insn;
+	__u64 gpa = job->run->memory.gpa, offset;
+	unsigned int byte = gpa & (PAGE_SIZE - 1);
+
+	if (byte && byte + size <= PAGE_SIZE) {
+		*span = (struct span) { .gpa = { gpa }, .len = { size } };
+		return 0;
+	}
+	offset = operand_offset(job);
+	if (!byte && !(offset & (PAGE_SIZE - 1)) && insn->bits == 64 &&
+	    insn->segment != MOTE_FS && insn->segment != MOTE_GS) {
+		*span = (struct span) { .gpa = { gpa }, .len = { size } };
+		return 0;
+	}
+	return span_at(job, span, insn->segment, offset, size, insn->writes);
+}
+
+static __u64 operand_get(struct job *job, const struct mote_operand *operand)
+{
+	switch (operand->kind) {
+	case MOTE_OPERAND_GPR:
+		return gpr_get(job, operand->reg, operand->size);
+	case MOTE_OPERAND_GPR_HIGH:
+		return gpr_get(job, operand->reg, 2) >> 8;
+	case MOTE_OPERAND_SEGMENT:
+		return job->segs.seg[operand->reg].selector;
+	default:
+		return job->insn->immediate;
+	}
+}
+
+static void operand_set(struct job *job, const struct mote_operand *operand, __u64 value)
+{
+	if (operand->kind == MOTE_OPERAND_GPR_HIGH)
+		gpr_set(job, operand->reg, 2,
+			gpr_get(job, operand->reg, 1) | (value & 0xff) << 8);
+	else
+		gpr_set(job, operand->reg, operand->size, value);
+}
+
+/* ---- plain instructions ------------------------------------------------------------------ */
+
+static __u64 sign_extend(__u64 value, unsigned int size)
+{
+	int shift = 64 - 8 * size;
+
+	return (__u64)((__s64)(value << shift) >> shift);
+}
+
+static __u64 swap_bytes(__u64 value, unsigned int size)
+{
+	return __builtin_bswap64(value) >> (64 - 8 * size);
+}
+
+static __u64 move(const struct mote_insn *insn, __u64 value, unsigned int size)
+{
+	return insn->op == MOTE_OP_MOVSX ? sign_extend(value, size) :
+	       insn->op == MOTE_OP_MOVBE ? swap_bytes(value, size) : value;
+}
+
+/* Memory to register, register or immediate to memory. */
+static int do_move(struct job *job)
+{
+	const struct mote_operand *to = &job->insn->operands[0], *from = &job->insn->operands[1];
+	bool load = from->kind == MOTE_OPERAND_MEMORY;
+	unsigned int size = load ? from->size : to->size;
+	struct span span;
+	__u64 value = 0;
+	int err;
+
+	err = operand_find(job, &span, size);
+	if (!err && from->kind == MOTE_OPERAND_SEGMENT)
+		err = get_segs(job);
+	if (err)
+		return err;
+	if (load) {
+		span_read(job, &span, &value);
+		operand_set(job, to, move(job->insn, value, size));
+	} else {
+		value = move(job->insn, operand_get(job, from) & size_mask(size), size);
+		span_write(job, &span, &value);
+	}
+	finish(job);
+	return 0;
+}
+
+/* CMPXCHG: the accumulator is compared, then one of both sides is written. */
+static void do_cmpxchg(struct job *job, const struct span *span, __u64 memory)
+{
+	const struct mote_operand *from = &job->insn->operands[1];
+	unsigned int size = job->insn->operands[0].size;
+	__u64 rflags = job->run->rflags, value = memory;
+
+	mote_alu(MOTE_OP_CMP, size, gpr_get(job, MOTE_RAX, size), memory, &rflags);
+	if (rflags & RFLAGS_ZF)
+		value = operand_get(job, from);
+	else
+		gpr_set(job, MOTE_RAX, size, memory);
+	span_write(job, span, &value);
+	set_rflags(job, rflags);
+}
+
+/* Exchange: the register gets what was in memory; XADD writes the sum there. */
+static void do_exchange(struct job *job, const struct span *span, __u64 memory)
+{
+	const struct mote_insn *insn = job->insn;
+	const struct mote_operand *reg = &insn->operands[insn->operands[0].kind ==
+							 MOTE_OPERAND_MEMORY];
+	__u64 rflags = job->run->rflags, value = operand_get(job, reg);
+
+	if (insn->op == MOTE_OP_XADD) {
+		value = mote_alu(MOTE_OP_XADD, reg->size, memory, value, &rflags);
+		set_rflags(job, rflags);
+	}
+	span_write(job, span, &value);
+	operand_set(job, reg, memory);
+}
+
+/* op memory, source or op register, memory. */
+static int do_alu(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	const struct mote_operand *to = &insn->operands[0], *from = &insn->operands[1];
+	__u64 rflags = job->run->rflags, memory = 0, value;
+	bool to_memory = to->kind == MOTE_OPERAND_MEMORY;
+	struct span span;
+	int err = operand_find(job, &span, to->size);
+
+	if (err)
+		return err;
+	span_read(job, &span, &memory);
+	if (insn->op == MOTE_OP_CMPXCHG) {
+		do_cmpxchg(job, &span, memory);
+	} else if (insn->op == MOTE_OP_XCHG || insn->op == MOTE_OP_XADD) {
+		do_exchange(job, &span, memory);
+	} else {
+		value = mote_alu(insn->op, to->size, to_memory ? memory : operand_get(job, to),
+				 to_memory ? operand_get(job, from) : memory, &rflags);
+		if (to_memory && insn->writes)
+			span_write(job, &span, &value);
+		else if (!to_memory && insn->op != MOTE_OP_CMP && insn->op != MOTE_OP_TEST)
+			operand_set(job, to, value);
+		set_rflags(job, rflags);
+	}
+	finish(job);
+	return 0;
+}
+
+/* PUSH and POP of memory: the stack is the other operand. */
+static int do_stack(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	bool push = insn->op == MOTE_OP_PUSH;
+	unsigned int size = insn->operands[0].size, width = 8;
+	struct span span, stack;
+	__u64 rsp, value = 0;
+	int err = get_segs(job);
+
+	if (err)
+		return err;
+	if (insn->bits != 64)
+		width = job->segs.seg[MOTE_SS].attr & ATTR_DB ? 4 : 2;
+	rsp = gpr_get(job, MOTE_RSP, width);
+	/* The exit may have been for either operand: its address says nothing. */
+	err = span_at(job, &span, insn->segment, operand_offset(job), size, insn->writes);
+	if (!err)
+		err = span_at(job, &stack, MOTE_SS, (push ? rsp - size : rsp) & size_mask(width),
+			      size, push);
+	if (err)
+		return err;
+	span_read(job, push ? &span : &stack, &value);
+	span_write(job, push ? &stack : &span, &value);
+	gpr_set(job, MOTE_RSP, width, push ? rsp - size : rsp + size);
+	finish(job);
+	return 0;
+}
+
+/* ---- vector registers ------------------------------------------------------------------- */
+
+/* Room for YMM's upper halves too. */
+#define HAS_YMM(size) ((size) >= XSAVE_YMM + 256)
+
+/* A component that is in its initial state has no image: make it zero. */
+static void materialize(const struct mote_insn *insn, __u8 *image, __u32 size)
+{
+	__u64 bv;
+
+	memcpy(&bv, image + XSAVE_BV, 8);
+	if (!(bv & 2))
+		memset(image + XSAVE_XMM, 0, 256);
+	if (insn->vex && !(bv & 4) && HAS_YMM(size))
+		memset(image + XSAVE_YMM, 0, 256);
+	bv |= insn->vex && HAS_YMM(size) ? 6 : 2;
+	memcpy(image + XSAVE_BV, &bv, 8);
+}
+
+static void vector_set(const struct mote_insn *insn, __u8 *image, __u32 size, unsigned int reg,
+		       const __u8 *data, unsigned int len)
+{
+	__u8 *low = image + XSAVE_XMM + 16 * reg, *high = image + XSAVE_YMM + 16 * reg;
+
+	if (!insn->merge)
+		memset(low, 0, 16);
+	memcpy(low + insn->offset, data, len < 16 ? len : 16);
+	if (!insn->vex || !HAS_YMM(size))
+		return;
+	memset(high, 0, 16);
+	if (len > 16)
+		memcpy(high, data + 16, len - 16);
+}
+
+static void vector_get(const struct mote_insn *insn, const __u8 *image, __u32 size,
+		       unsigned int reg, __u8 *data, unsigned int len)
+{
+	memcpy(data, image + XSAVE_XMM + 16 * reg + insn->offset, len < 16 ? len : 16);
+	if (len > 16 && HAS_YMM(size))
+		memcpy(data + 16, image + XSAVE_YMM + 16 * reg, len - 16);
+}
+
+static int do_vector(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	bool load = insn->operands[1].kind == MOTE_OPERAND_MEMORY;
+	const struct mote_operand *memory = &insn->operands[load], *reg = &insn->operands[!load];
+	__u8 image[XSAVE_SIZE] __attribute__((aligned(64))) = { 0 }, data[32] = { 0 };
+	struct mote_state state = {
+		.mask = MOTE_STATE_XSAVE, .xsave_size = XSAVE_SIZE, .xsave = (unsigned long)image,
+	};
+	struct span span;
+	int err = operand_find(job, &span, memory->size);
+
+	if (!err)
+		err = mote_get_state(job->cpu->fd, &state);
+	if (err)
+		return err;
+	materialize(insn, image, state.xsave_size);
+	if (load) {
+		span_read(job, &span, data);
+		vector_set(insn, image, state.xsave_size, reg->reg, data, memory->size);
+		err = mote_set_state(job->cpu->fd, &state);
+	} else {
+		vector_get(insn, image, state.xsave_size, reg->reg, data, memory->size);
+		span_write(job, &span, data);
+	}
+	if (!err)
+		finish(job);
+	return err;
+}
+
+/* ---- strings ------------------------------------------------------------------------------ */
+
+static bool reads_source(unsigned int op)
+{
+	return op == MOTE_OP_MOVS || op == MOTE_OP_CMPS || op == MOTE_OP_LODS || op == MOTE_OP_OUTS;
+}
+
+static bool has_destination(unsigned int op)
+{
+	return op != MOTE_OP_LODS && op != MOTE_OP_OUTS;
+}
+
+static bool writes_destination(unsigned int op)
+{
+	return op == MOTE_OP_MOVS || op == MOTE_OP_STOS || op == MOTE_OP_INS;
+}
+
+/* One repetition: what is moved or compared. */
+static void string_step(struct job *job, const struct span *source, const struct span *destination)
+{
+	unsigned int op = job->insn->op, size = job->insn->operands[0].size;
+	__u64 rflags = job->run->rflags, from = 0, to = 0;
+	__u16 port = gpr_get(job, MOTE_RDX, 2);
+
+	if (op == MOTE_OP_INS)
+		from = job->bus->port_in(job->bus->context, port, size);
+	else if (op == MOTE_OP_STOS || op == MOTE_OP_SCAS)
+		from = gpr_get(job, MOTE_RAX, size);
+	else
+		span_read(job, source, &from);
+
+	if (writes_destination(op)) {
+		span_write(job, destination, &from);
+	} else if (op == MOTE_OP_LODS) {
+		gpr_set(job, MOTE_RAX, size, from);
+	} else if (op == MOTE_OP_OUTS) {
+		job->bus->port_out(job->bus->context, port, size, from);
+	} else {
+		span_read(job, destination, &to);
+		mote_alu(MOTE_OP_CMP, size, from, to, &rflags);
+		set_rflags(job, rflags);
+	}
+}
+
+/* Find the operands, do one repetition, move the index registers: 0, TO_GUEST or an error. */
+static int string_once(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	unsigned int op = insn->op, size = insn->operands[0].size, width = insn->address_size;
+	__u64 step = job->run->rflags & RFLAGS_DF ? -(__u64)size : size;
+	__u64 rsi = gpr_get(job, MOTE_RSI, width), rdi = gpr_get(job, MOTE_RDI, width);
+	struct span source = { 0 }, destination = { 0 };
+	int err = 0;
+
+	if (reads_source(op))
+		err = span_at(job, &source, insn->segment, rsi, size, false);
+	if (!err && has_destination(op))
+		err = span_at(job, &destination, MOTE_ES, rdi, size, writes_destination(op));
+	if (err)
+		return err;
+	string_step(job, &source, &destination);
+	if (reads_source(op))
+		gpr_set(job, MOTE_RSI, width, rsi + step);
+	if (has_destination(op))
+		gpr_set(job, MOTE_RDI, width, rdi + step);
+	return 0;
+}
+
+/* Is it over after this repetition? SDM 2B, "REP/REPE/REPZ/REPNE/REPNZ". */
+static bool string_ends(const struct job *job)
+{
+	bool zero = job->run->rflags & RFLAGS_ZF;
+	unsigned int op = job->insn->op;
+
+	if (!gpr_get(job, MOTE_RCX, job->insn->address_size))
+		return true;
+	return (op == MOTE_OP_CMPS || op == MOTE_OP_SCAS) && zero == job->insn->repne;
+}
+
+static int do_string(struct job *job)
+{
+	unsigned int width = job->insn->address_size;
+	int most = job->run->rflags & RFLAGS_TF ? 1 : MAX_REPEAT;
+	bool over = false;
+	int err = 0;
+
+	if (!job->insn->rep) {
+		err = string_once(job);
+		over = true;
+	} else if (!gpr_get(job, MOTE_RCX, width)) {
+		over = true;
+	}
+	for (int i = 0; i < most && !err && !over; i++) {
+		err = string_once(job);
+		if (err)
+			break;
+		gpr_set(job, MOTE_RCX, width, gpr_get(job, MOTE_RCX, width) - 1);
+		over = string_ends(job);
+	}
+	if (err)
+		return err;
+	if (over)
+		finish(job);
+	else if (job->run->rflags & RFLAGS_TF) /* a trap after each repetition, RIP stays */
+		job->run->set |= MOTE_SET_RIP | MOTE_SET_COMPLETE;
+	return 0;
+}
+
+/* ---- entry points ----------------------------------------------------------------------------- */
+
+static int execute(struct job *job)
+{
+	unsigned int op = job->insn->op;
+
+	if (op <= MOTE_OP_MOVBE)
+		return do_move(job);
+	if (op == MOTE_OP_MOVV)
+		return do_vector(job);
+	if (op == MOTE_OP_PUSH || op == MOTE_OP_POP)
+		return do_stack(job);
+	return MOTE_OP_IS_STRING(op) ? do_string(job) : do_alu(job);
+}
+
+static int complete(struct mote_cpu *cpu, const struct mote_bus *bus, bool pio)
+{
+	struct job job;
+	bool string_io;
+	int err;
+
+	job.cpu = cpu;
+	job.bus = bus;
+	job.run = cpu->run;
+	job.has_segs = false;
+	err = fetch(cpu, &job.insn);
+	if (err)
+		return err == TO_GUEST ? 0 : err;
+	string_io = job.insn->op == MOTE_OP_INS || job.insn->op == MOTE_OP_OUTS;
+	/* Port I/O is reported before memory is touched, so INS meets MMIO only in here. */
+	if (pio != string_io)
+		return -EOPNOTSUPP;
+	err = execute(&job);
+	return err == TO_GUEST ? 0 : err;
+}
+
+int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus)
+{
+	return complete(cpu, bus, false);
+}
+
+int mote_complete_pio(struct mote_cpu *cpu, const struct mote_bus *bus)
+{
+	struct mote_run *run = cpu->run;
+	struct job job = { .run = run };
+
+	if (run->pio.flags & MOTE_PIO_STRING)
+		return complete(cpu, bus, true);
+	if (run->pio.flags & MOTE_PIO_IN)
+		gpr_set(&job, MOTE_RAX, run->pio.size,
+			bus->port_in(bus->context, run->pio.port, run->pio.size));
+	else
+		bus->port_out(bus->context, run->pio.port, run->pio.size,
+			      gpr_get(&job, MOTE_RAX, run->pio.size));
+	run->set |= MOTE_SET_COMPLETE;
+	return 0;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/* libmote: the calls. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+
+#include "libmote.h"
+
+int mote_open(void)
+{
+	int fd = open(MOTE_DEVICE, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Those that create return a file descriptor, the others 0. */
+static int call(int fd, unsigned long request, const void *argument)
+{
+	int ret = ioctl(fd, request, argument);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int mote_get_info(int fd, struct mote_info *info)
+{
+	return call(fd, MOTE_GET_INFO, info);
+}
+
+int mote_create_vm(int fd, const struct mote_vm_config *config)
+{
+	return call(fd, MOTE_CREATE_VM, config);
+}
+
+int mote_get_cpuid(int fd, struct mote_cpuid_table *table)
+{
+	return call(fd, MOTE_GET_CPUID, table);
+}
+
+int mote_set_slot(int vm, const struct mote_slot *slot)
+{
+	return call(vm, MOTE_SET_SLOT, slot);
+}
+
+int mote_get_dirty(int vm, const struct mote_dirty *dirty)
+{
+	return call(vm, MOTE_GET_DIRTY, dirty);
+}
+
+int mote_set_filter(int vm, const struct mote_filter *filter)
+{
+	return call(vm, MOTE_SET_FILTER, filter);
+}
+
+int mote_create_vcpu(int vm, const struct mote_vcpu_config *config)
+{
+	return call(vm, MOTE_CREATE_VCPU, config);
+}
+
+int mote_run(int vcpu)
+{
+	return call(vcpu, MOTE_RUN, NULL);
+}
+
+int mote_get_state(int vcpu, struct mote_state *state)
+{
+	return call(vcpu, MOTE_GET_STATE, state);
+}
+
+int mote_set_state(int vcpu, const struct mote_state *state)
+{
+	return call(vcpu, MOTE_SET_STATE, state);
+}
+
+int mote_set_cpuid(int vcpu, const struct mote_cpuid_table *table)
+{
+	return call(vcpu, MOTE_SET_CPUID, table);
+}
+
+int mote_inject(int vcpu, const struct mote_event *event)
+{
+	return call(vcpu, MOTE_INJECT, event);
+}

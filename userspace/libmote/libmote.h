@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * libmote: a thin function for each call of the ABI in uapi/mote.h.
+ *
+ * Functions return 0 or a non-negative value, or a negative errno.  None
+ * prints, none keeps state: a file descriptor is all there is.  Objects that
+ * make more of it are in machine.h, the completion of exits is in complete.h.
+ */
+#ifndef LIBMOTE_H
+#define LIBMOTE_H
+
+#include <mote.h>
+
+#define MOTE_DEVICE "/dev/mote"
+
+/**
+ * mote_open() - open /dev/mote
+ * Return: a file descriptor (close-on-exec), or a negative errno: -ENOENT if
+ * the module is not loaded, -EACCES if the caller may not use it
+ */
+int mote_open(void);
+
+/**
+ * mote_get_info() - what this host can do, probed now
+ * @fd: from mote_open()
+ * @info: filled in
+ * Return: 0 or a negative errno
+ */
+int mote_get_info(int fd, struct mote_info *info);
+
+/*
+ * The calls of uapi/mote.h, one by one: @vm and @vcpu are file descriptors, and
+ * what the kernel returns as errno comes back as its negative.
+ */
+int mote_create_vm(int fd, const struct mote_vm_config *config);
+int mote_get_cpuid(int fd, struct mote_cpuid_table *table);
+int mote_set_slot(int vm, const struct mote_slot *slot);
+int mote_get_dirty(int vm, const struct mote_dirty *dirty);
+int mote_set_filter(int vm, const struct mote_filter *filter);
+int mote_create_vcpu(int vm, const struct mote_vcpu_config *config);
+int mote_run(int vcpu);
+int mote_get_state(int vcpu, struct mote_state *state);
+int mote_set_state(int vcpu, const struct mote_state *state);
+int mote_set_cpuid(int vcpu, const struct mote_cpuid_table *table);
+int mote_inject(int vcpu, const struct mote_event *event);
+
+/*
+ * Short lower-case words for the numbers of &enum mote_vendor, &enum
+ * mote_feature (a bit number) and &enum mote_obstacle_code; "unknown" for
+ * numbers that are newer than this library.
+ */
+const char *mote_vendor_name(unsigned int vendor);
+const char *mote_feature_name(unsigned int feature);
+const char *mote_obstacle_name(unsigned int code);
+
+#endif /* LIBMOTE_H */

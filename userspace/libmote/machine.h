@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * libmote: a VM with its memory, and a vCPU with its run page.
+ *
+ * Plain structs around file descriptors; whoever shares one between threads
+ * locks it, but for what only reads a machine while no slot changes.
+ */
+#ifndef LIBMOTE_MACHINE_H
+#define LIBMOTE_MACHINE_H
+
+#include <stddef.h>
+
+#include <libmote.h>
+
+/**
+ * struct mote_area - guest-physical memory behind which there is a slot
+ * @gpa: first address
+ * @size: in bytes
+ * @hva: where it is in this process
+ * @slot: its number
+ * @flags: of the slot, MOTE_SLOT_*
+ */
+struct mote_area {
+	__u64 gpa;
+	__u64 size;
+	unsigned char *hva;
+	__u32 slot;
+	__u32 flags;
+};
+
+/**
+ * struct mote_machine - a VM
+ * @fd: of the VM
+ * @nr_areas: how many slots there are
+ * @areas: of the slots, ascending by gpa
+ */
+struct mote_machine {
+	int fd;
+	size_t nr_areas;
+	struct mote_area *areas;
+};
+
+/* Create a VM; @flags are MOTE_VM_*.  0 or a negative errno. */
+int mote_machine_create(struct mote_machine *machine, int fd, __u32 flags);
+void mote_machine_destroy(struct mote_machine *machine);
+
+/**
+ * mote_machine_set_slot() - MOTE_SET_SLOT, and know of it here
+ * @machine: the VM
+ * @slot: as for the call
+ * Return: 0 or a negative errno; then nothing has changed
+ */
+int mote_machine_set_slot(struct mote_machine *machine, const struct mote_slot *slot);
+
+/* The area that holds @gpa, or NULL.  O(log of the number of slots). */
+const struct mote_area *mote_machine_area(const struct mote_machine *machine, __u64 gpa);
+
+/**
+ * mote_machine_hva() - address in this process of a range of guest memory
+ * @machine: the VM
+ * @gpa: guest-physical address
+ * @len: bytes
+ * Return: the address, or NULL if not all of the range lies in one slot
+ */
+void *mote_machine_hva(const struct mote_machine *machine, __u64 gpa, __u64 len);
+
+/*
+ * Copy from or to guest memory; the range may span slots.  0, or -EFAULT if
+ * not all of it is memory (nothing is copied then).  Read-only slots can be
+ * written: they are so for the guest.
+ */
+int mote_machine_read(const struct mote_machine *machine, __u64 gpa, void *data, size_t len);
+int mote_machine_write(const struct mote_machine *machine, __u64 gpa, const void *data, size_t len);
+
+struct mote_insn;
+
+/**
+ * struct mote_cpu - a vCPU
+ * @fd: of the vCPU
+ * @id: its number
+ * @run: its run page
+ * @machine: whose it is
+ * @insns: instructions that have been decoded, see complete.h
+ */
+struct mote_cpu {
+	int fd;
+	__u32 id;
+	struct mote_run *run;
+	struct mote_machine *machine;
+	struct mote_insn *insns;
+};
+
+/* Create a vCPU and map its run page.  0 or a negative errno. */
+int mote_cpu_create(struct mote_cpu *cpu, struct mote_machine *machine, __u32 id);
+void mote_cpu_destroy(struct mote_cpu *cpu);
+
+/* ---- paging --------------------------------------------------------------- */
+
+/**
+ * struct mote_paging - what decides how linear addresses are translated
+ * @cr0: control register
+ * @cr3: control register
+ * @cr4: control register
+ * @efer: MSR
+ * @rflags: for AC (SMAP)
+ * @gpa_bits: width of guest-physical addresses; 0: 52
+ */
+struct mote_paging {
+	__u64 cr0;
+	__u64 cr3;
+	__u64 cr4;
+	__u64 efer;
+	__u64 rflags;
+	__u32 gpa_bits;
+};
+
+/* Beside MOTE_ACCESS_*, for mote_walk(): the access is made with CPL 3. */
+#define MOTE_ACCESS_USER (1u << 8)
+/* The walk is for looking only: no rights and reserved bits are checked, no bits set. */
+#define MOTE_ACCESS_PEEK (1u << 9)
+
+/**
+ * mote_walk() - translate a linear address as the guest's CPU would
+ * @machine: the memory that holds the page tables
+ * @paging: mode and root
+ * @gva: linear address
+ * @access: MOTE_ACCESS_*; without %MOTE_ACCESS_PEEK rights are checked and
+ *	accessed and dirty bits set.  Protection keys are not looked at.
+ * @gpa: out
+ * @error: out, with -EFAULT: error code of the page fault; may be NULL
+ * Return: 0, or -EFAULT: the guest gets a page fault
+ */
+int mote_walk(const struct mote_machine *machine, const struct mote_paging *paging, __u64 gva,
+	      unsigned int access, __u64 *gpa, __u32 *error);
+
+#endif /* LIBMOTE_MACHINE_H */

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The mote command: its verbs and what they share. */
+#ifndef RUNNER_H
+#define RUNNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Exit statuses of every verb; `mote run` will add those of the guest. */
+enum {
+	EXIT_OK = 0,
+	EXIT_PROBLEM = 1, /* something stands in the way */
+	EXIT_USAGE = 2,
+};
+
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+/**
+ * struct verb - one row of the table in main.c
+ * @name: as typed
+ * @help: one line for `mote --help`
+ * @usage: the text of `mote VERB --help`
+ * @run: argv[0] is the verb; returns the exit status
+ */
+struct verb {
+	const char *name;
+	const char *help;
+	const char *usage;
+	int (*run)(const struct verb *verb, int argc, char **argv);
+};
+
+extern const char doctor_usage[];
+int doctor_run(const struct verb *verb, int argc, char **argv);
+
+extern const char info_usage[];
+int info_run(const struct verb *verb, int argc, char **argv);
+
+/**
+ * parse_json_only() - the options of a verb that knows only --json and --help
+ * @verb: the verb
+ * @argc: its arguments
+ * @argv: its arguments
+ * @json: set if --json was given
+ * Return: -1 to go on, else the exit status
+ */
+int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json);
+
+/* One line on stderr: what is wrong and what to do. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- output (output.c) --------------------------------------------------- */
+
+enum colour { PLAIN, BOLD, GREEN, YELLOW, RED };
+
+/**
+ * paint() - print text padded to a width, coloured if stdout is a terminal
+ * @colour: ignored in a pipe, on a dumb terminal and when NO_COLOR is set
+ * @width: of the column; 0: as wide as the text
+ * @text: what to print
+ */
+void paint(enum colour colour, int width, const char *text);
+
+struct json_object;
+
+/* Print a JSON value, ending in a newline, and free it. */
+void print_json(struct json_object *value);
+
+/* ---- what can be seen without the module (host.c) ------------------------ */
+
+/* The extension that CPUID reports on this CPU: &enum mote_vendor. */
+unsigned int host_vendor(void);
+
+/* Do we run in a virtual machine? */
+bool host_is_guest(void);
+
+/* Does @line ("flags", "vmx flags") of /proc/cpuinfo have @flag? */
+bool host_has_flag(const char *line, const char *flag);
+
+/**
+ * host_module() - is a kernel module there?
+ * @name: with underscores
+ * @users: set to its use count; -1 if it is built into the kernel
+ */
+bool host_module(const char *name, int *users);
+
+/* Where a module is installed for the running kernel, or false if it is not. */
+bool host_module_file(const char *name, char *path, size_t size);
+
+/* The release of the kernel that a module file was built for, or false if that is not to be seen. */
+bool host_module_kernel(const char *path, char *release, size_t size);
+
+/* The first line of a file in /proc or /sys, or false. */
+bool host_read_line(const char *path, char *line, int size);
+
+/* Read a model-specific register of CPU 0, or false if that cannot be done here. */
+bool host_read_msr(unsigned int msr, unsigned long long *value);
+
+#endif /* RUNNER_H */
