@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Time, sleep and interruption: the TSC, HLT, signals, immediate exit, windows. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "guest.h"
+#include "selftest.h"
+
+GUEST(tsc, 64, "1: rdtsc; shl $32, %rdx; or %rdx, %rax; out %al, $0x80; jmp 1b");
+GUEST(spin, 64, "sti; 1: inc %rax; jmp 1b");
+GUEST(halt, 64, "sti; 1: inc %rax; hlt; jmp 1b");
+GUEST(closed, 64, "1: out %al, $0x80; sti; nop; out %al, $0x81; cli; jmp 1b");
+GUEST(shadow, 64, "cli; out %al, $0x80; sti; out %al, $0x81; out %al, $0x82; hlt");
+
+static __u64 rdtsc(void)
+{
+	unsigned int low, high;
+
+	asm volatile("lfence; rdtsc" : "=a"(low), "=d"(high));
+	return (__u64)high << 32 | low;
+}
+
+/* The guest's TSC is the host's plus the offset, and goes forward. */
+TEST(tsc_offset)
+{
+	static const __u64 offsets[] = { 0, 1ull << 40, -(1ull << 30), 12345 };
+	struct mote_state state;
+	struct guest guest;
+	__u64 last = 0;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_tsc);
+	for (int i = 0; i < 4; i++) {
+		__u64 before, after, tsc;
+
+		guest_get(&guest, &state, MOTE_STATE_TSC);
+		state.tsc.offset = offsets[i];
+		guest_set(&guest, &state);
+		before = rdtsc() + offsets[i];
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		after = rdtsc() + offsets[i];
+		tsc = guest.run->gpr[MOTE_RAX];
+		EXPECT_GE(tsc - before, 0);
+		EXPECT_LE(tsc - before, after - before);
+		guest_get(&guest, &state, MOTE_STATE_TSC);
+		EXPECT_EQ(offsets[i], state.tsc.offset);
+	}
+	for (int i = 0; i < 100; i++) {
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		ASSERT_LT(last, guest.run->gpr[MOTE_RAX]);
+		last = guest.run->gpr[MOTE_RAX];
+	}
+	guest_destroy(&guest);
+}
+
+GUEST(wrtsc, 64, "mov $0x10, %ecx; mov $0x1234, %edx; xor %eax, %eax; wrmsr; rdtsc; mov %edx, %ebx\n"
+		 "mov $0x3b, %ecx; rdmsr; hlt");
+
+/* A guest may set its TSC; the adjustment is seen, the host's TSC is not touched. */
+TEST(tsc_written_by_the_guest)
+{
+	struct guest guest;
+	__u64 before = rdtsc();
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_wrtsc);
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest));
+	EXPECT_EQ(0x1234, guest.run->gpr[MOTE_RBX]);
+	EXPECT_NE(0, guest.run->gpr[MOTE_RAX] | guest.run->gpr[MOTE_RDX]);
+	EXPECT_GT(1ull << 44, rdtsc() - before);
+	guest_destroy(&guest);
+}
+
+/* immediate_exit ends the run before the guest does anything, as often as it is set. */
+TEST(immediate_exit)
+{
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_spin);
+	guest.run->immediate_exit = 1;
+	for (int i = 0; i < 10; i++)
+		ASSERT_EQ(-EINTR, mote_run(guest.cpu.fd));
+	EXPECT_EQ(GUEST_CODE, guest.run->rip);
+	EXPECT_EQ(0, guest.run->gpr[MOTE_RAX]);
+	guest_destroy(&guest);
+}
+
+static struct guest *interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted->stop = true;
+	interrupted->run->immediate_exit = 1;
+}
+
+/* A signal, whenever it comes, ends a run; with immediate_exit set by its handler none is lost. */
+TEST(signals)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_spin);
+	interrupted = &guest;
+	sigaction(SIGALRM, &action, NULL);
+	for (int i = 0; i < 50; i++) {
+		struct itimerval timer = { .it_value = { .tv_usec = 1 + 97 * i % 3000 } };
+		__u64 count = guest.run->gpr[MOTE_RAX];
+
+		guest.stop = false;
+		guest.run->immediate_exit = 0;
+		setitimer(ITIMER_REAL, &timer, NULL);
+		ASSERT_EQ(-EINTR, guest_run(&guest));
+		ASSERT_LE(count, guest.run->gpr[MOTE_RAX]);
+	}
+	EXPECT_NE(0, guest.run->gpr[MOTE_RAX]);
+	guest_destroy(&guest);
+}
+
+static volatile int taken;
+
+/* Each a little after the one before has been taken. */
+static void *inject_nmis(void *data)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
+	struct guest *guest = data;
+
+	for (int i = 0; i < 5; i++) {
+		while (taken < i)
+			usleep(3000);
+		usleep(3000);
+		mote_inject(guest->cpu.fd, &event);
+	}
+	return NULL;
+}
+
+static void start_sleeping(struct guest *guest, const struct guest_code *code)
+{
+	guest_create_vm(guest, 0);
+	guest_create_cpu(guest, 0);
+	guest_start(guest, GUEST_LONG, code);
+}
+
+/* HLT sleeps in the kernel; an NMI from another thread wakes it, each time. */
+TEST(halt_and_nmi)
+{
+	struct guest_frame frame;
+	struct guest guest;
+	pthread_t thread;
+
+	start_sleeping(&guest, &guest_halt);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, inject_nmis, &guest));
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+		EXPECT_EQ(2, frame.vector);
+		EXPECT_GE(i + 1, guest.run->gpr[MOTE_RAX]);
+		taken = i + 1;
+	}
+	EXPECT_LE(1, guest.run->gpr[MOTE_RAX]);
+	pthread_join(thread, NULL);
+	guest_destroy(&guest);
+}
+
+/* An NMI reaches a guest that runs, too, and a second one waits for the end of the first. */
+TEST(nmi_while_running)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
+	struct guest_frame frame;
+	struct mote_state state;
+	struct guest guest;
+
+	start_sleeping(&guest, &guest_spin);
+	ASSERT_EQ(0, mote_inject(guest.cpu.fd, &event));
+	ASSERT_EQ(0, mote_inject(guest.cpu.fd, &event));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(2, frame.vector);
+	guest_get(&guest, &state, MOTE_STATE_EVENTS);
+	EXPECT_EQ(1, state.events.nmi_blocked);
+	EXPECT_EQ(1, state.events.nmi_pending);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(2, frame.vector);
+	guest_get(&guest, &state, MOTE_STATE_EVENTS);
+	EXPECT_EQ(0, state.events.nmi_pending);
+	guest_destroy(&guest);
+}
+
+/* A signal ends the sleep of HLT; the next run sleeps on, and an interrupt ends it. */
+TEST(halt_and_signal)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x41 };
+	struct sigaction action = { .sa_handler = on_signal };
+	struct itimerval timer = { .it_value = { .tv_usec = 3000 } };
+	struct guest_frame frame;
+	struct mote_state state;
+	struct guest guest;
+
+	start_sleeping(&guest, &guest_halt);
+	interrupted = &guest;
+	sigaction(SIGALRM, &action, NULL);
+	for (int i = 0; i < 3; i++) {
+		/* On a slow host the first signals come before the guest has got to its HLT. */
+		do {
+			guest.stop = false;
+			guest.run->immediate_exit = 0;
+			setitimer(ITIMER_REAL, &timer, NULL);
+			ASSERT_EQ(-EINTR, guest_run(&guest));
+			guest_get(&guest, &state, MOTE_STATE_EVENTS);
+		} while (!i && !state.events.halted);
+		EXPECT_EQ(1, guest.run->gpr[MOTE_RAX]);
+		EXPECT_EQ(1, state.events.halted);
+	}
+	guest.run->immediate_exit = 0;
+	ASSERT_EQ(0, mote_inject(guest.cpu.fd, &event));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(0x41, frame.vector);
+	guest_destroy(&guest);
+}
+
+/* A closed guest takes no interrupt; the window that is asked for opens in time. */
+TEST(interrupt_window)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x41 };
+	struct guest_frame frame;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_closed);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(-EAGAIN, mote_inject(guest.cpu.fd, &event));
+	guest.run->window = MOTE_WINDOW_INTERRUPT;
+	ASSERT_EQ(MOTE_EXIT_INTERRUPT_WINDOW, guest_run(&guest));
+	guest.run->window = 0;
+	EXPECT_EQ(GUEST_CODE + 4, guest.run->rip); /* after the NOP that ends the shadow of STI */
+	ASSERT_EQ(0, mote_inject(guest.cpu.fd, &event));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(0x41, frame.vector);
+	EXPECT_EQ(GUEST_CODE + 4, frame.rip);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x81, guest.run->pio.port);
+	guest_destroy(&guest);
+}
+
+/* The instruction behind STI is in its shadow, also when it is completed by user space. */
+TEST(shadow_of_sti)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x41 };
+	struct mote_state state;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_shadow);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x80, guest.run->pio.port);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x81, guest.run->pio.port);
+	guest_get(&guest, &state, MOTE_STATE_EVENTS);
+	EXPECT_NE(0, state.events.shadow);
+	EXPECT_EQ(-EAGAIN, mote_inject(guest.cpu.fd, &event));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x82, guest.run->pio.port);
+	guest_get(&guest, &state, MOTE_STATE_EVENTS);
+	EXPECT_EQ(0, state.events.shadow);
+	EXPECT_EQ(0, mote_inject(guest.cpu.fd, &event));
+	guest_destroy(&guest);
+}
+
+/* The same HLT is an exit where that was asked for. */
+TEST(halt_is_an_exit)
+{
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_halt);
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest));
+	EXPECT_EQ(guest.run->rip + 1, guest.run->next_rip);
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest)); /* not completed: again */
+	EXPECT_EQ(1, guest.run->gpr[MOTE_RAX]);
+	guest.run->set = MOTE_SET_COMPLETE;
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest));
+	EXPECT_EQ(2, guest.run->gpr[MOTE_RAX]);
+	guest_destroy(&guest);
+}
+
+MOTE_TEST_MAIN

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What mote's selftests share: running commands, asking the processor. */
+#include <cpuid.h>
+#include <grp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+#include "libmote.h"
+#include "selftest.h"
+
+/* What was written to @file, from its start, as a string. */
+static void slurp(FILE *file, char *text, size_t size)
+{
+	rewind(file);
+	text[fread(text, 1, size - 1, file)] = '\0';
+	fclose(file);
+}
+
+static int status_of(int wait_status)
+{
+	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+/* Start the shell as @user with stdout and stderr in @out and @err, and wait for it. */
+static int run_shell(const char *line, unsigned int user, FILE *out, FILE *err)
+{
+	int wait_status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		dup2(fileno(out), STDOUT_FILENO);
+		dup2(fileno(err), STDERR_FILENO);
+		if (user && (setgroups(0, NULL) || setgid(user) || setuid(user)))
+			_exit(126);
+		execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &wait_status, 0) != pid)
+		ksft_exit_fail_msg("cannot run: %s\n", line);
+	return status_of(wait_status);
+}
+
+static void run_into(struct command *command, unsigned int user, const char *format, va_list args)
+{
+	FILE *out = tmpfile(), *err = tmpfile();
+	char line[1024];
+
+	if (!out || !err)
+		ksft_exit_fail_msg("no temporary files: %m\n");
+	vsnprintf(line, sizeof(line), format, args);
+	command->status = run_shell(line, user, out, err);
+	slurp(out, command->out, sizeof(command->out));
+	slurp(err, command->err, sizeof(command->err));
+}
+
+void command_run(struct command *command, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	run_into(command, 0, format, args);
+	va_end(args);
+}
+
+void command_run_as(struct command *command, unsigned int user, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	run_into(command, user, format, args);
+	va_end(args);
+}
+
+int sh(const char *format, ...)
+{
+	FILE *sink = fopen("/dev/null", "w");
+	char line[1024];
+	va_list args;
+	int status;
+
+	if (!sink)
+		ksft_exit_fail_msg("no /dev/null: %m\n");
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	status = run_shell(line, 0, sink, sink);
+	fclose(sink);
+	return status;
+}
+
+unsigned int cpuid_vendor(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 5)))
+		return MOTE_VENDOR_VMX;
+	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 2)))
+		return MOTE_VENDOR_SVM;
+	return MOTE_VENDOR_NONE;
+}
+
+const char *kvm_module(void)
+{
+	switch (cpuid_vendor()) {
+	case MOTE_VENDOR_VMX:
+		return "kvm_intel";
+	case MOTE_VENDOR_SVM:
+		return "kvm_amd";
+	default:
+		return NULL;
+	}
+}
+
+void require_mote(void)
+{
+	if (access(MOTE_DEVICE, F_OK)) {
+		puts("TAP version 13\n"
+		     "1..0 # SKIP there is no " MOTE_DEVICE ": run modprobe mote");
+		exit(KSFT_SKIP);
+	}
+}
