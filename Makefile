@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+# mote's front door.  `make help` lists what there is; README.md says more.
+
+# The kernel that `make` and `make install` build the module for.
+KDIR    ?= /lib/modules/$(shell uname -r)/build
+# Where `make install` puts things; modules go where the kernel looks for them.
+PREFIX  ?= /usr
+DESTDIR ?=
+# The kernels of the emulated hosts: see lab/kernel.
+KERNELS := distro next debug
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := all
+.PHONY: all
+all: module user ## build the module for KDIR, and user space
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+# ---- building ------------------------------------------------------------
+
+.PHONY: module
+ifneq ($(wildcard $(KDIR)/Makefile),)
+module: ## build mote.ko for KDIR (default: the running kernel)
+	+$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+else ifeq ($(origin KDIR), file)
+module: build/distro/mote.ko
+	@echo "There are no headers of the running kernel in $(KDIR):" \
+		"built the module for the emulated hosts' kernel, build/distro/mote.ko"
+else
+module:
+	@echo "KDIR=$(KDIR) is not a kernel build tree" >&2; exit 1
+endif
+
+# The module for the emulated hosts; warnings are errors there.
+KERNEL_MODULES := $(KERNELS:%=build/%/mote.ko)
+$(KERNEL_MODULES): build/%/mote.ko: FORCE
+	+@packaging/build-module $*
+
+.PHONY: user
+user: ## build the mote command and libmote in build/
+	+@$(MAKE) -C userspace
+
+.PHONY: selftests
+selftests: user ## build the kselftests in build/selftests
+	@rm -rf build/selftests
+	+@$(MAKE) -s -C selftests install INSTALL_PATH=$(CURDIR)/build/selftests
+
+.PHONY: unit
+unit: ## build what `make check` runs on this very machine, in build/unit
+	+@if [ -e selftests/unit/Makefile ]; then $(MAKE) -s -C selftests/unit; fi
+
+.PHONY: clean
+clean: ## remove what was built (the cache of kernels stays)
+	rm -rf build
+	find . -name .git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '.*.cmd' -o -name modules.order -o -name Module.symvers \) -exec rm -f {} +
+
+# ---- demo, check, lint: on a fresh Debian 12 these install what they need --
+
+.PHONY: packages
+packages: ## install the Debian packages that building and testing need
+	@packaging/install-packages packaging/packages lab/packages
+
+.PHONY: demo check check-long lint
+demo: packages ## see mote work on an emulated AMD machine
+	+@selftests/demo
+
+check: packages ## test on emulated machines of both vendors (CHECK_HOSTS=svm: on those alone)
+	+@selftests/check
+
+check-long: packages ## the same, and the tests that take longer
+	+@selftests/check --long
+
+lint: packages ## read the sources with every tool that helps
+	@packaging/install-packages packaging/packages-lint
+	+@selftests/lint/lint
+
+# ---- installing ----------------------------------------------------------
+
+.PHONY: install install-module install-user install-headers install-man install-udev
+install: install-module install-user install-headers install-man install-udev ## install all of it for the running kernel
+	@echo "Installed. Next: modprobe mote && mote doctor"
+
+install-module: headers-of-kernel module
+	+$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=extra \
+		$(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
+	$(if $(DESTDIR),,depmod $$($(MAKE) -s -C $(KDIR) kernelrelease))
+
+.PHONY: headers-of-kernel
+headers-of-kernel:
+	@[ -e $(KDIR)/Makefile ] || { echo "There are no headers of the running kernel:" \
+		"apt-get install linux-headers-$$(uname -r), or name a kernel with KDIR=" >&2; exit 1; }
+
+install-user: user
+	install -D -m 755 build/bin/mote $(DESTDIR)$(PREFIX)/bin/mote
+	install -D -m 644 build/lib/libmote.a $(DESTDIR)$(PREFIX)/lib/libmote.a
+
+install-headers:
+	install -D -m 644 uapi/mote.h $(DESTDIR)$(PREFIX)/include/mote.h
+	install -d $(DESTDIR)$(PREFIX)/include/libmote
+	install -m 644 userspace/libmote/*.h $(DESTDIR)$(PREFIX)/include/libmote
+
+install-man:
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+install-udev:
+	install -D -m 644 packaging/60-mote.rules $(DESTDIR)/lib/udev/rules.d/60-mote.rules
+	$(if $(DESTDIR),,-udevadm control --reload)
+
+.PHONY: uninstall
+uninstall: ## undo make install
+	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/lib/libmote.a \
+		$(DESTDIR)$(PREFIX)/include/mote.h \
+		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
+		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
+	rm -rf $(DESTDIR)$(PREFIX)/include/libmote
+	rm -f $(DESTDIR)/lib/modules/*/extra/mote.ko
+	$(if $(DESTDIR),,depmod)
+
+DKMS := $(DESTDIR)/usr/src/mote-$(shell cat VERSION)
+.PHONY: install-dkms
+install-dkms: ## hand the module's source to DKMS instead of installing the module
+	install -d $(DKMS)
+	cp -r Kbuild VERSION kmod uapi $(DKMS)
+	sed 's/@VERSION@/$(shell cat VERSION)/' packaging/dkms.conf.in > $(DKMS)/dkms.conf
+	@echo "Next: dkms install mote/$(shell cat VERSION)"
+
+FORCE:
