@@ -75,6 +75,7 @@ struct vmx_vcpu {
 	bool launched;		/* VMRESUME, not VMLAUNCH */
 	bool in;		/* the guest's state is in the CPU: see vmx_switch_in() */
 	bool syscall_in;	/* the MSRs of SYSCALL are, too */
+	bool nmi_begun;		/* NMIs may be blocked: see interruptibility() */
 	bool pdptes_stale;	/* to be read from memory before the next entry */
 	u16 vpid;		/* 0: none, every entry flushes */
 	u32 primary;		/* PRIMARY… controls as the VMCS has them */
@@ -783,6 +784,31 @@ static void restore_host(const struct vmx_vcpu *v)
 #endif
 }
 
+/*
+ * The guest's interruptibility state.  Only an NMI that was injected, or a state
+ * that was set, can have begun to block NMIs; yet Bochs 2.7 has one flag for all
+ * guests of a CPU, which an entry does not clear.
+ */
+static u32 interruptibility(struct vmx_vcpu *v)
+{
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
+
+	if (unlikely(state & GUEST_INTR_STATE_NMI && !v->nmi_begun)) {
+		state &= ~GUEST_INTR_STATE_NMI;
+		vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state);
+	}
+	v->nmi_begun = state & GUEST_INTR_STATE_NMI;
+	return state;
+}
+
+static void block_nmis(struct vmx_vcpu *v, bool block)
+{
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~GUEST_INTR_STATE_NMI;
+
+	v->nmi_begun = block;
+	vmwrite32(GUEST_INTERRUPTIBILITY_INFO, block ? state | GUEST_INTR_STATE_NMI : state);
+}
+
 /* At the first entry after load(), with interrupts off. */
 static noinline void vmx_switch_in(struct vmx_vcpu *v)
 {
@@ -806,6 +832,8 @@ static noinline void vmx_switch_in(struct vmx_vcpu *v)
 static void vmx_switch_out(struct vmx_vcpu *v)
 {
 	v->in = false;
+	if (v->nmi_begun)
+		interruptibility(v);
 	if (v->vapic)
 		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 	if (v->vcpu.dr_live)
@@ -1030,9 +1058,9 @@ static void set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
 		wrmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
 }
 
-static void get_events(struct mote_events *events)
+static void get_events(struct vmx_vcpu *v, struct mote_events *events)
 {
-	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
+	u32 state = interruptibility(v);
 
 	events->shadow = state & GUEST_INTR_STATE_STI ? MOTE_SHADOW_STI :
 			 state & GUEST_INTR_STATE_MOV_SS ? MOTE_SHADOW_MOV_SS : 0;
@@ -1040,8 +1068,9 @@ static void get_events(struct mote_events *events)
 	events->pending_debug = vmreadn(GUEST_PENDING_DBG_EXCEPTIONS);
 }
 
-static void set_events(const struct mote_events *events)
+static void set_events(struct vmx_vcpu *v, const struct mote_events *events)
 {
+	v->nmi_begun = events->nmi_blocked;
 	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
 		  (events->shadow == MOTE_SHADOW_STI ? GUEST_INTR_STATE_STI : 0) |
 		  (events->shadow == MOTE_SHADOW_MOV_SS ? GUEST_INTR_STATE_MOV_SS : 0) |
@@ -1074,7 +1103,7 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	if (mask & MOTE_STATE_MSRS)
 		get_msrs(v, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
-		get_events(&state->events);
+		get_events(v, &state->events);
 	if (mask & MOTE_PART_EFER)
 		state->msrs.efer = vmread64(GUEST_IA32_EFER);
 	if (mask & MOTE_PART_PAT)
@@ -1114,7 +1143,7 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	if (mask & MOTE_STATE_MSRS)
 		set_msrs(v, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
-		set_events(&state->events);
+		set_events(v, &state->events);
 	if (mask & MOTE_PART_EFER)
 		set_efer(state->msrs.efer);
 	if (mask & MOTE_PART_PAT)
@@ -1142,6 +1171,7 @@ static void vmx_inject(struct mote_vcpu *vcpu)
 		vmwrite32(VM_ENTRY_EXCEPTION_ERROR_CODE, event->error);
 	}
 	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, info);
+	to_vmx(vcpu)->nmi_begun |= event->type == MOTE_EVENT_NMI;
 }
 
 static void set_windows(struct vmx_vcpu *v, u32 windows)
@@ -1168,7 +1198,7 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
 {
-	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO), open = 0;
+	u32 state = interruptibility(to_vmx(vcpu)), open = 0;
 
 	if (state & VMX_SHADOW)
 		return 0;
@@ -1295,12 +1325,6 @@ static void exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
 
 /* ---- exits --------------------------------------------------------------- */
 
-static void block_nmis(void)
-{
-	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
-		  vmread32(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
-}
-
 /*
  * SDM 3C, "Information for VM Exits During Event Delivery": an event that did
  * not arrive is to be injected again.  Those of instructions (INT n, INT3,
@@ -1314,7 +1338,7 @@ static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 	if (likely(!(info & VECTORING_INFO_VALID_MASK))) {
 		/* An IRET that faulted had ended NMI blocking; it runs again. */
 		if (unlikely((raw->intr_info | raw->qualification) & VMX_NMI_UNBLOCKED))
-			block_nmis();
+			block_nmis(v, true);
 		return;
 	}
 	if (type != INTR_TYPE_EXT_INTR && type != INTR_TYPE_NMI_INTR &&
@@ -1323,8 +1347,7 @@ static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 	v->vcpu.event = vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE));
 	/* Its delivery has begun to block NMIs, which would bar it the second time. */
 	if (type == INTR_TYPE_NMI_INTR)
-		vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
-			  vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~GUEST_INTR_STATE_NMI);
+		block_nmis(v, false);
 }
 
 static void host_machine_check(void)

@@ -52,4 +52,27 @@ TEST_F(nmi, wait_for_iret)
 	EXPECT_EQ(0, state.events.nmi_blocked);
 }
 
+/* A handler in one guest does not keep another's NMIs waiting. */
+TEST_F(nmi, blocked_in_one_guest_only)
+{
+	struct mote_state state;
+	struct guest other;
+	int i;
+
+	guest_create(&other);
+	guest_start(&self->guest, GUEST_LONG, &guest_out);
+	guest_start(&other, GUEST_LONG, &guest_out);
+	ASSERT_EQ(0, mote_inject(other.cpu.fd, &nmi));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&other));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+		EXPECT_EQ(0x80, self->guest.run->pio.port);
+		guest_get(&self->guest, &state, MOTE_STATE_EVENTS);
+		EXPECT_EQ(0, state.events.nmi_blocked);
+		guest_get(&other, &state, MOTE_STATE_EVENTS);
+		EXPECT_EQ(1, state.events.nmi_blocked);
+	}
+	guest_destroy(&other);
+}
+
 MOTE_TEST_MAIN
