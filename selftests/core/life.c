@@ -241,13 +241,16 @@ static volatile bool over;
 
 static void *scribble(void *data)
 {
+	volatile struct mote_run *run = data;
 	volatile __u64 *page = data;
 	unsigned int seed = 1;
 
 	while (!over) {
-		/* Not immediate_exit, so that runs go on; not what says that nothing changed. */
 		page[rand_r(&seed) % 64] = (__u64)rand_r(&seed) << 32 | rand_r(&seed);
-		((volatile __u8 *)page)[0] = 0;
+		/* So that runs go on: not immediate_exit, and half of the time a request that is valid. */
+		run->immediate_exit = 0;
+		if (rand_r(&seed) % 2)
+			run->set &= 0xffff | MOTE_SET_RIP | MOTE_SET_RFLAGS | MOTE_SET_COMPLETE;
 	}
 	return NULL;
 }
