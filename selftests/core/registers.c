@@ -152,17 +152,22 @@ static void *disturb(void *data)
 	return NULL;
 }
 
+static void move_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void *run_guest(void *data)
 {
 	struct guest *guest = data;
 	int ncpu = sysconf(_SC_NPROCESSORS_ONLN), n = 0, reason;
 
 	while (!over) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET(n++ % ncpu, &set);
-		sched_setaffinity(0, sizeof(set), &set);
+		move_to(n++ % ncpu);
 		reason = guest_run(guest);
 		if (reason != MOTE_EXIT_PIO)
 			return (void *)(long)(reason + 1000);
@@ -232,26 +237,35 @@ TEST(fresh_vcpu)
 
 GUEST(breakpoint, 64,
       "lea 1f(%rip), %rax; mov %rax, %dr0; mov $0x401, %eax; mov %rax, %dr7\n"
-      "nop; 1: nop; hlt");
+      "nop; 1: nop; xor %eax, %eax; mov %rax, %dr7; hlt");
 
-/* Breakpoints of the guest's stop the guest, with DR6 saying which; the host has none. */
+/*
+ * Breakpoints of the guest's stop the guest, with DR6 saying which; the host has none.  The guest
+ * clears them itself, on the same CPU: QEMU forgets to take them along when it leaves a guest, and
+ * stops others there.
+ */
 TEST(breakpoints)
 {
 	struct guest_frame frame;
 	struct mote_state state;
 	struct guest guest;
 
+	move_to(0);
 	guest_create(&guest);
 	guest_start(&guest, GUEST_LONG, &guest_breakpoint);
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
 	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
 	EXPECT_EQ(1, frame.vector);
-	EXPECT_EQ(GUEST_CODE + guest_breakpoint.size - 2, frame.rip);
+	EXPECT_EQ(GUEST_CODE + guest_breakpoint.size - 7, frame.rip);
 	guest_get(&guest, &state, MOTE_STATE_DRS);
 	/* Bochs's AMD processor exits before it has written DR6. */
 	if (!host_is_trinity())
 		EXPECT_EQ(1, state.drs.dr6 & 0xf);
 	EXPECT_EQ(frame.rip, state.drs.dr[0]);
+	guest_resume(&guest, GUEST_LONG, frame.rip + 1);
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest));
+	guest_get(&guest, &state, MOTE_STATE_DRS);
+	EXPECT_EQ(0x400, state.drs.dr7);
 	guest_destroy(&guest);
 }
 

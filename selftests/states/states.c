@@ -186,6 +186,7 @@ static void print_state(const struct mote_state *s, const struct mote_run *run)
 	for (i = 0; i < sizeof(*s); i++)
 		printf("%s%02x", i % 40 ? "" : "\n# ", byte[i]);
 	printf("\n");
+	fflush(stdout);
 }
 
 /*
