@@ -113,8 +113,7 @@ static void change_segment(struct mote_state *s)
 		seg->attr ^= below(2) << 15;
 		break;
 	case 4:
-		/* Bochs wants the RPL of CS to be the CPL, in real mode, too; no CPU does. */
-		seg->selector = below(0x10000) & (n == MOTE_CS ? ~3 : ~0);
+		seg->selector = below(0x10000);
 		break;
 	}
 }
@@ -168,10 +167,15 @@ static void change_state(struct mote_state *s)
 
 /*
  * What an emulator cannot stand: at an exit with EFER.LME but neither paging nor
- * CR4.PAE, QEMU leaves the host without paging.
+ * CR4.PAE, QEMU leaves the host without paging.  And Bochs wants the RPL of CS to
+ * be the CPL, in real mode, too; no CPU does.
  */
 static void spare_emulator(struct mote_state *s)
 {
+	struct mote_segment *cs = &s->segs.seg[MOTE_CS];
+
+	if (!(s->gprs.rflags & 0x20000))
+		cs->selector = (cs->selector & ~3) | (s->segs.seg[MOTE_SS].attr >> 5 & 3);
 	if (s->msrs.efer & 0x100 && !(s->crs.cr0 >> 31 & 1))
 		s->crs.cr4 |= 0x20;
 }
