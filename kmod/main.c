@@ -272,12 +272,14 @@ static bool crash_hook_is_free(void)
 {
 	struct path path;
 	char name[32];
+	int err;
 
 	scnprintf(name, sizeof(name), "/sys/module/%s", mote_ops->holder);
-	if (kern_path(name, 0, &path))
-		return true;
-	path_put(&path);
-	return false;
+	err = kern_path(name, 0, &path);
+	if (!err)
+		path_put(&path);
+	/* Who cannot tell leaves it alone. */
+	return err == -ENOENT;
 }
 
 static int host_take(void)
