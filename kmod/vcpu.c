@@ -88,19 +88,17 @@ static void get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask
 	mote_ops->get_state(vcpu, state, mask);
 }
 
-/* Would a CPU enter this state?  Return: the first check that fails, or NULL. */
-static const struct mote_check *judge(struct mote_vcpu *vcpu)
+/* Would a CPU enter this state?  @failed: the first check that fails, or NULL; 0 or -ENOMEM. */
+static int judge(struct mote_vcpu *vcpu, const struct mote_check **failed)
 {
-	static const struct mote_check no_memory = { "not enough memory to look at the state", "" };
 	struct mote_state *state = kzalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
-	const struct mote_check *failed;
 
 	if (!state)
-		return &no_memory;
+		return -ENOMEM;
 	get_state(vcpu, state, MOTE_STATE_ALL & ~MOTE_STATE_XSAVE);
-	failed = mote_check_state(state, &mote_caps);
+	*failed = mote_check_state(state, &mote_caps);
 	kfree(state);
-	return failed;
+	return 0;
 }
 
 u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
@@ -584,8 +582,14 @@ static void fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
 	};
 }
 
-static void fill_fail(struct mote_run *run, u64 hardware, const struct mote_check *check)
+static void fill_fail(struct mote_vcpu *vcpu, u64 hardware)
 {
+	static const struct mote_check no_memory = { "not enough memory to look at the state", "" };
+	const struct mote_check *check = &no_memory;
+	struct mote_run *run = vcpu->run;
+
+	/* No memory leaves the pointer as it is. */
+	judge(vcpu, &check);
 	run->fail.hardware = hardware;
 	strscpy((char *)run->fail.check,
 		check ? check->text : "a check that mote does not know; please report the state",
@@ -619,7 +623,7 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 		run->msr.data = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
-		fill_fail(run, exit->fail, judge(vcpu));
+		fill_fail(vcpu, exit->fail);
 		break;
 	}
 }
@@ -641,16 +645,19 @@ static void fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 int mote_vcpu_run(struct mote_vcpu *vcpu)
 {
 	struct mote_exit exit = { .reason = MOTE_EXIT_INTERRUPT };
+	const struct mote_check *failed = NULL;
 	int next;
 
 	next = take_registers(vcpu);
 	if (next)
 		return next;
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
-	if (unlikely(vcpu->check) && judge(vcpu)) {
+	if (unlikely(vcpu->check))
+		next = judge(vcpu, &failed);
+	if (failed) {
 		exit.reason = MOTE_EXIT_FAIL_ENTRY;
 		next = MOTE_NEXT_USER;
-	} else {
+	} else if (!next) {
 		vcpu->check = false;
 		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 		next = run_loop(vcpu, &exit);
