@@ -144,6 +144,94 @@ TEST_MODE(nothing_but_what_was_asked_for)
 	}
 }
 
+/* Is every byte from @from to @to @value? */
+static bool all_bytes(const void *data, size_t from, size_t to, unsigned char value)
+{
+	const unsigned char *bytes = data;
+
+	while (from < to && bytes[from] == value)
+		from++;
+	return from == to;
+}
+
+/* The same for MOTE_GET_INFO and MOTE_GET_CPUID, and rows that are not there stay as they were. */
+TEST(information_without_leftovers)
+{
+	static struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
+	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
+	struct mote_info info;
+	int fd = mote_open();
+	size_t used;
+
+	memset(&info, 0xa5, sizeof(info));
+	ASSERT_EQ(0, mote_get_info(fd, &info));
+	ASSERT_GE(MOTE_MAX_OBSTACLES, info.nr_obstacles);
+	used = strnlen((char *)info.version, sizeof(info.version));
+	EXPECT_EQ(0, info.pad);
+	EXPECT_TRUE(all_bytes(info.version, used, sizeof(info.version), 0));
+	EXPECT_TRUE(all_bytes(info.reserved, 0, sizeof(info.reserved), 0));
+	EXPECT_TRUE(all_bytes(info.obstacles, info.nr_obstacles * sizeof(info.obstacles[0]),
+			      sizeof(info.obstacles), 0));
+
+	memset(rows, 0xa5, sizeof(rows));
+	ASSERT_EQ(0, mote_get_cpuid(fd, &table));
+	ASSERT_GE(MOTE_MAX_CPUID, table.nr);
+	EXPECT_EQ(0, table.pad);
+	for (__u32 i = 0; i < table.nr; i++)
+		EXPECT_EQ(0, rows[i].pad | (rows[i].flags & ~MOTE_CPUID_SUBLEAF));
+	EXPECT_TRUE(all_bytes(rows, table.nr * sizeof(rows[0]), sizeof(rows), 0xa5));
+}
+
+GUEST(exits, 64, "out %al, $0x80; mov 0x80000000, %eax; hlt");
+
+/* The run page: each exit writes its own fields, and nothing beyond them. */
+TEST(exits_without_leftovers)
+{
+	static const struct {
+		int reason;
+		bool mode;
+		size_t size;	/* of its part of the union */
+	} exits[] = {
+		{ MOTE_EXIT_PIO, false, sizeof(((struct mote_run *)0)->pio) },
+		{ MOTE_EXIT_MMIO, true, sizeof(((struct mote_run *)0)->memory) },
+		{ MOTE_EXIT_HLT, false, 0 },
+		{ MOTE_EXIT_FAIL_ENTRY, false, sizeof(((struct mote_run *)0)->fail) },
+	};
+	struct mote_run *run;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_exits);
+	run = guest.run;
+	for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
+		struct mote_state state;
+
+		memset(&run->mode, 0xa5, MOTE_RUN_SIZE - offsetof(struct mote_run, mode));
+		switch (exits[i].reason) {
+		case MOTE_EXIT_HLT: /* past the MOV, of seven bytes */
+			run->rip += 7;
+			run->set = MOTE_SET_RIP | MOTE_SET_COMPLETE;
+			break;
+		case MOTE_EXIT_FAIL_ENTRY:
+			guest_get(&guest, &state, MOTE_STATE_GPRS);
+			state.gprs.rflags = 0;
+			guest_set(&guest, &state);
+			break;
+		}
+		ASSERT_EQ(exits[i].reason, guest_run(&guest));
+		if (exits[i].mode) {
+			EXPECT_TRUE(all_bytes(run->mode.pad, 0, sizeof(run->mode.pad), 0));
+		} else {
+			EXPECT_TRUE(all_bytes(&run->mode, 0, sizeof(run->mode), 0xa5));
+		}
+		EXPECT_TRUE(all_bytes(run, offsetof(struct mote_run, reserved) + exits[i].size,
+				      MOTE_RUN_SIZE, 0xa5)) {
+			TH_LOG("%s", guest_exit_name(exits[i].reason));
+		}
+	}
+	guest_destroy(&guest);
+}
+
 /* ---- states that no CPU enters ------------------------------------------------- */
 
 #define WRONG(name, mode_, what)				\
