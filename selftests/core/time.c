@@ -219,6 +219,7 @@ TEST(halt_and_signal)
 		EXPECT_EQ(1, guest.run->gpr[MOTE_RAX]);
 		EXPECT_EQ(1, state.events.halted);
 	}
+	guest.stop = false;
 	guest.run->immediate_exit = 0;
 	ASSERT_EQ(0, mote_inject(guest.cpu.fd, &event));
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
