@@ -564,7 +564,7 @@ static void svm_window(struct mote_vcpu *vcpu, u32 windows)
 		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
 	svm_dirty(svm, CLEAN_INTR);
 	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
-	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt);
+	svm_intercept(svm, INTERCEPT_CR8_WRITE, windows & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_TPR));
 	svm->rare &= ~RARE_NMI;
 	if (windows & MOTE_WINDOW_NMI)
 		svm->rare |= RARE_NMI;
@@ -860,6 +860,8 @@ static void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
 		return;
 	}
 	vcpu->cr8 = value;
+	/* An interrupt may have waited for it. */
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 	vcpu->rip = mote_next_rip(vcpu, len);
 	svm_skip(vcpu);
 }
@@ -999,7 +1001,8 @@ static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 		exit->reason = MOTE_EXIT_NONE;
 		break;
 	case SVM_EXIT_VINTR:
-		svm_window(&svm->vcpu, svm->rare & RARE_NMI ? MOTE_WINDOW_NMI : 0);
+		svm_window(&svm->vcpu, (svm->rare & RARE_NMI ? MOTE_WINDOW_NMI : 0) |
+				       (svm->vcpu.window_set & MOTE_WINDOW_TPR));
 		break;
 	case SVM_EXIT_IRET:
 		svm_intercept(svm, INTERCEPT_IRET, false);

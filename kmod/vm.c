@@ -41,7 +41,7 @@ err_cleanup_srcu:
 
 static bool config_is_valid(const struct mote_vm_config *config)
 {
-	return !(config->flags & ~MOTE_VM_HLT_EXIT) && !config->pad &&
+	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) && !config->pad &&
 	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
 }
 

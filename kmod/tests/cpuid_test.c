@@ -140,7 +140,7 @@ static void cpuid_least_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, EFER_SCE | EFER_LME | EFER_LMA, host->caps.efer);
 	KUNIT_EXPECT_EQ(test, 48, host->caps.virt_bits);
 	KUNIT_EXPECT_EQ(test, 1, row_of(host, 0, 0)->eax);
-	KUNIT_EXPECT_EQ(test, F(X2APIC) | F(HYPERVISOR), row_of(host, 1, 0)->ecx);
+	KUNIT_EXPECT_EQ(test, F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR), row_of(host, 1, 0)->ecx);
 	KUNIT_EXPECT_EQ(test, F(APIC), row_of(host, 1, 0)->edx);
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 7, 0)->ebx);
 	/* Leaf 0, 1, two extended ones, two of mote's. */

@@ -81,3 +81,13 @@ int mote_inject(int vcpu, const struct mote_event *event)
 {
 	return call(vcpu, MOTE_INJECT, event);
 }
+
+int mote_msi(int vm, const struct mote_msi *msi)
+{
+	return call(vm, MOTE_MSI, msi);
+}
+
+int mote_apic_access(int vcpu, struct mote_apic_access *access)
+{
+	return call(vcpu, MOTE_APIC_ACCESS, access);
+}
