@@ -10,7 +10,6 @@
 #include <linux/bitops.h>
 #include <linux/bits.h>
 #include <linux/kernel.h>
-#include <linux/math64.h>
 #include <linux/string.h>
 
 #include "policy.h"

@@ -63,6 +63,15 @@ static u32 tpr(const struct mote_vcpu *vcpu)
 	return reg >> 4 == vcpu->cr8 ? reg : vcpu->cr8 << 4;
 }
 
+/* If there is something to do before the next entry, see to it that it is done. */
+static void look(struct mote_vcpu *vcpu)
+{
+	bool held;
+
+	if (mote_apic_pending(&vcpu->lapic->apic, tpr(vcpu), &held) >= 0 || held)
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+}
+
 /* ---- timer ----------------------------------------------------------------- */
 
 static enum hrtimer_restart timer_expired(struct hrtimer *timer)
@@ -90,20 +99,30 @@ static void start_timer(struct mote_lapic *lapic, u64 expires)
 	hrtimer_start(&lapic->timer, ns_to_ktime(expires), HRTIMER_MODE_ABS);
 }
 
+static void stop_timer(struct mote_lapic *lapic)
+{
+	hrtimer_cancel(&lapic->timer);
+	atomic_andnot(SIGNAL_TIMER, &lapic->signals);
+	lapic->expires = 0;
+}
+
 static void arm(struct mote_vcpu *vcpu)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
 	struct mote_apic *apic = &lapic->apic;
-	u64 now = ktime_get_ns();
+	bool is_deadline = mote_apic_timer_mode(apic) == MOTE_APIC_DEADLINE;
+	u64 left;
 
-	hrtimer_cancel(&lapic->timer);
-	atomic_andnot(SIGNAL_TIMER, &lapic->signals);
-	lapic->expires = 0;
-	if (mote_apic_timer_mode(apic) == MOTE_APIC_DEADLINE) {
-		if (apic->deadline)
-			start_timer(lapic, now + deadline_ns(vcpu, apic->deadline));
-	} else if (apic->reg[MOTE_APIC_TMICT]) {
-		start_timer(lapic, now + apic->reg[MOTE_APIC_TMICT] * mote_apic_tick_ns(apic));
+	stop_timer(lapic);
+	if (is_deadline ? !apic->deadline : !apic->reg[MOTE_APIC_TMICT])
+		return;
+	left = is_deadline ? deadline_ns(vcpu, apic->deadline) :
+			     apic->reg[MOTE_APIC_TMICT] * mote_apic_tick_ns(apic);
+	if (left) {
+		start_timer(lapic, ktime_get_ns() + left);
+	} else {
+		mote_apic_timer_fires(apic);
+		look(vcpu);
 	}
 }
 
@@ -261,15 +280,6 @@ static void catch_up(struct mote_vcpu *vcpu)
 		timer_fires(vcpu);
 	}
 	take_posted(lapic);
-}
-
-/* If there is something to do before the next entry, see to it that it is done. */
-static void look(struct mote_vcpu *vcpu)
-{
-	bool held;
-
-	if (mote_apic_pending(&vcpu->lapic->apic, tpr(vcpu), &held) >= 0 || held)
-		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
 static void send_icr(struct mote_vcpu *vcpu)
@@ -450,8 +460,7 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 	arm(vcpu);
 	/* Go on from where it was, not from the start. */
 	if (mote_apic_timer_mode(&lapic->apic) != MOTE_APIC_DEADLINE) {
-		hrtimer_cancel(&lapic->timer);
-		lapic->expires = 0;
+		stop_timer(lapic);
 		if (left)
 			start_timer(lapic, ktime_get_ns() + left * mote_apic_tick_ns(&lapic->apic));
 	}
