@@ -349,8 +349,8 @@ bool mote_apic_matches(const struct mote_apic *apic, u32 id, bool x2, u32 dest, 
 		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
 	/* SDM 3A, "Logical Destination Mode": the flat model, or clusters. */
 	if (apic->reg[MOTE_APIC_DFR] >> 28 == 0xf)
-		return mda & ldr >> 24;
-	return mda >> 4 == ldr >> 28 && mda & ldr >> 24 & 0xf;
+		return mda & (ldr >> 24);
+	return mda >> 4 == ldr >> 28 && mda & 0xf & (ldr >> 24);
 }
 
 /* ---- timer ------------------------------------------------------------------------------ */

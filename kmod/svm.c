@@ -564,7 +564,7 @@ static void svm_window(struct mote_vcpu *vcpu, u32 windows)
 		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
 	svm_dirty(svm, CLEAN_INTR);
 	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
-	svm_intercept(svm, INTERCEPT_CR8_WRITE, windows & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_TPR));
+	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt || windows & MOTE_WINDOW_TPR);
 	svm->rare &= ~RARE_NMI;
 	if (windows & MOTE_WINDOW_NMI)
 		svm->rare |= RARE_NMI;

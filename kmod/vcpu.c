@@ -307,7 +307,8 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 	vcpu_init_common(vcpu, vm, id);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->cpuid = kzalloc(sizeof(*vcpu->cpuid), GFP_KERNEL_ACCOUNT);
-	if (vcpu->run && vcpu->cpuid && !mote_lapic_create(vcpu) && fpu_alloc_guest_fpstate(&vcpu->fpu))
+	if (vcpu->run && vcpu->cpuid && !mote_lapic_create(vcpu) &&
+	    fpu_alloc_guest_fpstate(&vcpu->fpu))
 		return vcpu;
 	vcpu_free(vcpu);
 	return NULL;

@@ -12,7 +12,7 @@
 #define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRITE(0xf, 0x1ff)
 /* To x2APIC register @reg; EDX is 0 but for ICR. */
 #define WRITE(reg, value) "mov $0x800 + " #reg ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
-#define READ(reg, to) "mov $0x800 + " #reg ", %ecx; rdmsr; mov %rax, " #to "\n"
+#define READ(reg, to) "mov $0x800 + " #reg ", %ecx; rdmsr; mov %rax, " to "\n"
 #define EOI WRITE(0xb, 0)
 #define SELF(vector) WRITE(0x3f, vector)
 
@@ -55,8 +55,8 @@ FIXTURE_TEARDOWN(lapic)
 		ASSERT_EQ(want, self->guest.run->pio.port);			\
 	} while (0)
 
-GUEST(registers, 64, X2APIC_ON READ(0x2, %rbx) READ(0x3, %rsi) READ(0xd, %rdi) READ(0xf, %rbp)
-      READ(0x32, %r8) "out %al, $0x80\n"
+GUEST(registers, 64, X2APIC_ON READ(0x2, "%rbx") READ(0x3, "%rsi") READ(0xd, "%rdi") READ(0xf, "%rbp")
+      READ(0x32, "%r8") "out %al, $0x80\n"
       "mov $0x80e, %ecx; rdmsr\n"	/* DFR: not in x2APIC mode */
       "out %al, $0x81\n");
 GUEST(xapic, 64, "mov $0x802, %ecx; rdmsr; hlt");
@@ -96,7 +96,7 @@ TEST_F(lapic, self_ipi)
 }
 
 GUEST(priorities, 64, X2APIC_ON SELF(0x41) SELF(0x61) SELF(0x51) SELF(0x52)
-      READ(0x22, %rbx) "sti; nop; out %al, $0x80\n" READ(0x13, %rsi) READ(0xa, %rdi)
+      READ(0x22, "%rbx") "sti; nop; out %al, $0x80\n" READ(0x13, "%rsi") READ(0xa, "%rdi")
       EOI "nop; out %al, $0x81\n" EOI "nop; out %al, $0x82\n" EOI "nop; out %al, $0x83\n"
       EOI "nop; out %al, $0x84\n");
 
@@ -121,7 +121,7 @@ TEST_F(lapic, priorities)
 }
 
 GUEST(task_priority, 64, X2APIC_ON "mov $5, %eax; mov %rax, %cr8; sti\n" SELF(0x51) SELF(0x61)
-      "nop; out %al, $0x80\n" EOI READ(0x8, %rbx) "mov $4, %eax; mov %rax, %cr8\n"
+      "nop; out %al, $0x80\n" EOI READ(0x8, "%rbx") "mov $4, %eax; mov %rax, %cr8\n"
       "nop; out %al, $0x81\n" EOI WRITE(0x8, 0x78) SELF(0x71) "mov %cr8, %rsi; out %al, $0x82\n"
       WRITE(0x8, 0x6f) "nop; out %al, $0x83\n");
 
@@ -143,8 +143,8 @@ TEST_F(lapic, task_priority)
 }
 
 GUEST(one_shot, 64, X2APIC_ON WRITE(0x3e, 0xb) WRITE(0x32, 0x70)
-      "rdtsc; mov %eax, %ebx\n" WRITE(0x38, 1000000) READ(0x39, %rsi) "sti; hlt\n"
-      READ(0x39, %rdi) EOI "out %al, $0x80\n" WRITE(0x32, 0x10070) WRITE(0x38, 100)
+      "rdtsc; mov %eax, %ebx\n" WRITE(0x38, 1000000) READ(0x39, "%rsi") "sti; hlt\n"
+      READ(0x39, "%rdi") EOI "out %al, $0x80\n" WRITE(0x32, 0x10070) WRITE(0x38, 100)
       "1: mov $0x839, %ecx; rdmsr; test %eax, %eax; jnz 1b; out %al, $0x81\n");
 GUEST(periodic, 64, X2APIC_ON WRITE(0x3e, 0xa) WRITE(0x32, 0x20070) WRITE(0x38, 2000)
       "1: sti; hlt; cli\n" EOI "jmp 1b\n");
