@@ -2,7 +2,10 @@
 /* The local APIC in the kernel: priorities, IPIs, start-up, messages, the timer, its state. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -349,6 +352,132 @@ TEST_F(lapic, ping_pong)
 	pthread_join(thread, &result);
 	EXPECT_EQ(ROUNDS, (long)result);
 	mote_cpu_destroy(&second.cpu);
+}
+
+#define CPUS 4
+#define SAVE "push %rax; push %rcx; push %rdx\n"
+#define RESTORE "pop %rdx; pop %rcx; pop %rax; iretq\n"
+#define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"
+
+/* R15: counters of device interrupts, IPIs and NMIs; for each of the first R14 gets an IPI. */
+GUEST(storm, 64, "0:" X2APIC_ON "sti; 1: hlt; jmp 1b\n"
+      UP_TO(0x100) SAVE "incq (%r15); mov $0x830, %ecx; mov $0x4051, %eax; mov %r14d, %edx; wrmsr\n"
+      EOI RESTORE
+      UP_TO(0x180) SAVE "incq 8(%r15)\n" EOI RESTORE
+      UP_TO(0x200) "incq 16(%r15); iretq\n");
+
+struct storm {
+	struct guest guests[CPUS];
+	pthread_t threads[CPUS];
+	long sent[CPUS], nmis[CPUS];
+};
+
+static volatile __u64 *counters(struct storm *storm, int cpu)
+{
+	return (__u64 *)(storm->guests[0].ram + GUEST_FREE + 64 * cpu);
+}
+
+static void set_gate(struct guest *guest, int vector, __u64 offset)
+{
+	__u64 *gate = (__u64 *)(guest->ram + GUEST_IDT) + 2 * vector;
+
+	gate[0] = (GUEST_CODE + offset) | 8 << 16 | 0xee00ull << 32;
+	gate[1] = 0;
+}
+
+static void *run_on(void *guest)
+{
+	return (void *)(long)guest_run(guest);
+}
+
+static void storm_start(struct storm *storm)
+{
+	struct mote_state state;
+
+	for (int i = 0; i < CPUS; i++) {
+		struct guest *guest = &storm->guests[i];
+
+		if (i) {
+			*guest = storm->guests[0];
+			if (mote_cpu_create(&guest->cpu, &guest->machine, i))
+				abort();
+			guest->run = guest->cpu.run;
+		}
+		guest_start(guest, GUEST_LONG, &guest_storm);
+		guest_get(guest, &state, MOTE_STATE_GPRS);
+		state.gprs.gpr[MOTE_R14] = (i + 1) % CPUS;
+		state.gprs.gpr[MOTE_R15] = GUEST_FREE + 64 * i;
+		state.gprs.gpr[MOTE_RSP] -= 0x400 * i;
+		guest_set(guest, &state);
+	}
+	set_gate(&storm->guests[0], 0x50, 0x100);
+	set_gate(&storm->guests[0], 0x51, 0x180);
+	set_gate(&storm->guests[0], 2, 0x200);
+	for (int i = 0; i < CPUS; i++)
+		pthread_create(&storm->threads[i], NULL, run_on, &storm->guests[i]);
+}
+
+/* All that was sent to a CPU has been taken, and the IPIs that came of it, too: no more, no less. */
+static bool is_served(struct storm *storm, int cpu)
+{
+	return counters(storm, cpu)[0] == (__u64)storm->sent[cpu] &&
+	       counters(storm, (cpu + 1) % CPUS)[1] == (__u64)storm->sent[cpu] &&
+	       counters(storm, cpu)[2] == (__u64)storm->nmis[cpu];
+}
+
+static bool wait_for(struct storm *storm, int cpu)
+{
+	time_t end = time(NULL) + 20;
+
+	while (!is_served(storm, cpu)) {
+		if (time(NULL) > end)
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+static void nothing(int signal)
+{
+}
+
+/* Device interrupts, IPIs and NMIs among four vCPUs: each is counted, none is lost or doubled. */
+TEST_F_TIMEOUT(lapic, storm, 120)
+{
+	static const struct mote_event nmi = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
+	struct storm storm = { .guests[0] = self->guest };
+	unsigned int seed = 1;
+	void *result;
+
+	signal(SIGUSR1, nothing);
+	storm_start(&storm);
+	usleep(50000);
+	for (long i = 0; i < guest_scale(3000); i++) {
+		int cpu = rand_r(&seed) % CPUS;
+
+		ASSERT_TRUE(wait_for(&storm, cpu)) {
+			TH_LOG("CPU %d: sent %ld, %ld NMIs; got %lld, %lld, next's IPIs %lld", cpu,
+			       storm.sent[cpu], storm.nmis[cpu], counters(&storm, cpu)[0],
+			       counters(&storm, cpu)[2], counters(&storm, (cpu + 1) % CPUS)[1]);
+		}
+		if (rand_r(&seed) % 4 == 0) {
+			storm.nmis[cpu]++;
+			ASSERT_EQ(0, mote_inject(storm.guests[cpu].cpu.fd, &nmi));
+		}
+		storm.sent[cpu]++;
+		ASSERT_EQ(0, msi(&self->guest, cpu, 0x50));
+	}
+	for (int i = 0; i < CPUS; i++)
+		EXPECT_TRUE(wait_for(&storm, i));
+	for (int i = 0; i < CPUS; i++) {
+		storm.guests[i].stop = true;
+		storm.guests[i].run->immediate_exit = 1;
+		pthread_kill(storm.threads[i], SIGUSR1);
+		pthread_join(storm.threads[i], &result);
+		EXPECT_EQ(-EINTR, (long)result);
+		if (i)
+			mote_cpu_destroy(&storm.guests[i].cpu);
+	}
 }
 
 static int apic_access(struct guest *guest, unsigned int offset, bool write, unsigned int *value)
