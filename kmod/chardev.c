@@ -335,6 +335,16 @@ static long vm_call_msi(void *object, void *arg)
 	return mote_lapic_msi(object, arg);
 }
 
+static long vm_call_irqfd(void *object, void *arg)
+{
+	return mote_irqfd(object, arg);
+}
+
+static long vm_call_ioeventfd(void *object, void *arg)
+{
+	return mote_ioeventfd(object, arg);
+}
+
 /* The file comes first: a vCPU that exists cannot be taken back. */
 static long vm_call_create_vcpu(void *object, void *arg)
 {
@@ -372,6 +382,8 @@ static const struct mote_call vm_calls[] = {
 	{ MOTE_SET_FILTER, vm_call_set_filter },
 	{ MOTE_CREATE_VCPU, vm_call_create_vcpu },
 	{ MOTE_MSI, vm_call_msi },
+	{ MOTE_IRQFD, vm_call_irqfd },
+	{ MOTE_IOEVENTFD, vm_call_ioeventfd },
 };
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

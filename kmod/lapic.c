@@ -244,12 +244,17 @@ static u32 send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr, u32 d
 	return reached;
 }
 
+bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi)
+{
+	return vm->flags & MOTE_VM_LAPIC && (u32)msi->address >> 20 == 0xfee && !msi->pad;
+}
+
 int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi)
 {
 	u32 dest = (msi->address >> 12 & 0xff) | (msi->address >> 32 & 0xffffff00);
 	u32 icr = msi->data & (0xff | MOTE_ICR_MODE | MOTE_ICR_LEVEL);
 
-	if (!(vm->flags & MOTE_VM_LAPIC) || (u32)msi->address >> 20 != 0xfee || msi->pad)
+	if (!mote_msi_is_valid(vm, msi))
 		return -EINVAL;
 	/* SDM 3A, "Message Address Register Format": bit 2, destination mode. */
 	if (msi->address & BIT(2))

@@ -38,6 +38,7 @@
 #define MOTE_MAX_VMS 256
 #define MOTE_MAX_VCPUS 64
 #define MOTE_MAX_SLOTS 1024
+#define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
 struct mote_lapic;
 struct mote_vcpu;
@@ -95,7 +96,8 @@ struct mote_filter_set {
  * struct mote_vm - a virtual machine
  *
  * Set at creation: @ref, @id, @flags, @mm, @vendor.
- * Under @lock: @vcpus, @filters (constant once a vCPU exists), changes of @slots.
+ * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, changes of @slots
+ * and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
  * Under @npt_lock: @npt.
  */
@@ -110,6 +112,8 @@ struct mote_vm {
 	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
 	u32 nr_vcpus;
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
+	struct list_head irqfds;
+	struct list_head ioeventfds;
 
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
@@ -133,6 +137,14 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
  * interrupts on.
  */
 void mote_vm_request(struct mote_vm *vm, u32 request);
+
+/* ---- eventfds (eventfd.c) ------------------------------------------------- */
+
+int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
+int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
+void mote_eventfds_destroy(struct mote_vm *vm);
+/* The guest writes to a port; true: an eventfd was told. */
+bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
 
 /* ---- memory (mem.c) ------------------------------------------------------ */
 
@@ -404,8 +416,9 @@ void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector);
 int mote_lapic_create(struct mote_vcpu *vcpu);
 void mote_lapic_destroy(struct mote_vcpu *vcpu);
 
-/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody). */
+/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody).  Any context. */
 int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
+bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
 
 /* Complete an access to the xAPIC page: 0 or -EINVAL. */
 int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);

@@ -360,11 +360,50 @@ struct mote_msi {
 	__u32 pad;
 };
 
+/* Undo it: the fields are those that it was made with. */
+#define MOTE_EVENTFD_REMOVE (1u << 0)
+/* Only writes of this value. */
+#define MOTE_IOEVENTFD_MATCH (1u << 1)
+
+/**
+ * struct mote_irqfd - MOTE_IRQFD: an eventfd whose writes send an interrupt
+ * @fd: the eventfd; the VM holds it until it is removed, or the VM gone
+ * @flags: %MOTE_EVENTFD_REMOVE or 0
+ * @msi: what is sent; writes that come together may send it once
+ */
+struct mote_irqfd {
+	__s32 fd;
+	__u32 flags;
+	struct mote_msi msi;
+};
+
+/**
+ * struct mote_ioeventfd - MOTE_IOEVENTFD: an eventfd that the guest's OUT writes
+ * @fd: the eventfd; one is added to it
+ * @flags: %MOTE_EVENTFD_REMOVE, %MOTE_IOEVENTFD_MATCH
+ * @port: 0 to 0xffff
+ * @size: of the access: 1, 2 or 4 bytes; 0: any
+ * @value: with %MOTE_IOEVENTFD_MATCH, else 0
+ * @pad: zero
+ *
+ * Such an OUT is no exit for user space.  String instructions are, as ever.
+ */
+struct mote_ioeventfd {
+	__s32 fd;
+	__u32 flags;
+	__u32 port;
+	__u32 size;
+	__u32 value;
+	__u32 pad;
+};
+
 #define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
 #define MOTE_GET_DIRTY _IOW(MOTE_IOC, 0x11, struct mote_dirty)
 #define MOTE_SET_FILTER _IOW(MOTE_IOC, 0x12, struct mote_filter)
 #define MOTE_CREATE_VCPU _IOW(MOTE_IOC, 0x13, struct mote_vcpu_config)
 #define MOTE_MSI _IOW(MOTE_IOC, 0x14, struct mote_msi)
+#define MOTE_IRQFD _IOW(MOTE_IOC, 0x15, struct mote_irqfd)
+#define MOTE_IOEVENTFD _IOW(MOTE_IOC, 0x16, struct mote_ioeventfd)
 
 /* ---- vCPU: state ---------------------------------------------------------- */
 

@@ -151,7 +151,7 @@ GUEST(one_shot, 64, X2APIC_ON WRITE(0x3e, 0xb) WRITE(0x32, 0x70)
       "1: mov $0x839, %ecx; rdmsr; test %eax, %eax; jnz 1b; out %al, $0x81\n");
 GUEST(periodic, 64, X2APIC_ON WRITE(0x3e, 0xa) WRITE(0x32, 0x20070) WRITE(0x38, 2000)
       "1: sti; hlt; cli\n" EOI "jmp 1b\n");
-GUEST(deadline, 64, X2APIC_ON WRITE(0x32, 0x40070) "rdtsc; add $5000000, %eax; adc $0, %edx\n"
+GUEST(deadline, 64, X2APIC_ON WRITE(0x32, 0x40070) "rdtsc; add $50000000, %eax; adc $0, %edx\n"
       "mov %eax, %ebx; mov %edx, %esi; mov $0x6e0, %ecx; wrmsr; rdmsr; mov %eax, %edi; sti; hlt\n"
       "rdtsc; mov %eax, %ebp; mov $0x6e0, %ecx; rdmsr; out %al, $0x80\n" EOI
       "mov $1, %eax; xor %edx, %edx; mov $0x6e0, %ecx; wrmsr; nop; out %al, $0x81\n");
@@ -282,7 +282,6 @@ TEST_F(lapic, start_up)
 	guest_start(&self->guest, GUEST_LONG, &guest_start_others);
 	memcpy(self->guest.ram + 0x9000, guest_started.code, guest_started.size);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_once, &second));
-	usleep(3000);
 	EXPECT_PORT(0x80);
 	pthread_join(thread, &result);
 	ASSERT_EQ(MOTE_EXIT_PIO, (long)result);
@@ -298,12 +297,14 @@ TEST_F(lapic, start_up)
 #define SERVE "mov $0x830, %ecx; mov $0x40c1, %eax; mov %ebx, %edx; wrmsr\n"
 
 /* EBX: whom to send to; R8: begins, and has the last; RBP counts up to RDI; RSI: the handler ran. */
-GUEST(ping_pong, 64, X2APIC_ON "sti; test %r8, %r8; jz 2f\n"
+GUEST(ping_pong, 64, X2APIC_ON "sti; out %al, $0x82; test %r8, %r8; jz 2f\n"
       "1:" SERVE "2: cli; cmpb $0, (%rsi); jne 3f; sti; hlt; jmp 2b\n"
       "3: movb $0, (%rsi); sti\n" EOI "inc %rbp; cmp %rdi, %rbp; jb 1b; test %r8, %r8; jnz 4f\n"
       SERVE "4: out %al, $0x80\n");
 
 #define ROUNDS 200
+
+static volatile int ready;
 
 static void *play(void *data)
 {
@@ -311,6 +312,12 @@ static void *play(void *data)
 	struct guest_frame frame;
 	int reason, rounds = 0;
 
+	if (guest_run(guest) != MOTE_EXIT_PIO || guest->run->pio.port != 0x82)
+		return (void *)-2l;
+	/* An APIC that is still off would not take the first one. */
+	__atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
+	while (ready < 2)
+		sched_yield();
 	while ((reason = guest_run(guest)) == MOTE_EXIT_PIO && guest->run->pio.port != 0x80) {
 		if (!guest_frame(guest, GUEST_LONG, &frame) || frame.vector != 0xc1)
 			return (void *)-1l;
@@ -345,9 +352,8 @@ TEST_F(lapic, ping_pong)
 	add_cpu(&second, &self->guest);
 	set_player(&self->guest, 0);
 	set_player(&second, 1);
-	/* The second first: an APIC that is still off would not take the first one. */
+	ready = 0;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, play, &second));
-	usleep(20000);
 	EXPECT_EQ(ROUNDS, (long)play(&self->guest));
 	pthread_join(thread, &result);
 	EXPECT_EQ(ROUNDS, (long)result);
@@ -359,8 +365,8 @@ TEST_F(lapic, ping_pong)
 #define RESTORE "pop %rdx; pop %rcx; pop %rax; iretq\n"
 #define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"
 
-/* R15: counters of device interrupts, IPIs and NMIs; for each of the first R14 gets an IPI. */
-GUEST(storm, 64, "0:" X2APIC_ON "sti; 1: hlt; jmp 1b\n"
+/* R15: counters of device interrupts, IPIs, NMIs and of those that are ready; for each of the first R14 gets an IPI. */
+GUEST(storm, 64, "0:" X2APIC_ON "incq 24(%r15); sti; 1: hlt; jmp 1b\n"
       UP_TO(0x100) SAVE "incq (%r15); mov $0x830, %ecx; mov $0x4051, %eax; mov %r14d, %edx; wrmsr\n"
       EOI RESTORE
       UP_TO(0x180) SAVE "incq 8(%r15)\n" EOI RESTORE
@@ -451,7 +457,9 @@ TEST_F_TIMEOUT(lapic, storm, 120)
 
 	signal(SIGUSR1, nothing);
 	storm_start(&storm);
-	usleep(50000);
+	for (int i = 0; i < CPUS; i++)
+		while (!counters(&storm, i)[3])
+			sched_yield();
 	for (long i = 0; i < guest_scale(3000); i++) {
 		int cpu = rand_r(&seed) % CPUS;
 
