@@ -202,11 +202,17 @@ static long vcpu_call_inject(void *object, void *arg)
 	return mote_vcpu_inject(object, arg);
 }
 
+static long vcpu_call_apic_access(void *object, void *arg)
+{
+	return mote_lapic_access(object, arg);
+}
+
 static const struct mote_call vcpu_calls[] = {
 	{ MOTE_GET_STATE, vcpu_call_get_state, LOCK_VCPU },
 	{ MOTE_SET_STATE, vcpu_call_set_state, LOCK_VCPU },
 	{ MOTE_SET_CPUID, vcpu_call_set_cpuid, LOCK_VCPU },
 	{ MOTE_INJECT, vcpu_call_inject, PLAIN },
+	{ MOTE_APIC_ACCESS, vcpu_call_apic_access, LOCK_VCPU },
 };
 
 static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -324,6 +330,21 @@ out:
 	return err;
 }
 
+static long vm_call_msi(void *object, void *arg)
+{
+	return mote_lapic_msi(object, arg);
+}
+
+static long vm_call_irqfd(void *object, void *arg)
+{
+	return mote_irqfd(object, arg);
+}
+
+static long vm_call_ioeventfd(void *object, void *arg)
+{
+	return mote_ioeventfd(object, arg);
+}
+
 /* The file comes first: a vCPU that exists cannot be taken back. */
 static long vm_call_create_vcpu(void *object, void *arg)
 {
@@ -360,6 +381,9 @@ static const struct mote_call vm_calls[] = {
 	{ MOTE_GET_DIRTY, vm_call_get_dirty },
 	{ MOTE_SET_FILTER, vm_call_set_filter },
 	{ MOTE_CREATE_VCPU, vm_call_create_vcpu },
+	{ MOTE_MSI, vm_call_msi },
+	{ MOTE_IRQFD, vm_call_irqfd },
+	{ MOTE_IOEVENTFD, vm_call_ioeventfd },
 };
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

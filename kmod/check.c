@@ -207,7 +207,7 @@ static bool are_events_valid(const struct mote_events *events)
 {
 	return mote_event_valid(&events->injected) && !events->pad && events->nmi_pending <= 2 &&
 	       events->nmi_blocked <= 1 && events->shadow <= MOTE_SHADOW_MOV_SS &&
-	       events->halted <= 1;
+	       events->halted <= MOTE_WAITS_FOR_SIPI;
 }
 
 static bool is_table_padded(const struct mote_table *table)

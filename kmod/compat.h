@@ -7,6 +7,7 @@
 #ifndef MOTE_COMPAT_H
 #define MOTE_COMPAT_H
 
+#include <linux/eventfd.h>
 #include <linux/syscore_ops.h>
 
 /* Late 6.12 passes data to the callbacks and wraps the ops in struct syscore. */
@@ -25,5 +26,15 @@
 #define mote_syscore_register register_syscore_ops
 #define mote_syscore_unregister unregister_syscore_ops
 #endif
+
+/* Late 6.7 takes no count: it was always one. */
+static inline void mote_eventfd_signal(struct eventfd_ctx *eventfd)
+{
+#ifdef MOTE_HAVE_EVENTFD_COUNT
+	eventfd_signal(eventfd, 1);
+#else
+	eventfd_signal(eventfd);
+#endif
+}
 
 #endif /* MOTE_COMPAT_H */

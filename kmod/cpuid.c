@@ -148,7 +148,7 @@ static void adjust(u32 leaf, u32 subleaf, const struct mote_caps *caps, u32 regs
 		regs[EAX] = min_t(u32, regs[EAX], MAX_BASIC);
 		break;
 	case 1:
-		regs[ECX] |= F(X2APIC) | F(HYPERVISOR);
+		regs[ECX] |= F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR);
 		regs[EDX] |= F(APIC);
 		break;
 	case 6:

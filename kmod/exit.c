@@ -138,10 +138,15 @@ static enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
 		     X86_TRAP_GP, &next))
 		return next;
-	row = mote_msr_find(index);
-	if (!row || row->kind == MOTE_MSR_UNKNOWN)
-		return MOTE_NEXT_USER;
-	value = msr_read(vcpu, row, index);
+	if (mote_lapic_has_msr(vcpu, index)) {
+		if (!mote_lapic_rdmsr(vcpu, index, &value))
+			return fault(vcpu, exit, X86_TRAP_GP);
+	} else {
+		row = mote_msr_find(index);
+		if (!row || row->kind == MOTE_MSR_UNKNOWN)
+			return MOTE_NEXT_USER;
+		value = msr_read(vcpu, row, index);
+	}
 	vcpu->gpr[MOTE_RAX] = (u32)value;
 	vcpu->gpr[MOTE_RDX] = value >> 32;
 	return mote_complete(vcpu, exit);
@@ -189,7 +194,11 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	    !mote_apic_base_can_change(vcpu->msrs.apic_base, value))
 		return false;
 	if (!is_vendor_msr(row)) {
+		u64 old = vcpu->msrs.apic_base;
+
 		*msr_field(&vcpu->msrs, row) = value;
+		if (vcpu->lapic && old != vcpu->msrs.apic_base)
+			mote_lapic_base_changed(vcpu, old);
 		return true;
 	}
 	part = msr_part(index);
@@ -205,6 +214,22 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	return true;
 }
 
+static enum mote_next write_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 index,
+				  u64 value)
+{
+	switch (mote_lapic_wrmsr(vcpu, index, value, &exit->vector)) {
+	case MOTE_APIC_INVALID:
+		return fault(vcpu, exit, X86_TRAP_GP);
+	case MOTE_APIC_BROADCAST:
+		mote_complete(vcpu, exit);
+		exit->reason = MOTE_EXIT_EOI;
+		exit->insn_len = 0;
+		return MOTE_NEXT_USER;
+	default:
+		return mote_complete(vcpu, exit);
+	}
+}
+
 static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
@@ -215,6 +240,8 @@ static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
 		     X86_TRAP_GP, &next))
 		return next;
+	if (mote_lapic_has_msr(vcpu, index))
+		return write_lapic(vcpu, exit, index, value);
 	row = mote_msr_find(index);
 	if (!row || row->kind == MOTE_MSR_UNKNOWN)
 		return MOTE_NEXT_USER;
@@ -263,6 +290,9 @@ static enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
 		     X86_TRAP_GP, &next))
 		return next;
+	if (!list_empty(&vcpu->vm->ioeventfds) && !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
+	    mote_ioeventfd_write(vcpu->vm, exit->pio.port, exit->pio.size, vcpu->gpr[MOTE_RAX]))
+		return mote_complete(vcpu, exit);
 	return MOTE_NEXT_USER;
 }
 
@@ -278,7 +308,7 @@ static enum mote_next exit_hlt(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
 		return MOTE_NEXT_USER;
-	vcpu->halted = true;
+	vcpu->halted = MOTE_HALTED;
 	return mote_complete(vcpu, exit);
 }
 
@@ -286,8 +316,7 @@ static enum mote_next window_exit(struct mote_vcpu *vcpu, u32 window)
 {
 	/* The vendor's request has served; what is asked for still is asked for again. */
 	vcpu->window_set &= ~window;
-	if (window == MOTE_WINDOW_NMI)
-		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 	return MOTE_NEXT_ENTER;
 }
 

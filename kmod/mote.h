@@ -38,7 +38,9 @@
 #define MOTE_MAX_VMS 256
 #define MOTE_MAX_VCPUS 64
 #define MOTE_MAX_SLOTS 1024
+#define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
+struct mote_lapic;
 struct mote_vcpu;
 struct mote_vm;
 
@@ -73,6 +75,7 @@ struct mote_exit {
 			u8 flags;
 		} pio;
 		struct mote_event exception;
+		u8 vector;	/* of %MOTE_EXIT_EOI */
 		u64 fail;
 	};
 };
@@ -93,7 +96,8 @@ struct mote_filter_set {
  * struct mote_vm - a virtual machine
  *
  * Set at creation: @ref, @id, @flags, @mm, @vendor.
- * Under @lock: @vcpus, @filters (constant once a vCPU exists), changes of @slots.
+ * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, changes of @slots
+ * and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
  * Under @npt_lock: @npt.
  */
@@ -108,6 +112,8 @@ struct mote_vm {
 	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
 	u32 nr_vcpus;
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
+	struct list_head irqfds;
+	struct list_head ioeventfds;
 
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
@@ -131,6 +137,14 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
  * interrupts on.
  */
 void mote_vm_request(struct mote_vm *vm, u32 request);
+
+/* ---- eventfds (eventfd.c) ------------------------------------------------- */
+
+int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
+int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
+void mote_eventfds_destroy(struct mote_vm *vm);
+/* The guest writes to a port; true: an eventfd was told. */
+bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
 
 /* ---- memory (mem.c) ------------------------------------------------------ */
 
@@ -240,15 +254,19 @@ struct mote_vcpu {
 	bool dr_live;
 	struct mote_msrs msrs;	/* those from apic_base on: no vendor keeps them */
 
+	struct mote_lapic *lapic;	/* NULL without MOTE_VM_LAPIC */
 	struct mote_event event;	/* for the next entry, or cut short by the last exit */
 	atomic_t nmis;			/* that wait, 0 to 2 */
 	u32 window;			/* MOTE_WINDOW_* that user space asked for */
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
-	bool halted;
+	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
 	u64 exits[MOTE_NR_EXITS];	/* by reason */
 };
+
+/* Besides those of the ABI: CR8 is written. */
+#define MOTE_WINDOW_TPR BIT(2)
 
 /* Parts of sub-states, for get_state() and set_state() only. */
 #define MOTE_PART_EFER BIT(16)	/* msrs.efer */
@@ -313,7 +331,7 @@ struct mote_probe {
  * @set_state: likewise; never fails, the values have been looked at
  * @inject: put vcpu->event into the hardware's injection field; run() takes it
  *	back into vcpu->event if its delivery is cut short; loaded, interrupts off
- * @window: exit when an interrupt/an NMI can be taken: MOTE_WINDOW_*; loaded
+ * @window: exit when an interrupt/an NMI can be taken, or CR8 is written: MOTE_WINDOW_*; loaded
  * @can_take: which of MOTE_WINDOW_* are open now; loaded
  * @skip: the instruction of the exit is complete, rip has been moved: end the
  *	shadow; with RFLAGS.TF a single-step trap pends; loaded
@@ -387,6 +405,46 @@ u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu);
  * Wakes it from HLT; does not wait.
  */
 void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request);
+
+/* An INIT: the state after it, but for what the local APIC keeps; the vCPU is put. */
+void mote_vcpu_init(struct mote_vcpu *vcpu);
+/* A start-up IPI: begin at vector * 4 KiB; the vCPU is put. */
+void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector);
+
+/* ---- the local APIC (lapic.c); vcpu->lock is held but for mote_lapic_msi() ------- */
+
+int mote_lapic_create(struct mote_vcpu *vcpu);
+void mote_lapic_destroy(struct mote_vcpu *vcpu);
+
+/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody).  Any context. */
+int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
+bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
+
+/* Complete an access to the xAPIC page: 0 or -EINVAL. */
+int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);
+
+bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index);
+/* False: #GP. */
+bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
+enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
+/* IA32_APIC_BASE was @old until now. */
+void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
+
+/**
+ * mote_lapic_prepare() - before an entry: let the CPU have the next interrupt
+ * @vcpu: loaded, interrupts off; its event is set if one can be taken
+ *
+ * Return: the windows that another one waits for.
+ */
+u32 mote_lapic_prepare(struct mote_vcpu *vcpu);
+
+/* Has an INIT or a start-up IPI come?  Then mote_lapic_start() is next, with the vCPU put. */
+bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
+void mote_lapic_start(struct mote_vcpu *vcpu);
+
+void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
+bool mote_lapic_is_valid(struct mote_vcpu *vcpu, const struct mote_apic *state, u64 apic_base);
+void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
 
 /* Let the guest take an exception at the next entry; false: a triple fault. */
 static inline bool mote_queue_exception(struct mote_vcpu *vcpu, u8 vector, u32 error)

@@ -70,6 +70,7 @@
 #define RARE_NMI BIT(1)	  /* an NMI window was asked for */
 #define RARE_IRET BIT(2)  /* the IRET that ends an NMI handler is about to run */
 #define RARE_STEP BIT(3)  /* RFLAGS.TF is ours in this entry */
+#define RARE_VIRQ BIT(4)  /* the interrupt of this entry is a virtual one */
 
 struct svm_cpu {
 	struct svm_asids asids;
@@ -531,10 +532,50 @@ static void svm_block_nmis(struct svm_vcpu *svm, bool blocked)
 	svm_intercept(svm, INTERCEPT_IRET, blocked);
 }
 
+/*
+ * QEMU may deliver an injected interrupt twice, if something stops it in the midst
+ * of VMRUN: there it is a virtual one, which the CPU takes before anything else.
+ */
+static void svm_inject_virtual(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+
+	control->int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
+	control->int_vector = svm->vcpu.event.vector;
+	svm_dirty(svm, CLEAN_INTR);
+	svm->rare |= RARE_VIRQ;
+}
+
+/*
+ * After the exit: one that still pends was not delivered.  QEMU calls it an
+ * exception then; and it goes on pending behind a real one.
+ */
+static void svm_take_virtual_back(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct mote_event *event = &svm->vcpu.event;
+
+	if (control->int_ctl & V_IRQ_MASK) {
+		if (event->valid && event->vector != control->int_vector)
+			return;
+		*event = (struct mote_event){
+			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = control->int_vector,
+		};
+	}
+	svm->rare &= ~RARE_VIRQ;
+	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	svm_dirty(svm, CLEAN_INTR);
+}
+
 static void svm_inject(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
+	if (host_extras & EXTRA_XSETBV && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	    !vcpu->window_set && !svm->rare) {
+		svm_inject_virtual(svm);
+		return;
+	}
 	/* Real mode pushes no error codes. */
 	if (!(svm->vmcb->save.cr0 & X86_CR0_PE))
 		vcpu->event.has_error = 0;
@@ -564,7 +605,7 @@ static void svm_window(struct mote_vcpu *vcpu, u32 windows)
 		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
 	svm_dirty(svm, CLEAN_INTR);
 	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
-	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt);
+	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt || windows & MOTE_WINDOW_TPR);
 	svm->rare &= ~RARE_NMI;
 	if (windows & MOTE_WINDOW_NMI)
 		svm->rare |= RARE_NMI;
@@ -673,6 +714,8 @@ static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 	struct mote_vcpu *vcpu = &svm->vcpu;
 	bool moved = vcpu->rip != svm->entry_rip || vcpu->gpr[MOTE_RSP] != svm->entry_rsp;
 
+	if (svm->rare & RARE_VIRQ)
+		svm_take_virtual_back(svm);
 	if (svm->rare & RARE_STEP)
 		svm_end_step(svm, exit, moved);
 	/* NMIs are open again when the IRET is through, or has faulted. */
@@ -860,6 +903,8 @@ static void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
 		return;
 	}
 	vcpu->cr8 = value;
+	/* An interrupt may have waited for it. */
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 	vcpu->rip = mote_next_rip(vcpu, len);
 	svm_skip(vcpu);
 }
@@ -999,7 +1044,8 @@ static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 		exit->reason = MOTE_EXIT_NONE;
 		break;
 	case SVM_EXIT_VINTR:
-		svm_window(&svm->vcpu, svm->rare & RARE_NMI ? MOTE_WINDOW_NMI : 0);
+		svm_window(&svm->vcpu, (svm->rare & RARE_NMI ? MOTE_WINDOW_NMI : 0) |
+				       (svm->vcpu.window_set & MOTE_WINDOW_TPR));
 		break;
 	case SVM_EXIT_IRET:
 		svm_intercept(svm, INTERCEPT_IRET, false);

@@ -106,9 +106,9 @@ u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
 	return vcpu->fpu.uabi_size;
 }
 
-static bool is_reserved_zero(const struct mote_state *state)
+static bool is_reserved_zero(const struct mote_vcpu *vcpu, const struct mote_state *state)
 {
-	return !(state->mask & ~MOTE_STATE_ALL) &&
+	return !(state->mask & ~(MOTE_STATE_ALL | (vcpu->lapic ? MOTE_STATE_APIC : 0))) &&
 	       !memchr_inv(state->reserved, 0, sizeof(state->reserved));
 }
 
@@ -118,13 +118,15 @@ int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *
 	u32 size = state->xsave_size;
 	u64 user = state->xsave;
 
-	if (!is_reserved_zero(state))
+	if (!is_reserved_zero(vcpu, state))
 		return -EINVAL;
 	memset(state, 0, sizeof(*state));
 	state->mask = mask;
 	state->xsave_size = size;
 	state->xsave = user;
 	get_state(vcpu, state, mask);
+	if (mask & MOTE_STATE_APIC)
+		mote_lapic_get(vcpu, &state->apic);
 	if (mask & MOTE_STATE_XSAVE)
 		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, xsave, vcpu->fpu.uabi_size,
 					       mote_caps.xcr0, 0);
@@ -158,8 +160,13 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 		memcpy(vcpu->dr, state->drs.dr, sizeof(vcpu->dr));
 		vcpu->dr6 = state->drs.dr6;
 	}
-	if (mask & MOTE_STATE_MSRS)
+	if (mask & MOTE_STATE_MSRS) {
+		u64 old = vcpu->msrs.apic_base;
+
 		vcpu->msrs = state->msrs;
+		if (vcpu->lapic && old != vcpu->msrs.apic_base)
+			mote_lapic_base_changed(vcpu, old);
+	}
 	if (mask & MOTE_STATE_EVENTS)
 		set_events(vcpu, &state->events);
 	if (mask & MOTE_STATE_TSC) {
@@ -175,17 +182,27 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave)
 {
 	u32 pkru = 0;
+	u64 apic_base = state->mask & MOTE_STATE_MSRS ? state->msrs.apic_base :
+							vcpu->msrs.apic_base;
 	int err;
 
-	if (!is_reserved_zero(state))
+	if (!is_reserved_zero(vcpu, state))
 		return -EINVAL;
 	err = mote_check_values(state, &mote_caps);
+	if (!err && ((state->mask & MOTE_STATE_EVENTS && !vcpu->lapic &&
+		      state->events.halted > MOTE_HALTED) ||
+		     (state->mask & MOTE_STATE_APIC &&
+		      !mote_lapic_is_valid(vcpu, &state->apic, apic_base))))
+		err = -EINVAL;
 	/* The image is judged and taken in one step: last of what can fail. */
 	if (!err && state->mask & MOTE_STATE_XSAVE)
 		err = fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, xsave, mote_caps.xcr0, &pkru);
-	if (!err)
-		set_state(vcpu, state);
-	return err;
+	if (err)
+		return err;
+	set_state(vcpu, state);
+	if (state->mask & MOTE_STATE_APIC)
+		mote_lapic_set(vcpu, &state->apic);
+	return 0;
 }
 
 /* ---- creation --------------------------------------------------------------- */
@@ -219,6 +236,43 @@ static void reset(struct mote_vcpu *vcpu)
 	set_state(vcpu, &reset_state);
 	vcpu->gpr[MOTE_RDX] = cpuid_eax(1);
 	vcpu->msrs.apic_base |= vcpu->id ? 0 : MSR_IA32_APICBASE_BSP;
+	if (vcpu->lapic && vcpu->id)
+		vcpu->halted = MOTE_WAITS_FOR_SIPI;
+}
+
+void mote_vcpu_init(struct mote_vcpu *vcpu)
+{
+	struct mote_state state;
+
+	/* SDM 3A, "Processor State After Reset": caching, MSRs and the FPU stay as they are. */
+	mote_ops->get_state(vcpu, &state, MOTE_STATE_MSRS | MOTE_PART_MODE);
+	state.mask = reset_state.mask & ~(MOTE_STATE_MSRS | MOTE_STATE_TSC);
+	state.gprs = reset_state.gprs;
+	state.gprs.gpr[MOTE_RDX] = cpuid_eax(1);
+	state.segs = reset_state.segs;
+	state.crs = (struct mote_crs){
+		.cr0 = X86_CR0_ET | (state.crs.cr0 & (X86_CR0_CD | X86_CR0_NW)),
+		.xcr0 = vcpu->xcr0,
+	};
+	state.drs = reset_state.drs;
+	state.events = (struct mote_events){
+		.halted = vcpu->msrs.apic_base & MSR_IA32_APICBASE_BSP ? 0 : MOTE_WAITS_FOR_SIPI,
+	};
+	state.msrs.efer = 0;
+	set_state(vcpu, &state);
+	mote_ops->set_state(vcpu, &state, MOTE_PART_EFER);
+}
+
+void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector)
+{
+	struct mote_state state = { .mask = MOTE_STATE_SEGS };
+
+	mote_ops->get_state(vcpu, &state, MOTE_STATE_SEGS);
+	state.segs.seg[MOTE_CS].selector = vector << 8;
+	state.segs.seg[MOTE_CS].base = vector << 12;
+	set_state(vcpu, &state);
+	vcpu->rip = 0;
+	vcpu->halted = 0;
 }
 
 static void vcpu_init_common(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
@@ -236,6 +290,7 @@ static void vcpu_free(struct mote_vcpu *vcpu)
 {
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
+	mote_lapic_destroy(vcpu);
 	free_page((unsigned long)vcpu->run);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
@@ -250,7 +305,8 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 	vcpu_init_common(vcpu, vm, id);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->cpuid = kzalloc(sizeof(*vcpu->cpuid), GFP_KERNEL_ACCOUNT);
-	if (vcpu->run && vcpu->cpuid && fpu_alloc_guest_fpstate(&vcpu->fpu))
+	if (vcpu->run && vcpu->cpuid && !mote_lapic_create(vcpu) &&
+	    fpu_alloc_guest_fpstate(&vcpu->fpu))
 		return vcpu;
 	vcpu_free(vcpu);
 	return NULL;
@@ -374,12 +430,14 @@ static void prepare_event(struct mote_vcpu *vcpu)
 		if (atomic_read(&vcpu->nmis))
 			window |= MOTE_WINDOW_NMI;
 	}
+	if (vcpu->lapic)
+		window |= mote_lapic_prepare(vcpu);
 	if (window != vcpu->window_set) {
 		mote_ops->window(vcpu, window);
 		vcpu->window_set = window;
 	}
 	if (event->valid) {
-		vcpu->halted = false;
+		vcpu->halted = 0;
 		mote_ops->inject(vcpu);
 		event->valid = 0;
 	}
@@ -418,9 +476,14 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		return MOTE_NEXT_SLEEP;
 	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
 		mote_ops->flush(vcpu);
+	if (unlikely(mote_lapic_is_signalled(vcpu))) {
+		exit->reason = MOTE_EXIT_INIT;
+		return MOTE_NEXT_SLEEP;
+	}
 	if (window_is_open(vcpu, exit))
 		return MOTE_NEXT_USER;
-	prepare_event(vcpu);
+	if (vcpu->halted != MOTE_WAITS_FOR_SIPI)
+		prepare_event(vcpu);
 	if (vcpu->halted) {
 		exit->reason = MOTE_EXIT_HLT;
 		return MOTE_NEXT_SLEEP;
@@ -483,7 +546,9 @@ static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	cond_resched();
 	if (exit->reason == MOTE_EXIT_HLT && vcpu->halted)
 		return sleep_halted(vcpu);
-	if (exit->reason == MOTE_EXIT_NONE)
+	if (exit->reason == MOTE_EXIT_INIT)
+		mote_lapic_start(vcpu);
+	if (exit->reason == MOTE_EXIT_NONE || exit->reason == MOTE_EXIT_INIT)
 		return MOTE_NEXT_ENTER;
 	return mote_exit_slow(vcpu, exit);
 }
@@ -621,6 +686,9 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 	case MOTE_EXIT_WRMSR:
 		run->msr.index = vcpu->gpr[MOTE_RCX];
 		run->msr.data = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+		break;
+	case MOTE_EXIT_EOI:
+		run->eoi.vector = exit->vector;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		fill_fail(vcpu, exit->fail);

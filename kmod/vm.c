@@ -41,7 +41,7 @@ err_cleanup_srcu:
 
 static bool config_is_valid(const struct mote_vm_config *config)
 {
-	return !(config->flags & ~MOTE_VM_HLT_EXIT) && !config->pad &&
+	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) && !config->pad &&
 	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
 }
 
@@ -61,6 +61,8 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
+	INIT_LIST_HEAD(&vm->irqfds);
+	INIT_LIST_HEAD(&vm->ioeventfds);
 	spin_lock_init(&vm->npt_lock);
 	vm->flags = config->flags;
 	vm->mm = current->mm;
@@ -89,6 +91,7 @@ static void vm_release(struct kref *ref)
 	struct mote_vm *vm = container_of(ref, struct mote_vm, ref);
 	u32 i;
 
+	mote_eventfds_destroy(vm);
 	/* Memory first: its notifiers may still look at the vCPUs. */
 	mote_mem_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)

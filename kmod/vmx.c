@@ -818,8 +818,6 @@ static noinline void vmx_switch_in(struct vmx_vcpu *v)
 		switch_syscall(v, true);
 	if (v->vcpu.dr_live)
 		load_drs(&v->vcpu);
-	if (v->vapic)
-		v->vapic[VMX_VTPR] = v->vcpu.cr8 << 4;
 	if (this_cpu_read(vmx_last) != v->serial) {
 		indirect_branch_prediction_barrier();
 		this_cpu_write(vmx_last, v->serial);
@@ -834,8 +832,6 @@ static void vmx_switch_out(struct vmx_vcpu *v)
 	v->in = false;
 	if (v->nmi_begun)
 		interruptibility(v);
-	if (v->vapic)
-		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 	if (v->vcpu.dr_live)
 		save_drs(v);
 	if (v->syscall_in)
@@ -1176,7 +1172,8 @@ static void vmx_inject(struct mote_vcpu *vcpu)
 
 static void set_windows(struct vmx_vcpu *v, u32 windows)
 {
-	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING |
+				     (CPU_BASED_CR8_LOAD_EXITING & ~vmx.primary));
 
 	if (windows & MOTE_WINDOW_INTERRUPT)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
@@ -1187,6 +1184,8 @@ static void set_windows(struct vmx_vcpu *v, u32 windows)
 	if (windows & MOTE_WINDOW_NMI)
 		primary |= vmread32(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
 			   CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
+	if (windows & MOTE_WINDOW_TPR)
+		primary |= CPU_BASED_CR8_LOAD_EXITING;
 	v->windows = windows;
 	vmx_set_primary(v, primary);
 }
@@ -1285,10 +1284,11 @@ static void exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
 	case 0x04:
 		ok = exit_mov_to_cr4(v, *gpr);
 		break;
-	/* CR8 exits only without a TPR shadow. */
+	/* CR8 exits only without a TPR shadow, and while an interrupt waits for it. */
 	case 0x08:
 		ok = *gpr < 16;
 		v->vcpu.cr8 = ok ? *gpr : v->vcpu.cr8;
+		atomic_or(MOTE_REQ_EVENT, &v->vcpu.requests);
 		break;
 	case 0x18:
 		ok = true;
@@ -1507,15 +1507,19 @@ static __always_inline void write_changes(struct vmx_vcpu *v)
 	}
 	if (vcpu->cr2 != native_read_cr2())
 		native_write_cr2(vcpu->cr2);
+	if (v->vapic)
+		v->vapic[VMX_VTPR] = vcpu->cr8 << 4;
 }
 
-/* mote_vcpu promises all three after each exit: a VMREAD each. */
+/* mote_vcpu promises them after each exit: the first three are a VMREAD each. */
 static __always_inline void read_registers(struct vmx_vcpu *v)
 {
 	v->vcpu.rip = v->rip = vmreadn(GUEST_RIP);
 	v->vcpu.gpr[MOTE_RSP] = v->rsp = vmreadn(GUEST_RSP);
 	v->vcpu.rflags = v->rflags = vmreadn(GUEST_RFLAGS);
 	v->vcpu.cr2 = native_read_cr2();
+	if (v->vapic)
+		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 }
 
 static noinline void vmfail(struct vmx_vcpu *v, struct mote_exit *exit)

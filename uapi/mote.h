@@ -214,7 +214,7 @@ struct mote_cpuid_table {
 
 /**
  * struct mote_vm_config - MOTE_CREATE_VM
- * @flags: %MOTE_VM_HLT_EXIT or 0
+ * @flags: %MOTE_VM_HLT_EXIT, %MOTE_VM_LAPIC
  * @pad: zero
  * @reserved: zero
  */
@@ -226,6 +226,12 @@ struct mote_vm_config {
 
 /* HLT ends MOTE_RUN with %MOTE_EXIT_HLT; else a halted vCPU sleeps inside MOTE_RUN. */
 #define MOTE_VM_HLT_EXIT (1u << 0)
+/*
+ * Each vCPU has a local APIC, whose id is the vCPU's: in x2APIC mode by MSR, in
+ * xAPIC mode by MOTE_APIC_ACCESS for each MMIO exit at its page.  All but vCPU 0
+ * begin by waiting for a start-up IPI.
+ */
+#define MOTE_VM_LAPIC (1u << 1)
 
 #define MOTE_CREATE_VM _IOW(MOTE_IOC, 0x01, struct mote_vm_config)
 #define MOTE_GET_CPUID _IOWR(MOTE_IOC, 0x02, struct mote_cpuid_table)
@@ -339,10 +345,65 @@ struct mote_vcpu_config {
 	__u64 reserved[3];
 };
 
+/**
+ * struct mote_msi - MOTE_MSI: a message-signalled interrupt
+ * @address: 0xfeexxxxx (SDM 3A, "Message Address Register Format"); bits 63 to 40
+ *	are bits 31 to 8 of the destination, for APIC ids above 255
+ * @data: vector, delivery mode, trigger mode (SDM 3A, "Message Data Register Format")
+ * @pad: zero
+ *
+ * Of a VM with %MOTE_VM_LAPIC.  Does not sleep for the vCPU.
+ */
+struct mote_msi {
+	__u64 address;
+	__u32 data;
+	__u32 pad;
+};
+
+/* Undo it: the fields are those that it was made with. */
+#define MOTE_EVENTFD_REMOVE (1u << 0)
+/* Only writes of this value. */
+#define MOTE_IOEVENTFD_MATCH (1u << 1)
+
+/**
+ * struct mote_irqfd - MOTE_IRQFD: an eventfd whose writes send an interrupt
+ * @fd: the eventfd; the VM holds it until it is removed, or the VM gone
+ * @flags: %MOTE_EVENTFD_REMOVE or 0
+ * @msi: what is sent; writes that come together may send it once
+ */
+struct mote_irqfd {
+	__s32 fd;
+	__u32 flags;
+	struct mote_msi msi;
+};
+
+/**
+ * struct mote_ioeventfd - MOTE_IOEVENTFD: an eventfd that the guest's OUT writes
+ * @fd: the eventfd; one is added to it
+ * @flags: %MOTE_EVENTFD_REMOVE, %MOTE_IOEVENTFD_MATCH
+ * @port: 0 to 0xffff
+ * @size: of the access: 1, 2 or 4 bytes; 0: any
+ * @value: with %MOTE_IOEVENTFD_MATCH, else 0
+ * @pad: zero
+ *
+ * Such an OUT is no exit for user space.  String instructions are, as ever.
+ */
+struct mote_ioeventfd {
+	__s32 fd;
+	__u32 flags;
+	__u32 port;
+	__u32 size;
+	__u32 value;
+	__u32 pad;
+};
+
 #define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
 #define MOTE_GET_DIRTY _IOW(MOTE_IOC, 0x11, struct mote_dirty)
 #define MOTE_SET_FILTER _IOW(MOTE_IOC, 0x12, struct mote_filter)
 #define MOTE_CREATE_VCPU _IOW(MOTE_IOC, 0x13, struct mote_vcpu_config)
+#define MOTE_MSI _IOW(MOTE_IOC, 0x14, struct mote_msi)
+#define MOTE_IRQFD _IOW(MOTE_IOC, 0x15, struct mote_irqfd)
+#define MOTE_IOEVENTFD _IOW(MOTE_IOC, 0x16, struct mote_ioeventfd)
 
 /* ---- vCPU: state ---------------------------------------------------------- */
 
@@ -481,7 +542,7 @@ struct mote_event {
  * @nmi_pending: NMIs that wait, 0 to 2
  * @nmi_blocked: 1 from the delivery of an NMI to its IRET
  * @shadow: %MOTE_SHADOW_STI, %MOTE_SHADOW_MOV_SS or 0
- * @halted: 1 if the vCPU waits in HLT
+ * @halted: %MOTE_HALTED, %MOTE_WAITS_FOR_SIPI or 0
  * @pending_debug: pending debug exceptions, bits as in DR6 (SDM 3C, "Guest Non-Register State")
  */
 struct mote_events {
@@ -493,6 +554,11 @@ struct mote_events {
 	__u32 pad;
 	__u64 pending_debug;
 };
+
+/* HLT: the next interrupt, if RFLAGS.IF is set, or NMI goes on. */
+#define MOTE_HALTED 1
+/* After INIT (VMs with %MOTE_VM_LAPIC): only a start-up IPI goes on. */
+#define MOTE_WAITS_FOR_SIPI 2
 
 #define MOTE_SHADOW_STI 1
 #define MOTE_SHADOW_MOV_SS 2
@@ -507,6 +573,24 @@ struct mote_tsc {
 	__u64 value;
 };
 
+#define MOTE_APIC_REGS 64
+
+/**
+ * struct mote_apic - a local APIC
+ * @reg: its registers, each at its offset in the xAPIC page / 16 (SDM 3A, "Local
+ *	APIC Register Address Map"), in x2APIC mode too.  TPR's upper half is CR8;
+ *	TMCCT is what the timer has left to count.
+ * @deadline: IA32_TSC_DEADLINE
+ * @errors: what the next write to ESR will show
+ * @pad: zero
+ */
+struct mote_apic {
+	__u32 reg[MOTE_APIC_REGS];
+	__u64 deadline;
+	__u32 errors;
+	__u32 pad;
+};
+
 #define MOTE_STATE_GPRS (1u << 0)
 #define MOTE_STATE_SEGS (1u << 1)
 #define MOTE_STATE_CRS (1u << 2)
@@ -516,6 +600,8 @@ struct mote_tsc {
 #define MOTE_STATE_TSC (1u << 6)
 #define MOTE_STATE_XSAVE (1u << 7)
 #define MOTE_STATE_ALL 0xffu
+/* Only with %MOTE_VM_LAPIC, else EINVAL.  Is set after the other parts: CR8 follows TPR. */
+#define MOTE_STATE_APIC (1u << 8)
 
 /**
  * struct mote_state - MOTE_GET_STATE, MOTE_SET_STATE: a vCPU's state
@@ -530,6 +616,7 @@ struct mote_tsc {
  * @events: %MOTE_STATE_EVENTS
  * @tsc: %MOTE_STATE_TSC
  * @xsave: %MOTE_STATE_XSAVE: address of an XSAVE image in the standard format
+ * @apic: %MOTE_STATE_APIC
  * @reserved: zero
  *
  * The state is the same on both vendors.  What is set is judged as a whole at
@@ -546,6 +633,7 @@ struct mote_state {
 	struct mote_events events;
 	struct mote_tsc tsc;
 	__u64 xsave;
+	struct mote_apic apic;
 	__u64 reserved[8];
 };
 
@@ -588,6 +676,8 @@ struct mote_state {
  * @MOTE_EXIT_INIT: INIT signal, handled
  * @MOTE_EXIT_TIMER: VMX-preemption timer, handled
  * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know, a bug
+ * @MOTE_EXIT_EOI: user: the guest has ended a level-triggered interrupt; the
+ *	instruction is complete
  */
 enum mote_exit_reason {
 	MOTE_EXIT_NONE = 0,
@@ -618,6 +708,7 @@ enum mote_exit_reason {
 	MOTE_EXIT_INIT = 25,
 	MOTE_EXIT_TIMER = 26,
 	MOTE_EXIT_UNKNOWN = 27,
+	MOTE_EXIT_EOI = 28,
 	MOTE_NR_EXITS
 };
 
@@ -685,6 +776,7 @@ struct mote_cpu_mode {
  * @pio: %MOTE_EXIT_PIO: data of an OUT is in @gpr; data of an IN goes there
  * @memory: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY; hva and error for the latter
  * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
+ * @eoi: %MOTE_EXIT_EOI
  * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check in words, the manual's
  *	section that has it, and the hardware's own code where it was asked
  *
@@ -725,6 +817,9 @@ struct mote_run {
 			__u64 data;
 		} msr;
 		struct {
+			__u8 vector;
+		} eoi;
+		struct {
 			__u64 hardware;
 			__u8 check[120];
 			__u8 section[120];
@@ -734,6 +829,22 @@ struct mote_run {
 };
 
 #define MOTE_RUN_SIZE 4096
+
+/**
+ * struct mote_apic_access - MOTE_APIC_ACCESS: complete an access to the xAPIC page
+ * @offset: in the page, a multiple of 16
+ * @write: 1, or 0 for a read
+ * @value: to be written, or out: read
+ * @eoi: out: vector of a level-triggered interrupt that the write has ended, or -1
+ *
+ * For the MMIO exit of an access of 32 bits while the APIC is in xAPIC mode.
+ */
+struct mote_apic_access {
+	__u32 offset;
+	__u32 write;
+	__u32 value;
+	__s32 eoi;
+};
 
 #define MOTE_RUN _IO(MOTE_IOC, 0x20)
 #define MOTE_GET_STATE _IOWR(MOTE_IOC, 0x21, struct mote_state)
@@ -747,5 +858,6 @@ struct mote_run {
  * shadow (EAGAIN: ask for a window).
  */
 #define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
+#define MOTE_APIC_ACCESS _IOWR(MOTE_IOC, 0x25, struct mote_apic_access)
 
 #endif /* _UAPI_MOTE_H */

@@ -398,7 +398,7 @@ static const struct value_case value_cases[] = {
 	{ MOTE_STATE_EVENTS, AT(events.nmi_pending, 3) },
 	{ MOTE_STATE_EVENTS, AT(events.nmi_blocked, 2) },
 	{ MOTE_STATE_EVENTS, AT(events.shadow, 3) },
-	{ MOTE_STATE_EVENTS, AT(events.halted, 2) },
+	{ MOTE_STATE_EVENTS, AT(events.halted, 3) },
 	{ MOTE_STATE_EVENTS, AT(events.pad, 1) },
 };
 

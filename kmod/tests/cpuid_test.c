@@ -80,7 +80,7 @@ static void cpuid_all_test(struct kunit *test)
 	struct host *host = make_host(test, ~0ull, cpuid_all);
 
 	KUNIT_EXPECT_EQ(test, 0xd, row_of(host, 0, 0)->eax);
-	KUNIT_EXPECT_EQ(test, 0xf6fa3203, row_of(host, 1, 0)->ecx);
+	KUNIT_EXPECT_EQ(test, 0xf7fa3203, row_of(host, 1, 0)->ecx);
 	KUNIT_EXPECT_EQ(test, 0x0f8bfbff, row_of(host, 1, 0)->edx);
 	KUNIT_EXPECT_EQ(test, 0xffff, row_of(host, 1, 0)->ebx);
 	KUNIT_EXPECT_EQ(test, 4, row_of(host, 6, 0)->eax);
@@ -113,7 +113,7 @@ static void cpuid_hidden_test(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 1, 0)->ecx &
 			(F(DTES64) | F(MWAIT) | F(DSCPL) | F(VMX) | F(SMX) | F(EST) | F(TM2) | F(CID) |
-			 F(SDBG) | F(XTPR) | F(PDCM) | F(DCA) | F(TSC_DEADLINE_TIMER) | F(OSXSAVE)));
+			 F(SDBG) | F(XTPR) | F(PDCM) | F(DCA) | F(OSXSAVE)));
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 1, 0)->edx &
 			(F(PN) | F(DS) | F(ACPI) | F(HT) | F(ACC) | F(PBE)));
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 7, 0)->ebx &
@@ -140,7 +140,7 @@ static void cpuid_least_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, EFER_SCE | EFER_LME | EFER_LMA, host->caps.efer);
 	KUNIT_EXPECT_EQ(test, 48, host->caps.virt_bits);
 	KUNIT_EXPECT_EQ(test, 1, row_of(host, 0, 0)->eax);
-	KUNIT_EXPECT_EQ(test, F(X2APIC) | F(HYPERVISOR), row_of(host, 1, 0)->ecx);
+	KUNIT_EXPECT_EQ(test, F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR), row_of(host, 1, 0)->ecx);
 	KUNIT_EXPECT_EQ(test, F(APIC), row_of(host, 1, 0)->edx);
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 7, 0)->ebx);
 	/* Leaf 0, 1, two extended ones, two of mote's. */

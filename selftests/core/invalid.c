@@ -51,7 +51,7 @@ TEST_F(call, create_vm)
 
 #define VM(err, change) \
 	REFUSED(err, mote_create_vm, self->guest.fd, struct mote_vm_config, good, change)
-	VM(-EINVAL, arg.flags = 2);
+	VM(-EINVAL, arg.flags = 4);
 	VM(-EINVAL, arg.flags = 1u << 31);
 	VM(-EINVAL, arg.pad = 1);
 	for (int i = 0; i < 7; i++)

@@ -81,3 +81,23 @@ int mote_inject(int vcpu, const struct mote_event *event)
 {
 	return call(vcpu, MOTE_INJECT, event);
 }
+
+int mote_msi(int vm, const struct mote_msi *msi)
+{
+	return call(vm, MOTE_MSI, msi);
+}
+
+int mote_irqfd(int vm, const struct mote_irqfd *irqfd)
+{
+	return call(vm, MOTE_IRQFD, irqfd);
+}
+
+int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd)
+{
+	return call(vm, MOTE_IOEVENTFD, ioeventfd);
+}
+
+int mote_apic_access(int vcpu, struct mote_apic_access *access)
+{
+	return call(vcpu, MOTE_APIC_ACCESS, access);
+}

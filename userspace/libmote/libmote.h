@@ -43,6 +43,10 @@ int mote_get_state(int vcpu, struct mote_state *state);
 int mote_set_state(int vcpu, const struct mote_state *state);
 int mote_set_cpuid(int vcpu, const struct mote_cpuid_table *table);
 int mote_inject(int vcpu, const struct mote_event *event);
+int mote_msi(int vm, const struct mote_msi *msi);
+int mote_irqfd(int vm, const struct mote_irqfd *irqfd);
+int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd);
+int mote_apic_access(int vcpu, struct mote_apic_access *access);
 
 /*
  * Short lower-case words for the numbers of &enum mote_vendor, &enum

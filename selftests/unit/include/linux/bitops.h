@@ -1,2 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#ifndef UNIT_LINUX_BITOPS_H
+#define UNIT_LINUX_BITOPS_H
+
 #include <linux/kernel.h>
+
+/* Number of the highest bit that is set, from 1; 0 if there is none. */
+static inline int fls(unsigned int x)
+{
+	return x ? 32 - __builtin_clz(x) : 0;
+}
+
+#endif /* UNIT_LINUX_BITOPS_H */
