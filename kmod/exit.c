@@ -290,7 +290,8 @@ static enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
 		     X86_TRAP_GP, &next))
 		return next;
-	if (!list_empty(&vcpu->vm->ioeventfds) && !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
+	if (!list_empty(&vcpu->vm->ioeventfds) &&
+	    !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
 	    mote_ioeventfd_write(vcpu->vm, exit->pio.port, exit->pio.size, vcpu->gpr[MOTE_RAX]))
 		return mote_complete(vcpu, exit);
 	return MOTE_NEXT_USER;

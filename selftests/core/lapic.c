@@ -365,7 +365,10 @@ TEST_F(lapic, ping_pong)
 #define RESTORE "pop %rdx; pop %rcx; pop %rax; iretq\n"
 #define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"
 
-/* R15: counters of device interrupts, IPIs, NMIs and of those that are ready; for each of the first R14 gets an IPI. */
+/*
+ * R15: counters of device interrupts, IPIs, NMIs and of being ready; for each of the
+ * first R14 gets an IPI.
+ */
 GUEST(storm, 64, "0:" X2APIC_ON "incq 24(%r15); sti; 1: hlt; jmp 1b\n"
       UP_TO(0x100) SAVE "incq (%r15); mov $0x830, %ecx; mov $0x4051, %eax; mov %r14d, %edx; wrmsr\n"
       EOI RESTORE
