@@ -128,6 +128,8 @@ static void arm(struct mote_vcpu *vcpu)
 
 /* A period may not be so short that the guest does nothing but take interrupts. */
 #define LEAST_PERIOD_NS 20000
+/* What one that cannot keep up has to itself before the next. */
+#define RESPITE_NS 2000000
 
 static void timer_fires(struct mote_vcpu *vcpu)
 {
@@ -150,7 +152,10 @@ static void timer_fires(struct mote_vcpu *vcpu)
 	/* From when it was due; but what was missed is not made up for. */
 	now = ktime_get_ns();
 	period = max_t(u64, apic->reg[MOTE_APIC_TMICT] * mote_apic_tick_ns(apic), LEAST_PERIOD_NS);
-	start_timer(lapic, max(lapic->expires + period, now));
+	if (lapic->expires + period > now)
+		start_timer(lapic, lapic->expires + period);
+	else
+		start_timer(lapic, now + max_t(u64, period, RESPITE_NS));
 }
 
 static u32 current_count(const struct mote_lapic *lapic)
