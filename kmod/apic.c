@@ -73,7 +73,7 @@ static bool is_lvt(u32 reg)
 	return reg >= MOTE_APIC_LVT_TIMER && reg <= MOTE_APIC_LVT_ERROR;
 }
 
-bool mote_apic_is_enabled(const struct mote_apic *apic)
+static bool is_enabled(const struct mote_apic *apic)
 {
 	return apic->reg[MOTE_APIC_SVR] & SVR_ENABLED;
 }
@@ -143,12 +143,14 @@ static u32 ppr(const struct mote_apic *apic, u32 tpr)
 	return (tpr & 0xf0) >= class ? tpr : class;
 }
 
+static void note_error(struct mote_apic *apic, u32 error);
+
 bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 {
-	if (!mote_apic_is_enabled(apic))
+	if (!is_enabled(apic))
 		return false;
 	if (vector < LEAST_VECTOR) {
-		mote_apic_error(apic, ESR_RECEIVE_VECTOR);
+		note_error(apic, ESR_RECEIVE_VECTOR);
 		return false;
 	}
 	set(&apic->reg[MOTE_APIC_IRR], vector);
@@ -161,12 +163,18 @@ bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held)
 {
-	int irr = mote_apic_is_enabled(apic) ? highest(&apic->reg[MOTE_APIC_IRR]) : -1;
+	int irr = is_enabled(apic) ? highest(&apic->reg[MOTE_APIC_IRR]) : -1;
 	u32 class = irr < 0 ? 0 : irr & 0xf0;
 
 	/* Of the two that hold it back, an EOI is seen anyway. */
 	*held = class > service_class(apic) && class <= (tpr & 0xf0);
 	return class > (ppr(apic, tpr) & 0xf0) ? irr : -1;
+}
+
+bool mote_apic_takes_extint(const struct mote_apic *apic)
+{
+	/* While the APIC is disabled by software, it is masked. */
+	return (apic->reg[MOTE_APIC_LVT_LINT0] & (LVT_MASKED | LVT_MODE)) == MOTE_ICR_EXTINT;
 }
 
 void mote_apic_acknowledge(struct mote_apic *apic, u8 vector)
@@ -175,8 +183,18 @@ void mote_apic_acknowledge(struct mote_apic *apic, u8 vector)
 	set(&apic->reg[MOTE_APIC_ISR], vector);
 }
 
+bool mote_apic_is_idle(const struct mote_apic *apic)
+{
+	return highest(&apic->reg[MOTE_APIC_IRR]) < 0;
+}
+
+bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector)
+{
+	return !is_set(&apic->reg[MOTE_APIC_TMR], vector) && mote_apic_is_idle(apic);
+}
+
 /* Errors are shown in ESR by the next write to it; each sends the error interrupt. */
-void mote_apic_error(struct mote_apic *apic, u32 error)
+static void note_error(struct mote_apic *apic, u32 error)
 {
 	u32 lvt = apic->reg[MOTE_APIC_LVT_ERROR];
 
@@ -198,7 +216,7 @@ bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *valu
 {
 	*value = 0;
 	if (!exists(reg, R, x2)) {
-		mote_apic_error(apic, ESR_REGISTER);
+		note_error(apic, ESR_REGISTER);
 		return !x2;
 	}
 	*value = apic->reg[reg];
@@ -233,7 +251,7 @@ static enum mote_apic_effect write_lvt(struct mote_apic *apic, u32 reg, u32 valu
 	u32 changed = apic->reg[reg] ^ value;
 
 	/* While the APIC is disabled they stay masked (SDM 3A, "Local APIC State After …"). */
-	if (!mote_apic_is_enabled(apic))
+	if (!is_enabled(apic))
 		value |= LVT_MASKED;
 	apic->reg[reg] = value;
 	if (reg != MOTE_APIC_LVT_TIMER || !(changed & LVT_TIMER_MODE))
@@ -261,7 +279,7 @@ static enum mote_apic_effect send(struct mote_apic *apic, u32 icr)
 	u32 mode = icr & MOTE_ICR_MODE;
 
 	if ((mode == MOTE_ICR_FIXED || mode == MOTE_ICR_LOWEST) && (icr & 0xff) < LEAST_VECTOR) {
-		mote_apic_error(apic, ESR_SEND_VECTOR);
+		note_error(apic, ESR_SEND_VECTOR);
 		return MOTE_APIC_LOOK;
 	}
 	return MOTE_APIC_SEND;
@@ -289,7 +307,7 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 	u32 low;
 
 	if (!exists(reg, W, x2)) {
-		mote_apic_error(apic, ESR_REGISTER);
+		note_error(apic, ESR_REGISTER);
 		return x2 ? MOTE_APIC_INVALID : MOTE_APIC_LOOK;
 	}
 	if (!is_reserved_zero(reg, value, x2))

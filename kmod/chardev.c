@@ -44,6 +44,16 @@ int mote_user_read(u64 hva, void *data, u32 len)
 	return copy_from_user_nofault(data, u64_to_user_ptr(hva), len);
 }
 
+int mote_user_write_atomic(u64 hva, const void *data, u32 len)
+{
+	return copy_to_user_nofault(u64_to_user_ptr(hva), data, len);
+}
+
+int mote_user_write(u64 hva, const void *data, u32 len)
+{
+	return copy_to_user(u64_to_user_ptr(hva), data, len) ? -EFAULT : 0;
+}
+
 /* On the way of most exits of a CPU that does not report an instruction's length. */
 int mote_user_read_word(u64 hva, u32 *word)
 {
@@ -345,6 +355,16 @@ static long vm_call_ioeventfd(void *object, void *arg)
 	return mote_ioeventfd(object, arg);
 }
 
+static long vm_call_get_clock(void *object, void *arg)
+{
+	return mote_pv_get_clock(object, arg);
+}
+
+static long vm_call_set_clock(void *object, void *arg)
+{
+	return mote_pv_set_clock(object, arg);
+}
+
 /* The file comes first: a vCPU that exists cannot be taken back. */
 static long vm_call_create_vcpu(void *object, void *arg)
 {
@@ -384,6 +404,8 @@ static const struct mote_call vm_calls[] = {
 	{ MOTE_MSI, vm_call_msi },
 	{ MOTE_IRQFD, vm_call_irqfd },
 	{ MOTE_IOEVENTFD, vm_call_ioeventfd },
+	{ MOTE_GET_CLOCK, vm_call_get_clock },
+	{ MOTE_SET_CLOCK, vm_call_set_clock },
 };
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

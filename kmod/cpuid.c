@@ -30,6 +30,7 @@
 #define MAX_EXTENDED 0x80000021
 #define HYPERVISOR_BASE 0x40000000
 #define HYPERVISOR_SIGNATURE 0x65746f4d /* "Mote", three times */
+#define KVM_BASE (HYPERVISOR_BASE + 0x100)
 
 enum { EAX, EBX, ECX, EDX };
 
@@ -336,11 +337,18 @@ static void add_xsave(struct rows *rows, const struct mote_caps *caps,
 u32 mote_cpuid_host(struct mote_cpuid_entry *rows, u32 nr, const struct mote_caps *caps,
 		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
 {
-	u32 signature[4] = { HYPERVISOR_BASE + 1, HYPERVISOR_SIGNATURE, HYPERVISOR_SIGNATURE,
-			     HYPERVISOR_SIGNATURE };
+	const u32 mote[][4] = {
+		{ HYPERVISOR_BASE + 1, HYPERVISOR_SIGNATURE, HYPERVISOR_SIGNATURE,
+		  HYPERVISOR_SIGNATURE },
+		{ MOTE_GUEST_HYPERCALLS },
+	};
+	const u32 kvm[][4] = {
+		{ KVM_BASE + 1, 0x4b4d564b, 0x564b4d56, 0x4d }, /* "KVMKVMKVM" */
+		{ caps->pv_features },
+	};
 	struct rows out = { rows, nr, 0 };
 	const struct shown *row;
-	u32 regs[4], basic, extended;
+	u32 regs[4], basic, extended, i;
 
 	cpuid(0, 0, regs);
 	basic = regs[EAX];
@@ -358,9 +366,10 @@ u32 mote_cpuid_host(struct mote_cpuid_entry *rows, u32 nr, const struct mote_cap
 		add_caches(&out, cpuid);
 	if (basic >= 0xd && caps->xcr0 & ~1ull)
 		add_xsave(&out, caps, cpuid);
-	add(&out, HYPERVISOR_BASE, 0, false, signature);
-	memset(regs, 0, sizeof(regs)); /* no features yet */
-	add(&out, HYPERVISOR_BASE + 1, 0, false, regs);
+	for (i = 0; i < 2; i++) {
+		add(&out, HYPERVISOR_BASE + i, 0, false, mote[i]);
+		add(&out, KVM_BASE + i, 0, false, kvm[i]);
+	}
 	return out.nr;
 }
 

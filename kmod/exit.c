@@ -10,6 +10,7 @@
  * space's).
  */
 #include <linux/types.h>
+#include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/trapnr.h>
 #include <asm/tsc.h>
@@ -171,6 +172,7 @@ static void tsc_write(struct mote_vcpu *vcpu, u64 offset)
 	vcpu->msrs.tsc_adjust += offset - vcpu->tsc_offset;
 	vcpu->tsc_offset = offset;
 	mote_ops->set_state(vcpu, NULL, MOTE_PART_TSC);
+	mote_pv_changed(vcpu);
 }
 
 static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
@@ -193,12 +195,13 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	if (index == MSR_IA32_APICBASE &&
 	    !mote_apic_base_can_change(vcpu->msrs.apic_base, value))
 		return false;
+	if (index == MSR_KVM_PV_EOI_EN && !vcpu->lapic)
+		return false;
 	if (!is_vendor_msr(row)) {
 		u64 old = vcpu->msrs.apic_base;
 
 		*msr_field(&vcpu->msrs, row) = value;
-		if (vcpu->lapic && old != vcpu->msrs.apic_base)
-			mote_lapic_base_changed(vcpu, old);
+		mote_lapic_base_changed(vcpu, old);
 		return true;
 	}
 	part = msr_part(index);
@@ -247,7 +250,8 @@ static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
 		return fault(vcpu, exit, X86_TRAP_GP);
-	return mote_complete(vcpu, exit);
+	mote_complete(vcpu, exit);
+	return mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
 }
 
 /* ---- the others ----------------------------------------------------------------------- */
@@ -269,7 +273,12 @@ static enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *e
 		     X86_TRAP_UD, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
-	return cpl(vcpu) ? fault(vcpu, exit, X86_TRAP_UD) : MOTE_NEXT_USER;
+	if (cpl(vcpu))
+		return fault(vcpu, exit, X86_TRAP_UD);
+	if (!mote_pv_hypercall(vcpu))
+		return MOTE_NEXT_USER;
+	mote_complete(vcpu, exit);
+	return vcpu->pv.yield_to ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
 }
 
 static enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit)
@@ -388,7 +397,7 @@ static int exit_npf(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		exit->reason = MOTE_EXIT_MEMORY;
 		exit->npf.error = err;
 	}
-	vcpu->exits[exit->reason]++;
+	vcpu->run->exits[exit->reason]++;
 	return MOTE_NEXT_USER;
 }
 
@@ -397,6 +406,14 @@ int mote_exit_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	switch (exit->reason) {
 	case MOTE_EXIT_NPF:
 		return exit_npf(vcpu, exit);
+	case MOTE_EXIT_INIT:
+		mote_lapic_start(vcpu);
+		return MOTE_NEXT_ENTER;
+	case MOTE_EXIT_PAUSE:
+	case MOTE_EXIT_HYPERCALL:
+		mote_vcpu_yield(vcpu, vcpu->pv.yield_to);
+		vcpu->pv.yield_to = NULL;
+		return MOTE_NEXT_ENTER;
 	default:
 		return MOTE_NEXT_ENTER;
 	}

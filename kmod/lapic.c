@@ -24,6 +24,7 @@
 #define SIGNAL_STARTUP BIT(8)
 #define SIGNAL_INIT BIT(9)
 #define SIGNAL_TIMER BIT(10)
+#define SIGNAL_KICK BIT(11)
 
 /**
  * struct mote_lapic - a vCPU's local APIC
@@ -213,6 +214,17 @@ static void deliver(struct mote_vcpu *vcpu, u32 icr)
 	}
 }
 
+void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr)
+{
+	if (is_on(vcpu))
+		deliver(vcpu, icr);
+}
+
+void mote_lapic_kick(struct mote_vcpu *vcpu)
+{
+	signal(vcpu, SIGNAL_KICK);
+}
+
 static bool is_addressed(const struct mote_vcpu *vcpu, const struct mote_vcpu *from, u32 icr,
 			 u32 dest)
 {
@@ -284,12 +296,28 @@ static void take_posted(struct mote_lapic *lapic)
 static void catch_up(struct mote_vcpu *vcpu)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
+	u8 vector;
 
+	if (vcpu->pv.eoi_offered && mote_pv_eoi_is_done(vcpu))
+		mote_apic_write(&lapic->apic, MOTE_APIC_EOI, is_x2(vcpu), 0, &vector);
 	if (atomic_read(&lapic->signals) & SIGNAL_TIMER) {
 		atomic_andnot(SIGNAL_TIMER, &lapic->signals);
 		timer_fires(vcpu);
 	}
 	take_posted(lapic);
+	/* One that waits wants to know of the end. */
+	if (vcpu->pv.eoi_offered && !mote_apic_is_idle(&lapic->apic))
+		mote_pv_withdraw_eoi(vcpu);
+}
+
+/* The registers are about to be changed, or to be shown: all of their state is to be in them. */
+static void settle_eoi(struct mote_vcpu *vcpu)
+{
+	if (likely(!vcpu->pv.eoi_offered))
+		return;
+	catch_up(vcpu);
+	if (vcpu->pv.eoi_offered)
+		mote_pv_withdraw_eoi(vcpu);
 }
 
 static void send_icr(struct mote_vcpu *vcpu)
@@ -311,6 +339,7 @@ static enum mote_apic_effect write(struct mote_vcpu *vcpu, u32 reg, u64 value, u
 {
 	enum mote_apic_effect effect;
 
+	settle_eoi(vcpu);
 	effect = mote_apic_write(&vcpu->lapic->apic, reg, is_x2(vcpu), value, vector);
 	switch (effect) {
 	case MOTE_APIC_SEND:
@@ -398,15 +427,27 @@ u32 mote_lapic_prepare(struct mote_vcpu *vcpu)
 	int vector;
 
 	catch_up(vcpu);
+	if (vcpu->halted && atomic_read(&vcpu->lapic->signals) & SIGNAL_KICK) {
+		atomic_andnot(SIGNAL_KICK, &vcpu->lapic->signals);
+		vcpu->halted = 0;
+	}
 	vector = mote_apic_pending(&vcpu->lapic->apic, tpr(vcpu), &held);
 	if (vector < 0)
 		return held ? MOTE_WINDOW_TPR : 0;
 	if (event->valid || !(mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT))
 		return MOTE_WINDOW_INTERRUPT;
 	mote_apic_acknowledge(&vcpu->lapic->apic, vector);
+	if (vcpu->msrs.pv_eoi & 1 && mote_apic_can_end_silently(&vcpu->lapic->apic, vector))
+		mote_pv_offer_eoi(vcpu);
 	*event = (struct mote_event){ .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = vector };
 	/* Another one may wait behind it, for its EOI or for a lower TPR. */
 	return 0;
+}
+
+bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu)
+{
+	/* If it is off for good, the pin is the 8259's (SDM 3A, "Global Enable or Disable"). */
+	return !vcpu->lapic || !is_on(vcpu) || mote_apic_takes_extint(&vcpu->lapic->apic);
 }
 
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu)
@@ -437,6 +478,8 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
 
+	if (!lapic || old == vcpu->msrs.apic_base)
+		return;
 	if (!is_on(vcpu)) {
 		mote_apic_reset(&lapic->apic, vcpu->id, false);
 		arm(vcpu);
@@ -447,15 +490,11 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state)
 {
+	settle_eoi(vcpu);
 	catch_up(vcpu);
 	*state = vcpu->lapic->apic;
 	state->reg[MOTE_APIC_TPR] = tpr(vcpu);
 	state->reg[MOTE_APIC_TMCCT] = current_count(vcpu->lapic);
-}
-
-bool mote_lapic_is_valid(struct mote_vcpu *vcpu, const struct mote_apic *state, u64 apic_base)
-{
-	return mote_apic_is_valid(state, vcpu->id, apic_base & X2APIC_ENABLE);
 }
 
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
@@ -467,9 +506,10 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 	lapic->apic.reg[MOTE_APIC_TMCCT] = 0;
 	vcpu->cr8 = state->reg[MOTE_APIC_TPR] >> 4;
 	bitmap_zero(lapic->posted, 256);
-	arm(vcpu);
-	/* Go on from where it was, not from the start. */
-	if (mote_apic_timer_mode(&lapic->apic) != MOTE_APIC_DEADLINE) {
+	/* A count goes on from where it was, not from the start. */
+	if (mote_apic_timer_mode(&lapic->apic) == MOTE_APIC_DEADLINE) {
+		arm(vcpu);
+	} else {
 		stop_timer(lapic);
 		if (left)
 			start_timer(lapic, ktime_get_ns() + left * mote_apic_tick_ns(&lapic->apic));

@@ -32,12 +32,15 @@
 const struct mote_ops *mote_ops;
 struct mote_probe mote_host;
 struct mote_caps mote_caps;
+struct mote_resumes mote_resumes;
 DEFINE_PER_CPU(bool, mote_cpu_enabled);
 
 static DEFINE_MUTEX(host_lock);
 static u32 host_vms;
 static int host_state;	/* of CPU hotplug, while owned */
 static bool host_crash_hook;
+static u64 host_suspend_tsc;
+static bool host_ends;	/* the machine goes down: nobody enters any more */
 
 static const char *const obstacle_names[] = {
 	[MOTE_OBSTACLE_NO_EXTENSION] = "no virtualization extension",
@@ -201,7 +204,7 @@ static void report(const struct mote_info *info)
 
 static int enable_this_cpu(void)
 {
-	int err = mote_ops->cpu_enable();
+	int err = READ_ONCE(host_ends) ? -ESHUTDOWN : mote_ops->cpu_enable();
 
 	if (!err)
 		this_cpu_write(mote_cpu_enabled, true);
@@ -240,20 +243,34 @@ static int host_cpu_offline(unsigned int cpu)
 static int host_suspend(MOTE_SYSCORE_ARG)
 {
 	disable_this_cpu(NULL);
+	host_suspend_tsc = rdtsc();
 	return 0;
 }
 
 /* A CPU that refuses is found out by its flag before the next entry. */
 static void host_resume(MOTE_SYSCORE_ARG)
 {
+	u64 now = rdtsc();
+
+	if (now < host_suspend_tsc)
+		mote_resumes.tsc_lost += host_suspend_tsc - now;
+	mote_resumes.count++;
 	enable_this_cpu();
 }
 
 MOTE_SYSCORE(host_syscore, host_suspend, host_resume);
 
+static void leave_this_cpu(void *unused)
+{
+	if (this_cpu_read(mote_cpu_enabled))
+		disable_this_cpu(NULL);
+}
+
+/* User space still runs, and may make VMs: the next kernel must not find their CPUs so. */
 static int host_reboot(struct notifier_block *block, unsigned long event, void *data)
 {
-	on_each_cpu(disable_this_cpu, NULL, true);
+	WRITE_ONCE(host_ends, true);
+	on_each_cpu(leave_this_cpu, NULL, true);
 	return NOTIFY_DONE;
 }
 
@@ -295,7 +312,6 @@ static int host_take(void)
 		return host_state;
 	}
 	mote_syscore_register(&host_syscore);
-	register_reboot_notifier(&host_reboot_block);
 	host_crash_hook = crash_hook_is_free();
 	if (host_crash_hook)
 		cpu_emergency_register_virt_callback(host_crash);
@@ -306,7 +322,6 @@ static void host_release(void)
 {
 	if (host_crash_hook)
 		cpu_emergency_unregister_virt_callback(host_crash);
-	unregister_reboot_notifier(&host_reboot_block);
 	mote_syscore_unregister(&host_syscore);
 	cpuhp_remove_state(host_state);
 	mote_ops->teardown();
@@ -385,8 +400,14 @@ static int __init mote_init(void)
 	mote_caps_init(&mote_caps, mote_host.vendor, mote_host.gpa_bits,
 		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
 		       mote_host_cpuid);
+	mote_caps.pv_features = mote_pv_features();
 	report(info);
+	err = register_reboot_notifier(&host_reboot_block);
+	if (err)
+		goto out;
 	err = mote_chardev_register();
+	if (err)
+		unregister_reboot_notifier(&host_reboot_block);
 out:
 	kfree(info);
 	return err;
@@ -395,6 +416,7 @@ out:
 static void __exit mote_exit(void)
 {
 	mote_chardev_unregister();
+	unregister_reboot_notifier(&host_reboot_block);
 }
 
 module_init(mote_init);

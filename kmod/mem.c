@@ -499,6 +499,61 @@ int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
 	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
 }
 
+static void log_write(struct mem_slot *slot, u64 gpa, u32 len)
+{
+	u64 first = (gpa - slot->config.gpa) >> PAGE_SHIFT;
+	u64 last = (gpa + len - 1 - slot->config.gpa) >> PAGE_SHIFT;
+
+	spin_lock(&slot->vm->npt_lock);
+	bitmap_set(slot->dirty, first, last - first + 1);
+	spin_unlock(&slot->vm->npt_lock);
+}
+
+static struct mem_slot *writable_slot(struct mote_vm *vm, u64 gpa, u32 len, u64 *hva)
+{
+	struct mem_slot *slot;
+
+	rcu_read_lock();
+	slot = find_slot(vm, gpa);
+	rcu_read_unlock();
+	if (!slot || slot->config.flags & MOTE_SLOT_READONLY ||
+	    len > slot->config.size - (gpa - slot->config.gpa))
+		return NULL;
+	*hva = gpa - slot->config.gpa + slot->config.hva;
+	return slot;
+}
+
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
+{
+	int index = srcu_read_lock(&vm->srcu);
+	struct mem_slot *slot;
+	int err = -ENXIO;
+	u64 hva;
+
+	slot = writable_slot(vm, gpa, len, &hva);
+	if (slot)
+		err = mote_user_write(hva, data, len);
+	if (!err && slot->dirty)
+		log_write(slot, gpa, len);
+	srcu_read_unlock(&vm->srcu, index);
+	return err;
+}
+
+int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
+{
+	int index = srcu_read_lock(&vm->srcu);
+	struct mem_slot *slot;
+	int err = -ENXIO;
+	u64 hva;
+
+	/* To log it would take vm->npt_lock, whose holder may wait for this CPU. */
+	slot = writable_slot(vm, gpa, len, &hva);
+	if (slot)
+		err = slot->dirty ? -EFAULT : mote_user_write_atomic(hva, data, len);
+	srcu_read_unlock(&vm->srcu, index);
+	return err;
+}
+
 /* ---- slots --------------------------------------------------------------------------- */
 
 static int check_config(const struct mote_slot *config)

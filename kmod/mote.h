@@ -55,6 +55,7 @@ struct mote_vm;
  * @npf: of a nested fault: address and MOTE_ACCESS_*
  * @pio: of port I/O
  * @exception: of an intercepted exception
+ * @task: of a task switch
  * @fail: of %MOTE_EXIT_FAIL_ENTRY: the hardware's code
  */
 struct mote_exit {
@@ -75,6 +76,7 @@ struct mote_exit {
 			u8 flags;
 		} pio;
 		struct mote_event exception;
+		struct mote_task_switch task;
 		u8 vector;	/* of %MOTE_EXIT_EOI */
 		u64 fail;
 	};
@@ -93,11 +95,29 @@ struct mote_filter_set {
 };
 
 /**
+ * struct mote_clock - the time that a VM is told by its paravirtual clock
+ * @offset: added to the host's time since boot, in ns
+ * @tsc: of the host, 0 for none: the pair that all vCPUs are told
+ * @ns: the guest's time then
+ * @resumes: &mote_resumes.count then
+ * @lost: &mote_resumes.tsc_lost then
+ * @generation: another one when the vCPUs have to be told anew
+ */
+struct mote_clock {
+	s64 offset;
+	u64 tsc;
+	u64 ns;
+	u64 lost;
+	u32 resumes;
+	u32 generation;
+};
+
+/**
  * struct mote_vm - a virtual machine
  *
  * Set at creation: @ref, @id, @flags, @mm, @vendor.
- * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, changes of @slots
- * and @ioeventfds, which is read under RCU.
+ * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
+ * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
  * Under @npt_lock: @npt.
  */
@@ -114,6 +134,8 @@ struct mote_vm {
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
 	struct list_head ioeventfds;
+	struct mote_clock clock;
+	u32 boosted;		/* where the search for a vCPU to yield to begins */
 
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
@@ -186,12 +208,28 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
  */
 int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
 
+/**
+ * mote_mem_write() - write guest memory as the guest would: logged, not if read-only
+ * @vm: the machine, whose owner calls; may sleep
+ * @gpa: guest-physical address
+ * @data: where from
+ * @len: bytes, within one slot
+ *
+ * Return: 0, -ENXIO (no slot, or a read-only one), -EFAULT (the owner has no memory there).
+ */
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
+
+/* Likewise without sleeping: -EFAULT also for what is logged, or not present in the owner now. */
+int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
+
 /* The owner's address of guest memory, until the next change of slots; false: no slot. */
 bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
 
-/* In chardev.c, where all access to user memory lives: never sleep, 0 or -EFAULT. */
+/* In chardev.c, where all access to user memory lives: 0 or -EFAULT; only the last one sleeps. */
 int mote_user_read(u64 hva, void *data, u32 len);
 int mote_user_read_word(u64 hva, u32 *word);
+int mote_user_write_atomic(u64 hva, const void *data, u32 len);
+int mote_user_write(u64 hva, const void *data, u32 len);
 
 /* ---- vCPU ---------------------------------------------------------------- */
 
@@ -207,6 +245,30 @@ int mote_user_read_word(u64 hva, u32 *word);
 struct mote_cpuid {
 	u32 nr;
 	struct mote_cpuid_entry rows[];
+};
+
+/**
+ * struct mote_pv - what a vCPU has told its guest by the paravirtual interface
+ * @clock_seen: &mote_clock.generation of what is in its memory; 0: none
+ * @clock_version: of that, even
+ * @steal_version: likewise
+ * @wall_wanted: the wall clock's MSR has been written
+ * @preempted: the guest was told that it does not run
+ * @eoi_offered: the guest may end the interrupt in service without an exit
+ * @steal: ns that the runner's threads have waited for a CPU
+ * @delay_seen: of the present thread
+ * @yield_to: what the guest asked for by its last hypercall, or NULL
+ */
+struct mote_pv {
+	u32 clock_seen;
+	u32 clock_version;
+	u32 steal_version;
+	bool wall_wanted;
+	bool preempted;
+	bool eoi_offered;
+	u64 steal;
+	u64 delay_seen;
+	struct mote_vcpu *yield_to;
 };
 
 /* Where a vCPU is: &mote_vcpu.mode. */
@@ -242,6 +304,7 @@ struct mote_vcpu {
 
 	struct mutex lock;
 	struct rcuwait wait;
+	struct pid __rcu *pid;	/* of the thread that ran it last */
 	struct mote_run *run;
 
 	struct mote_cpuid *cpuid;
@@ -249,6 +312,11 @@ struct mote_vcpu {
 	u64 xcr0;		/* of the guest */
 	u64 host_xcr0;
 	u64 tsc_offset;
+	u64 tsc_last;		/* of the host at the last put, where CPUs differ */
+	int tsc_cpu;		/* whose TSC the guest's time goes by; -1: none yet */
+	u32 resumes;		/* &mote_resumes.count that it knows of */
+	u64 tsc_lost;		/* &mote_resumes.tsc_lost that is in @tsc_offset */
+	struct mote_pv pv;
 	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, put) */
 	u64 dr6;
 	bool dr_live;
@@ -262,7 +330,6 @@ struct mote_vcpu {
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
-	u64 exits[MOTE_NR_EXITS];	/* by reason */
 };
 
 /* Besides those of the ABI: CR8 is written. */
@@ -408,6 +475,9 @@ void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request);
 
 /* An INIT: the state after it, but for what the local APIC keeps; the vCPU is put. */
 void mote_vcpu_init(struct mote_vcpu *vcpu);
+/* Let the host run the thread of this vCPU, or of any that waits for a CPU; may sleep. */
+void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
+
 /* A start-up IPI: begin at vector * 4 KiB; the vCPU is put. */
 void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector);
 
@@ -427,7 +497,7 @@ bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index);
 /* False: #GP. */
 bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
 enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
-/* IA32_APIC_BASE was @old until now. */
+/* IA32_APIC_BASE was @old until now; also without a local APIC, or the same as before. */
 void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
 
 /**
@@ -438,13 +508,49 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
  */
 u32 mote_lapic_prepare(struct mote_vcpu *vcpu);
 
+/* Do the interrupts that user space injects, an 8259's, reach the CPU? */
+bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);
+
 /* Has an INIT or a start-up IPI come?  Then mote_lapic_start() is next, with the vCPU put. */
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
 void mote_lapic_start(struct mote_vcpu *vcpu);
 
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
-bool mote_lapic_is_valid(struct mote_vcpu *vcpu, const struct mote_apic *state, u64 apic_base);
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
+
+/* Send a fixed interrupt or an NMI, as in ICR, to this one; any context. */
+void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
+/* Wake it from HLT, or from the next one; any context. */
+void mote_lapic_kick(struct mote_vcpu *vcpu);
+
+/* ---- the paravirtual interface (pv.c); vcpu->lock is held -------------------------- */
+
+/* CPUID leaf 0x40000101, EAX. */
+u32 mote_pv_features(void);
+void mote_pv_init_clock(struct mote_vm *vm);
+int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value);
+int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value);
+
+/* Has the guest to be told something?  Then mote_pv_publish() is next, with the vCPU put. */
+bool mote_pv_is_stale(const struct mote_vcpu *vcpu);
+void mote_pv_publish(struct mote_vcpu *vcpu);
+/* Its MSRs or its TSC are other ones. */
+void mote_pv_changed(struct mote_vcpu *vcpu);
+/* An MSR has been written; true: the guest is to be told something now. */
+bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index);
+/* Another thread runs it. */
+void mote_pv_new_task(struct mote_vcpu *vcpu);
+/* The thread is about to wait for a CPU. */
+void mote_pv_preempted(struct mote_vcpu *vcpu);
+
+/* The guest may end the interrupt that it is about to get by clearing a flag. */
+void mote_pv_offer_eoi(struct mote_vcpu *vcpu);
+/* Has it?  Then the offer is over. */
+bool mote_pv_eoi_is_done(struct mote_vcpu *vcpu);
+void mote_pv_withdraw_eoi(struct mote_vcpu *vcpu);
+
+/* Do what RAX asks for, and the result is in RAX; false: user space's to do. */
+bool mote_pv_hypercall(struct mote_vcpu *vcpu);
 
 /* Let the guest take an exception at the next entry; false: a triple fault. */
 static inline bool mote_queue_exception(struct mote_vcpu *vcpu, u8 vector, u32 error)
@@ -481,6 +587,19 @@ enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exi
 
 /* This CPU is in virtualization operation for mote; looked at with preemption off. */
 DECLARE_PER_CPU(bool, mote_cpu_enabled);
+
+/**
+ * struct mote_resumes - what suspends have done to the TSC
+ * @count: how many there were
+ * @tsc_lost: how much less it is in sum than it would be if it had not begun anew
+ */
+struct mote_resumes {
+	u32 count;
+	u64 tsc_lost;
+};
+
+/* Changes while the host is suspended and no vCPU runs. */
+extern struct mote_resumes mote_resumes;
 
 /* What a guest may have on this host; constant after load. */
 extern struct mote_caps mote_caps;

@@ -10,6 +10,7 @@
 #include <linux/bits.h>
 #include <linux/kernel.h>
 #include <linux/stddef.h>
+#include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 
 #include "policy.h"
@@ -132,6 +133,12 @@ static const struct mote_msr msrs[] = {
 	IGNORED(MSR_CORE_PERF_FIXED_CTR0, MSR_CORE_PERF_FIXED_CTR3, 0, ALL),
 	FIXED(MSR_IA32_PERF_CAPABILITIES, MSR_IA32_PERF_CAPABILITIES, 0),
 	IGNORED(MSR_CORE_PERF_FIXED_CTR_CTRL, MSR_CORE_PERF_GLOBAL_OVF_CTRL, 0, ALL),
+
+	/* KVM's; bit 0 enables. */
+	STATE(MSR_KVM_WALL_CLOCK_NEW, pv_wall_clock, ~3ull, NULL),
+	STATE(MSR_KVM_SYSTEM_TIME_NEW, pv_system_time, ~2ull, NULL),
+	STATE(MSR_KVM_STEAL_TIME, pv_steal_time, ~0x3eull, NULL),
+	STATE(MSR_KVM_PV_EOI_EN, pv_eoi, ~2ull, NULL),
 
 	STATE(MSR_EFER, efer, ALL, is_efer),
 	STATE(MSR_STAR, star, ALL, NULL),

@@ -18,6 +18,7 @@
  * @cr4: bits of CR4 that may be set
  * @efer: bits of EFER that may be set
  * @xcr0: bits of XCR0 that may be set
+ * @pv_features: of KVM's paravirtual interface, as in CPUID
  */
 struct mote_caps {
 	u32 vendor;
@@ -26,6 +27,7 @@ struct mote_caps {
 	u64 cr4;
 	u64 efer;
 	u64 xcr0;
+	u32 pv_features;
 };
 
 /**
@@ -241,6 +243,7 @@ enum {
 #define MOTE_ICR_NMI (4u << 8)
 #define MOTE_ICR_INIT (5u << 8)
 #define MOTE_ICR_STARTUP (6u << 8)
+#define MOTE_ICR_EXTINT (7u << 8) /* of an LVT entry */
 #define MOTE_ICR_LOGICAL (1u << 11)
 #define MOTE_ICR_ASSERT (1u << 14)
 #define MOTE_ICR_LEVEL (1u << 15)
@@ -265,7 +268,6 @@ enum mote_apic_effect {
 
 void mote_apic_reset(struct mote_apic *apic, u32 id, bool x2);
 void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2);
-bool mote_apic_is_enabled(const struct mote_apic *apic);
 bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2);
 
 /* An interrupt arrives; false: it is lost, as the APIC is off or the vector below 16. */
@@ -281,9 +283,16 @@ bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level);
  */
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held);
 
+/* Does LINT0 let an 8259's interrupts through (SDM 3A, "Local Vector Table": ExtINT)? */
+bool mote_apic_takes_extint(const struct mote_apic *apic);
+
 /* The CPU takes it: from IRR to ISR. */
 void mote_apic_acknowledge(struct mote_apic *apic, u8 vector);
-void mote_apic_error(struct mote_apic *apic, u32 error);
+
+/* Does no interrupt wait to be taken? */
+bool mote_apic_is_idle(const struct mote_apic *apic);
+/* Does nobody wait for the end of this one, which is in service? */
+bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector);
 
 /* Read a register but for TMCCT, which is 0; false: #GP. */
 bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *value);

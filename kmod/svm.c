@@ -64,6 +64,7 @@
 #define EXTRA_XSS BIT(1)     /* IA32_XSS is in use: XSAVES of a guest would show it */
 #define EXTRA_PKRU BIT(2)    /* a guest may enable protection keys */
 #define EXTRA_TSC_AUX BIT(3) /* RDPID, which has no intercept, shows the CPU's number */
+#define EXTRA_VIRQ BIT(4)    /* a hypervisor beneath: see svm_inject_virtual() */
 
 /* What an entry and an exit have to see to besides the usual: &svm_vcpu.rare. */
 #define RARE_DEBUG BIT(0) /* a debug trap pends */
@@ -71,6 +72,7 @@
 #define RARE_IRET BIT(2)  /* the IRET that ends an NMI handler is about to run */
 #define RARE_STEP BIT(3)  /* RFLAGS.TF is ours in this entry */
 #define RARE_VIRQ BIT(4)  /* the interrupt of this entry is a virtual one */
+#define RARE_SHADOW BIT(5) /* the hypervisor beneath may forget the shadow */
 
 struct svm_cpu {
 	struct svm_asids asids;
@@ -151,9 +153,8 @@ static u64 svm_features(u32 edx)
 {
 	static const u8 feature[][2] = {
 		{ 0, MOTE_FEATURE_NPT },	   { 3, MOTE_FEATURE_NRIP },
-		{ 4, MOTE_FEATURE_TSC_SCALING },   { 5, MOTE_FEATURE_CLEAN_BITS },
-		{ 6, MOTE_FEATURE_FLUSH_BY_ASID }, { 7, MOTE_FEATURE_DECODE_ASSISTS },
-		{ 10, MOTE_FEATURE_PAUSE_FILTER },
+		{ 5, MOTE_FEATURE_CLEAN_BITS },	   { 6, MOTE_FEATURE_FLUSH_BY_ASID },
+		{ 7, MOTE_FEATURE_DECODE_ASSISTS }, { 10, MOTE_FEATURE_PAUSE_FILTER },
 	};
 	u64 features = BIT(MOTE_FEATURE_UNRESTRICTED) | BIT(MOTE_FEATURE_TPR_SHADOW) |
 		       BIT(MOTE_FEATURE_NPT_2M) | BIT(MOTE_FEATURE_NPT_AD);
@@ -242,8 +243,9 @@ static int svm_setup(void)
 {
 	int cpu;
 
-	host_extras = boot_cpu_has(X86_FEATURE_HYPERVISOR) &&
-		      boot_cpu_has(X86_FEATURE_OSXSAVE) ? EXTRA_XSETBV : 0;
+	host_extras = boot_cpu_has(X86_FEATURE_HYPERVISOR) ? EXTRA_VIRQ : 0;
+	if (host_extras && boot_cpu_has(X86_FEATURE_OSXSAVE))
+		host_extras |= EXTRA_XSETBV;
 	if (boot_cpu_has(X86_FEATURE_OSPKE))
 		host_extras |= EXTRA_PKRU;
 	if (boot_cpu_has(X86_FEATURE_RDPID))
@@ -285,7 +287,7 @@ static int svm_cpu_enable(void)
 	cpu->enabled = true;
 	wrmsrl(MSR_VM_HSAVE_PA, cpu->hsave);
 	/* Another hypervisor may have left a ratio. */
-	if (mote_has(MOTE_FEATURE_TSC_SCALING))
+	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR))
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
 	if (host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
@@ -571,7 +573,7 @@ static void svm_inject(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (host_extras & EXTRA_XSETBV && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	if (host_extras & EXTRA_VIRQ && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
 	    !vcpu->window_set && !svm->rare) {
 		svm_inject_virtual(svm);
 		return;
@@ -660,12 +662,41 @@ static void svm_inject_debug(struct svm_vcpu *svm)
  */
 static void svm_step(struct svm_vcpu *svm)
 {
+	if (svm->rare & RARE_STEP)
+		return;
 	svm->rare |= RARE_STEP;
 	svm->step_tf = svm->vcpu.rflags & X86_EFLAGS_TF;
 	svm->step_dr6 = svm->vcpu.dr6;
 	svm->vcpu.rflags |= X86_EFLAGS_TF;
 	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = ~0u;
 	svm_dirty(svm, CLEAN_INTERCEPTS);
+}
+
+/*
+ * QEMU before 9.1 does not load the interrupt shadow at VMRUN: an interrupt between STI and
+ * HLT would leave a guest asleep.  The instruction is stepped over, without a window.
+ */
+static void svm_keep_shadow(struct svm_vcpu *svm)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	if (!svm_in_shadow(svm) || svm->vmcb->control.event_inj & SVM_EVTINJ_VALID) {
+		svm->rare &= ~RARE_SHADOW;
+		return;
+	}
+	if (vcpu->window_set & MOTE_WINDOW_INTERRUPT) {
+		vcpu->window_set &= ~MOTE_WINDOW_INTERRUPT;
+		svm_window(vcpu, vcpu->window_set);
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	}
+	svm_step(svm);
+}
+
+/* After whatever may have left the vCPU in a shadow. */
+static void svm_notice_shadow(struct svm_vcpu *svm)
+{
+	if (host_extras & EXTRA_VIRQ && svm_in_shadow(svm))
+		svm->rare |= RARE_SHADOW;
 }
 
 /* With something in svm->rare, before an entry. */
@@ -675,6 +706,8 @@ static void svm_rare_entry(struct svm_vcpu *svm)
 
 	if (svm->pending_debug && !(*inject & SVM_EVTINJ_VALID) && !svm_in_shadow(svm))
 		svm_inject_debug(svm);
+	if (svm->rare & RARE_SHADOW)
+		svm_keep_shadow(svm);
 	if (svm->rare & RARE_NMI) {
 		bool injects = *inject & SVM_EVTINJ_VALID;
 
@@ -718,6 +751,10 @@ static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 		svm_take_virtual_back(svm);
 	if (svm->rare & RARE_STEP)
 		svm_end_step(svm, exit, moved);
+	/* Something else may have come before the instruction. */
+	if (svm->rare & RARE_SHADOW && !moved)
+		svm->vmcb->control.int_state |= SVM_INTERRUPT_SHADOW_MASK;
+	svm->rare &= ~RARE_SHADOW;
 	/* NMIs are open again when the IRET is through, or has faulted. */
 	if (svm->rare & RARE_IRET && (moved || exit->reason == MOTE_EXIT_EXCEPTION))
 		svm_block_nmis(svm, false);
@@ -1103,6 +1140,7 @@ static noinline void svm_other_exit(struct svm_vcpu *svm, struct mote_exit *exit
 		svm_after_event(svm, exit, injected);
 	if (svm->rare)
 		svm_rare_exit(svm, exit);
+	svm_notice_shadow(svm);
 	if (BIT(exit->reason) & OWN_EXITS)
 		svm_own_exit(svm, exit);
 	else if (BIT(exit->reason) & MEASURED_EXITS && !exit->insn_len)
@@ -1227,6 +1265,7 @@ static void svm_set_events(struct svm_vcpu *svm, const struct mote_events *event
 	svm->shadow = events->shadow;
 	svm->shadow_rip = svm->vcpu.rip;
 	svm->vmcb->control.int_state = events->shadow ? SVM_INTERRUPT_SHADOW_MASK : 0;
+	svm_notice_shadow(svm);
 }
 
 static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)

@@ -26,6 +26,32 @@
 
 /* ---- load and put -------------------------------------------------------------- */
 
+/*
+ * The TSC is another one: that of another CPU, or it has begun anew while the host
+ * was suspended.  The guest's does not go back.
+ */
+static noinline void new_tsc(struct mote_vcpu *vcpu)
+{
+	u64 offset = vcpu->tsc_offset + mote_resumes.tsc_lost - vcpu->tsc_lost;
+
+	if (check_tsc_unstable()) {
+		u64 now = rdtsc() + offset, last = vcpu->tsc_last + vcpu->tsc_offset;
+
+		if (vcpu->tsc_cpu >= 0 && (s64)(last - now) > 0)
+			offset += last - now;
+		mote_pv_changed(vcpu);
+	}
+	if (vcpu->resumes != mote_resumes.count)
+		mote_pv_changed(vcpu);
+	vcpu->tsc_cpu = smp_processor_id();
+	vcpu->resumes = mote_resumes.count;
+	vcpu->tsc_lost = mote_resumes.tsc_lost;
+	if (offset != vcpu->tsc_offset) {
+		vcpu->tsc_offset = offset;
+		mote_ops->set_state(vcpu, NULL, MOTE_PART_TSC);
+	}
+}
+
 /* Preemption is off from here to vcpu_put(). */
 static int vcpu_load(struct mote_vcpu *vcpu)
 {
@@ -35,6 +61,8 @@ static int vcpu_load(struct mote_vcpu *vcpu)
 		return -EIO;
 	}
 	mote_ops->load(vcpu);
+	if (unlikely(vcpu->tsc_cpu != smp_processor_id() || vcpu->resumes != mote_resumes.count))
+		new_tsc(vcpu);
 	vcpu->cpu = smp_processor_id();
 	WRITE_ONCE(vcpu->mode, MOTE_MODE_LOADED);
 	/* Mode before requests: see mote_vm_request(). */
@@ -47,6 +75,8 @@ static void vcpu_put(struct mote_vcpu *vcpu)
 	/* Pairs with mote_vm_request(): who sees it out need not send an interrupt. */
 	smp_store_release(&vcpu->mode, MOTE_MODE_OUT);
 	mote_ops->put(vcpu);
+	if (unlikely(check_tsc_unstable()))
+		vcpu->tsc_last = rdtsc();
 	preempt_enable();
 }
 
@@ -164,14 +194,15 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 		u64 old = vcpu->msrs.apic_base;
 
 		vcpu->msrs = state->msrs;
-		if (vcpu->lapic && old != vcpu->msrs.apic_base)
-			mote_lapic_base_changed(vcpu, old);
+		mote_lapic_base_changed(vcpu, old);
+		mote_pv_changed(vcpu);
 	}
 	if (mask & MOTE_STATE_EVENTS)
 		set_events(vcpu, &state->events);
 	if (mask & MOTE_STATE_TSC) {
 		vcpu->tsc_offset = state->tsc.offset;
 		mask |= MOTE_PART_TSC;
+		mote_pv_changed(vcpu);
 	}
 	if (mask & MOTE_STATE_GPRS)
 		vcpu->next_rip = 0;
@@ -179,20 +210,29 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 	mote_ops->set_state(vcpu, state, mask);
 }
 
+/* What mote_check_values() cannot judge without the vCPU. */
+static bool fits_lapic(const struct mote_vcpu *vcpu, const struct mote_state *state)
+{
+	u64 apic_base = state->mask & MOTE_STATE_MSRS ? state->msrs.apic_base :
+							vcpu->msrs.apic_base;
+
+	if (state->mask & MOTE_STATE_EVENTS && !vcpu->lapic && state->events.halted > MOTE_HALTED)
+		return false;
+	if (state->mask & MOTE_STATE_MSRS && !vcpu->lapic && state->msrs.pv_eoi & 1)
+		return false;
+	return !(state->mask & MOTE_STATE_APIC) ||
+	       mote_apic_is_valid(&state->apic, vcpu->id, apic_base & X2APIC_ENABLE);
+}
+
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave)
 {
 	u32 pkru = 0;
-	u64 apic_base = state->mask & MOTE_STATE_MSRS ? state->msrs.apic_base :
-							vcpu->msrs.apic_base;
 	int err;
 
 	if (!is_reserved_zero(vcpu, state))
 		return -EINVAL;
 	err = mote_check_values(state, &mote_caps);
-	if (!err && ((state->mask & MOTE_STATE_EVENTS && !vcpu->lapic &&
-		      state->events.halted > MOTE_HALTED) ||
-		     (state->mask & MOTE_STATE_APIC &&
-		      !mote_lapic_is_valid(vcpu, &state->apic, apic_base))))
+	if (!err && !fits_lapic(vcpu, state))
 		err = -EINVAL;
 	/* The image is judged and taken in one step: last of what can fail. */
 	if (!err && state->mask & MOTE_STATE_XSAVE)
@@ -280,6 +320,9 @@ static void vcpu_init_common(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
+	vcpu->tsc_cpu = -1;
+	vcpu->resumes = mote_resumes.count;
+	vcpu->tsc_lost = mote_resumes.tsc_lost;
 	mutex_init(&vcpu->lock);
 	rcuwait_init(&vcpu->wait);
 	vcpu->host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ?
@@ -291,6 +334,7 @@ static void vcpu_free(struct mote_vcpu *vcpu)
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
 	mote_lapic_destroy(vcpu);
+	put_pid(rcu_dereference_protected(vcpu->pid, true));
 	free_page((unsigned long)vcpu->run);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
@@ -382,6 +426,12 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu)
 	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
 }
 
+/* Those of user space's windows that are not shut by LVT0. */
+static u32 wanted_windows(const struct mote_vcpu *vcpu)
+{
+	return mote_lapic_takes_extint(vcpu) ? vcpu->window : vcpu->window & MOTE_WINDOW_NMI;
+}
+
 int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 {
 	bool open = true;
@@ -398,7 +448,8 @@ int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 	err = vcpu->event.valid ? -EBUSY : vcpu_load(vcpu);
 	if (!err) {
 		if (event->type == MOTE_EVENT_INTERRUPT)
-			open = mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT;
+			open = mote_lapic_takes_extint(vcpu) &&
+			       mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT;
 		vcpu_put(vcpu);
 		if (open)
 			vcpu->event = *event;
@@ -409,18 +460,82 @@ int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 	return err;
 }
 
+/* Remember the thread, for who wants it to run. */
+static noinline void new_task(struct mote_vcpu *vcpu)
+{
+	struct pid *old = rcu_dereference_protected(vcpu->pid, lockdep_is_held(&vcpu->lock));
+
+	rcu_assign_pointer(vcpu->pid, get_task_pid(current, PIDTYPE_PID));
+	if (old)
+		synchronize_rcu();
+	put_pid(old);
+	mote_pv_new_task(vcpu);
+}
+
+static bool yield_to_vcpu(struct mote_vcpu *to)
+{
+	struct task_struct *task;
+	bool yielded;
+
+	/* One that sleeps in HLT waits for nobody's CPU. */
+	if (READ_ONCE(to->mode) != MOTE_MODE_OUT || READ_ONCE(to->halted))
+		return false;
+	rcu_read_lock();
+	task = get_pid_task(rcu_dereference(to->pid), PIDTYPE_PID);
+	rcu_read_unlock();
+	if (!task)
+		return false;
+	yielded = yield_to(task, true) > 0;
+	put_task_struct(task);
+	return yielded;
+}
+
+void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
+{
+	struct mote_vm *vm = vcpu->vm;
+	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	u32 first = READ_ONCE(vm->boosted), i;
+
+	if (to) {
+		yield_to_vcpu(to);
+		return;
+	}
+	/* Each in its turn, as nobody knows who holds what this one waits for. */
+	for (i = 1; i <= nr; i++) {
+		to = vm->vcpus[(first + i) % nr];
+		if (to != vcpu && yield_to_vcpu(to)) {
+			WRITE_ONCE(vm->boosted, (first + i) % nr);
+			return;
+		}
+	}
+}
+
 /* ---- the run loop -------------------------------------------------------------------- */
 
 #define HOST_WORK (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME | \
 		   _TIF_NEED_RESCHED | _TIF_NEED_FPU_LOAD)
 
+/*
+ * Has the guest shut out an interrupt that was on its way?  One that a CPU delivers late, as
+ * QEMU does (see svm_inject_virtual()), may come back after a CLI.
+ */
+static bool event_waits(struct mote_vcpu *vcpu)
+{
+	return vcpu->event.valid && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	       !(mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT);
+}
+
 /* Hand at most one event to the hardware; ask for an exit when the next can follow. */
 static void prepare_event(struct mote_vcpu *vcpu)
 {
 	struct mote_event *event = &vcpu->event;
-	u32 window = vcpu->window;
+	u32 window = wanted_windows(vcpu);
+	bool waits = event_waits(vcpu);
 
-	if (atomic_read(&vcpu->nmis)) {
+	/* An NMI would need its place. */
+	if (waits) {
+		window |= MOTE_WINDOW_INTERRUPT;
+	} else if (atomic_read(&vcpu->nmis)) {
 		if (!event->valid && mote_ops->can_take(vcpu) & MOTE_WINDOW_NMI) {
 			*event = (struct mote_event){
 				.valid = 1, .type = MOTE_EVENT_NMI, .vector = X86_TRAP_NMI,
@@ -436,7 +551,7 @@ static void prepare_event(struct mote_vcpu *vcpu)
 		mote_ops->window(vcpu, window);
 		vcpu->window_set = window;
 	}
-	if (event->valid) {
+	if (event->valid && !waits) {
 		vcpu->halted = 0;
 		mote_ops->inject(vcpu);
 		event->valid = 0;
@@ -450,7 +565,7 @@ static bool window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
 
 	if (!vcpu->window || vcpu->event.valid)
 		return false;
-	open = vcpu->window & mote_ops->can_take(vcpu);
+	open = wanted_windows(vcpu) & mote_ops->can_take(vcpu);
 	if (!open)
 		return false;
 	exit->reason = open & MOTE_WINDOW_INTERRUPT ? MOTE_EXIT_INTERRUPT_WINDOW :
@@ -472,16 +587,21 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME) ||
 	    READ_ONCE(vcpu->run->immediate_exit))
 		return -EINTR;
-	if (work & _TIF_NEED_RESCHED)
+	if (work & _TIF_NEED_RESCHED) {
+		mote_pv_preempted(vcpu);
 		return MOTE_NEXT_SLEEP;
-	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
-		mote_ops->flush(vcpu);
+	}
+	if (unlikely(mote_pv_is_stale(vcpu)))
+		return MOTE_NEXT_SLEEP;
 	if (unlikely(mote_lapic_is_signalled(vcpu))) {
 		exit->reason = MOTE_EXIT_INIT;
 		return MOTE_NEXT_SLEEP;
 	}
 	if (window_is_open(vcpu, exit))
 		return MOTE_NEXT_USER;
+	/* Last of all: who leaves before has not looked at what they are for. */
+	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
+		mote_ops->flush(vcpu);
 	if (vcpu->halted != MOTE_WAITS_FOR_SIPI)
 		prepare_event(vcpu);
 	if (vcpu->halted) {
@@ -526,7 +646,7 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		local_irq_enable();
 		if (next != MOTE_NEXT_ENTER)
 			break;
-		vcpu->exits[exit->reason]++;
+		vcpu->run->exits[exit->reason]++;
 		next = mote_exit_handle(vcpu, exit);
 	} while (next == MOTE_NEXT_ENTER);
 	return next;
@@ -546,10 +666,6 @@ static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	cond_resched();
 	if (exit->reason == MOTE_EXIT_HLT && vcpu->halted)
 		return sleep_halted(vcpu);
-	if (exit->reason == MOTE_EXIT_INIT)
-		mote_lapic_start(vcpu);
-	if (exit->reason == MOTE_EXIT_NONE || exit->reason == MOTE_EXIT_INIT)
-		return MOTE_NEXT_ENTER;
 	return mote_exit_slow(vcpu, exit);
 }
 
@@ -558,6 +674,8 @@ static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	int next;
 
 	do {
+		if (unlikely(mote_pv_is_stale(vcpu)))
+			mote_pv_publish(vcpu);
 		next = vcpu_load(vcpu);
 		if (next)
 			break;
@@ -690,6 +808,9 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 	case MOTE_EXIT_EOI:
 		run->eoi.vector = exit->vector;
 		break;
+	case MOTE_EXIT_TASK_SWITCH:
+		run->task = exit->task;
+		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		fill_fail(vcpu, exit->fail);
 		break;
@@ -719,6 +840,8 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	next = take_registers(vcpu);
 	if (next)
 		return next;
+	if (unlikely(rcu_access_pointer(vcpu->pid) != task_pid(current)))
+		new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
 	if (unlikely(vcpu->check))
 		next = judge(vcpu, &failed);

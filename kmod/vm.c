@@ -65,6 +65,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	spin_lock_init(&vm->npt_lock);
 	vm->flags = config->flags;
+	mote_pv_init_clock(vm);
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
 	err = ida_alloc(&vm_ids, GFP_KERNEL);

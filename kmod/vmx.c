@@ -44,6 +44,7 @@
 #endif
 
 #define VMX_PENDING_BS BIT(14)
+#define VMX_PENDING_ENABLED BIT(12)
 #define VMX_NMI_UNBLOCKED BIT(12)	/* in INTR_INFO and in EPT violations' qualification */
 #define VMX_SHADOW (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 #define VMX_DR7_GD BIT(13)
@@ -316,7 +317,6 @@ static u64 vmx_features(const struct vmx_caps *caps)
 		{ MOTE_FEATURE_NPT_2M, caps->ept & VMX_EPT_2MB_PAGE_BIT },
 		{ MOTE_FEATURE_NPT_1G, caps->ept & VMX_EPT_1GB_PAGE_BIT },
 		{ MOTE_FEATURE_NPT_AD, caps->ept & VMX_EPT_AD_BIT },
-		{ MOTE_FEATURE_TSC_SCALING, secondary & SECONDARY_EXEC_TSC_SCALING },
 		{ MOTE_FEATURE_PREEMPTION_TIMER, caps->pin & PIN_BASED_VMX_PREEMPTION_TIMER },
 		{ MOTE_FEATURE_TPR_SHADOW, caps->primary & CPU_BASED_TPR_SHADOW },
 		{ MOTE_FEATURE_VNMI, caps->pin & PIN_BASED_VIRTUAL_NMIS },
@@ -1199,7 +1199,9 @@ static u32 vmx_can_take(struct mote_vcpu *vcpu)
 {
 	u32 state = interruptibility(to_vmx(vcpu)), open = 0;
 
-	if (state & VMX_SHADOW)
+	/* A trap that pends comes first, and an entry that injects something would lose it. */
+	if (state & VMX_SHADOW || vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) &
+	    (VMX_PENDING_BS | VMX_PENDING_ENABLED))
 		return 0;
 	if (vcpu->rflags & X86_EFLAGS_IF)
 		open |= MOTE_WINDOW_INTERRUPT;
@@ -1405,6 +1407,23 @@ static void exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
 	entry_failed(v);
 }
 
+/*
+ * The event's delivery is now user space's; NMIs are blocked by the one that came
+ * through the gate, and not after an IRET; a shadow ends in any case.
+ */
+static void exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
+{
+	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~VMX_SHADOW;
+
+	vmx_decode_task(vmread32(IDT_VECTORING_INFO_FIELD), vmread32(IDT_VECTORING_ERROR_CODE),
+			exit);
+	vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state);
+	if (exit->task.how == MOTE_TASK_IRET)
+		block_nmis(v, false);
+	else if (exit->task.event.valid && exit->task.event.type == MOTE_EVENT_NMI)
+		block_nmis(v, true);
+}
+
 static void exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	switch (exit->raw) {
@@ -1417,6 +1436,9 @@ static void exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
 		break;
 	case EXIT_REASON_CR_ACCESS:
 		exit_cr(v, exit);
+		break;
+	case EXIT_REASON_TASK_SWITCH:
+		exit_task(v, exit);
 		break;
 	case EXIT_REASON_DR_ACCESS:
 		/* The instruction runs again, on the real ones. */

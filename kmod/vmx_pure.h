@@ -65,7 +65,7 @@ struct vmx_row {
 
 /*
  * SDM 3D, "VMX Basic Exit Reasons".  Those without a row are of features that
- * mote does not switch on, and of task switches, which it does not emulate.
+ * mote does not switch on.
  */
 static const struct vmx_row vmx_rows[VMX_NR_REASONS] = {
 	[EXIT_REASON_EXCEPTION_NMI] = { MOTE_EXIT_EXCEPTION, VMX_NEED_QUAL | VMX_NEED_INTR |
@@ -75,7 +75,8 @@ static const struct vmx_row vmx_rows[VMX_NR_REASONS] = {
 	[EXIT_REASON_INIT_SIGNAL] = { MOTE_EXIT_INIT },
 	[EXIT_REASON_INTERRUPT_WINDOW] = { MOTE_EXIT_INTERRUPT_WINDOW, VMX_NEED_WORK },
 	[EXIT_REASON_NMI_WINDOW] = { MOTE_EXIT_NMI_WINDOW, VMX_NEED_WORK },
-	[EXIT_REASON_TASK_SWITCH] = { MOTE_EXIT_UNKNOWN, VMX_NEED_QUAL | VMX_NEED_EVENT },
+	[EXIT_REASON_TASK_SWITCH] = { MOTE_EXIT_TASK_SWITCH, VMX_NEED_LEN | VMX_NEED_QUAL |
+				      VMX_NEED_WORK },
 	[EXIT_REASON_CPUID] = { MOTE_EXIT_CPUID, VMX_NEED_LEN },
 	[VMX_EXIT_GETSEC] = { MOTE_EXIT_UNDEFINED },
 	[EXIT_REASON_HLT] = { MOTE_EXIT_HLT, VMX_NEED_LEN },
@@ -142,6 +143,24 @@ static inline void vmx_decode_pio(u64 qualification, struct mote_exit *exit)
 	exit->pio.flags = (qualification & BIT(3) ? MOTE_PIO_IN : 0) |
 			  (qualification & BIT(4) ? MOTE_PIO_STRING : 0) |
 			  (qualification & BIT(5) ? MOTE_PIO_REP : 0);
+}
+
+/*
+ * SDM 3C, "Exit Qualification for Task Switches"; @info and @error: IDT-vectoring
+ * information.  What is not an instruction has no length.
+ */
+static inline void vmx_decode_task(u32 info, u32 error, struct mote_exit *exit)
+{
+	u64 qualification = exit->qualification;
+
+	exit->task = (struct mote_task_switch){
+		.selector = qualification, .how = qualification >> 30 & 3,
+	};
+	if (exit->task.how != MOTE_TASK_GATE || !(info & INTR_INFO_VALID_MASK))
+		return;
+	exit->task.event = vmx_decode_event(info, error);
+	if (exit->task.event.type < MOTE_EVENT_INT)
+		exit->insn_len = 0;
 }
 
 static inline void vmx_decode_exception(const struct vmx_raw *raw, struct mote_exit *exit)

@@ -47,7 +47,7 @@ enum mote_vendor {
  * @MOTE_FEATURE_NPT_2M: nested pages of 2 MiB
  * @MOTE_FEATURE_NPT_1G: nested pages of 1 GiB
  * @MOTE_FEATURE_NPT_AD: accessed and dirty bits in nested page tables
- * @MOTE_FEATURE_TSC_SCALING: the guest's TSC frequency can differ from the host's
+ * @MOTE_FEATURE_TSC_SCALING: the guest's TSC frequency can differ from the host's; not used yet
  * @MOTE_FEATURE_PREEMPTION_TIMER: VMX-preemption timer
  * @MOTE_FEATURE_TPR_SHADOW: CR8 without exits (TPR shadow; V_TPR on AMD)
  * @MOTE_FEATURE_VNMI: NMI blocking is tracked in hardware (virtual NMIs)
@@ -386,7 +386,8 @@ struct mote_irqfd {
  * @value: with %MOTE_IOEVENTFD_MATCH, else 0
  * @pad: zero
  *
- * Such an OUT is no exit for user space.  String instructions are, as ever.
+ * Such an OUT is no exit for user space.  String instructions are, as ever.  For
+ * writes to memory, which have to be decoded, libmote has doorbells.
  */
 struct mote_ioeventfd {
 	__s32 fd;
@@ -397,6 +398,17 @@ struct mote_ioeventfd {
 	__u32 pad;
 };
 
+/**
+ * struct mote_clock_value - MOTE_GET_CLOCK, MOTE_SET_CLOCK: a VM's paravirtual clock
+ * @ns: since the VM was created, if it was not set; below 2^63
+ *
+ * It goes on while the host is suspended.  A VM that is restored is given the
+ * value that it had when it was saved, before its vCPUs run.
+ */
+struct mote_clock_value {
+	__u64 ns;
+};
+
 #define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
 #define MOTE_GET_DIRTY _IOW(MOTE_IOC, 0x11, struct mote_dirty)
 #define MOTE_SET_FILTER _IOW(MOTE_IOC, 0x12, struct mote_filter)
@@ -404,6 +416,8 @@ struct mote_ioeventfd {
 #define MOTE_MSI _IOW(MOTE_IOC, 0x14, struct mote_msi)
 #define MOTE_IRQFD _IOW(MOTE_IOC, 0x15, struct mote_irqfd)
 #define MOTE_IOEVENTFD _IOW(MOTE_IOC, 0x16, struct mote_ioeventfd)
+#define MOTE_GET_CLOCK _IOR(MOTE_IOC, 0x17, struct mote_clock_value)
+#define MOTE_SET_CLOCK _IOW(MOTE_IOC, 0x18, struct mote_clock_value)
 
 /* ---- vCPU: state ---------------------------------------------------------- */
 
@@ -495,7 +509,8 @@ struct mote_drs {
  * struct mote_msrs - the model-specific registers that a guest has
  *
  * Values are those of the MSR of the same name; a value that WRMSR would
- * refuse is refused with EINVAL.
+ * refuse is refused with EINVAL.  Those from @pv_wall_clock on are the
+ * paravirtual interface's (docs/guest-abi.md); @pv_eoi needs %MOTE_VM_LAPIC.
  */
 struct mote_msrs {
 	__u64 efer;
@@ -512,7 +527,11 @@ struct mote_msrs {
 	__u64 misc_enable;
 	__u64 mtrr_def_type;
 	__u64 tsc_adjust;
-	__u64 reserved[6];
+	__u64 pv_wall_clock;
+	__u64 pv_system_time;
+	__u64 pv_steal_time;
+	__u64 pv_eoi;
+	__u64 reserved[2];
 };
 
 /* Types of an event, as both vendors encode them (SDM 3C, "Event Injection"). */
@@ -678,6 +697,7 @@ struct mote_state {
  * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know, a bug
  * @MOTE_EXIT_EOI: user: the guest has ended a level-triggered interrupt; the
  *	instruction is complete
+ * @MOTE_EXIT_TASK_SWITCH: user: a task switch, on CPUs that make none in a guest
  */
 enum mote_exit_reason {
 	MOTE_EXIT_NONE = 0,
@@ -709,6 +729,7 @@ enum mote_exit_reason {
 	MOTE_EXIT_TIMER = 26,
 	MOTE_EXIT_UNKNOWN = 27,
 	MOTE_EXIT_EOI = 28,
+	MOTE_EXIT_TASK_SWITCH = 29,
 	MOTE_NR_EXITS
 };
 
@@ -758,6 +779,35 @@ struct mote_cpu_mode {
 #define MOTE_ACCESS_WRITE (1u << 1)
 #define MOTE_ACCESS_EXEC (1u << 2)
 
+/* How a task switch came about: SDM 3C, "Exit Qualification for Task Switches". */
+#define MOTE_TASK_CALL 0
+#define MOTE_TASK_IRET 1
+#define MOTE_TASK_JMP 2
+#define MOTE_TASK_GATE 3 /* a task gate in the IDT */
+
+/* &mote_task_switch.event.type, beside MOTE_EVENT_*: next_rip is behind the instruction */
+#define MOTE_EVENT_INT 4 /* INT n */
+#define MOTE_EVENT_INT1 5
+#define MOTE_EVENT_INT3 6 /* and INTO */
+
+/**
+ * struct mote_task_switch - a task switch that the CPU leaves to user space
+ * @selector: of the new task's TSS
+ * @how: MOTE_TASK_*
+ * @pad: zero
+ * @event: valid with %MOTE_TASK_GATE: what came through the gate
+ *
+ * The CPU has checked the gate, privileges, and the TSS's descriptor (SDM 3C,
+ * "Treatment of Task Switches").  The event is no more waiting for delivery,
+ * and what blocks NMIs is as after the switch: complete it before anything else.
+ */
+struct mote_task_switch {
+	__u16 selector;
+	__u8 how;
+	__u8 pad[5];
+	struct mote_event event;
+};
+
 /**
  * struct mote_run - the page shared with the runner: mmap of a vCPU's fd, offset 0
  * @immediate_exit: in: not 0: MOTE_RUN returns EINTR before it enters the
@@ -777,8 +827,11 @@ struct mote_cpu_mode {
  * @memory: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY; hva and error for the latter
  * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
  * @eoi: %MOTE_EXIT_EOI
+ * @task: %MOTE_EXIT_TASK_SWITCH
  * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check in words, the manual's
  *	section that has it, and the hardware's own code where it was asked
+ * @exits: counted by &enum mote_exit_reason, from the vCPU's creation on; may be
+ *	read while it runs
  *
  * What is "in" is read once, at the start of MOTE_RUN; what is "out" is
  * written at its end and never read back.
@@ -819,6 +872,7 @@ struct mote_run {
 		struct {
 			__u8 vector;
 		} eoi;
+		struct mote_task_switch task;
 		struct {
 			__u64 hardware;
 			__u8 check[120];
@@ -826,6 +880,8 @@ struct mote_run {
 		} fail;
 		__u64 reserved[64];
 	};
+
+	__u64 exits[64];
 };
 
 #define MOTE_RUN_SIZE 4096
@@ -856,8 +912,24 @@ struct mote_apic_access {
  * Interrupts and exceptions come from the thread that runs the vCPU: nothing
  * else may be injected already (EBUSY), and an interrupt needs RFLAGS.IF and no
  * shadow (EAGAIN: ask for a window).
+ *
+ * With %MOTE_VM_LAPIC these interrupts are an 8259's: the local APIC lets them
+ * through while LVT0 is unmasked with delivery mode ExtINT, or the APIC is off
+ * (IA32_APIC_BASE).  Until then the window does not open, and EAGAIN is returned.
  */
 #define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
 #define MOTE_APIC_ACCESS _IOWR(MOTE_IOC, 0x25, struct mote_apic_access)
+
+/* ---- guest ----------------------------------------------------------------- */
+
+/*
+ * mote's own hypercalls, beside KVM's: number in RAX, arguments in RBX, RCX, RDX and
+ * RSI, the result in RAX; docs/guest-abi.md.
+ */
+#define MOTE_HYPERCALL_NOP 0x4d000000	/* 0: the price of an exit */
+#define MOTE_HYPERCALL_EXITS 0x4d000001	/* exits so far for the reason in RBX */
+
+/* CPUID leaf 0x40000001, EAX: the hypercalls above. */
+#define MOTE_GUEST_HYPERCALLS (1u << 0)
 
 #endif /* _UAPI_MOTE_H */

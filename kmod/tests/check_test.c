@@ -392,7 +392,7 @@ static const struct value_case value_cases[] = {
 	{ MOTE_STATE_MSRS, AT(msrs.kernel_gs_base, BIT_ULL(63)) },
 	{ MOTE_STATE_MSRS, AT(msrs.apic_base, BIT(12)) },
 	{ MOTE_STATE_MSRS, AT(msrs.reserved[0], 1) },
-	{ MOTE_STATE_MSRS, AT(msrs.reserved[5], BIT_ULL(63)) },
+	{ MOTE_STATE_MSRS, AT(msrs.reserved[1], BIT_ULL(63)) },
 	{ MOTE_STATE_EVENTS, EVENT(valid, 2) },
 	{ MOTE_STATE_EVENTS, EVENT(has_error, 2) },
 	{ MOTE_STATE_EVENTS, AT(events.nmi_pending, 3) },

@@ -104,6 +104,9 @@ static void cpuid_all_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 0x8000000a, 0)->eax);
 	KUNIT_EXPECT_EQ(test, 0x40000001, row_of(host, 0x40000000, 0)->eax);
 	KUNIT_EXPECT_EQ(test, 0, memcmp(&row_of(host, 0x40000000, 0)->ebx, "MoteMoteMote", 12));
+	KUNIT_EXPECT_EQ(test, 1, row_of(host, 0x40000001, 0)->eax);
+	KUNIT_EXPECT_EQ(test, 0x40000101, row_of(host, 0x40000100, 0)->eax);
+	KUNIT_EXPECT_EQ(test, 0, memcmp(&row_of(host, 0x40000100, 0)->ebx, "KVMKVMKVM\0\0\0", 12));
 }
 
 /* Leaf 1 and 7 against lists of what must not be there. */
@@ -143,8 +146,8 @@ static void cpuid_least_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR), row_of(host, 1, 0)->ecx);
 	KUNIT_EXPECT_EQ(test, F(APIC), row_of(host, 1, 0)->edx);
 	KUNIT_EXPECT_EQ(test, 0, row_of(host, 7, 0)->ebx);
-	/* Leaf 0, 1, two extended ones, two of mote's. */
-	KUNIT_EXPECT_EQ(test, 6, host->nr);
+	/* Leaf 0, 1, two extended ones, two of mote's, two of KVM's. */
+	KUNIT_EXPECT_EQ(test, 8, host->nr);
 }
 
 struct xcr0_case {

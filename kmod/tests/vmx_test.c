@@ -11,7 +11,7 @@
 static const u8 reasons[] = {
 	MOTE_EXIT_EXCEPTION, MOTE_EXIT_INTERRUPT, MOTE_EXIT_SHUTDOWN, MOTE_EXIT_INIT,	/* 0 */
 	MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNKNOWN,		/* SIPI, SMIs */
-	MOTE_EXIT_INTERRUPT_WINDOW, MOTE_EXIT_NMI_WINDOW, MOTE_EXIT_UNKNOWN,	/* 7 */
+	MOTE_EXIT_INTERRUPT_WINDOW, MOTE_EXIT_NMI_WINDOW, MOTE_EXIT_TASK_SWITCH, /* 7 */
 	MOTE_EXIT_CPUID, MOTE_EXIT_UNDEFINED, MOTE_EXIT_HLT, MOTE_EXIT_CACHE,	/* 10 */
 	MOTE_EXIT_UNKNOWN, MOTE_EXIT_PMC, MOTE_EXIT_UNKNOWN, MOTE_EXIT_UNDEFINED, /* INVLPG */
 	MOTE_EXIT_HYPERCALL,							/* 18 */
@@ -144,6 +144,41 @@ static void vmx_exception_test(struct kunit *test)
 	}
 }
 
+static void vmx_task_test(struct kunit *test)
+{
+	static const struct {
+		u32 qualification, info;
+		struct mote_task_switch task;
+		u8 len;
+	} cases[] = {
+		{ 0x00000050, 0x80000b08, { .selector = 0x50, .how = MOTE_TASK_CALL }, 7 },
+		{ 0x40000050, 0, { .selector = 0x50, .how = MOTE_TASK_IRET }, 7 },
+		{ 0x8000fffb, 0, { .selector = 0xfffb, .how = MOTE_TASK_JMP }, 7 },
+		{ 0xc0000050, 0x00000b08, { .selector = 0x50, .how = MOTE_TASK_GATE }, 7 },
+		{ 0xc0000050, 0x80000b0d, { .selector = 0x50, .how = MOTE_TASK_GATE,
+			.event = { 1, MOTE_EVENT_EXCEPTION, 13, 1, 0x1234 } }, 0 },
+		{ 0xc0000050, 0x80000202, { .selector = 0x50, .how = MOTE_TASK_GATE,
+			.event = { 1, MOTE_EVENT_NMI, 2 } }, 0 },
+		{ 0xc0000050, 0x80000030, { .selector = 0x50, .how = MOTE_TASK_GATE,
+			.event = { 1, MOTE_EVENT_INTERRUPT, 0x30 } }, 0 },
+		{ 0xc0000050, 0x80000480, { .selector = 0x50, .how = MOTE_TASK_GATE,
+			.event = { 1, MOTE_EVENT_INT, 0x80 } }, 7 },
+		{ 0xc0000050, 0x80000603, { .selector = 0x50, .how = MOTE_TASK_GATE,
+			.event = { 1, MOTE_EVENT_INT3, 3 } }, 7 },
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct mote_exit exit = { .insn_len = 7,
+					  .qualification = cases[i].qualification };
+
+		vmx_decode_task(cases[i].info, 0x1234, &exit);
+		KUNIT_EXPECT_EQ_MSG(test, exit.insn_len, cases[i].len, "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, memcmp(&exit.task, &cases[i].task, sizeof(exit.task)), 0,
+				    "case %u", i);
+	}
+}
+
 /* ---- segments, controls, the MSR bitmap ------------------------------------- */
 
 static void vmx_segment_test(struct kunit *test)
@@ -250,6 +285,7 @@ static struct kunit_case vmx_cases[] = {
 	KUNIT_CASE(vmx_pio_test),
 	KUNIT_CASE(vmx_npf_test),
 	KUNIT_CASE(vmx_exception_test),
+	KUNIT_CASE(vmx_task_test),
 	KUNIT_CASE(vmx_segment_test),
 	KUNIT_CASE(vmx_control_test),
 	KUNIT_CASE(vmx_msr_bit_test),

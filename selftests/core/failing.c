@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -362,6 +363,90 @@ TEST_F_TIMEOUT(failing, each_once, 240)
 		ASSERT_TRUE(_metadata->passed);
 		TH_LOG("%s: %d", steps[i].name, nth - 1);
 	}
+}
+
+/* ---- the module itself -------------------------------------------------------------- */
+
+/* Of all chances when it is loaded, 30 at the end are its own: the others wait for check-long. */
+#define OF_MOTE 40
+
+static int load(int image)
+{
+	return syscall(SYS_finit_module, image, "", 0) ? -errno : 0;
+}
+
+static int unload(int unused)
+{
+	return syscall(SYS_delete_module, "mote", O_NONBLOCK) ? -errno : 0;
+}
+
+/* The @nth chance of a call fails, and the call perhaps: then it is repeated.  Was there one? */
+static bool call_twice(struct __test_metadata *_metadata, int fd, int nth, int (*call)(int), int image)
+{
+	bool hit;
+	int err;
+
+	arm(fd, nth);
+	err = call(image);
+	hit = disarm(fd);
+	/* Which error it is depends on what of the kernel's own has failed. */
+	EXPECT_TRUE(!err || hit) {
+		TH_LOG("fault %d: %s", nth, strerror(-err));
+	}
+	err = err ? call(image) : 0;
+	EXPECT_EQ(0, err) {
+		TH_LOG("after fault %d: %s", nth, strerror(-err));
+	}
+	return hit;
+}
+
+/* How many chances there are in a call that succeeds. */
+static int chances(int fd, int (*call)(int), int image)
+{
+	char text[16] = "";
+	int left, many = 100000;
+
+	arm(fd, many);
+	if (call(image))
+		return -1;
+	left = pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+	arm(fd, 0);
+	return many - left;
+}
+
+/* The first many of loading are the kernel's own work: they have their turn in `make check-long`. */
+#define OF_MOTE 40
+
+/* Loading and unloading: the module is there afterwards, or gone. */
+TEST_F_TIMEOUT(failing, the_module, 500)
+{
+	struct command path;
+	struct mote_info info;
+	int image, nth, all, first;
+
+	if (self->lacks)
+		SKIP(return, "not on this kernel: no fault injection (%s)", self->lacks);
+	close(self->guest.fd);
+	command_run(&path, "modinfo -n mote");
+	path.out[strcspn(path.out, "\n")] = '\0';
+	image = open(path.out, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, image);
+	ASSERT_EQ(0, unload(0));
+	all = chances(self->fd, load, image);
+	ASSERT_EQ(0, unload(0));
+	ASSERT_LT(OF_MOTE, all);
+	first = is_long_run() ? 1 : all - OF_MOTE;
+	TH_LOG("chances of loading: %d to %d", first, all);
+	/* A few more, for not every time is like another. */
+	for (nth = first; nth < all + 5; nth++) {
+		call_twice(_metadata, self->fd, nth, load, image);
+		self->guest.fd = mote_open();
+		EXPECT_EQ(0, mote_get_info(self->guest.fd, &info));
+		close(self->guest.fd);
+		call_twice(_metadata, self->fd, nth - first + 1, unload, 0);
+		ASSERT_TRUE(_metadata->passed);
+	}
+	ASSERT_EQ(0, load(image));
 }
 
 MOTE_TEST_MAIN

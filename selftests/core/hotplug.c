@@ -283,4 +283,43 @@ TEST_F(suspend, of_all)
 	suspend(_metadata, "core");
 }
 
+static __u64 rdtsc(void)
+{
+	unsigned int low, high;
+
+	asm volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (__u64)high << 32 | low;
+}
+
+#define TSC_BACK "/sys/module/mote_peek/parameters/tsc_back_ms"
+GUEST(tsc, 64, "1: rdtsc; shl $32, %rdx; or %rdx, %rax; out %al, $0x80; jmp 1b");
+
+/* A suspend that takes the CPU's power makes its TSC begin anew: a guest's goes on. */
+TEST_F(suspend, of_the_tsc)
+{
+	__u64 last, host;
+	struct guest guest;
+	bool is_back;
+
+	if (self->lacks)
+		SKIP(return, "%s", self->lacks);
+	/* Before the first VM: so that it is told after mote, and sets the TSC last. */
+	if (sh("modprobe mote_peek") || put(TSC_BACK, "6000"))
+		SKIP(return, "there is no mote_peek.ko");
+	ASSERT_EQ(0, put(PM_TEST, "core"));
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_tsc);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	last = guest.run->gpr[MOTE_RAX];
+	host = rdtsc();
+	ASSERT_EQ(0, put("/sys/power/state", "mem"));
+	is_back = rdtsc() < host;
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_LT(last, guest.run->gpr[MOTE_RAX]);
+	guest_destroy(&guest);
+	sh("rmmod mote_peek");
+	if (!is_back)
+		SKIP(return, "not on this hardware: the TSC cannot be set, or the kernel sets it again");
+}
+
 MOTE_TEST_MAIN

@@ -251,6 +251,62 @@ TEST_F(lapic, end_of_level)
 	EXPECT_PORT(0x82);
 }
 
+/* LVT0 is masked; then it lets the 8259's through; then the APIC is off for good. */
+GUEST(extint, 64, X2APIC_ON "out %al, $0x80; sti; nop; out %al, $0x81\n" WRITE(0x35, 0x700)
+      "nop; out %al, $0x82; mov $0x812 - 1, %ecx; rdmsr; mov %eax, %ebx; out %al, $0x83; cli\n"
+      "out %al, $0x84\n" SELF(0x41) "sti; nop; out %al, $0x85\n" EOI
+      WRITE(0x35, 0x10700) "out %al, $0x86; nop; out %al, $0x87\n"
+      "mov $0x1b, %ecx; rdmsr; and $~0xc00, %eax; wrmsr; cli; out %al, $0x88; sti; hlt; out %al, $0x89\n");
+
+#define EXPECT_WINDOW(event)								\
+	do {										\
+		ASSERT_EQ(MOTE_EXIT_INTERRUPT_WINDOW, guest_run(&self->guest)) {	\
+			TH_LOG("port %#x", self->guest.run->pio.port);			\
+		}									\
+		EXPECT_EQ(0, mote_inject(self->guest.cpu.fd, &(event)));		\
+	} while (0)
+
+/* An 8259's interrupts come through LINT0, and leave no trace in the local APIC. */
+TEST_F(lapic, external)
+{
+	static const struct mote_event event = {
+		.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x21,
+	};
+	struct mote_run *run = self->guest.run;
+
+	guest_start(&self->guest, GUEST_LONG, &guest_extint);
+	EXPECT_PORT(0x80);
+	run->window = MOTE_WINDOW_INTERRUPT;
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(-EAGAIN, mote_inject(self->guest.cpu.fd, &event));
+	EXPECT_WINDOW(event);
+	run->window = 0;
+	EXPECT_VECTOR(0x21);
+	EXPECT_PORT(0x82);
+	EXPECT_PORT(0x83);
+	EXPECT_EQ(0, run->gpr[MOTE_RBX]);
+	/* It does not wait for its turn among the APIC's. */
+	EXPECT_PORT(0x84);
+	run->window = MOTE_WINDOW_INTERRUPT;
+	EXPECT_WINDOW(event);
+	run->window = 0;
+	EXPECT_VECTOR(0x21);
+	EXPECT_VECTOR(0x41);
+	EXPECT_PORT(0x85);
+	EXPECT_PORT(0x86);
+	run->window = MOTE_WINDOW_INTERRUPT;
+	EXPECT_PORT(0x87);
+	EXPECT_EQ(-EAGAIN, mote_inject(self->guest.cpu.fd, &event));
+	run->window = 0;
+	/* One that sleeps wakes. */
+	EXPECT_PORT(0x88);
+	run->window = MOTE_WINDOW_INTERRUPT;
+	EXPECT_WINDOW(event);
+	run->window = 0;
+	EXPECT_VECTOR(0x21);
+	EXPECT_PORT(0x89);
+}
+
 static void add_cpu(struct guest *second, const struct guest *first)
 {
 	*second = *first;
@@ -296,21 +352,31 @@ TEST_F(lapic, start_up)
 
 #define SERVE "mov $0x830, %ecx; mov $0x40c1, %eax; mov %ebx, %edx; wrmsr\n"
 
-/* EBX: whom to send to; R8: begins, and has the last; RBP counts up to RDI; RSI: the handler ran. */
-GUEST(ping_pong, 64, X2APIC_ON "sti; out %al, $0x82; test %r8, %r8; jz 2f\n"
+#define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"
+
+/*
+ * EBX: whom to send to; R8: begins, and has the last; RBP counts up to RDI; at
+ * RSI: the handler ran, and how often.
+ */
+GUEST(ping_pong, 64, "0:" X2APIC_ON "sti; out %al, $0x82; test %r8, %r8; jz 2f\n"
       "1:" SERVE "2: cli; cmpb $0, (%rsi); jne 3f; sti; hlt; jmp 2b\n"
       "3: movb $0, (%rsi); sti\n" EOI "inc %rbp; cmp %rdi, %rbp; jb 1b; test %r8, %r8; jnz 4f\n"
-      SERVE "4: out %al, $0x80\n");
+      SERVE "4: out %al, $0x80\n" UP_TO(0x100) "movb $1, (%rsi); incq 8(%rsi); iretq\n");
 
-#define ROUNDS 200
+static void set_gate(struct guest *guest, int vector, __u64 offset)
+{
+	__u64 *gate = (__u64 *)(guest->ram + GUEST_IDT) + 2 * vector;
+
+	gate[0] = (GUEST_CODE + offset) | 8 << 16 | 0xee00ull << 32;
+	gate[1] = 0;
+}
 
 static volatile int ready;
 
+/* Return: how many came. */
 static void *play(void *data)
 {
 	struct guest *guest = data;
-	struct guest_frame frame;
-	int reason, rounds = 0;
 
 	if (guest_run(guest) != MOTE_EXIT_PIO || guest->run->pio.port != 0x82)
 		return (void *)-2l;
@@ -318,17 +384,12 @@ static void *play(void *data)
 	__atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
 	while (ready < 2)
 		sched_yield();
-	while ((reason = guest_run(guest)) == MOTE_EXIT_PIO && guest->run->pio.port != 0x80) {
-		if (!guest_frame(guest, GUEST_LONG, &frame) || frame.vector != 0xc1)
-			return (void *)-1l;
-		/* What the handler does. */
-		guest->ram[guest->run->gpr[MOTE_RSI]] = 1;
-		rounds++;
-	}
-	return (void *)(long)(reason == MOTE_EXIT_PIO ? rounds : -reason);
+	if (guest_run(guest) != MOTE_EXIT_PIO || guest->run->pio.port != 0x80)
+		return (void *)-1l;
+	return (void *)*(long *)(guest->ram + guest->run->gpr[MOTE_RSI] + 8);
 }
 
-static void set_player(struct guest *guest, int id)
+static void set_player(struct guest *guest, int id, long rounds)
 {
 	struct mote_state state;
 
@@ -337,33 +398,34 @@ static void set_player(struct guest *guest, int id)
 	state.gprs.gpr[MOTE_RBX] = !id;
 	state.gprs.gpr[MOTE_R8] = !id;
 	state.gprs.gpr[MOTE_RSI] = GUEST_FREE + 64 * id;
-	state.gprs.gpr[MOTE_RDI] = ROUNDS;
+	state.gprs.gpr[MOTE_RDI] = rounds;
 	state.gprs.gpr[MOTE_RSP] -= 0x400 * id;
 	guest_set(guest, &state);
 }
 
 /* Two CPUs send each other an IPI for each they get: none is lost, none comes twice. */
-TEST_F(lapic, ping_pong)
+TEST_F_TIMEOUT(lapic, ping_pong, 3600)
 {
+	long rounds = guest_rounds(2000, 500000);
 	struct guest second;
 	pthread_t thread;
 	void *result;
 
 	add_cpu(&second, &self->guest);
-	set_player(&self->guest, 0);
-	set_player(&second, 1);
+	set_player(&self->guest, 0, rounds);
+	set_player(&second, 1, rounds);
+	set_gate(&self->guest, 0xc1, 0x100);
 	ready = 0;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, play, &second));
-	EXPECT_EQ(ROUNDS, (long)play(&self->guest));
+	EXPECT_EQ(rounds, (long)play(&self->guest));
 	pthread_join(thread, &result);
-	EXPECT_EQ(ROUNDS, (long)result);
+	EXPECT_EQ(rounds, (long)result);
 	mote_cpu_destroy(&second.cpu);
 }
 
 #define CPUS 4
 #define SAVE "push %rax; push %rcx; push %rdx\n"
 #define RESTORE "pop %rdx; pop %rcx; pop %rax; iretq\n"
-#define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"
 
 /*
  * R15: counters of device interrupts, IPIs, NMIs and of being ready; for each of the
@@ -384,14 +446,6 @@ struct storm {
 static volatile __u64 *counters(struct storm *storm, int cpu)
 {
 	return (__u64 *)(storm->guests[0].ram + GUEST_FREE + 64 * cpu);
-}
-
-static void set_gate(struct guest *guest, int vector, __u64 offset)
-{
-	__u64 *gate = (__u64 *)(guest->ram + GUEST_IDT) + 2 * vector;
-
-	gate[0] = (GUEST_CODE + offset) | 8 << 16 | 0xee00ull << 32;
-	gate[1] = 0;
 }
 
 static void *run_on(void *guest)
@@ -448,6 +502,39 @@ static bool wait_for(struct storm *storm, int cpu)
 
 static void nothing(int signal)
 {
+}
+
+/* R8: when it is due; RSI: how late it came, each time; the handler is at 0x100. */
+GUEST(late, 64, "0:" X2APIC_ON WRITE(0x32, 0x40070) "mov $0x20400, %rsi; mov $200, %edi\n"
+      "1: cli; rdtsc; shl $32, %rdx; or %rdx, %rax; add $100000, %rax; mov %rax, %r8\n"
+      "mov %rax, %rdx; shr $32, %rdx; mov $0x6e0, %ecx; wrmsr; sti; hlt; dec %edi; jnz 1b\n"
+      "out %al, $0x80\n"
+      UP_TO(0x100) "rdtsc; shl $32, %rdx; or %rdx, %rax; sub %r8, %rax; mov %rax, (%rsi)\n"
+      "add $8, %rsi\n" EOI "iretq\n");
+
+static int by_size(const void *a, const void *b)
+{
+	const __s64 *left = a, *right = b;
+
+	return *left < *right ? -1 : *left > *right;
+}
+
+/* The timer is never early; how late it is, is the host's, and printed. */
+TEST_F(lapic, timer_lateness)
+{
+	__s64 *late = (void *)(self->guest.ram + 0x20400);
+	struct mote_info info;
+
+	ASSERT_EQ(0, mote_get_info(self->guest.fd, &info));
+	guest_start(&self->guest, GUEST_LONG, &guest_late);
+	set_gate(&self->guest, 0x70, 0x100);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ((__u64)(0x20400 + 200 * sizeof(*late)), self->guest.run->gpr[MOTE_RSI]);
+	qsort(late, 200, sizeof(*late), by_size);
+	EXPECT_LE(0, late[0]);
+	TH_LOG("late by %lld us at least, %lld in the middle, %lld at most",
+	       late[0] * 1000 / info.tsc_khz, late[100] * 1000 / info.tsc_khz,
+	       late[199] * 1000 / info.tsc_khz);
 }
 
 /* Device interrupts, IPIs and NMIs among four vCPUs: each is counted, none is lost or doubled. */

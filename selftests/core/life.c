@@ -237,6 +237,18 @@ TEST(any_order)
 
 /* ---- threads --------------------------------------------------------------------- */
 
+FIXTURE(threads)
+{
+};
+
+FIXTURE_SETUP(threads)
+{
+}
+
+FIXTURE_TEARDOWN(threads)
+{
+}
+
 static volatile bool over;
 
 static void *scribble(void *data)
@@ -256,7 +268,7 @@ static void *scribble(void *data)
 }
 
 /* Someone writes into the run page all the time: any outcome, no harm, and the state stays good. */
-TEST(scribbled_run_page)
+TEST_F_TIMEOUT(threads, scribbled_run_page, 3600)
 {
 	struct mote_state good;
 	pthread_t thread;
@@ -270,7 +282,7 @@ TEST(scribbled_run_page)
 	guest_get(&guest, &good, 0x7f);
 	over = false;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, scribble, guest.run));
-	for (long i = 0; i < guest_scale(20000); i++) {
+	for (long i = 0; i < guest_scale(100000); i++) {
 		if (mote_run(guest.cpu.fd))
 			continue;
 		runs++;
@@ -293,9 +305,9 @@ static void *race(void *data)
 {
 	unsigned int seed = (long)data;
 
-	time_t end = time(NULL) + 5;
+	time_t end = time(NULL) + 20;
 
-	for (long i = 0; i < guest_scale(25000) && time(NULL) < end; i++) {
+	for (long i = 0; i < guest_scale(25000) && (is_long_run() || time(NULL) < end); i++) {
 		struct mote_vcpu_config vcpu = { .id = rand_r(&seed) % 64 };
 		struct mote_vm_config config = { 0 };
 		struct mote_slot slot = { .slot = rand_r(&seed) % 4 };
@@ -345,7 +357,7 @@ static void *race(void *data)
 }
 
 /* CVE-2019-6974 and its like: four threads on the same three descriptors. */
-TEST(races)
+TEST_F_TIMEOUT(threads, races, 3600)
 {
 	struct mote_info info;
 	struct guest guest;

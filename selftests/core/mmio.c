@@ -4,7 +4,10 @@
  * memory and with a device at 0xa0000, and must end with the same registers,
  * flags and bytes.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "complete.h"
 #include "mode_fixture.h"
@@ -242,8 +245,6 @@ GUEST_ALL(half, "cld; mov $0x3ffffc, %edi; mov %ebx, %esi; mov $8, %ecx; rep mov
 /* A page fault at the other operand of a MOVS: what was done before it is seen. */
 TEST_MODE(page_fault_at_memory)
 {
-	__u64 *pd = (__u64 *)(self->guest.ram + GUEST_TABLES + 0x3000);
-	__u32 *pd32 = (__u32 *)(self->guest.ram + GUEST_TABLES + 0x7000);
 	struct guest_frame frame;
 	struct mote_state state;
 
@@ -251,8 +252,7 @@ TEST_MODE(page_fault_at_memory)
 		return;
 	guest_prepare(&self->guest, variant->mode);
 	guest_start(&self->guest, variant->mode, GUEST_FOR(half, variant->mode));
-	pd[2] = 0;
-	pd32[1] = 0;
+	guest_unmap(&self->guest, 0x400000);
 	aim(&self->guest, variant->mode, 0x40);
 	punch_hole(&self->guest);
 	while (guest_run(&self->guest) == MOTE_EXIT_MMIO)
@@ -264,6 +264,61 @@ TEST_MODE(page_fault_at_memory)
 	EXPECT_EQ(0x400000, state.crs.cr2);
 	EXPECT_EQ(4, self->guest.run->gpr[MOTE_RCX]);
 	EXPECT_EQ(0x400000, self->guest.run->gpr[MOTE_RDI]);
+}
+
+GUEST_ALL(ring, "mov $100, %cx; 1: mov %cl, 8(%ebx); movw $7, 8(%ebx); mov %cx, 8(%ebx)\n"
+		"dec %cx; jnz 1b; hlt");
+
+/* How many of the writes came to the bus. */
+static int rung(struct guest *guest, enum guest_mode mode)
+{
+	guest_start(guest, mode, GUEST_FOR(ring, mode));
+	aim(guest, mode, 0x40);
+	punch_hole(guest);
+	writes = 0;
+	while (guest_run(guest) == MOTE_EXIT_MMIO)
+		if (mote_complete_mmio(&guest->cpu, &bus))
+			return -1;
+	return writes;
+}
+
+static int told(int fd)
+{
+	eventfd_t count = 0;
+
+	return eventfd_read(fd, &count) ? 0 : count;
+}
+
+/* Writes to a doorbell go to its eventfd, any of them or those of one value. */
+TEST_MODE(doorbells)
+{
+	struct mote_machine *machine = &self->guest.machine;
+	int fd = eventfd(0, EFD_NONBLOCK);
+	struct mote_doorbell any = { .gpa = HOLE + 0x48, .fd = fd };
+	struct mote_doorbell seven = {
+		.gpa = HOLE + 0x48, .fd = fd, .flags = MOTE_IOEVENTFD_MATCH, .size = 2, .value = 7,
+	};
+	struct mote_doorbell bad = any;
+
+	if (guest_mode_bits(variant->mode) == 16)
+		return;
+	guest_prepare(&self->guest, variant->mode);
+	EXPECT_EQ(300, rung(&self->guest, variant->mode));
+	ASSERT_EQ(0, mote_machine_add_doorbell(machine, &any));
+	EXPECT_EQ(-EEXIST, mote_machine_add_doorbell(machine, &seven));
+	EXPECT_EQ(0, rung(&self->guest, variant->mode));
+	EXPECT_EQ(300, told(fd));
+	ASSERT_EQ(0, mote_machine_remove_doorbell(machine, &any));
+	EXPECT_EQ(-ENOENT, mote_machine_remove_doorbell(machine, &any));
+	ASSERT_EQ(0, mote_machine_add_doorbell(machine, &seven));
+	EXPECT_EQ(300 - 101, rung(&self->guest, variant->mode));
+	EXPECT_EQ(101, told(fd));
+	bad.size = 3;
+	EXPECT_EQ(-EINVAL, mote_machine_add_doorbell(machine, &bad));
+	bad = seven;
+	bad.value = 0x10000;
+	EXPECT_EQ(-EINVAL, mote_machine_add_doorbell(machine, &bad));
+	close(fd);
 }
 
 MOTE_TEST_MAIN

@@ -75,4 +75,52 @@ TEST_F(nmi, blocked_in_one_guest_only)
 	guest_destroy(&other);
 }
 
+GUEST(open, 64, "sti; nop; out %al, $0x80; nop; nop; out %al, $0x81\n");
+
+/* What comes together comes in order: the trap of a single step, the NMI, the interrupt. */
+TEST_F(nmi, priorities)
+{
+	static const struct mote_event interrupt = {
+		.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x51,
+	};
+	/* The NMI comes before the first instruction of the trap's handler, which goes on then. */
+	static const struct { int vector; __u64 rip; } frames[] = {
+		{ 2, GUEST_HANDLERS + 4 }, { 1, GUEST_CODE + 4 }, { 0x51, GUEST_CODE + 4 },
+	};
+	struct mote_run *run = self->guest.run;
+	struct guest_frame frame;
+
+	if (host_is_trinity())
+		SKIP(return, "not on this hardware: Bochs ends at a nested fault in a delivery");
+	/* Once before, so that no nested fault comes between: Bochs loses count there. */
+	guest_start(&self->guest, GUEST_LONG, &guest_open);
+	ASSERT_EQ(0, mote_inject(self->guest.cpu.fd, &nmi));
+	while (guest_run(&self->guest) == MOTE_EXIT_PIO && run->pio.port != 0x81)
+		;
+	guest_start(&self->guest, GUEST_LONG, &guest_open);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	ASSERT_EQ(0x80, run->pio.port);
+	run->rflags |= 0x100;
+	run->set = MOTE_SET_RFLAGS;
+	run->window = MOTE_WINDOW_INTERRUPT;
+	ASSERT_EQ(0, mote_inject(self->guest.cpu.fd, &nmi));
+	for (int i = 0; i < 3; i++) {
+		if (i == 2) {
+			ASSERT_EQ(MOTE_EXIT_INTERRUPT_WINDOW, guest_run(&self->guest));
+			ASSERT_EQ(0, mote_inject(self->guest.cpu.fd, &interrupt));
+			run->window = 0;
+		}
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+		ASSERT_TRUE(guest_frame(&self->guest, GUEST_LONG, &frame)) {
+			TH_LOG("port %#x instead of vector %#x", run->pio.port, frames[i].vector);
+		}
+		EXPECT_EQ(frames[i].vector, frame.vector);
+		EXPECT_EQ(frames[i].rip, frame.rip);
+		if (frame.vector == 1)	/* no more steps */
+			self->guest.ram[run->gpr[MOTE_RSP] + 17] &= ~1;
+	}
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	EXPECT_EQ(0x81, run->pio.port);
+}
+
 MOTE_TEST_MAIN

@@ -277,8 +277,8 @@ TEST_F(policy, port_filter)
 
 TEST_F(policy, hypercall_filter)
 {
-	const struct guest_code *call = cpuid_vendor() == MOTE_VENDOR_SVM ? &guest_vmmcall :
-									    &guest_vmcall;
+	bool svm = mote_cpuid_vendor() == MOTE_VENDOR_SVM;
+	const struct guest_code *call = svm ? &guest_vmmcall : &guest_vmcall;
 	struct mote_filter_rule rules[] = {
 		{ 5, 5, MOTE_FILTER_DENY, MOTE_FILTER_READ | MOTE_FILTER_WRITE },
 		{ 6, 6, MOTE_FILTER_FORWARD, MOTE_FILTER_READ | MOTE_FILTER_WRITE },

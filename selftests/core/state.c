@@ -225,9 +225,12 @@ TEST(exits_without_leftovers)
 			EXPECT_TRUE(all_bytes(&run->mode, 0, sizeof(run->mode), 0xa5));
 		}
 		EXPECT_TRUE(all_bytes(run, offsetof(struct mote_run, reserved) + exits[i].size,
-				      MOTE_RUN_SIZE, 0xa5)) {
+				      offsetof(struct mote_run, exits), 0xa5)) {
 			TH_LOG("%s", guest_exit_name(exits[i].reason));
 		}
+		/* Of the counters, those of what has happened. */
+		EXPECT_TRUE(all_bytes(run->exits, MOTE_NR_EXITS * sizeof(run->exits[0]),
+				      MOTE_RUN_SIZE - offsetof(struct mote_run, exits), 0xa5));
 	}
 	guest_destroy(&guest);
 }

@@ -277,6 +277,31 @@ TEST(shadow_of_sti)
 	guest_destroy(&guest);
 }
 
+GUEST(halt_only, 64, "hlt; out %al, $0x80");
+
+/* A guest that was left between STI and HLT halts before the window opens: the two belong together. */
+TEST(window_behind_a_shadow)
+{
+	struct mote_state state;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_halt_only);
+	guest_get(&guest, &state, MOTE_STATE_GPRS | MOTE_STATE_EVENTS);
+	state.gprs.rflags |= 0x200;
+	state.events.shadow = MOTE_SHADOW_STI;
+	guest_set(&guest, &state);
+	guest.run->window = MOTE_WINDOW_INTERRUPT;
+	ASSERT_EQ(MOTE_EXIT_HLT, guest_run(&guest)) {
+		TH_LOG("%s at %llx", guest_exit_name(guest.run->reason), guest.run->rip);
+	}
+	EXPECT_EQ(GUEST_CODE, guest.run->rip);
+	guest.run->set = MOTE_SET_COMPLETE;
+	ASSERT_EQ(MOTE_EXIT_INTERRUPT_WINDOW, guest_run(&guest));
+	EXPECT_EQ(GUEST_CODE + 1, guest.run->rip);
+	guest_destroy(&guest);
+}
+
 /* The same HLT is an exit where that was asked for. */
 TEST(halt_is_an_exit)
 {

@@ -44,7 +44,7 @@ TEST(doctor_as_json)
 	root = json_tokener_parse(doctor.out);
 	ASSERT_NE(NULL, root);
 	EXPECT_STREQ("true", member(root, "ok"));
-	EXPECT_STREQ(mote_vendor_name(cpuid_vendor()), member(root, "vendor"));
+	EXPECT_STREQ(mote_vendor_name(mote_cpuid_vendor()), member(root, "vendor"));
 	ASSERT_TRUE(json_object_object_get_ex(root, "checks", &checks));
 	ASSERT_LE(5, json_object_array_length(checks));
 	for (size_t i = 0; i < json_object_array_length(checks); i++) {

@@ -19,7 +19,7 @@ endif
 include $(KSFT)/lib.mk
 
 LOCAL_HDRS += $(HEADERS)
-$(TEST_GEN_PROGS): $(SHARED) $(LIBMOTE)
+$(TEST_GEN_PROGS) $(TEST_GEN_PROGS_EXTENDED): $(SHARED) $(LIBMOTE)
 
 $(LIBMOTE):
 	@$(MAKE) --no-print-directory -C $(TOP)/userspace $(LIBMOTE)

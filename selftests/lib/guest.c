@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "selftest.h"
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -79,7 +80,7 @@ static const char *const exit_names[MOTE_NR_EXITS] = {
 	"NONE", "INTERRUPT", "NMI", "EXCEPTION", "INTERRUPT_WINDOW", "NMI_WINDOW", "CPUID", "HLT",
 	"PIO", "RDMSR", "WRMSR", "HYPERCALL", "MMIO", "NPF", "XSETBV", "CR", "DR", "CACHE", "PMC",
 	"MWAIT", "PAUSE", "UNDEFINED", "SHUTDOWN", "FAIL_ENTRY", "MEMORY", "INIT", "TIMER",
-	"UNKNOWN", "EOI",
+	"UNKNOWN", "EOI", "TASK_SWITCH",
 };
 
 static void check(int ret, const char *what)
@@ -125,6 +126,11 @@ long guest_scale(long count)
 	long by = scale ? atol(scale) : 1;
 
 	return by > 1 ? (count + by - 1) / by : count;
+}
+
+long guest_rounds(long count, long in_the_long_run)
+{
+	return is_long_run() ? in_the_long_run : guest_scale(count);
 }
 
 /* ---- machine --------------------------------------------------------------- */
@@ -236,6 +242,15 @@ void guest_prepare(struct guest *guest, enum guest_mode mode)
 	write_idt(guest, mode);
 	write_tss(guest, mode);
 	write_page_tables(guest, modes[mode].efer);
+}
+
+void guest_unmap(struct guest *guest, __u32 gva)
+{
+	__u64 *pd = (__u64 *)(guest->ram + PD);
+	__u32 *pd32 = (__u32 *)(guest->ram + PD32);
+	__u32 page = gva >> 22;
+
+	pd[2 * page] = pd[2 * page + 1] = pd32[page] = 0;
 }
 
 /* A segment register as loading it from the table would make it. */

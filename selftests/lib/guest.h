@@ -102,6 +102,9 @@ void guest_start(struct guest *guest, enum guest_mode mode, const struct guest_c
 /* Fill the descriptor and page tables and handlers of a mode; guest_start() calls it. */
 void guest_prepare(struct guest *guest, enum guest_mode mode);
 
+/* After guest_start(): take the 4 MiB page at @gva out of the page tables, whatever their kind. */
+void guest_unmap(struct guest *guest, __u32 gva);
+
 /* Add or remove memory; NULL: from where it likes, zeroed. Returns the address. */
 void *guest_add_memory(struct guest *guest, __u32 slot, __u64 gpa, __u64 size, void *hva, __u32 flags);
 
@@ -153,5 +156,7 @@ const char *guest_exit_name(int reason);
 
 /* For long loops: the number divided by what MOTE_SCALE says (1 without it). */
 long guest_scale(long count);
+/* How many rounds: as a rule, scaled; and in the long run. */
+long guest_rounds(long count, long in_the_long_run);
 
 #endif /* GUEST_H */

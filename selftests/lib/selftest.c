@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What mote's selftests share: running commands, asking the processor. */
-#include <cpuid.h>
+/* What mote's selftests share: running commands, asking where they run. */
 #include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,20 +91,9 @@ int sh(const char *format, ...)
 	return status;
 }
 
-unsigned int cpuid_vendor(void)
-{
-	unsigned int eax, ebx, ecx, edx;
-
-	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 5)))
-		return MOTE_VENDOR_VMX;
-	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 2)))
-		return MOTE_VENDOR_SVM;
-	return MOTE_VENDOR_NONE;
-}
-
 const char *kvm_module(void)
 {
-	switch (cpuid_vendor()) {
+	switch (mote_cpuid_vendor()) {
 	case MOTE_VENDOR_VMX:
 		return "kvm_intel";
 	case MOTE_VENDOR_SVM:
@@ -113,6 +101,11 @@ const char *kvm_module(void)
 	default:
 		return NULL;
 	}
+}
+
+bool is_long_run(void)
+{
+	return getenv("MOTE_LONG");
 }
 
 void require_mote(void)

@@ -9,6 +9,8 @@
 #ifndef SELFTEST_H
 #define SELFTEST_H
 
+#include <stdbool.h>
+
 /**
  * struct command - a shell command that has ended
  * @status: its exit status; 128 + N if signal N ended it
@@ -35,8 +37,8 @@ int sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The KVM module for this processor, kvm_intel or kvm_amd; NULL if there is none. */
 const char *kvm_module(void);
 
-/* The extension that CPUID reports: &enum mote_vendor. */
-unsigned int cpuid_vendor(void);
+/* Is this `make check-long`? */
+bool is_long_run(void);
 
 /* End the program with a skip if there is no /dev/mote. */
 void require_mote(void);

@@ -19,6 +19,7 @@
 
 #define SIZE (4 * MIB)
 #define PAGES (SIZE / PAGE)
+#define NOISE (32 * 1024)	/* KiB; the guest's memory is among it */
 #define CPUS 2
 #define LEAST GUEST_FREE
 #define ROUNDS (LEAST + PAGES * 8)
@@ -65,6 +66,7 @@ FIXTURE(churn)
 	unsigned char *memory;
 	__u64 stamp;
 	time_t end;
+	long available;
 };
 
 static void *check(void *context)
@@ -110,7 +112,22 @@ static long seconds(void)
 	const char *host = getenv("MOTE_LAB");
 	bool slow = host && strcmp(host, "svm");
 
-	return (getenv("MOTE_LONG") ? 250 : guest_scale(10)) / (slow ? 5 : 1) ?: 1;
+	return guest_rounds(10, 3000) / (slow ? 5 : 1) ?: 1;
+}
+
+/* What the host could still give, in KiB. */
+static long available(void)
+{
+	FILE *meminfo = fopen("/proc/meminfo", "r");
+	char line[128];
+	long kib = 0;
+
+	while (meminfo && fgets(line, sizeof(line), meminfo) &&
+	       sscanf(line, "MemAvailable: %ld", &kib) != 1)
+		;
+	if (meminfo)
+		fclose(meminfo);
+	return kib;
 }
 
 FIXTURE_SETUP(churn)
@@ -143,6 +160,7 @@ FIXTURE_SETUP(churn)
 		self->checker[i].cpu = cpu;
 	}
 	self->end = time(NULL) + seconds();
+	self->available = available();
 }
 
 FIXTURE_TEARDOWN(churn)
@@ -196,6 +214,8 @@ static bool go_on(struct guest *guest, time_t end, long round, long most)
 			TH_LOG("vCPU %d: %llu rounds, %ld misses", i,		\
 			       (unsigned long long)*rounds(&self->guest, i), c->misses); \
 		}								\
+		/* What was taken is given back: less than a page in ten rounds of the long run. */ \
+		EXPECT_LT(self->available - NOISE, available());		\
 		TH_LOG("%ld rounds of changes", round);				\
 	} while (0)
 
@@ -271,7 +291,7 @@ static void change(unsigned char *where, size_t size, unsigned int what)
 	}
 }
 
-TEST_F_TIMEOUT(churn, pages, 600)
+TEST_F_TIMEOUT(churn, pages, 3600)
 {
 	long round;
 
@@ -294,7 +314,7 @@ TEST_F_TIMEOUT(churn, pages, 600)
 }
 
 /* The same few pages are lost and faulted in again and again: both meet each time. */
-TEST_F_TIMEOUT(churn, few_pages, 600)
+TEST_F_TIMEOUT(churn, few_pages, 3600)
 {
 	const size_t few = 2;
 	long round;
@@ -315,7 +335,7 @@ TEST_F_TIMEOUT(churn, few_pages, 600)
 }
 
 /* Copies on write: after a fork all pages are shared until somebody writes. */
-TEST_F_TIMEOUT(churn, fork, 600)
+TEST_F_TIMEOUT(churn, fork, 3600)
 {
 	long round;
 	int status;
@@ -343,7 +363,7 @@ TEST_F_TIMEOUT(churn, fork, 600)
 }
 
 /* Slots are added, moved and removed, and show one memory or another. */
-TEST_F_TIMEOUT(churn, slots, 600)
+TEST_F_TIMEOUT(churn, slots, 3600)
 {
 	unsigned char *memory[2] = { self->memory, memory_get(SIZE) };
 	struct guest *guest = &self->guest;

@@ -237,7 +237,7 @@ FIXTURE_TEARDOWN(states)
 TEST_F_TIMEOUT(states, random, 2300)
 {
 	unsigned long n, limit = 1000000, entered = 0, named = 0, invalid = 0;
-	time_t end = getenv("MOTE_LONG") ? 0 : time(NULL) + 10;
+	time_t end = is_long_run() ? 0 : time(NULL) + 10;
 	struct mote_state s;
 	int i, err;
 

@@ -298,7 +298,8 @@ static void write_part(struct job *job, __u64 gpa, const __u8 *data, unsigned in
 		__u64 value = 0;
 
 		copy_bytes(&value, data, size);
-		job->bus->mmio_write(job->bus->context, gpa, size, value);
+		if (!mote_machine_ring(job->cpu->machine, gpa, size, value))
+			job->bus->mmio_write(job->bus->context, gpa, size, value);
 		data += size;
 		gpa += size;
 		len -= size;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * libmote: completing the exits in which the guest waits for a device: MMIO
- * and port I/O.  Instructions are decoded by Zydis, and what the guest did is
- * put together from its registers in the run page, its page tables and its
- * memory; the devices are the caller's.
+ * and port I/O; and task switches, where the CPU leaves them to software.
+ * Instructions are decoded by Zydis, and what the guest did is put together from
+ * its registers in the run page, its page tables and its memory; the devices are
+ * the caller's.
  */
 #ifndef LIBMOTE_COMPLETE_H
 #define LIBMOTE_COMPLETE_H
@@ -46,5 +47,19 @@ int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus);
 
 /* Likewise for %MOTE_EXIT_PIO, string instructions included. */
 int mote_complete_pio(struct mote_cpu *cpu, const struct mote_bus *bus);
+
+/**
+ * mote_complete_task_switch() - make the task switch of a %MOTE_EXIT_TASK_SWITCH
+ * @cpu: the vCPU, out of MOTE_RUN; nobody else uses it meanwhile
+ *
+ * All that the CPU would do: SDM 3A, "Task Switching".  Faults are injected, in the
+ * old task or in the new one; an event that came through a task gate is delivered
+ * by the switch.  Registers are set by MOTE_SET_STATE.
+ *
+ * Return: 0: run on; -ESHUTDOWN: a triple fault, the guest is as before the switch or
+ * in the new task; -EFAULT: a TSS, a table or a stack is where no memory is, or
+ * memory that is read-only; or what MOTE_INJECT, MOTE_GET_STATE and MOTE_SET_STATE said.
+ */
+int mote_complete_task_switch(struct mote_cpu *cpu);
 
 #endif /* LIBMOTE_COMPLETE_H */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* libmote: the calls. */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -97,7 +98,29 @@ int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd)
 	return call(vm, MOTE_IOEVENTFD, ioeventfd);
 }
 
+int mote_get_clock(int vm, struct mote_clock_value *value)
+{
+	return call(vm, MOTE_GET_CLOCK, value);
+}
+
+int mote_set_clock(int vm, const struct mote_clock_value *value)
+{
+	return call(vm, MOTE_SET_CLOCK, value);
+}
+
 int mote_apic_access(int vcpu, struct mote_apic_access *access)
 {
 	return call(vcpu, MOTE_APIC_ACCESS, access);
+}
+
+unsigned int mote_cpuid_vendor(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	/* SDM 3C, "Discovering Support for VMX"; APM 2, "Determining Support for SVM" */
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 5)))
+		return MOTE_VENDOR_VMX;
+	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 2)))
+		return MOTE_VENDOR_SVM;
+	return MOTE_VENDOR_NONE;
 }

@@ -46,7 +46,12 @@ int mote_inject(int vcpu, const struct mote_event *event);
 int mote_msi(int vm, const struct mote_msi *msi);
 int mote_irqfd(int vm, const struct mote_irqfd *irqfd);
 int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd);
+int mote_get_clock(int vm, struct mote_clock_value *value);
+int mote_set_clock(int vm, const struct mote_clock_value *value);
 int mote_apic_access(int vcpu, struct mote_apic_access *access);
+
+/* The extension that CPUID reports on this CPU: &enum mote_vendor. */
+unsigned int mote_cpuid_vendor(void);
 
 /*
  * Short lower-case words for the numbers of &enum mote_vendor, &enum

@@ -21,6 +21,7 @@ void mote_machine_destroy(struct mote_machine *machine)
 {
 	close(machine->fd);
 	free(machine->areas);
+	free(machine->doorbells);
 	memset(machine, 0, sizeof(*machine));
 	machine->fd = -1;
 }

@@ -8,6 +8,7 @@
 #ifndef LIBMOTE_MACHINE_H
 #define LIBMOTE_MACHINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <libmote.h>
@@ -29,15 +30,35 @@ struct mote_area {
 };
 
 /**
+ * struct mote_doorbell - an eventfd that the guest's writes to an address tell
+ * @gpa: guest-physical address, where there is no slot
+ * @fd: the eventfd, non-blocking; one is added to it
+ * @flags: %MOTE_IOEVENTFD_MATCH: only writes of @value
+ * @size: of the access: 1, 2, 4 or 8 bytes; 0: any
+ * @value: with %MOTE_IOEVENTFD_MATCH, else 0
+ */
+struct mote_doorbell {
+	__u64 gpa;
+	int fd;
+	__u32 flags;
+	__u32 size;
+	__u64 value;
+};
+
+/**
  * struct mote_machine - a VM
  * @fd: of the VM
  * @nr_areas: how many slots there are
  * @areas: of the slots, ascending by gpa
+ * @nr_doorbells: how many there are
+ * @doorbells: in any order
  */
 struct mote_machine {
 	int fd;
 	size_t nr_areas;
 	struct mote_area *areas;
+	size_t nr_doorbells;
+	struct mote_doorbell *doorbells;
 };
 
 /* Create a VM; @flags are MOTE_VM_*.  0 or a negative errno. */
@@ -71,6 +92,17 @@ void *mote_machine_hva(const struct mote_machine *machine, __u64 gpa, __u64 len)
  */
 int mote_machine_read(const struct mote_machine *machine, __u64 gpa, void *data, size_t len);
 int mote_machine_write(const struct mote_machine *machine, __u64 gpa, const void *data, size_t len);
+
+/*
+ * MMIO writes that mote_complete_mmio() is not to hand to the bus but to an eventfd:
+ * what MOTE_IOEVENTFD is for ports.  Add: 0, -EINVAL, -EEXIST (another could take the
+ * same write), -ENOMEM; remove: 0 or -ENOENT.
+ */
+int mote_machine_add_doorbell(struct mote_machine *machine, const struct mote_doorbell *bell);
+int mote_machine_remove_doorbell(struct mote_machine *machine, const struct mote_doorbell *bell);
+/* The guest has written: was it a doorbell? */
+bool mote_machine_ring(const struct mote_machine *machine, __u64 gpa, unsigned int size,
+		       __u64 data);
 
 struct mote_insn;
 

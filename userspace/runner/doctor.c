@@ -373,7 +373,7 @@ static void examine(struct report *report)
 	report->err = fd < 0 ? fd : mote_get_info(fd, &report->info);
 	if (fd >= 0)
 		close(fd);
-	report->vendor = report->err ? host_vendor() : report->info.vendor;
+	report->vendor = report->err ? mote_cpuid_vendor() : report->info.vendor;
 
 	check_extension(report);
 	check_firmware(report);

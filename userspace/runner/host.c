@@ -14,18 +14,6 @@
 #include "libmote.h"
 #include "runner.h"
 
-unsigned int host_vendor(void)
-{
-	unsigned int eax, ebx, ecx, edx;
-
-	/* SDM 3C, "Discovering Support for VMX"; APM 2, "Determining Support for SVM" */
-	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 5)))
-		return MOTE_VENDOR_VMX;
-	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 2)))
-		return MOTE_VENDOR_SVM;
-	return MOTE_VENDOR_NONE;
-}
-
 bool host_is_guest(void)
 {
 	unsigned int eax, ebx, ecx, edx;

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Exit statuses of every verb; `mote run` will add those of the guest. */
+/* Exit statuses of every verb; `mote run` adds those of the guest (end.c). */
 enum {
 	EXIT_OK = 0,
 	EXIT_PROBLEM = 1, /* something stands in the way */
@@ -34,6 +34,9 @@ int doctor_run(const struct verb *verb, int argc, char **argv);
 
 extern const char info_usage[];
 int info_run(const struct verb *verb, int argc, char **argv);
+
+extern const char run_usage[];
+int run_run(const struct verb *verb, int argc, char **argv);
 
 /**
  * parse_json_only() - the options of a verb that knows only --json and --help
@@ -66,9 +69,6 @@ struct json_object;
 void print_json(struct json_object *value);
 
 /* ---- what can be seen without the module (host.c) ------------------------ */
-
-/* The extension that CPUID reports on this CPU: &enum mote_vendor. */
-unsigned int host_vendor(void);
 
 /* Do we run in a virtual machine? */
 bool host_is_guest(void);

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The paravirtual interface: clock, wall clock, steal time, ends of interrupts, hypercalls,
+ * pause loops.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <asm/kvm_para.h>
+#include <linux/kvm_para.h>
+
+#include "kselftest_harness.h"
+#include "guest.h"
+#include "selftest.h"
+
+#define WRMSR(index, value) "mov $" #index ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
+#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRMSR(0x80f, 0x1ff)
+#define SELF(vector) WRMSR(0x83f, vector)
+#define EOI WRMSR(0x80b, 0)
+#define CALL(number) "mov $" #number ", %eax; vmcall\n"
+
+/* Where the guests below have what they share with the hypervisor: from GUEST_FREE on. */
+#define CLOCK 0x20000
+#define WALL 0x20100
+#define STEAL 0x20140
+#define FLAG 0x20200
+
+/* <asm/pvclock-abi.h> of the kernel, which it does not export. */
+struct clock {
+	__u32 version;
+	__u32 pad;
+	__u64 tsc;
+	__u64 ns;
+	__u32 mul;
+	__s8 shift;
+	__u8 flags;
+	__u8 pad2[2];
+};
+
+struct wall {
+	__u32 version;
+	__u32 sec;
+	__u32 nsec;
+};
+
+FIXTURE(pv)
+{
+	struct guest guest;
+};
+
+FIXTURE_SETUP(pv)
+{
+	guest_create_vm(&self->guest, MOTE_VM_LAPIC);
+	guest_create_cpu(&self->guest, 0);
+}
+
+FIXTURE_TEARDOWN(pv)
+{
+	guest_destroy(&self->guest);
+}
+
+/* On AMD a hypercall is VMMCALL. */
+static void start(struct guest *guest, enum guest_mode mode, const struct guest_code *code)
+{
+	unsigned char *byte = guest->ram + GUEST_CODE;
+
+	guest_start(guest, mode, code);
+	for (; mote_cpuid_vendor() == MOTE_VENDOR_SVM && byte < guest->ram + GUEST_CODE + code->size; byte++)
+		if (!memcmp(byte, "\x0f\x01\xc1", 3))
+			byte[2] = 0xd9;
+}
+
+#define EXPECT_PORT(want)							\
+	do {									\
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest)) {		\
+			TH_LOG("%s", guest_exit_name(self->guest.run->reason));	\
+		}								\
+		ASSERT_EQ(want, self->guest.run->pio.port);			\
+	} while (0)
+
+#define EXPECT_VECTOR(want)							\
+	do {									\
+		struct guest_frame frame = {};					\
+										\
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));		\
+		ASSERT_TRUE(guest_frame(&self->guest, GUEST_LONG, &frame)) {	\
+			TH_LOG("port %#x", self->guest.run->pio.port);		\
+		}								\
+		ASSERT_EQ(want, frame.vector);					\
+	} while (0)
+
+/* ---- clocks ------------------------------------------------------------------- */
+
+/* Each round: what the TSC says; with RBX, it is set to 0 before the next. */
+GUEST(clock, 64, WRMSR(0x4b564d00, 0x20100) WRMSR(0x4b564d01, 0x20001)
+      "1: rdtsc; shl $32, %rdx; or %rdx, %rax; out %al, $0x80; test %rbx, %rbx; jz 1b\n"
+      "xor %eax, %eax; xor %edx, %edx; mov $0x10, %ecx; wrmsr; xor %ebx, %ebx; jmp 1b\n");
+
+/* The guest's time, as a guest finds it. */
+static __u64 clock_ns(const struct guest *guest, __u64 tsc)
+{
+	const struct clock *clock = (const void *)(guest->ram + CLOCK);
+	__u64 ticks = tsc - clock->tsc;
+
+	if (clock->version % 2 || !clock->version)
+		return 0;
+	ticks = clock->shift < 0 ? ticks >> -clock->shift : ticks << clock->shift;
+	return clock->ns + (__u64)((__uint128_t)ticks * clock->mul >> 32);
+}
+
+static __u64 vm_clock(const struct guest *guest)
+{
+	struct mote_clock_value value = {};
+
+	return mote_get_clock(guest->machine.fd, &value) ? 0 : value.ns;
+}
+
+static void pin(int n)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(n % sysconf(_SC_NPROCESSORS_ONLN), &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+#define SLACK 2000000 /* ns: by how much two clocks of the host may differ */
+
+TEST_F(pv, clock)
+{
+	__u64 before, now, after, last = 0, last_tsc = 0;
+	struct mote_clock_value value = { .ns = 1ull << 63 };
+	struct wall wall;
+
+	before = vm_clock(&self->guest);
+	EXPECT_GT(60000000000ull, before);
+	guest_start(&self->guest, GUEST_LONG, &guest_clock);
+	EXPECT_PORT(0x80);
+	now = clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]);
+	after = vm_clock(&self->guest);
+	EXPECT_LE(before, now + SLACK);
+	EXPECT_LE(now, after + SLACK);
+
+	memcpy(&wall, self->guest.ram + WALL, sizeof(wall));
+	EXPECT_EQ(2, wall.version);
+	now = wall.sec * 1000000000ull + wall.nsec + vm_clock(&self->guest);
+	EXPECT_GE(1, llabs((long long)(now / 1000000000 - time(NULL))));
+
+	/* It does not go back: from one CPU to the other, and when the TSC is set. */
+	for (int i = 0; i < 300; i++) {
+		bool rewind = i % 50 == 49;
+
+		pin(i);
+		self->guest.run->gpr[MOTE_RBX] = rewind;
+		self->guest.run->set = 1u << MOTE_RBX;
+		EXPECT_PORT(0x80);
+		now = clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]);
+		ASSERT_LE(last, now);
+		last = now;
+		if (!rewind)
+			ASSERT_LT(last_tsc, self->guest.run->gpr[MOTE_RAX]);
+		last_tsc = self->guest.run->gpr[MOTE_RAX];
+	}
+	pin(0);
+
+	/* A VM that comes from elsewhere goes on where it was. */
+	EXPECT_EQ(-EINVAL, mote_set_clock(self->guest.machine.fd, &value));
+	value.ns = 5000000000000;
+	EXPECT_EQ(0, mote_set_clock(self->guest.machine.fd, &value));
+	EXPECT_PORT(0x80);
+	now = clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]);
+	EXPECT_LE(value.ns, now + SLACK);
+	EXPECT_GT(value.ns + 60000000000, now);
+}
+
+/* Where the host's CPUs agree on the time, so do the guest's, to the nanosecond. */
+TEST_F(pv, clocks_of_two)
+{
+	struct clock one, two;
+	struct guest second = self->guest;
+	struct mote_state state;
+
+	ASSERT_EQ(0, mote_cpu_create(&second.cpu, &second.machine, 1));
+	second.run = second.cpu.run;
+	guest_start(&self->guest, GUEST_LONG, &guest_clock);
+	EXPECT_PORT(0x80);
+	memcpy(&one, self->guest.ram + CLOCK, sizeof(one));
+	guest_start(&second, GUEST_LONG, &guest_clock);
+	guest_get(&second, &state, MOTE_STATE_TSC);
+	state.tsc.offset = 1ull << 50;
+	guest_set(&second, &state);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&second));
+	memcpy(&two, self->guest.ram + CLOCK, sizeof(two));
+	EXPECT_EQ(one.flags, two.flags);
+	if (one.flags & 1) {
+		EXPECT_EQ(one.ns, two.ns);
+		EXPECT_EQ(one.tsc + (1ull << 50), two.tsc);
+	} else {
+		EXPECT_LE(one.ns, two.ns);
+	}
+	mote_cpu_destroy(&second.cpu);
+}
+
+/* ---- steal time --------------------------------------------------------------- */
+
+/* With IF set, as Bochs holds back the interrupts of the host otherwise. */
+GUEST(spin, 64, WRMSR(0x4b564d03, 0x20141) "sti; 1: inc %rax; jmp 1b\n");
+
+static volatile bool over;
+
+static void *hog(void *unused)
+{
+	pin(0);
+	while (!over)
+		;
+	return NULL;
+}
+
+static void *run_pinned(void *guest)
+{
+	pin(0);
+	return (void *)(long)guest_run(guest);
+}
+
+static void nothing(int signal)
+{
+}
+
+TEST_F_TIMEOUT(pv, steal_time, 60)
+{
+	volatile struct kvm_steal_time *steal = (void *)(self->guest.ram + STEAL);
+	time_t end = time(NULL) + 40;
+	bool preempted = false;
+	pthread_t hogs, runner;
+	void *result;
+
+	signal(SIGUSR1, nothing);
+	over = false;
+	guest_start(&self->guest, GUEST_LONG, &guest_spin);
+	ASSERT_EQ(0, pthread_create(&hogs, NULL, hog, NULL));
+	ASSERT_EQ(0, pthread_create(&runner, NULL, run_pinned, &self->guest));
+	while ((!preempted || steal->steal < 10000000) && time(NULL) < end) {
+		preempted |= steal->preempted;
+		usleep(500);
+	}
+	EXPECT_TRUE(preempted);
+	EXPECT_LE(10000000, steal->steal);
+	EXPECT_GT(60000000000ull, steal->steal);
+	EXPECT_LT(0, steal->version);
+	over = true;
+	self->guest.stop = true;
+	self->guest.run->immediate_exit = 1;
+	pthread_kill(runner, SIGUSR1);
+	pthread_join(runner, &result);
+	pthread_join(hogs, NULL);
+	EXPECT_EQ(-EINTR, (long)result);
+}
+
+/* ---- ends of interrupts --------------------------------------------------------- */
+
+/* BL: may it be ended without an exit?  Then it is; else by the APIC. */
+#define END "btrl $0, 0x20200; setc %bl; jc 9f\n" EOI "9: "
+
+GUEST(eoi, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) "sti\n" SELF(0x51) "nop\n" END
+      "out %al, $0x80; mov $0x812, %ecx; rdmsr; out %al, $0x81; cli\n"
+      SELF(0x41) SELF(0x61) "sti; nop\n" END "out %al, $0x82; nop\n" END "out %al, $0x83\n"
+      "out %al, $0x84; nop\n" END "out %al, $0x85\n"
+      SELF(0x52) "nop; out %al, $0x86\n" END "out %al, $0x87\n"
+      WRMSR(0x4b564d04, 0x60000001) SELF(0x53) "nop\n" EOI "out %al, $0x88\n");
+
+#define WRITES (self->guest.run->exits[MOTE_EXIT_WRMSR])
+
+TEST_F(pv, eoi)
+{
+	struct mote_run *run = self->guest.run;
+	struct mote_msi level = { .address = 0xfee00000, .data = 0xc071 };
+	struct mote_state state;
+	__u64 writes;
+
+	guest_start(&self->guest, GUEST_LONG, &guest_eoi);
+	EXPECT_VECTOR(0x51);
+	writes = WRITES;
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(1, run->gpr[MOTE_RBX] & 1);
+	EXPECT_EQ(writes, WRITES);
+	/* Nothing is in service any more. */
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(0, (__u32)run->gpr[MOTE_RAX]);
+	/* Another one waits for the end of the first, but nobody for that of the second. */
+	EXPECT_VECTOR(0x61);
+	EXPECT_EQ(0, self->guest.ram[FLAG] & 1);
+	EXPECT_VECTOR(0x41);
+	EXPECT_EQ(1, self->guest.ram[FLAG] & 1);
+	EXPECT_PORT(0x82);
+	EXPECT_EQ(0, run->gpr[MOTE_RBX] & 1);
+	EXPECT_PORT(0x83);
+	EXPECT_EQ(1, run->gpr[MOTE_RBX] & 1);
+	/* The I/O APIC waits for those that are level-triggered. */
+	EXPECT_PORT(0x84);
+	ASSERT_EQ(0, mote_msi(self->guest.machine.fd, &level));
+	EXPECT_VECTOR(0x71);
+	ASSERT_EQ(MOTE_EXIT_EOI, guest_run(&self->guest));
+	EXPECT_EQ(0x71, run->eoi.vector);
+	EXPECT_PORT(0x85);
+	EXPECT_EQ(0, run->gpr[MOTE_RBX] & 1);
+	/* A state that is read is whole: the offer is taken back, and the APIC is to be told. */
+	EXPECT_VECTOR(0x52);
+	EXPECT_EQ(1, self->guest.ram[FLAG] & 1);
+	guest_get(&self->guest, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(1u << 0x12, state.apic.reg[0x12]);
+	EXPECT_EQ(0, self->guest.ram[FLAG] & 1);
+	EXPECT_PORT(0x86);
+	EXPECT_PORT(0x87);
+	EXPECT_EQ(0, run->gpr[MOTE_RBX] & 1);
+	/* Where there is no memory there is no offer. */
+	EXPECT_VECTOR(0x53);
+	EXPECT_PORT(0x88);
+}
+
+/* ---- MSRs ------------------------------------------------------------------------- */
+
+GUEST(write, 64, "wrmsr; hlt; jmp .");
+GUEST(nowhere, 64, WRMSR(0x4b564d00, 0x60000000) WRMSR(0x4b564d01, 0x60000001)
+      WRMSR(0x4b564d03, 0x60000001) "mov $0x4b564d01, %ecx; rdmsr; out %al, $0x80\n");
+
+/* Values with reserved bits are #GP; addresses where no memory is, nobody's harm. */
+TEST_F(pv, bad_values)
+{
+	static const struct { unsigned int index, value; } bad[] = {
+		{ 0x4b564d00, 2 }, { 0x4b564d01, 2 }, { 0x4b564d03, 0x20 }, { 0x4b564d03, 2 },
+		{ 0x4b564d04, 2 },
+	};
+	struct mote_state state;
+	struct guest_frame frame;
+	struct guest plain;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		guest_start(&self->guest, GUEST_LONG, &guest_write);
+		self->guest.run->gpr[MOTE_RCX] = bad[i].index;
+		self->guest.run->gpr[MOTE_RAX] = bad[i].value;
+		self->guest.run->set = 1u << MOTE_RCX | 1u << MOTE_RAX;
+		EXPECT_VECTOR(13);
+	}
+	guest_start(&self->guest, GUEST_LONG, &guest_nowhere);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(0x60000001, (__u32)self->guest.run->gpr[MOTE_RAX]);
+	guest_get(&self->guest, &state, MOTE_STATE_MSRS);
+	EXPECT_EQ(0x60000001, state.msrs.pv_system_time);
+	EXPECT_EQ(0x60000000, state.msrs.pv_wall_clock);
+	EXPECT_EQ(0x60000001, state.msrs.pv_steal_time);
+
+	/* Without a local APIC there are no ends of its interrupts. */
+	guest_create(&plain);
+	guest_start(&plain, GUEST_LONG, &guest_write);
+	plain.run->gpr[MOTE_RCX] = 0x4b564d04;
+	plain.run->gpr[MOTE_RAX] = 0x20201;
+	plain.run->set = 1u << MOTE_RCX | 1u << MOTE_RAX;
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&plain));
+	EXPECT_TRUE(guest_frame(&plain, GUEST_LONG, &frame));
+	guest_get(&plain, &state, MOTE_STATE_MSRS);
+	state.msrs.pv_eoi = 0x20201;
+	state.mask = MOTE_STATE_MSRS;
+	EXPECT_EQ(-EINVAL, mote_set_state(plain.cpu.fd, &state));
+	guest_destroy(&plain);
+}
+
+/* ---- hypercalls ---------------------------------------------------------------------- */
+
+GUEST(calls, 64, "cpuid; cpuid; cpuid\n" CALL(0x4d000000) "out %al, $0x80\n"
+      "mov $6, %ebx\n" CALL(0x4d000001) "out %al, $0x81; mov $999, %ebx\n" CALL(0x4d000001)
+      "out %al, $0x82; cli; xor %ebx, %ebx; xor %ecx, %ecx\n" CALL(5) "hlt; out %al, $0x83\n"
+      CALL(11) "out %al, $0x84; mov $7, %ebx\n" CALL(11) "out %al, $0x85\n");
+
+TEST_F(pv, hypercalls)
+{
+	struct mote_run *run = self->guest.run;
+
+	start(&self->guest, GUEST_LONG, &guest_calls);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(0, run->gpr[MOTE_RAX]);
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(3, run->gpr[MOTE_RAX]);
+	EXPECT_EQ(3, run->exits[MOTE_EXIT_CPUID]);
+	EXPECT_PORT(0x82);
+	EXPECT_EQ(-KVM_EINVAL, (int)run->gpr[MOTE_RAX]);
+	/* Who was woken before HLT does not sleep. */
+	EXPECT_PORT(0x83);
+	EXPECT_PORT(0x84);
+	EXPECT_EQ(0, run->gpr[MOTE_RAX]);
+	/* To nobody. */
+	EXPECT_PORT(0x85);
+	EXPECT_EQ(0, run->gpr[MOTE_RAX]);
+}
+
+GUEST(send, 64, X2APIC_ON "sti; mov $5, %ebx; xor %ecx, %ecx; xor %edx, %edx; mov $0x51, %esi\n"
+      CALL(10) "nop; out %al, $0x80\n" EOI
+      "mov $1, %ebx; mov $0x651, %esi\n" CALL(10) "out %al, $0x81\n");
+GUEST(send32, 32, X2APIC_ON "xor %ebx, %ebx; mov $1, %ecx; xor %edx, %edx; mov $0x51, %esi\n"
+      CALL(10) "out %al, $0x80\n");
+
+TEST_F(pv, send_ipi)
+{
+	struct guest second = self->guest;
+	struct mote_state state;
+
+	ASSERT_EQ(0, mote_cpu_create(&second.cpu, &second.machine, 32));
+	second.run = second.cpu.run;
+	guest_get(&second, &state, MOTE_STATE_APIC);
+	state.apic.reg[0xf] = 0x1ff;
+	guest_set(&second, &state);
+
+	start(&self->guest, GUEST_LONG, &guest_send);
+	EXPECT_VECTOR(0x51);
+	EXPECT_PORT(0x80);
+	/* There is no CPU 2. */
+	EXPECT_EQ(1, self->guest.run->gpr[MOTE_RAX]);
+	/* Neither a start-up IPI. */
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(-KVM_EINVAL, (int)self->guest.run->gpr[MOTE_RAX]);
+
+	/* For 32-bit guests the second register begins with bit 32. */
+	start(&self->guest, GUEST_PROT32, &guest_send32);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(1, self->guest.run->gpr[MOTE_RAX]);
+	guest_get(&second, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(1u << 0x11, state.apic.reg[0x22]);
+	mote_cpu_destroy(&second.cpu);
+}
+
+/* ---- pause loops ------------------------------------------------------------------------ */
+
+GUEST(pause, 64, "out %al, $0x80; 1: pause; dec %ecx; jnz 1b; out %al, $0x81\n");
+
+/* A guest that waits in a loop leaves the CPU to others now and then. */
+TEST_F(pv, pause_loop)
+{
+	struct mote_run *run = self->guest.run;
+	struct mote_info info;
+	bool filter;
+
+	ASSERT_EQ(0, mote_get_info(self->guest.fd, &info));
+	filter = info.features & 1ull << MOTE_FEATURE_PAUSE_FILTER;
+	guest_start(&self->guest, GUEST_LONG, &guest_pause);
+	EXPECT_PORT(0x80);
+	/* QEMU hands its CPU to another one at each PAUSE. */
+	run->gpr[MOTE_RCX] = filter ? 100000 : 100;
+	run->set = 1u << MOTE_RCX;
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(0, (__u32)run->gpr[MOTE_RCX]);
+	if (!filter)
+		SKIP(return, "not on this hardware: nothing tells of pause loops");
+	EXPECT_LT(0, run->exits[MOTE_EXIT_PAUSE]);
+}
+
+MOTE_TEST_MAIN
