@@ -12,6 +12,7 @@ static const struct verb verbs[] = {
 	{ "doctor", "say whether virtual machines can run here, and if not, what to do",
 	  doctor_usage, doctor_run },
 	{ "info", "show what the processor and the module offer", info_usage, info_run },
+	{ "run", "run an operating system in a virtual machine", run_usage, run_run },
 };
 
 void complain(const char *format, ...)

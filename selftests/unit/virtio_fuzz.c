@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The runner's virtio devices and PCI bus, with a driver that breaks every rule:
+ * descriptors, indices, addresses and registers are rubbish near what is right.
+ * Judges: the sanitizers, for whom the guest's memory is an allocation like any
+ * other; the image, which keeps its size; and libFuzzer's clock.
+ */
+#include <linux/virtio_blk.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../userspace/runner/net.h"
+#include "../../userspace/runner/virtio.h"
+
+#include "fuzz.h"
+
+#define MEMORY 0x10000
+#define IMAGE_SIZE 0x20000
+#define REGISTERS_SIZE 0x2000
+#define MSIX 0x1000
+#define DESC 0x1000
+#define AVAIL 0x2000
+#define USED 0x3000
+#define HEADER 0x8000		/* of a request to a disk */
+#define DEVICES 3		/* disk, network card, random numbers */
+#define QUEUES 2
+#define EVENTS_MOST 64
+
+static struct disk image;
+static struct options options = { .net = "user", .cpus = 1, .nr_disks = 1 };
+static struct mote_area area;
+static struct vm vm = {
+	.options = &options, .fd = -1, .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
+	.lock = PTHREAD_MUTEX_INITIALIZER, .wake.fd = -1,
+};
+
+/* ---- what else the runner has ------------------------------------------------------- */
+
+void complain(const char *format, ...);
+
+void complain(const char *format, ...)
+{
+	(void)format;
+}
+
+void vm_end(struct vm *which, enum ending end, int detail)
+{
+	(void)which;
+	(void)end;
+	(void)detail;
+}
+
+/* A network that sends back what it gets. */
+static struct net mirror;
+
+static void reflect(struct net *net, const void *frame, size_t size)
+{
+	net->receive(net->card, frame, size);
+}
+
+static void keep(struct net *net)
+{
+	(void)net;
+}
+
+struct net *net_user_create(struct vm *which)
+{
+	static const struct net_ops ops = { .transmit = reflect, .destroy = keep };
+
+	(void)which;
+	mirror.ops = &ops;
+	return &mirror;
+}
+
+struct net *net_tap_create(struct vm *which, const char *name)
+{
+	(void)which;
+	(void)name;
+	return NULL;
+}
+
+/* ---- the machine ------------------------------------------------------------------------ */
+
+static void make(void)
+{
+	static char path[32];
+	int fd = memfd_create("image", 0);
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	options.disks[0] = (struct disk) { .path = path };
+	area = (struct mote_area) { .size = MEMORY, .hva = aligned_alloc(4096, MEMORY) };
+	if (fd < 0 || ftruncate(fd, IMAGE_SIZE) || !area.hva || loop_create(&vm) ||
+	    pci_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
+	    virtio_rng_create(&vm)) {
+		perror("making the machine");
+		abort();
+	}
+	image.path = path;
+}
+
+/* What the I/O thread would do now. */
+static void handle_events(void)
+{
+	struct epoll_event event;
+
+	for (int i = 0; i < EVENTS_MOST && epoll_wait(vm.epoll, &event, 1, 0) == 1; i++) {
+		struct source *source = event.data.ptr;
+
+		source->ready(&vm, source, event.events);
+	}
+}
+
+static void check_image(void)
+{
+	FILE *file = fopen(image.path, "r");
+
+	if (!file || fseek(file, 0, SEEK_END) || ftell(file) != IMAGE_SIZE) {
+		fprintf(stderr, "the image has another size\n");
+		abort();
+	}
+	fclose(file);
+}
+
+/* ---- the driver ---------------------------------------------------------------------------- */
+
+static void write_register(unsigned int device, unsigned int at, unsigned int size, __u64 data)
+{
+	bus_write(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size, data);
+}
+
+static __u64 read_register(unsigned int device, unsigned int at, unsigned int size)
+{
+	return bus_read(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size);
+}
+
+static void set_up_queue(unsigned int device, unsigned int queue, struct fuzz_input *input)
+{
+	uint16_t size = fuzz_u16(input), shift = fuzz_u16(input);
+
+	write_register(device, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	write_register(device, VIRTIO_PCI_COMMON_Q_SIZE, 2, size % 8 ? 1u << size % 10 : size);
+	/* Now and then not where memory is. */
+	write_register(device, VIRTIO_PCI_COMMON_Q_DESCLO, 4, DESC << (shift % 16 == 1 ? 4 : 0));
+	write_register(device, VIRTIO_PCI_COMMON_Q_AVAILLO, 4, AVAIL + (shift >> 8) % 4);
+	write_register(device, VIRTIO_PCI_COMMON_Q_USEDLO, 4, shift % 16 == 2 ? MEMORY - 64 : USED);
+	write_register(device, VIRTIO_PCI_COMMON_Q_MSIX, 2, queue);
+	write_register(device, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+}
+
+static void set_up(unsigned int device, struct fuzz_input *input)
+{
+	write_register(device, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	write_register(device, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+	for (unsigned int half = 0; half < 2; half++) {
+		write_register(device, VIRTIO_PCI_COMMON_DFSELECT, 4, half);
+		write_register(device, VIRTIO_PCI_COMMON_GFSELECT, 4, half);
+		write_register(device, VIRTIO_PCI_COMMON_GF, 4,
+			       read_register(device, VIRTIO_PCI_COMMON_DF, 4));
+	}
+	write_register(device, VIRTIO_PCI_COMMON_STATUS, 1, 11);
+	for (unsigned int queue = 0; queue < QUEUES; queue++)
+		set_up_queue(device, queue, input);
+	write_register(device, VIRTIO_PCI_COMMON_STATUS, 1, 15);
+}
+
+/* Descriptors whose fields are mostly in range, and what they point to. */
+static void fill_descriptors(struct fuzz_input *input)
+{
+	struct vring_desc *desc = (void *)(area.hva + DESC);
+	struct virtio_blk_outhdr header = {
+		.type = fuzz_u16(input) % 16, .sector = fuzz_u16(input) % 300,
+	};
+
+	memcpy(area.hva + HEADER, &header, sizeof(header));
+	for (unsigned int i = fuzz_u16(input) % 32; i; i--, desc++) {
+		uint16_t where = fuzz_u16(input), what = fuzz_u16(input);
+
+		*desc = (struct vring_desc) {
+			.addr = where % 4 ? where & 0xff00 : where % 64 ? HEADER : ~0ull << where % 61,
+			.len = where % 4 == 0 ? sizeof(header) : what & 0xf ? what >> 4 : (__u32)what << 16,
+			.flags = what % 8, .next = fuzz_u16(input) % 40,
+		};
+	}
+}
+
+static void fill_rings(struct fuzz_input *input)
+{
+	struct vring_avail *avail = (void *)(area.hva + AVAIL);
+	unsigned int nr = fuzz_u16(input) % 16;
+
+	avail->flags = nr & 1;
+	for (unsigned int i = 0; i < nr; i++)
+		avail->ring[i] = fuzz_u16(input) % 33;
+	avail->idx += fuzz_u16(input) % 20;
+}
+
+static void kick(unsigned int device, unsigned int queue)
+{
+	bus_write(&vm, SPACE_PORT, PCI_IO_FIRST + 16 * device + 2 * queue, 4, 0);
+}
+
+/* What a driver would do, but for at most one field: a request with its parts in three buffers. */
+static void make_request(unsigned int device, struct fuzz_input *input)
+{
+	struct vring_desc *desc = (void *)(area.hva + DESC);
+	struct vring_avail *avail = (void *)(area.hva + AVAIL);
+	struct virtio_blk_outhdr header = {
+		.type = fuzz_u16(input) % 16, .sector = fuzz_u16(input) % 260,
+	};
+	uint16_t size = fuzz_u16(input), what = fuzz_u16(input);
+	bool in = !header.type || header.type == VIRTIO_BLK_T_GET_ID || what & 1;
+
+	memcpy(area.hva + HEADER, &header, sizeof(header));
+	desc[0] = (struct vring_desc) { HEADER, sizeof(header), VRING_DESC_F_NEXT, 1 };
+	desc[1] = (struct vring_desc) {
+		0x9000, size % 64 * 512, VRING_DESC_F_NEXT | (in ? VRING_DESC_F_WRITE : 0), 2,
+	};
+	desc[2] = (struct vring_desc) { 0x7000, 1 + size / 64, VRING_DESC_F_WRITE, 0 };
+	if (what % 8 == 7)
+		((uint8_t *)desc)[what / 8 % 48] ^= 1u << what / 512 % 8;
+	avail->ring[avail->idx % 64] = 0;
+	avail->ring[avail->idx % 256] = 0;
+	avail->idx++;
+	kick(device, what / 16 % QUEUES);
+}
+
+static void step(unsigned int device, struct fuzz_input *input)
+{
+	uint16_t what = fuzz_u16(input), at = fuzz_u16(input), data = fuzz_u16(input);
+	unsigned int size = 1u << what / 16 % 3;
+
+	switch (what % 8) {
+	case 0:
+		fill_descriptors(input);
+		break;
+	case 1:
+		fill_rings(input);
+		break;
+	case 2:
+		write_register(device, at % REGISTERS_SIZE, size, data);
+		break;
+	case 3:
+		read_register(device, at % REGISTERS_SIZE, size);
+		break;
+	case 4:
+		write_register(device, MSIX + at % 64, 4, data);
+		break;
+	case 5:
+		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (device + 1) << 11 | (at & 0xfc));
+		bus_write(&vm, SPACE_PORT, 0xcfc + (at & 3), size, data);
+		bus_read(&vm, SPACE_PORT, 0xcfc + (at & 3), size);
+		break;
+	case 6:
+		make_request(device, input);
+		break;
+	default:
+		kick(device, at % QUEUES);
+		handle_events();
+	}
+}
+
+/* Give it its BARs back, should it have lost them. */
+static void set_bars(unsigned int device)
+{
+	const __u32 values[][2] = {
+		{ 0x10, PCI_IO_FIRST + 16 * device },
+		{ 0x14, PCI_MEMORY_FIRST + REGISTERS_SIZE * device },
+		{ 0x04, 7 },
+	};
+
+	for (unsigned int i = 0; i < 3; i++) {
+		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (device + 1) << 11 | values[i][0]);
+		bus_write(&vm, SPACE_PORT, 0xcfc, 4, values[i][1]);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input input = { data, size };
+	unsigned int device = fuzz_u16(&input) % DEVICES;
+
+	if (!area.hva)
+		make();
+	for (unsigned int i = 0; i < DEVICES; i++)
+		set_bars(i);
+	memset(area.hva, 0, MEMORY);
+	set_up(device, &input);
+	while (input.size)
+		step(device, &input);
+	handle_events();
+	for (unsigned int i = 0; i < DEVICES; i++)
+		write_register(i, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	check_image();
+	return 0;
+}

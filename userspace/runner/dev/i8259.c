@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Two 8259A interrupt controllers, the second at the first one's input 2, and
+ * their edge/level registers.  The interrupt goes to vCPU 0, which asks for a
+ * window and then acknowledges it (vcpu.c).
+ *
+ * Not here: buffered mode, and the 8085's way to be interrupted.
+ */
+#include <stdlib.h>
+
+#include "irq.h"
+#include "runner.h"
+
+#define PORT_FIRST 0x20
+#define PORT_SECOND 0xa0
+#define PORT_ELCR 0x4d0
+#define ID_ELCR 2
+
+#define CASCADE 2
+#define SPURIOUS 7
+/* Inputs that are never level-triggered: timer, keyboard, cascade; RTC, FPU. */
+#define ALWAYS_EDGE_FIRST 0x07
+#define ALWAYS_EDGE_SECOND 0x21
+
+#define ICW1 0x10
+#define ICW1_NEEDS_ICW4 0x01
+#define ICW4_AUTO_EOI 0x02
+#define ICW4_FULLY_NESTED 0x10
+#define OCW3 0x08
+#define OCW3_READ 0x02		/* of the register that bit 0 chooses: ISR, else IRR */
+#define OCW3_POLL 0x04
+#define OCW3_SET_MASK 0x40	/* special mask mode becomes bit 5 */
+
+/* One controller. */
+struct chip {
+	__u8 lines;		/* levels of the inputs */
+	__u8 irr;		/* requests */
+	__u8 imr;		/* masked */
+	__u8 isr;		/* in service */
+	__u8 elcr;		/* level-triggered */
+	__u8 base;		/* vector of input 0 */
+	__u8 lowest;		/* input with the lowest priority */
+	__u8 init;		/* the initialization word that comes next, or 0 */
+	__u8 wants_icw4;
+	__u8 auto_eoi;
+	__u8 rotates;		/* with automatic EOI */
+	__u8 fully_nested;
+	__u8 special_mask;
+	__u8 reads_isr;
+	__u8 polled;
+};
+
+struct pic {
+	struct device device;
+	struct chip chips[2];
+	bool output;		/* read without the lock */
+};
+
+static struct pic *pic_of(struct device *device)
+{
+	return container_of(device, struct pic, device);
+}
+
+/* The bit of the highest priority: its distance behind the lowest one, 8 if there is none. */
+static unsigned int priority(const struct chip *chip, __u8 bits)
+{
+	unsigned int n = 0;
+
+	while (n < 8 && !(bits >> ((chip->lowest + 1 + n) & 7) & 1))
+		n++;
+	return n;
+}
+
+/* The input to be serviced, or -1. */
+static int pending(const struct pic *pic, int which)
+{
+	const struct chip *chip = &pic->chips[which];
+	unsigned int request = priority(chip, chip->irr & ~chip->imr);
+	__u8 isr = chip->isr;
+
+	if (chip->special_mask)
+		isr &= ~chip->imr;
+	if (chip->fully_nested && !which)
+		isr &= ~(1u << CASCADE);
+	return request < priority(chip, isr) ? (int)((chip->lowest + 1 + request) & 7) : -1;
+}
+
+static void set_input(struct chip *chip, unsigned int input, bool level)
+{
+	__u8 bit = 1u << input;
+
+	if (level && (chip->elcr & bit || !(chip->lines & bit)))
+		chip->irr |= bit;
+	else if (!level)
+		chip->irr &= ~bit;
+	chip->lines = level ? chip->lines | bit : chip->lines & ~bit;
+}
+
+/* Let the second one's output reach the first, and the first one's vCPU 0. */
+static void update(struct pic *pic)
+{
+	struct vm *vm = pic->device.vm;
+	bool output;
+
+	set_input(&pic->chips[0], CASCADE, pending(pic, 1) >= 0);
+	output = pending(pic, 0) >= 0;
+	if (output == pic->output)
+		return;
+	__atomic_store_n(&pic->output, output, __ATOMIC_SEQ_CST);
+	if (output)
+		vcpu_kick(&vm->vcpus[0]);
+}
+
+void pic_set_line(struct vm *vm, unsigned int line, bool level)
+{
+	struct pic *pic = pic_of(vm->pic);
+
+	set_input(&pic->chips[line / 8], line % 8, level);
+	update(pic);
+}
+
+bool pic_pending(const struct vm *vm)
+{
+	return __atomic_load_n(&pic_of(vm->pic)->output, __ATOMIC_SEQ_CST);
+}
+
+/* INTA: the input is in service now. */
+static void acknowledge(struct chip *chip, unsigned int input)
+{
+	__u8 bit = 1u << input;
+
+	if (chip->auto_eoi) {
+		if (chip->rotates)
+			chip->lowest = input;
+	} else {
+		chip->isr |= bit;
+	}
+	/* The latch is cleared, a level is not. */
+	if (!(chip->elcr & bit))
+		chip->irr &= ~bit;
+}
+
+/* The vector of one chip's interrupt; one that has gone meanwhile is spurious. */
+static int take(struct pic *pic, int which)
+{
+	struct chip *chip = &pic->chips[which];
+	int input = pending(pic, which);
+
+	if (input < 0)
+		return chip->base + SPURIOUS;
+	acknowledge(chip, input);
+	if (!which && input == CASCADE)
+		return take(pic, 1);
+	return chip->base + input;
+}
+
+int pic_acknowledge(struct vm *vm)
+{
+	struct pic *pic = pic_of(vm->pic);
+	int vector;
+
+	if (!pic->output)
+		return -1;
+	vector = take(pic, 0);
+	update(pic);
+	return vector;
+}
+
+/* OCW2: the end of an interrupt, and who has the lowest priority. */
+static void end_of_interrupt(struct chip *chip, __u8 data)
+{
+	bool rotate = data & 0x80, specific = data & 0x40, eoi = data & 0x20;
+	unsigned int level = data & 7;
+	unsigned int first = priority(chip, chip->special_mask ? chip->isr & ~chip->imr :
+							chip->isr);
+
+	if (eoi) {
+		if (!specific && first == 8)
+			return;
+		if (!specific)
+			level = (chip->lowest + 1 + first) & 7;
+		chip->isr &= ~(1u << level);
+		if (rotate)
+			chip->lowest = level;
+	} else if (specific && rotate) {
+		chip->lowest = level;
+	} else if (!specific) {
+		chip->rotates = rotate;
+	}
+}
+
+static void initialize(struct chip *chip, __u8 data)
+{
+	*chip = (struct chip) {
+		.lines = chip->lines, .elcr = chip->elcr, .irr = chip->lines & chip->elcr,
+		.lowest = 7, .init = 2, .wants_icw4 = data & ICW1_NEEDS_ICW4,
+	};
+}
+
+static void write_command(struct chip *chip, __u8 data)
+{
+	if (data & ICW1) {
+		initialize(chip, data);
+	} else if (data & OCW3) {
+		if (data & OCW3_POLL)
+			chip->polled = 1;
+		if (data & OCW3_READ)
+			chip->reads_isr = data & 1;
+		if (data & OCW3_SET_MASK)
+			chip->special_mask = data >> 5 & 1;
+	} else {
+		end_of_interrupt(chip, data);
+	}
+}
+
+static void write_data(struct chip *chip, __u8 data)
+{
+	switch (chip->init) {
+	case 0:
+		chip->imr = data;
+		break;
+	case 2:
+		chip->base = data & 0xf8;
+		chip->init = 3;
+		break;
+	case 3:
+		chip->init = chip->wants_icw4 ? 4 : 0;
+		break;
+	case 4:
+		chip->auto_eoi = data & ICW4_AUTO_EOI;
+		chip->fully_nested = data & ICW4_FULLY_NESTED;
+		chip->init = 0;
+		break;
+	}
+}
+
+static void pic_write(struct device *device, const struct region *region, __u64 offset,
+		      unsigned int size, __u64 data)
+{
+	struct pic *pic = pic_of(device);
+
+	(void)size;
+	if (region->id == ID_ELCR)
+		pic->chips[offset].elcr =
+			data & ~(offset ? ALWAYS_EDGE_SECOND : ALWAYS_EDGE_FIRST);
+	else if (offset)
+		write_data(&pic->chips[region->id], data);
+	else
+		write_command(&pic->chips[region->id], data);
+	update(pic);
+}
+
+/* A poll is an acknowledge of which the number is read. */
+static __u64 poll(struct pic *pic, int which)
+{
+	int input = pending(pic, which);
+
+	pic->chips[which].polled = 0;
+	if (input < 0)
+		return 0;
+	acknowledge(&pic->chips[which], input);
+	update(pic);
+	return 0x80 | input;
+}
+
+static __u64 pic_read(struct device *device, const struct region *region, __u64 offset,
+		      unsigned int size)
+{
+	struct pic *pic = pic_of(device);
+	struct chip *chip = &pic->chips[region->id & 1];
+
+	(void)size;
+	if (region->id == ID_ELCR)
+		return pic->chips[offset].elcr;
+	if (chip->polled)
+		return poll(pic, region->id);
+	if (offset)
+		return chip->imr;
+	return chip->reads_isr ? chip->isr : chip->irr;
+}
+
+static void pic_destroy(struct device *device)
+{
+	free(pic_of(device));
+}
+
+static const struct device_ops ops = {
+	.name = "i8259", .read = pic_read, .write = pic_write, .destroy = pic_destroy,
+};
+
+int pic_create(struct vm *vm)
+{
+	struct pic *pic = calloc(1, sizeof(*pic));
+
+	if (!pic) {
+		complain("no memory for the i8259");
+		return -1;
+	}
+	for (int i = 0; i < 2; i++)
+		pic->chips[i] = (struct chip) { .imr = 0xff, .lowest = 7 };
+	device_add(vm, &pic->device, &ops);
+	vm->pic = &pic->device;
+	if (device_ports(&pic->device, PORT_FIRST, 2, 1, 0) ||
+	    device_ports(&pic->device, PORT_SECOND, 2, 1, 1))
+		return -1;
+	return device_ports(&pic->device, PORT_ELCR, 2, 1, ID_ELCR);
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An I/O APIC with 24 pins (82093AA).  What its pins send are messages, like
+ * those of PCI devices; the local APICs take them in the kernel and tell when a
+ * level-triggered one has ended.  A pin in ExtINT mode sends nothing: the 8259s
+ * reach vCPU 0 without it.
+ */
+#include <stdlib.h>
+
+#include "irq.h"
+#include "runner.h"
+
+#define NR_PINS 24
+#define VERSION 0x11
+#define REGSEL 0x00
+#define WINDOW 0x10
+#define SIZE 0x20
+
+#define REG_ID 0
+#define REG_VERSION 1
+#define REG_ARBITRATION 2
+#define REG_TABLE 0x10
+
+/* A redirection entry. */
+#define MODE_SHIFT 8
+#define MODE_EXTINT 7
+#define LOGICAL (1u << 11)
+#define DELIVERY_STATUS (1u << 12)
+#define REMOTE_IRR (1u << 14)
+#define LEVEL (1u << 15)
+#define MASKED (1u << 16)
+#define DEST_SHIFT 56
+
+#define MSI_LOGICAL (1u << 2)
+#define MSI_ASSERT (1u << 14)
+#define MSI_LEVEL (1u << 15)
+
+struct ioapic {
+	struct device device;
+	__u8 select;
+	__u8 id;
+	__u32 lines;		/* levels of the pins */
+	__u64 table[NR_PINS];
+};
+
+static struct ioapic *ioapic_of(struct device *device)
+{
+	return container_of(device, struct ioapic, device);
+}
+
+static void send(struct ioapic *ioapic, unsigned int pin)
+{
+	__u64 entry = ioapic->table[pin];
+	struct mote_msi msi = {
+		.address = LAPIC_BASE | entry >> DEST_SHIFT << 12 |
+			   (entry & LOGICAL ? MSI_LOGICAL : 0),
+		.data = (entry & 0x7ff) | (entry & LEVEL ? MSI_LEVEL | MSI_ASSERT : 0),
+	};
+
+	if ((entry >> MODE_SHIFT & 7) != MODE_EXTINT)
+		mote_msi(ioapic->device.vm->machine.fd, &msi);
+}
+
+/* A level that is there, may be heard and is not being serviced. */
+static void service_level(struct ioapic *ioapic, unsigned int pin)
+{
+	__u64 *entry = &ioapic->table[pin];
+
+	if (!(ioapic->lines >> pin & 1) || !(*entry & LEVEL) || *entry & (MASKED | REMOTE_IRR))
+		return;
+	*entry |= REMOTE_IRR;
+	send(ioapic, pin);
+}
+
+void ioapic_set_line(struct vm *vm, unsigned int pin, bool level)
+{
+	struct ioapic *ioapic = ioapic_of(vm->ioapic);
+	bool was = ioapic->lines >> pin & 1;
+
+	ioapic->lines = (ioapic->lines & ~(1u << pin)) | (__u32)level << pin;
+	if (ioapic->table[pin] & LEVEL)
+		service_level(ioapic, pin);
+	else if (level && !was && !(ioapic->table[pin] & MASKED))
+		send(ioapic, pin);
+}
+
+void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector)
+{
+	struct ioapic *ioapic = ioapic_of(vm->ioapic);
+
+	for (unsigned int pin = 0; pin < NR_PINS; pin++) {
+		if ((ioapic->table[pin] & 0xff) != vector || !(ioapic->table[pin] & REMOTE_IRR))
+			continue;
+		ioapic->table[pin] &= ~(__u64)REMOTE_IRR;
+		service_level(ioapic, pin);
+	}
+}
+
+static __u32 read_register(const struct ioapic *ioapic)
+{
+	unsigned int entry = ioapic->select - REG_TABLE;
+
+	switch (ioapic->select) {
+	case REG_ID:
+	case REG_ARBITRATION:
+		return ioapic->id << 24;
+	case REG_VERSION:
+		return VERSION | (NR_PINS - 1) << 16;
+	}
+	if (entry >= 2 * NR_PINS)
+		return 0;
+	return ioapic->table[entry / 2] >> 32 * (entry % 2);
+}
+
+static void write_entry(struct ioapic *ioapic, unsigned int pin, bool high, __u32 data)
+{
+	const __u32 read_only = DELIVERY_STATUS | REMOTE_IRR;
+	__u64 *entry = &ioapic->table[pin];
+
+	if (high) {
+		*entry = (*entry & 0xffffffff) | (__u64)(data & 0xff000000) << 32;
+		return;
+	}
+	*entry = (*entry & ~0xffffffffull) | (*entry & read_only) | (data & 0x1ffff & ~read_only);
+	/* This is how an interrupt that nobody would end is ended. */
+	if (!(*entry & LEVEL))
+		*entry &= ~(__u64)REMOTE_IRR;
+	service_level(ioapic, pin);
+}
+
+static void write_register(struct ioapic *ioapic, __u32 data)
+{
+	unsigned int entry = ioapic->select - REG_TABLE;
+
+	if (ioapic->select == REG_ID)
+		ioapic->id = data >> 24 & 0xf;
+	else if (entry < 2 * NR_PINS)
+		write_entry(ioapic, entry / 2, entry % 2, data);
+}
+
+static __u64 ioapic_read(struct device *device, const struct region *region, __u64 offset,
+			 unsigned int size)
+{
+	struct ioapic *ioapic = ioapic_of(device);
+
+	(void)region;
+	(void)size;
+	if (offset == REGSEL)
+		return ioapic->select;
+	return offset == WINDOW ? read_register(ioapic) : 0;
+}
+
+static void ioapic_write(struct device *device, const struct region *region, __u64 offset,
+			 unsigned int size, __u64 data)
+{
+	struct ioapic *ioapic = ioapic_of(device);
+
+	(void)region;
+	(void)size;
+	if (offset == REGSEL)
+		ioapic->select = data;
+	else if (offset == WINDOW)
+		write_register(ioapic, data);
+}
+
+static void ioapic_destroy(struct device *device)
+{
+	free(ioapic_of(device));
+}
+
+static const struct device_ops ops = {
+	.name = "ioapic", .read = ioapic_read, .write = ioapic_write, .destroy = ioapic_destroy,
+};
+
+int ioapic_create(struct vm *vm)
+{
+	struct ioapic *ioapic = calloc(1, sizeof(*ioapic));
+	struct region region = {
+		.space = SPACE_MMIO, .first = IOAPIC_BASE, .size = SIZE, .width = 4,
+	};
+
+	if (ioapic) {
+		for (int pin = 0; pin < NR_PINS; pin++)
+			ioapic->table[pin] = MASKED;
+		region.device = &ioapic->device;
+		device_add(vm, &ioapic->device, &ops);
+		vm->ioapic = &ioapic->device;
+	}
+	if (!ioapic || region_add(vm, &region)) {
+		complain("no memory for the I/O APIC");
+		return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtio network card.  VIRTIO 1.2, "Network Device"; without offloads, so that
+ * each frame is one that the wire could have.  What comes while the driver has no
+ * buffer waits, up to a limit.
+ */
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net.h"
+#include "runner.h"
+#include "virtio.h"
+
+#define QUEUE_RX 0
+#define QUEUE_TX 1
+#define WAITING_MOST 256
+
+struct frame {
+	size_t size;
+	unsigned char data[FRAME_MOST];
+};
+
+struct net_card {
+	struct virtio virtio;
+	struct virtio_net_config config;
+	struct net *net;
+	unsigned int first, nr;		/* of those that wait */
+	struct frame waiting[WAITING_MOST];
+};
+
+static struct net_card *card_of(struct virtio *virtio)
+{
+	return container_of(virtio, struct net_card, virtio);
+}
+
+/* ---- to the guest -------------------------------------------------------------- */
+
+/* Give one frame to the driver; false if it has no buffer. */
+static bool deliver(struct net_card *card, const void *data, size_t size)
+{
+	struct virtqueue *queue = &card->virtio.queues[QUEUE_RX];
+	const struct virtio_net_hdr_v1 header = { .num_buffers = 1 };
+	struct chain chain;
+	struct iovec *in;
+
+	if (!virtqueue_pop(queue, &chain))
+		return false;
+	in = chain.iov + chain.nr_out;
+	if (iov_size(in, chain.nr_in) < sizeof(header) + size) {
+		virtio_break(&card->virtio);
+		return true;
+	}
+	iov_write(in, chain.nr_in, &header, sizeof(header));
+	iov_write(in, chain.nr_in, data, size);
+	virtqueue_push(queue, chain.head, sizeof(header) + size);
+	return true;
+}
+
+static void deliver_waiting(struct net_card *card)
+{
+	while (card->nr) {
+		const struct frame *frame = &card->waiting[card->first];
+
+		if (!deliver(card, frame->data, frame->size))
+			break;
+		card->first = (card->first + 1) % WAITING_MOST;
+		card->nr--;
+	}
+}
+
+static void receive(void *data, const void *frame, size_t size)
+{
+	struct net_card *card = data;
+	struct frame *last;
+
+	if (size > FRAME_MOST || !card->virtio.queues[QUEUE_RX].enabled)
+		return;
+	deliver_waiting(card);
+	if (!card->nr && deliver(card, frame, size))
+		return;
+	if (card->nr == WAITING_MOST)
+		return;
+	last = &card->waiting[(card->first + card->nr++) % WAITING_MOST];
+	last->size = size;
+	memcpy(last->data, frame, size);
+}
+
+/* ---- from the guest --------------------------------------------------------------- */
+
+static void transmit(struct net_card *card, struct virtqueue *queue)
+{
+	struct chain chain;
+
+	while (virtqueue_pop(queue, &chain)) {
+		struct virtio_net_hdr_v1 header;
+		unsigned char frame[FRAME_MOST];
+		size_t size;
+
+		if (iov_read(chain.iov, chain.nr_out, &header, sizeof(header)) == sizeof(header) &&
+		    iov_size(chain.iov, chain.nr_out) <= sizeof(frame)) {
+			size = iov_read(chain.iov, chain.nr_out, frame, sizeof(frame));
+			card->net->ops->transmit(card->net, frame, size);
+		}
+		virtqueue_push(queue, chain.head, 0);
+	}
+}
+
+static void net_kick(struct virtio *virtio, struct virtqueue *queue)
+{
+	struct net_card *card = card_of(virtio);
+
+	if (queue == &virtio->queues[QUEUE_TX])
+		transmit(card, queue);
+	else
+		deliver_waiting(card);
+}
+
+static void net_reset(struct virtio *virtio)
+{
+	card_of(virtio)->nr = 0;
+}
+
+static void net_destroy(struct virtio *virtio)
+{
+	struct net_card *card = card_of(virtio);
+
+	if (card->net)
+		card->net->ops->destroy(card->net);
+	free(card);
+}
+
+static const struct virtio_ops ops = {
+	.name = "virtio-net", .id = VIRTIO_ID_NET, .class = 0x020000, .nr_queues = 2,
+	.kick = net_kick, .reset = net_reset, .destroy = net_destroy,
+};
+
+int virtio_net_create(struct vm *vm)
+{
+	/* Locally administered; the same at each start. */
+	static const __u8 mac[] = { 0x52, 0x54, 0x00, 0x6d, 0x6f, 0x74 };
+	const char *where = vm->options->net;
+	struct net_card *card;
+
+	if (!where)
+		return 0;
+	card = calloc(1, sizeof(*card));
+	if (!card) {
+		complain("no memory for the network card");
+		return -1;
+	}
+	memcpy(card->config.mac, mac, sizeof(mac));
+	card->config.status = VIRTIO_NET_S_LINK_UP;
+	card->virtio.config = &card->config;
+	card->virtio.config_size = sizeof(card->config);
+	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
+	card->net = strcmp(where, "user") ? net_tap_create(vm, where + strlen("tap:")) :
+					    net_user_create(vm);
+	if (!card->net || virtio_create(vm, &card->virtio, &ops)) {
+		net_destroy(&card->virtio);
+		return -1;
+	}
+	card->net->card = card;
+	card->net->receive = receive;
+	return 0;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a device is to the machine, and what the machine is to a device.
+ *
+ * A device is a struct that begins with struct device.  It claims ports and
+ * guest-physical addresses, drives interrupt lines, and waits for time and for
+ * file descriptors.  What the guest can see of it is in one plain struct, so
+ * that it can be saved.
+ *
+ * All of a device's functions are called with the VM's lock held, which is the
+ * one lock of all devices.
+ */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/types.h>
+
+struct device;
+struct vm;
+
+#define container_of(pointer, type, member) \
+	((type *)((char *)(pointer) - offsetof(type, member)))
+
+/* ---- ports and memory-mapped registers (bus.c) ------------------------------ */
+
+enum bus_space { SPACE_PORT, SPACE_MMIO, NR_SPACES };
+
+/**
+ * struct region - ports or addresses that a device answers
+ * @space: of which kind
+ * @first: the first one
+ * @size: how many
+ * @width: the widest access that the device knows, in bytes; wider ones come in parts
+ * @id: the device's own number for it
+ * @device: whose it is
+ */
+struct region {
+	enum bus_space space;
+	__u64 first;
+	__u64 size;
+	unsigned int width;
+	unsigned int id;
+	struct device *device;
+};
+
+/* Regions of one kind, ascending. */
+struct bus {
+	struct region *regions;
+	size_t nr;
+};
+
+/* Claim a region, which must not overlap another one: then -EEXIST.  Or -ENOMEM. */
+int region_add(struct vm *vm, const struct region *region);
+void region_remove(struct vm *vm, const struct region *region);
+
+/* What nobody has claimed reads as ones and ignores writes. */
+__u64 bus_read(struct vm *vm, enum bus_space space, __u64 address, unsigned int size);
+void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int size, __u64 data);
+
+/* ---- devices (bus.c) -------------------------------------------------------- */
+
+/**
+ * struct device_ops - a kind of device
+ * @name: for messages
+ * @read: @size bytes, at most the region's width, @offset bytes into the region
+ * @write: likewise; bits beyond @size are zero
+ * @destroy: free it; its regions are gone
+ */
+struct device_ops {
+	const char *name;
+	__u64 (*read)(struct device *device, const struct region *region, __u64 offset,
+		      unsigned int size);
+	void (*write)(struct device *device, const struct region *region, __u64 offset,
+		      unsigned int size, __u64 data);
+	void (*destroy)(struct device *device);
+};
+
+/**
+ * struct device - what all devices begin with
+ * @ops: which kind it is
+ * @vm: where it is
+ * @next: the one that was made before it
+ */
+struct device {
+	const struct device_ops *ops;
+	struct vm *vm;
+	struct device *next;
+};
+
+/* Make it one of the VM's: it is destroyed with it, the last one first. */
+void device_add(struct vm *vm, struct device *device, const struct device_ops *ops);
+void devices_destroy(struct vm *vm);
+
+/* Claim ports for a device, with a complaint when that fails. */
+int device_ports(struct device *device, __u16 first, unsigned int nr, unsigned int width,
+		 unsigned int id);
+
+/* ---- interrupt lines (irq.c) ------------------------------------------------ */
+
+#define LINE_TIMER 0
+#define LINE_SERIAL 4
+#define LINE_ACPI 9
+#define LINE_RTC 8
+#define NR_LINES 16
+
+/* An ISA line: to both the 8259s and the I/O APIC. */
+void line_set(struct vm *vm, unsigned int line, bool level);
+
+/* ---- time and file descriptors (loop.c) ------------------------------------- */
+
+/**
+ * struct source - a file descriptor that the I/O thread waits for
+ * @fd: it
+ * @ready: called with the EPOLL* events that came
+ */
+struct source {
+	int fd;
+	void (*ready)(struct vm *vm, struct source *source, __u32 events);
+};
+
+/* Wait for EPOLL* events; 0 or a negative errno (-EPERM: always ready, as files are). */
+int source_add(struct vm *vm, struct source *source, __u32 events);
+void source_change(struct vm *vm, struct source *source, __u32 events);
+/* Stop waiting; the file descriptor stays open. */
+void source_remove(struct vm *vm, struct source *source);
+
+/**
+ * struct timer - a moment that the I/O thread waits for
+ * @source: its timerfd
+ * @fire: called once for all of the expirations that have come to pass
+ */
+struct timer {
+	struct source source;
+	void (*fire)(struct vm *vm, struct timer *timer);
+};
+
+int timer_create_fd(struct vm *vm, struct timer *timer,
+		    void (*fire)(struct vm *vm, struct timer *timer));
+/* Fire at a time of clock_ns(), and every @period after that if it is not 0; at 0: never. */
+void timer_set(struct timer *timer, __u64 at, __u64 period);
+void timer_destroy(struct vm *vm, struct timer *timer);
+
+#define NS_PER_S 1000000000ull
+
+/* Nanoseconds of the host's monotonic clock. */
+__u64 clock_ns(void);
+
+/* @value * @mul / @div, where @mul * @div fits into 64 bits. */
+static inline __u64 scale(__u64 value, __u64 mul, __u64 div)
+{
+	return value / div * mul + value % div * mul / div;
+}
+
+#endif /* DEVICE_H */

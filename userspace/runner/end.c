@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a VM ends, and what `mote run` says and returns then.
+ *
+ * The debug-exit port makes every odd exit status, as in QEMU; what mote has
+ * to say is even.
+ */
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runner.h"
+#include "vm.h"
+
+static const struct {
+	const char *name;
+	int status;
+} ends[] = {
+	[END_POWER_OFF] = { "power-off", EXIT_OK },
+	[END_RESET] = { "reset", 4 },
+	[END_DEBUG_EXIT] = { "debug-exit", 1 },
+	[END_TRIPLE_FAULT] = { "triple-fault", 6 },
+	[END_ERROR] = { "error", 8 },
+	[END_TIMEOUT] = { "timeout", 124 },
+	[END_QUIT] = { "quit", 128 + SIGINT },
+	[END_SIGNAL] = { "signal", 128 },
+};
+
+void vm_end(struct vm *vm, enum ending end, int detail)
+{
+	const __u64 one = 1;
+
+	if (vm_has_ended(vm))
+		return;
+	vm->status = ends[end].status;
+	if (end == END_DEBUG_EXIT)
+		vm->status = (detail << 1 | 1) & 0xff;
+	else if (end == END_SIGNAL)
+		vm->status += detail;
+	__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
+	if (write(vm->wake.fd, &one, sizeof(one)) < 0)
+		complain("cannot end the VM: %m");
+}
+
+void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
+{
+	struct vm *vm = vcpu->vm;
+	va_list args;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm_has_ended(vm)) {
+		va_start(args, format);
+		vsnprintf(vm->why, sizeof(vm->why), format, args);
+		va_end(args);
+		vm->culprit = vcpu;
+		vm_end(vm, end, 0);
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static const char *const exit_names[MOTE_NR_EXITS] = {
+	[MOTE_EXIT_INTERRUPT_WINDOW] = "interrupt-window", [MOTE_EXIT_PIO] = "pio",
+	[MOTE_EXIT_RDMSR] = "rdmsr", [MOTE_EXIT_WRMSR] = "wrmsr", [MOTE_EXIT_MMIO] = "mmio",
+	[MOTE_EXIT_EOI] = "eoi", [MOTE_EXIT_SHUTDOWN] = "shutdown",
+	[MOTE_EXIT_TASK_SWITCH] = "task-switch",
+};
+
+static void report_json(struct vm *vm)
+{
+	struct json_object *root = json_object_new_object();
+	struct json_object *exits = json_object_new_object();
+
+	json_object_object_add(root, "event", json_object_new_string("end"));
+	json_object_object_add(root, "name", json_object_new_string(vm->options->name));
+	json_object_object_add(root, "reason", json_object_new_string(ends[vm->end].name));
+	json_object_object_add(root, "status", json_object_new_int(vm->status));
+	if (vm->why[0])
+		json_object_object_add(root, "why", json_object_new_string(vm->why));
+	for (int reason = 0; reason < MOTE_NR_EXITS; reason++) {
+		__u64 sum = 0;
+
+		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+			sum += vm->vcpus[i].exits[reason];
+		if (exit_names[reason] && sum)
+			json_object_object_add(exits, exit_names[reason],
+					       json_object_new_uint64(sum));
+	}
+	json_object_object_add(root, "exits", exits);
+	fprintf(stderr, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN));
+	json_object_put(root);
+}
+
+void end_report(struct vm *vm)
+{
+	if (vm->options->json)
+		report_json(vm);
+	else if (vm->end == END_TIMEOUT)
+		complain("%s: the time limit is over", vm->options->name);
+	else if (vm->end == END_RESET)
+		complain("%s: the guest has reset the machine", vm->options->name);
+	else if (vm->why[0])
+		complain("%s: %s", vm->options->name, vm->why);
+	if (vm->culprit)
+		print_registers(vm->culprit);
+}

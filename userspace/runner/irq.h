@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The interrupt controllers: what irq.c and vcpu.c ask of them.  The lock is held. */
+#ifndef IRQ_H
+#define IRQ_H
+
+#include "vm.h"
+
+int pic_create(struct vm *vm);
+void pic_set_line(struct vm *vm, unsigned int line, bool level);
+/* Does vCPU 0 have an interrupt to take?  Needs no lock. */
+bool pic_pending(const struct vm *vm);
+/* The vector of that interrupt, which is in service now; -1 if there is none any more. */
+int pic_acknowledge(struct vm *vm);
+
+int ioapic_create(struct vm *vm);
+void ioapic_set_line(struct vm *vm, unsigned int pin, bool level);
+/* The guest has ended a level-triggered interrupt of this vector. */
+void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector);
+
+#endif /* IRQ_H */

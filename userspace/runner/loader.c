@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading an image: which kind it is, and files into memory. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "loader.h"
+#include "runner.h"
+
+/* Where a boot sector would be. */
+#define FLAT_START 0x7c00
+
+static const struct loader *const loaders[] = { &linux_loader, &elf_loader };
+
+int file_open(struct file *file, const char *path, const char *what)
+{
+	struct stat stat;
+
+	file->path = path;
+	file->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (file->fd < 0) {
+		complain("cannot open the %s %s: %s", what, path, strerror(errno));
+		return -1;
+	}
+	if (fstat(file->fd, &stat) || !S_ISREG(stat.st_mode) || !stat.st_size) {
+		complain("the %s %s is %s", what, path,
+			 S_ISDIR(stat.st_mode) ? "a directory, not a file" :
+			 S_ISREG(stat.st_mode) ? "empty" : "not a regular file");
+		close(file->fd);
+		return -1;
+	}
+	file->size = stat.st_size;
+	return 0;
+}
+
+void file_close(struct file *file)
+{
+	close(file->fd);
+}
+
+int file_load(struct vm *vm, const struct file *file, __u64 offset, __u64 gpa, __u64 size)
+{
+	unsigned char *to = mote_machine_hva(&vm->machine, gpa, size);
+	ssize_t nr;
+
+	if (!to) {
+		complain("%s does not fit into the memory at 0x%llx: give the VM more than %lluM "
+			 "(--memory)", file->path, gpa, vm->options->memory >> 20);
+		return -1;
+	}
+	while (size) {
+		nr = pread(file->fd, to, size, offset);
+		if (nr < 0 && errno == EINTR)
+			continue;
+		if (nr <= 0) {
+			complain("%s %s", file->path, nr ? strerror(errno) : "is truncated");
+			return -1;
+		}
+		to += nr;
+		offset += nr;
+		size -= nr;
+	}
+	return 0;
+}
+
+int load_bytes(struct vm *vm, __u64 gpa, const void *data, size_t size)
+{
+	if (!mote_machine_write(&vm->machine, gpa, data, size))
+		return 0;
+	complain("%lluM is too little memory to start this image (--memory)",
+		 vm->options->memory >> 20);
+	return -1;
+}
+
+__u64 layout_put(struct layout *layout, const void *data, size_t size)
+{
+	__u64 gpa = layout->at;
+
+	if (layout->err)
+		return gpa;
+	if (size > layout->end - gpa) {
+		complain("the image's command line and modules take too much room");
+		layout->err = -1;
+		return gpa;
+	}
+	layout->err = size ? load_bytes(layout->vm, gpa, data, size) : 0;
+	layout->at = (gpa + size + 63) & ~63ull;
+	return gpa;
+}
+
+int load_flat(struct vm *vm, const struct image *image)
+{
+	if (image->file.size > EBDA - FLAT_START) {
+		complain("%s is too large for --flat: %u bytes are the most", image->file.path,
+			 EBDA - FLAT_START);
+		return -1;
+	}
+	if (file_load(vm, &image->file, 0, FLAT_START, image->file.size))
+		return -1;
+	return start_real(vm, FLAT_START);
+}
+
+static int load(struct vm *vm, const struct image *image)
+{
+	if (vm->options->flat)
+		return load_flat(vm, image);
+	for (size_t i = 0; i < ARRAY_SIZE(loaders); i++)
+		if (loaders[i]->matches(image))
+			return loaders[i]->load(vm, image);
+	if (image->head[0] == 0x1f && image->head[1] == 0x8b) {
+		complain("%s is compressed: unpack it first (gunzip)", image->file.path);
+		return -1;
+	}
+	complain("%s is no image that can be booted: neither a Linux bzImage nor an ELF file (--flat "
+		 "takes any code for real mode)", image->file.path);
+	return -1;
+}
+
+int load_image(struct vm *vm)
+{
+	struct image image = { 0 };
+	int err;
+
+	if (vm->options->firmware)
+		return load_firmware(vm);
+	if (file_open(&image.file, vm->options->image, "image"))
+		return -1;
+	if (pread(image.file.fd, image.head, sizeof(image.head), 0) < 0) {
+		complain("cannot read the image %s: %s", image.file.path, strerror(errno));
+		err = -1;
+	} else {
+		err = load(vm, &image);
+	}
+	file_close(&image.file);
+	return err;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Firmware: its image ends at 4 GiB, where vCPU 0 begins after RESET, and the last
+ * part of it is below 1 MiB, too, in memory that can be written to.  It finds the
+ * ACPI tables by fw_cfg (dev/fw_cfg.c): they are at the end of low memory, which is
+ * reserved for them.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "acpi.h"
+#include "loader.h"
+#include "runner.h"
+
+#define SLOT_FIRMWARE 2
+#define PAGE_SIZE 4096
+#define FIRMWARE_MOST 0x1000000ull
+#define SHADOW_MOST (EXTENDED_MEMORY - FIRMWARE)
+#define LEAST_MEMORY (16ull << 20)
+
+static int map(struct vm *vm, const struct file *file)
+{
+	struct mote_slot slot = {
+		.slot = SLOT_FIRMWARE, .flags = MOTE_SLOT_READONLY, .size = file->size,
+		.gpa = HIGH_MEMORY - file->size,
+	};
+	void *hva = mmap(NULL, file->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
+	int err = -ENOMEM;
+
+	if (hva != MAP_FAILED) {
+		slot.hva = (unsigned long)hva;
+		err = mote_machine_set_slot(&vm->machine, &slot);
+	}
+	if (err)
+		complain("cannot map the firmware %s: %s", file->path, strerror(-err));
+	return err ? -1 : 0;
+}
+
+static int load(struct vm *vm, const struct file *file)
+{
+	__u64 shadow = file->size < SHADOW_MOST ? file->size : SHADOW_MOST;
+
+	if (file->size % PAGE_SIZE || file->size > FIRMWARE_MOST) {
+		complain("%s is no firmware: its size is no multiple of 4096, or more than 16M",
+			 file->path);
+		return -1;
+	}
+	if (vm->low < LEAST_MEMORY) {
+		complain("firmware wants %lluM of memory at least (--memory)", LEAST_MEMORY >> 20);
+		return -1;
+	}
+	if (map(vm, file) || file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow))
+		return -1;
+	return acpi_write_tables(vm, vm->low - FIRMWARE_TABLES, &vm->rsdp);
+}
+
+int load_firmware(struct vm *vm)
+{
+	struct file file;
+	int err;
+
+	if (file_open(&file, vm->options->firmware, "firmware"))
+		return -1;
+	err = load(vm, &file);
+	file_close(&file);
+	return err;
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A TAP interface of the host's: frames go to it and come from it as they are. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "net.h"
+#include "runner.h"
+
+/* Others want to be heard, too. */
+#define AT_ONCE 64
+
+struct tap {
+	struct net net;
+	struct vm *vm;
+	struct source source;
+};
+
+static void readable(struct vm *vm, struct source *source, __u32 events)
+{
+	struct tap *tap = container_of(source, struct tap, source);
+	unsigned char frame[FRAME_MOST];
+
+	(void)vm;
+	(void)events;
+	for (int i = 0; i < AT_ONCE; i++) {
+		ssize_t size = read(source->fd, frame, sizeof(frame));
+
+		if (size <= 0)
+			break;
+		if (tap->net.receive)
+			tap->net.receive(tap->net.card, frame, size);
+	}
+}
+
+/* A frame that does not fit is dropped, as on any wire. */
+static void transmit(struct net *net, const void *frame, size_t size)
+{
+	struct tap *tap = container_of(net, struct tap, net);
+
+	if (write(tap->source.fd, frame, size) < 0)
+		return;
+}
+
+static void destroy(struct net *net)
+{
+	struct tap *tap = container_of(net, struct tap, net);
+
+	source_remove(tap->vm, &tap->source);
+	close(tap->source.fd);
+	free(tap);
+}
+
+static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
+
+struct net *net_tap_create(struct vm *vm, const char *name)
+{
+	struct tap *tap = calloc(1, sizeof(*tap));
+	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+
+	if (!tap) {
+		complain("no memory for the network");
+		return NULL;
+	}
+	tap->vm = vm;
+	tap->net.ops = &ops;
+	tap->source.ready = readable;
+	tap->source.fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
+	if (tap->source.fd >= 0 && !ioctl(tap->source.fd, TUNSETIFF, &request) &&
+	    !source_add(vm, &tap->source, EPOLLIN))
+		return &tap->net;
+	complain("--net tap:%s: %s%s", name, strerror(errno), errno == EPERM ?
+		 ": make one for this user (ip tuntap add NAME mode tap user USER)" : "");
+	if (tap->source.fd >= 0)
+		close(tap->source.fd);
+	free(tap);
+	return NULL;
+}

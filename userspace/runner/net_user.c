@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A network in user space, by libslirp: the guest is 10.0.2.15, asks DHCP and DNS
+ * of 10.0.2.2 and 10.0.2.3, and what it connects to the host's user connects to.
+ * No privilege is needed, and nobody can connect to the guest but by the ports
+ * that are forwarded.
+ *
+ * libslirp wants to poll for itself, each time for other descriptors, so it has a
+ * thread for that; it works with the VM's lock held like everyone else.
+ *
+ * Not here: IPv6.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <slirp/libslirp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "net.h"
+#include "runner.h"
+
+#define NETWORK 0x0a000200	/* 10.0.2.0 */
+#define NETMASK 0xffffff00
+#define HOST 0x0a000202
+#define NAMESERVER 0x0a000203
+#define GUEST 0x0a00020f
+#define LOOPBACK 0x7f000001
+
+#define MS_PER_S 1000
+#define POLLFDS_MOST 1024
+
+struct user {
+	struct net net;
+	struct vm *vm;
+	Slirp *slirp;
+	pthread_t thread;
+	bool started;
+	bool ending;
+	int wake;
+	unsigned int nr;
+	struct pollfd fds[POLLFDS_MOST];
+};
+
+static struct user *user_of(struct net *net)
+{
+	return container_of(net, struct user, net);
+}
+
+/* ---- what libslirp asks for -------------------------------------------------------- */
+
+static ssize_t send_packet(const void *data, size_t size, void *opaque)
+{
+	struct user *user = opaque;
+
+	/* Before there is a card. */
+	if (user->net.receive)
+		user->net.receive(user->net.card, data, size);
+	return size;
+}
+
+static void guest_error(const char *message, void *opaque)
+{
+	(void)message;
+	(void)opaque;
+}
+
+static int64_t get_clock(void *opaque)
+{
+	(void)opaque;
+	return clock_ns();
+}
+
+/* A timer of libslirp's. */
+struct user_timer {
+	struct timer timer;
+	SlirpTimerCb fire;
+	void *argument;
+};
+
+static void fire(struct vm *vm, struct timer *timer)
+{
+	struct user_timer *user_timer = container_of(timer, struct user_timer, timer);
+
+	(void)vm;
+	user_timer->fire(user_timer->argument);
+}
+
+static void *new_timer(SlirpTimerCb callback, void *argument, void *opaque)
+{
+	struct user_timer *timer = calloc(1, sizeof(*timer));
+	struct user *user = opaque;
+
+	if (!timer || timer_create_fd(user->vm, &timer->timer, fire)) {
+		free(timer);
+		return NULL;
+	}
+	timer->fire = callback;
+	timer->argument = argument;
+	return timer;
+}
+
+static void free_timer(void *timer, void *opaque)
+{
+	struct user *user = opaque;
+
+	if (timer)
+		timer_destroy(user->vm, &((struct user_timer *)timer)->timer);
+	free(timer);
+}
+
+static void set_timer(void *timer, int64_t at, void *opaque)
+{
+	(void)opaque;
+	if (timer)
+		timer_set(&((struct user_timer *)timer)->timer, at * (NS_PER_S / MS_PER_S), 0);
+}
+
+/* Descriptors are asked for anew each time. */
+static void ignore_fd(int fd, void *opaque)
+{
+	(void)fd;
+	(void)opaque;
+}
+
+static void wake(void *opaque)
+{
+	const __u64 one = 1;
+	struct user *user = opaque;
+
+	/* It cannot fail but when it is awake already. */
+	if (write(user->wake, &one, sizeof(one)) < 0)
+		return;
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = send_packet, .guest_error = guest_error, .clock_get_ns = get_clock,
+	.timer_new = new_timer, .timer_free = free_timer, .timer_mod = set_timer,
+	.register_poll_fd = ignore_fd, .unregister_poll_fd = ignore_fd, .notify = wake,
+};
+
+/* ---- the thread ---------------------------------------------------------------------- */
+
+/* libslirp's flags and those of poll(), in the same order. */
+static const struct {
+	int slirp;
+	short poll;
+} flags[] = {
+	{ SLIRP_POLL_IN, POLLIN }, { SLIRP_POLL_OUT, POLLOUT }, { SLIRP_POLL_PRI, POLLPRI },
+	{ SLIRP_POLL_ERR, POLLERR }, { SLIRP_POLL_HUP, POLLHUP },
+};
+
+static int add_poll(int fd, int events, void *opaque)
+{
+	struct user *user = opaque;
+	short wanted = 0;
+
+	if (user->nr == POLLFDS_MOST)
+		return -1;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (events & flags[i].slirp)
+			wanted |= flags[i].poll;
+	user->fds[user->nr] = (struct pollfd) { .fd = fd, .events = wanted };
+	return user->nr++;
+}
+
+static int get_revents(int index, void *opaque)
+{
+	struct user *user = opaque;
+	int events = 0;
+
+	if (index < 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (user->fds[index].revents & flags[i].poll)
+			events |= flags[i].slirp;
+	return events;
+}
+
+static void *run(void *data)
+{
+	struct user *user = data;
+	__u64 times;
+
+	prctl(PR_SET_NAME, "net");
+	pthread_mutex_lock(&user->vm->lock);
+	while (!user->ending) {
+		__u32 timeout = MS_PER_S;
+		int nr;
+
+		user->fds[0] = (struct pollfd) { .fd = user->wake, .events = POLLIN };
+		user->nr = 1;
+		slirp_pollfds_fill(user->slirp, &timeout, add_poll, user);
+		pthread_mutex_unlock(&user->vm->lock);
+		nr = poll(user->fds, user->nr, timeout);
+		pthread_mutex_lock(&user->vm->lock);
+		if (user->fds[0].revents && read(user->wake, &times, sizeof(times)) < 0)
+			user->fds[0].revents = 0;
+		slirp_pollfds_poll(user->slirp, nr < 0, get_revents, user);
+	}
+	pthread_mutex_unlock(&user->vm->lock);
+	return NULL;
+}
+
+static void transmit(struct net *net, const void *frame, size_t size)
+{
+	struct user *user = user_of(net);
+
+	slirp_input(user->slirp, frame, size);
+	/* There may be new descriptors, and less time to wait. */
+	wake(user);
+}
+
+static void destroy(struct net *net)
+{
+	struct user *user = user_of(net);
+
+	if (user->started) {
+		pthread_mutex_lock(&user->vm->lock);
+		user->ending = true;
+		pthread_mutex_unlock(&user->vm->lock);
+		wake(user);
+		pthread_join(user->thread, NULL);
+	}
+	if (user->slirp)
+		slirp_cleanup(user->slirp);
+	if (user->wake >= 0)
+		close(user->wake);
+	free(user);
+}
+
+static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
+
+static struct in_addr address(__u32 number)
+{
+	return (struct in_addr) { .s_addr = htonl(number) };
+}
+
+static int add_forwards(struct user *user)
+{
+	const struct options *options = user->vm->options;
+
+	for (unsigned int i = 0; i < options->nr_forwards; i++) {
+		const struct forward *forward = &options->forwards[i];
+
+		if (!slirp_add_hostfwd(user->slirp, forward->is_udp, address(LOOPBACK),
+				       forward->port, address(GUEST), forward->guest_port))
+			continue;
+		complain("--forward: cannot listen at port %u: %s", forward->port, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+struct net *net_user_create(struct vm *vm)
+{
+	const SlirpConfig config = {
+		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
+		.vnetmask = address(NETMASK), .vhost = address(HOST),
+		.vdhcp_start = address(GUEST), .vnameserver = address(NAMESERVER),
+		.vhostname = vm->options->name,
+	};
+	struct user *user = calloc(1, sizeof(*user));
+
+	if (!user) {
+		complain("no memory for the network");
+		return NULL;
+	}
+	user->vm = vm;
+	user->net.ops = &ops;
+	user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	user->slirp = user->wake >= 0 ? slirp_new(&config, &callbacks, user) : NULL;
+	if (!user->slirp) {
+		complain("cannot make a network: %m");
+	} else if (!add_forwards(user)) {
+		user->started = !pthread_create(&user->thread, NULL, run, user);
+		if (user->started)
+			return &user->net;
+		complain("cannot start a thread for the network");
+	}
+	destroy(&user->net);
+	return NULL;
+}

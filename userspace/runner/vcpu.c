@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vCPUs: each is a thread that runs the guest and hands its exits to libmote,
+ * which completes instructions, and to the devices.
+ *
+ * The one message for a vCPU's thread is "look again" (vcpu_kick()): a signal,
+ * which ends MOTE_RUN at once or, by immediate_exit, just before it begins.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <complete.h>
+
+#include "irq.h"
+#include "runner.h"
+#include "vm.h"
+
+#define KICK SIGUSR1
+#define VECTOR_GP 13
+#define PAGE_SIZE 4096
+
+/* Of this thread's vCPU. */
+static __thread struct mote_run *current_run;
+
+/* ---- the bus, as libmote sees it --------------------------------------------- */
+
+static bool is_lapic(__u64 gpa)
+{
+	return gpa >= LAPIC_BASE && gpa < LAPIC_BASE + PAGE_SIZE;
+}
+
+static void end_of_interrupt(struct vm *vm, unsigned int vector)
+{
+	pthread_mutex_lock(&vm->lock);
+	ioapic_end_of_interrupt(vm, vector);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* The registers of 32 bits are 16 bytes apart; what lies between them is not there. */
+static __u64 lapic_read(struct vcpu *vcpu, unsigned int offset)
+{
+	struct mote_apic_access access = { .offset = offset & ~15u };
+	unsigned int byte = offset & 15;
+
+	if (byte >= 4 || mote_apic_access(vcpu->cpu.fd, &access))
+		return 0;
+	return access.value >> 8 * byte;
+}
+
+static void lapic_write(struct vcpu *vcpu, unsigned int offset, unsigned int size, __u32 data)
+{
+	struct mote_apic_access access = { .offset = offset, .write = 1, .value = data };
+
+	if (offset % 16 || size < 4 || mote_apic_access(vcpu->cpu.fd, &access))
+		return;
+	if (access.eoi >= 0)
+		end_of_interrupt(vcpu->vm, access.eoi);
+}
+
+static __u64 mmio_read(void *context, __u64 gpa, unsigned int size)
+{
+	struct vcpu *vcpu = context;
+	__u64 data;
+
+	if (is_lapic(gpa))
+		return lapic_read(vcpu, gpa - LAPIC_BASE);
+	pthread_mutex_lock(&vcpu->vm->lock);
+	data = bus_read(vcpu->vm, SPACE_MMIO, gpa, size);
+	pthread_mutex_unlock(&vcpu->vm->lock);
+	return data;
+}
+
+static void mmio_write(void *context, __u64 gpa, unsigned int size, __u64 data)
+{
+	struct vcpu *vcpu = context;
+
+	if (is_lapic(gpa)) {
+		lapic_write(vcpu, gpa - LAPIC_BASE, size, data);
+		return;
+	}
+	pthread_mutex_lock(&vcpu->vm->lock);
+	bus_write(vcpu->vm, SPACE_MMIO, gpa, size, data);
+	pthread_mutex_unlock(&vcpu->vm->lock);
+}
+
+static __u32 port_in(void *context, __u16 port, unsigned int size)
+{
+	struct vcpu *vcpu = context;
+	__u32 data;
+
+	pthread_mutex_lock(&vcpu->vm->lock);
+	data = bus_read(vcpu->vm, SPACE_PORT, port, size);
+	pthread_mutex_unlock(&vcpu->vm->lock);
+	return data;
+}
+
+static void port_out(void *context, __u16 port, unsigned int size, __u32 data)
+{
+	struct vcpu *vcpu = context;
+
+	pthread_mutex_lock(&vcpu->vm->lock);
+	bus_write(vcpu->vm, SPACE_PORT, port, size, data);
+	pthread_mutex_unlock(&vcpu->vm->lock);
+}
+
+/* ---- exits --------------------------------------------------------------------- */
+
+static void inject(struct vcpu *vcpu, const struct mote_event *event)
+{
+	int err = mote_inject(vcpu->cpu.fd, event);
+
+	if (err)
+		vm_fail(vcpu, END_ERROR, "vCPU %u: cannot inject an event: %s", vcpu->cpu.id,
+			strerror(-err));
+}
+
+/* The 8259s' interrupt, which goes past the local APIC to vCPU 0. */
+static void inject_interrupt(struct vcpu *vcpu)
+{
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_INTERRUPT };
+	struct vm *vm = vcpu->vm;
+	int vector;
+
+	pthread_mutex_lock(&vm->lock);
+	vector = pic_acknowledge(vm);
+	pthread_mutex_unlock(&vm->lock);
+	if (vector < 0)
+		return;
+	event.vector = vector;
+	inject(vcpu, &event);
+}
+
+/* An MSR that neither the module nor we know is not there. */
+static void refuse_msr(struct vcpu *vcpu)
+{
+	const struct mote_event event = {
+		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = VECTOR_GP, .has_error = 1,
+	};
+
+	inject(vcpu, &event);
+}
+
+static void check_completion(struct vcpu *vcpu, int err, const char *what)
+{
+	if (err == -EOPNOTSUPP)
+		vm_fail(vcpu, END_ERROR, "vCPU %u: the instruction of this %s is not known",
+			vcpu->cpu.id, what);
+	else if (err)
+		vm_fail(vcpu, END_ERROR, "vCPU %u: %s cannot be completed: %s", vcpu->cpu.id, what,
+			strerror(-err));
+}
+
+/* A fault while a double fault is delivered ends the guest, as on the CPUs that do it. */
+static void switch_task(struct vcpu *vcpu)
+{
+	int err = mote_complete_task_switch(&vcpu->cpu);
+
+	if (err == -ESHUTDOWN)
+		vm_fail(vcpu, END_TRIPLE_FAULT, "triple fault of vCPU %u", vcpu->cpu.id);
+	else
+		check_completion(vcpu, err, "task switch");
+}
+
+static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
+{
+	struct mote_run *run = vcpu->cpu.run;
+
+	switch (run->reason) {
+	case MOTE_EXIT_PIO:
+		check_completion(vcpu, mote_complete_pio(&vcpu->cpu, bus), "port access");
+		break;
+	case MOTE_EXIT_MMIO:
+		check_completion(vcpu, mote_complete_mmio(&vcpu->cpu, bus), "memory access");
+		break;
+	case MOTE_EXIT_INTERRUPT_WINDOW:
+		inject_interrupt(vcpu);
+		break;
+	case MOTE_EXIT_EOI:
+		end_of_interrupt(vcpu->vm, run->eoi.vector);
+		break;
+	case MOTE_EXIT_TASK_SWITCH:
+		switch_task(vcpu);
+		break;
+	case MOTE_EXIT_RDMSR:
+	case MOTE_EXIT_WRMSR:
+		refuse_msr(vcpu);
+		break;
+	case MOTE_EXIT_SHUTDOWN:
+		vm_fail(vcpu, END_TRIPLE_FAULT, "triple fault of vCPU %u", vcpu->cpu.id);
+		break;
+	case MOTE_EXIT_FAIL_ENTRY:
+		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be entered: %s (%s)", vcpu->cpu.id,
+			run->fail.check, run->fail.section);
+		break;
+	case MOTE_EXIT_MEMORY:
+		vm_fail(vcpu, END_ERROR, "memory at 0x%llx cannot be had: %s",
+			(unsigned long long)run->memory.gpa, strerror(-run->memory.error));
+		break;
+	default:
+		vm_fail(vcpu, END_ERROR, "vCPU %u: exit %u (0x%x), a bug", vcpu->cpu.id,
+			run->reason, run->raw_reason);
+	}
+}
+
+/* ---- threads --------------------------------------------------------------------- */
+
+static void on_kick(int number)
+{
+	(void)number;
+	if (current_run)
+		current_run->immediate_exit = 1;
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	if (vcpu->started && !pthread_equal(vcpu->thread, pthread_self()))
+		pthread_kill(vcpu->thread, KICK);
+}
+
+static void *run_vcpu(void *data)
+{
+	struct vcpu *vcpu = data;
+	const struct mote_bus bus = {
+		.context = vcpu, .mmio_read = mmio_read, .mmio_write = mmio_write,
+		.port_in = port_in, .port_out = port_out,
+	};
+	struct mote_run *run = vcpu->cpu.run;
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->cpu.id);
+	prctl(PR_SET_NAME, name);
+	current_run = run;
+	while (!vm_has_ended(vcpu->vm)) {
+		int err;
+
+		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) ? MOTE_WINDOW_INTERRUPT : 0;
+		err = mote_run(vcpu->cpu.fd);
+		if (!err) {
+			vcpu->exits[run->reason]++;
+			handle_exit(vcpu, &bus);
+		} else if (err == -EINTR) {
+			/* Who kicked has made its change before: it is seen from here on. */
+			__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+		} else if (err != -ENOMEM) {
+			vm_fail(vcpu, END_ERROR, "vCPU %u cannot run: %s", vcpu->cpu.id,
+				strerror(-err));
+		}
+	}
+	return NULL;
+}
+
+int vcpus_start(struct vm *vm)
+{
+	struct sigaction action = { .sa_handler = on_kick };
+	int err = 0;
+
+	sigaction(KICK, &action, NULL);
+	/* Who is kicked must be known to have started: nobody runs before all have. */
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus && !err; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+
+		err = pthread_create(&vcpu->thread, NULL, run_vcpu, vcpu);
+		vcpu->started = !err;
+	}
+	if (err) {
+		complain("cannot start a thread for each vCPU: %s", strerror(err));
+		vm_end(vm, END_ERROR, 0);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return err ? -1 : 0;
+}
+
+void vcpus_stop(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_kick(&vm->vcpus[i]);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpus[i].started)
+			pthread_join(vm->vcpus[i].thread, NULL);
+		vm->vcpus[i].started = false;
+	}
+}
+
+int vcpus_create(struct vm *vm)
+{
+	vm->vcpus = calloc(vm->options->cpus, sizeof(*vm->vcpus));
+	if (!vm->vcpus) {
+		complain("no memory for %u vCPUs", vm->options->cpus);
+		return -1;
+	}
+	for (unsigned int i = 0; i < vm->options->cpus; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+		int err = mote_cpu_create(&vcpu->cpu, &vm->machine, i);
+
+		if (err) {
+			complain("cannot create vCPU %u: %s", i, strerror(-err));
+			return -1;
+		}
+		vcpu->vm = vm;
+		vm->nr_vcpus++;
+		if (vcpu_set_cpuid(vcpu))
+			return -1;
+	}
+	return 0;
+}
+
+void vcpus_destroy(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		mote_cpu_destroy(&vm->vcpus[i].cpu);
+	free(vm->vcpus);
+}

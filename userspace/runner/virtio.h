@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Virtio devices, version 1, over PCI: what all of them share.  Virtual I/O
+ * Device (VIRTIO) Version 1.2, "Basic Facilities of a Virtio Device", "Virtio
+ * Over PCI Bus".
+ *
+ * The guest's driver is not trusted: addresses, lengths and indices are checked
+ * before use, what has been checked is not read again, and a driver that breaks
+ * the rules has its device stopped until it resets it.
+ */
+#ifndef VIRTIO_H
+#define VIRTIO_H
+
+#include <sys/uio.h>
+
+#include "pci.h"
+
+#define VIRTQUEUES_MOST 8
+#define VIRTQUEUE_SIZE 256
+
+struct virtio;
+
+/**
+ * struct virtqueue - a split virtqueue
+ * @virtio: whose it is
+ * @notify: the eventfd of the guest's notifications
+ * @port: where the module turns them into that; 0: it does not
+ * @size: entries, a power of two
+ * @vector: of MSI-X
+ * @enabled: the driver has set it up
+ * @desc: descriptors: where the driver has put them
+ * @avail: what it makes available
+ * @used: what it gets back
+ * @desc_hva: the same here, for @size entries, once the queue is enabled
+ * @avail_hva: likewise
+ * @used_hva: likewise
+ * @next_avail: the next entry to be taken
+ * @next_used: the next entry to be given back
+ */
+struct virtqueue {
+	struct virtio *virtio;
+	struct source notify;
+	__u16 port;
+	__u16 size;
+	__u16 vector;
+	bool enabled;
+	__u64 desc;
+	__u64 avail;
+	__u64 used;
+	struct vring_desc *desc_hva;
+	struct vring_avail *avail_hva;
+	struct vring_used *used_hva;
+	__u16 next_avail;
+	__u16 next_used;
+};
+
+/**
+ * struct chain - a chain of buffers that the driver has made available
+ * @head: its first descriptor, by which it is given back
+ * @nr_out: of @iov, how many the device reads
+ * @nr_in: and how many behind those it writes
+ * @iov: buffers; who consumes them changes them
+ */
+struct chain {
+	__u16 head;
+	unsigned int nr_out;
+	unsigned int nr_in;
+	struct iovec iov[VIRTQUEUE_SIZE];
+};
+
+/**
+ * struct virtio_ops - a kind of device
+ * @name: for messages
+ * @id: virtio's number for it
+ * @class: PCI's
+ * @nr_queues: how many it has
+ * @kick: the driver has put something into a queue
+ * @reset: forget the driver; nothing is in flight any more on return; may be NULL
+ * @destroy: free it
+ */
+struct virtio_ops {
+	const char *name;
+	__u16 id;
+	__u32 class;
+	unsigned int nr_queues;
+	void (*kick)(struct virtio *virtio, struct virtqueue *queue);
+	void (*reset)(struct virtio *virtio);
+	void (*destroy)(struct virtio *virtio);
+};
+
+/**
+ * struct virtio - what all virtio devices begin with
+ * @pci: as a PCI device
+ * @ops: which kind it is
+ * @features: what it offers, beside what all offer
+ * @config: its configuration, read-only for the guest
+ * @config_size: its size
+ * @driver_features: what the driver has accepted
+ * @status: VIRTIO_CONFIG_S_*
+ * @isr: what has happened, for who does not use MSI-X
+ * @config_vector: of MSI-X
+ * @select: the queue that is being set up
+ * @device_select: which half of the features is read
+ * @driver_select: and which is written
+ * @queues: its queues
+ */
+struct virtio {
+	struct pci_device pci;
+	const struct virtio_ops *ops;
+	__u64 features;
+	const void *config;
+	size_t config_size;
+
+	__u64 driver_features;
+	__u8 status;
+	__u8 isr;
+	__u16 config_vector;
+	__u16 select;
+	__u32 device_select;
+	__u32 driver_select;
+	struct virtqueue queues[VIRTQUEUES_MOST];
+};
+
+/* Put a device on the bus; on failure, -1 after a complaint, it still is the caller's. */
+int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops *ops);
+
+/* ---- queues (virtqueue.c) ------------------------------------------------------- */
+
+/* Find a queue's parts in memory; false if they are not there. */
+bool virtqueue_enable(struct virtqueue *queue);
+
+/* Take the next chain; false if there is none, or the driver has broken the rules. */
+bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
+
+/* Give a chain back, with @written bytes in it, and interrupt if the driver wants that. */
+void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written);
+
+/* The driver has broken the rules: stop until it resets the device. */
+void virtio_break(struct virtio *virtio);
+
+/* Interrupt for a queue. */
+void virtio_interrupt(struct virtqueue *queue);
+
+/* Copy from the beginning of buffers and drop that from them; returns how much there was. */
+size_t iov_read(struct iovec *iov, unsigned int nr, void *data, size_t size);
+/* Likewise, to them. */
+size_t iov_write(struct iovec *iov, unsigned int nr, const void *data, size_t size);
+size_t iov_size(const struct iovec *iov, unsigned int nr);
+
+/* ---- devices (dev/) --------------------------------------------------------------- */
+
+int virtio_rng_create(struct vm *vm);
+int virtio_blk_create(struct vm *vm);
+int virtio_net_create(struct vm *vm);
+
+#endif /* VIRTIO_H */

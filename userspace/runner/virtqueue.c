@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Split virtqueues: VIRTIO 1.2, "Split Virtqueues".  Descriptors are copied once
+ * and then checked.  Not here: packed queues, event indices.
+ */
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+#include "virtio.h"
+
+/* ---- buffers ------------------------------------------------------------------- */
+
+static size_t move(struct iovec *iov, unsigned int nr, char *to, const char *from, size_t size)
+{
+	size_t done = 0;
+
+	for (; nr && done < size; nr--, iov++) {
+		size_t here = iov->iov_len < size - done ? iov->iov_len : size - done;
+
+		if (to)
+			memcpy(to + done, iov->iov_base, here);
+		else
+			memcpy(iov->iov_base, from + done, here);
+		iov->iov_base = (char *)iov->iov_base + here;
+		iov->iov_len -= here;
+		done += here;
+	}
+	return done;
+}
+
+size_t iov_read(struct iovec *iov, unsigned int nr, void *data, size_t size)
+{
+	return move(iov, nr, data, NULL, size);
+}
+
+size_t iov_write(struct iovec *iov, unsigned int nr, const void *data, size_t size)
+{
+	return move(iov, nr, NULL, data, size);
+}
+
+size_t iov_size(const struct iovec *iov, unsigned int nr)
+{
+	size_t size = 0;
+
+	while (nr--)
+		size += iov++->iov_len;
+	return size;
+}
+
+/* ---- queues ---------------------------------------------------------------------- */
+
+bool virtqueue_enable(struct virtqueue *queue)
+{
+	const struct mote_machine *machine = &queue->virtio->pci.device.vm->machine;
+	size_t size = queue->size;
+
+	queue->desc_hva = mote_machine_hva(machine, queue->desc, size * sizeof(struct vring_desc));
+	queue->avail_hva = mote_machine_hva(machine, queue->avail,
+					    sizeof(struct vring_avail) + (size + 1) * 2);
+	queue->used_hva = mote_machine_hva(machine, queue->used,
+					   sizeof(struct vring_used) + 2 +
+					   size * sizeof(struct vring_used_elem));
+	queue->next_avail = 0;
+	queue->next_used = 0;
+	queue->enabled = queue->desc_hva && queue->avail_hva && queue->used_hva &&
+			 !(queue->desc % 16) && !(queue->avail % 2) && !(queue->used % 4);
+	return queue->enabled;
+}
+
+/* A buffer, or NULL-based if it is not all in memory. */
+static bool add_buffer(struct virtqueue *queue, struct chain *chain, const struct vring_desc *desc)
+{
+	const struct mote_machine *machine = &queue->virtio->pci.device.vm->machine;
+	bool in = desc->flags & VRING_DESC_F_WRITE;
+	unsigned int nr = chain->nr_out + chain->nr_in;
+	void *hva = mote_machine_hva(machine, desc->addr, desc->len);
+
+	/* What the device reads comes before what it writes. */
+	if (!hva || nr == queue->size || (!in && chain->nr_in))
+		return false;
+	chain->iov[nr] = (struct iovec) { .iov_base = hva, .iov_len = desc->len };
+	if (in)
+		chain->nr_in++;
+	else
+		chain->nr_out++;
+	return true;
+}
+
+/* Follow a list of descriptors in a table of @nr; false if it breaks the rules. */
+static bool walk(struct virtqueue *queue, struct chain *chain, const struct vring_desc *table,
+		 unsigned int nr, unsigned int at, bool may_be_indirect)
+{
+	const struct mote_machine *machine = &queue->virtio->pci.device.vm->machine;
+	struct vring_desc desc;
+
+	do {
+		if (at >= nr)
+			return false;
+		memcpy(&desc, &table[at], sizeof(desc));
+		if (desc.flags & VRING_DESC_F_INDIRECT) {
+			table = mote_machine_hva(machine, desc.addr, desc.len);
+			return may_be_indirect && table && !(desc.flags & VRING_DESC_F_NEXT) &&
+			       !(desc.addr % 16) &&
+			       walk(queue, chain, table, desc.len / sizeof(desc), 0, false);
+		}
+		/* One that goes round in circles has too many buffers. */
+		if (!add_buffer(queue, chain, &desc))
+			return false;
+		at = desc.next;
+	} while (desc.flags & VRING_DESC_F_NEXT);
+	return true;
+}
+
+bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
+{
+	__u16 index, waiting;
+
+	if (!queue->enabled || queue->virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return false;
+	index = __atomic_load_n(&queue->avail_hva->idx, __ATOMIC_ACQUIRE);
+	waiting = index - queue->next_avail;
+	if (!waiting)
+		return false;
+	chain->nr_out = 0;
+	chain->nr_in = 0;
+	chain->head = __atomic_load_n(&queue->avail_hva->ring[queue->next_avail % queue->size],
+				      __ATOMIC_RELAXED);
+	queue->next_avail++;
+	if (waiting <= queue->size &&
+	    walk(queue, chain, queue->desc_hva, queue->size, chain->head, true))
+		return true;
+	virtio_break(queue->virtio);
+	return false;
+}
+
+void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written)
+{
+	struct vring_used_elem *elem;
+
+	if (!queue->enabled)
+		return;
+	elem = &queue->used_hva->ring[queue->next_used % queue->size];
+	elem->id = head;
+	elem->len = written;
+	__atomic_store_n(&queue->used_hva->idx, ++queue->next_used, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!(__atomic_load_n(&queue->avail_hva->flags, __ATOMIC_RELAXED) &
+	      VRING_AVAIL_F_NO_INTERRUPT))
+		virtio_interrupt(queue);
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A VM from its beginning to its end: the module, memory, devices, threads. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "acpi.h"
+#include "irq.h"
+#include "runner.h"
+#include "virtio.h"
+
+#define HUGE_PAGE 0x200000ull
+
+/* What ends a VM from outside. */
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+/* ---- the module -------------------------------------------------------------- */
+
+static void complain_of_module(int err)
+{
+	if (err == -ENOENT || err == -ENODEV || err == -ENXIO)
+		complain("there is no " MOTE_DEVICE ": run `modprobe mote` (mote doctor says more)");
+	else if (err == -EACCES || err == -EPERM)
+		complain("you may not use " MOTE_DEVICE ": be root or in the group kvm (mote doctor "
+			 "says more)");
+	else if (err == -EBUSY)
+		complain("another hypervisor holds the processor's extension (mote doctor says more)");
+	else
+		complain("cannot create a VM: %s (mote doctor says more)", strerror(-err));
+}
+
+static int open_machine(struct vm *vm)
+{
+	struct mote_info info;
+	int err;
+
+	vm->fd = mote_open();
+	err = vm->fd < 0 ? vm->fd : mote_get_info(vm->fd, &info);
+	if (!err && vm->options->cpus > info.max_vcpus) {
+		complain("--cpus: a VM has at most %u vCPUs", info.max_vcpus);
+		return -1;
+	}
+	if (!err)
+		err = mote_machine_create(&vm->machine, vm->fd, MOTE_VM_LAPIC);
+	if (err)
+		complain_of_module(err);
+	return err ? -1 : 0;
+}
+
+/* ---- memory ---------------------------------------------------------------------- */
+
+static int add_slot(struct vm *vm, __u32 slot, __u64 gpa, unsigned char *hva, __u64 size)
+{
+	const struct mote_slot memory = {
+		.slot = slot, .gpa = gpa, .size = size, .hva = (unsigned long)hva,
+	};
+	int err = size ? mote_machine_set_slot(&vm->machine, &memory) : 0;
+
+	if (err)
+		complain("cannot give the VM memory at 0x%llx: %s", gpa, strerror(-err));
+	return err ? -1 : 0;
+}
+
+/* Addresses here and in the guest are the same modulo the size of a huge page. */
+static int create_memory(struct vm *vm)
+{
+	__u64 size = vm->options->memory;
+	unsigned char *ram;
+
+	vm->low = size < LOW_MEMORY_END ? size : LOW_MEMORY_END;
+	vm->high = size - vm->low;
+	ram = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ram == MAP_FAILED) {
+		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
+		return -1;
+	}
+	vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
+	/* Only advice: not every kernel has them. */
+	madvise(vm->ram, size, MADV_HUGEPAGE);
+	if (add_slot(vm, 0, 0, vm->ram, vm->low))
+		return -1;
+	return add_slot(vm, 1, HIGH_MEMORY, vm->ram + vm->low, vm->high);
+}
+
+/* ---- devices ----------------------------------------------------------------------- */
+
+static int create_devices(struct vm *vm)
+{
+	/* Interrupt controllers first: others drive lines as they are made. */
+	static int (*const create[])(struct vm *vm) = {
+		pic_create, ioapic_create, pci_create, pit_create, rtc_create, acpi_pm_create, reset_create,
+		debug_exit_create, fw_cfg_create, serial_create,
+		virtio_blk_create, virtio_net_create, virtio_rng_create,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(create); i++)
+		if (create[i](vm))
+			return -1;
+	return 0;
+}
+
+/* ---- what ends it ------------------------------------------------------------------- */
+
+static void time_is_over(struct vm *vm, struct timer *timer)
+{
+	(void)timer;
+	vm_end(vm, END_TIMEOUT, 0);
+}
+
+static void signalled(struct vm *vm, struct source *source, __u32 events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) == sizeof(info))
+		vm_end(vm, END_SIGNAL, info.ssi_signo);
+}
+
+/* Signals are blocked in all threads, and read from a file descriptor. */
+static int watch_signals(struct vm *vm, struct source *source)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	source->ready = signalled;
+	source->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (source->fd < 0 || source_add(vm, source, EPOLLIN)) {
+		complain("cannot wait for signals: %m");
+		return -1;
+	}
+	return 0;
+}
+
+static int create(struct vm *vm)
+{
+	if (loop_create(vm) || open_machine(vm) || create_memory(vm) || vcpus_create(vm))
+		return -1;
+	if (load_image(vm))
+		return -1;
+	return create_devices(vm);
+}
+
+static void destroy(struct vm *vm)
+{
+	devices_destroy(vm);
+	vcpus_destroy(vm);
+	if (vm->machine.fd >= 0)
+		mote_machine_destroy(&vm->machine);
+	if (vm->fd >= 0)
+		close(vm->fd);
+	loop_destroy(vm);
+}
+
+static void run(struct vm *vm)
+{
+	struct timer limit = { .source.fd = -1 };
+	struct source source = { .fd = -1 };
+
+	if (watch_signals(vm, &source) || timer_create_fd(vm, &limit, time_is_over))
+		return;
+	if (vm->options->timeout)
+		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
+	if (!vcpus_start(vm))
+		loop_run(vm);
+	vcpus_stop(vm);
+	timer_destroy(vm, &limit);
+	close(source.fd);
+}
+
+int vm_run(const struct options *options)
+{
+	struct vm vm = {
+		.options = options, .fd = -1, .machine.fd = -1, .epoll = -1, .wake.fd = -1,
+		.lock = PTHREAD_MUTEX_INITIALIZER, .status = EXIT_USAGE,
+	};
+
+	if (!create(&vm)) {
+		run(&vm);
+		end_report(&vm);
+	}
+	destroy(&vm);
+	return vm.status;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A virtual machine of `mote run`: what was asked for, the memory, the vCPUs,
+ * the devices, and how it ends.
+ *
+ * The main thread is the I/O thread (loop.c); each vCPU has a thread of its own
+ * (vcpu.c).  The VM's lock is held while any device is at work.
+ */
+#ifndef VM_H
+#define VM_H
+
+#include <pthread.h>
+
+#include <machine.h>
+
+#include "device.h"
+
+/* Guest-physical memory: from 0 to here, and from 4 GiB on. */
+#define LOW_MEMORY_END 0xc0000000ull
+#define HIGH_MEMORY 0x100000000ull
+/* What the firmware would keep for itself: the end of conventional memory ... */
+#define EBDA 0x9fc00
+#define VGA 0xa0000
+/* ... and where it would be: here are the ACPI tables. */
+#define FIRMWARE 0xe0000
+#define EXTENDED_MEMORY 0x100000
+/* Where there is firmware they are at the end of low memory, and have so much room. */
+#define FIRMWARE_TABLES 0x10000
+
+#define IOAPIC_BASE 0xfec00000ull
+#define LAPIC_BASE 0xfee00000ull
+
+/* COM1. */
+#define SERIAL_PORT 0x3f8
+
+#define MODULES_MOST 16
+#define DISKS_MOST 16
+
+/**
+ * struct disk - a disk
+ * @path: of a raw image, or a block device
+ * @readonly: for the guest
+ */
+struct disk {
+	char *path;
+	bool readonly;
+};
+
+#define FORWARDS_MOST 16
+
+/**
+ * struct forward - a port of the host's loopback that leads to the guest
+ * @is_udp: not TCP
+ * @port: the host's
+ * @guest_port: and the guest's
+ */
+struct forward {
+	bool is_udp;
+	__u16 port;
+	__u16 guest_port;
+};
+
+/**
+ * struct options - the command line
+ * @image: path of what is to run; NULL if it is
+ * @firmware: path of this
+ * @nr_modules: how many @modules there are
+ * @modules: each a path, and what the image is told of it behind a blank; the
+ *	first one is the initrd
+ * @nr_disks: how many @disks there are
+ * @disks: in the order in which the guest finds them
+ * @net: "user", "tap:" and a name, or NULL
+ * @nr_forwards: how many @forwards there are
+ * @forwards: with "user"
+ * @append: command line for the guest's kernel, never NULL
+ * @name: of the VM, never NULL
+ * @serial: "stdio" or "none"
+ * @memory: bytes
+ * @cpus: number of vCPUs
+ * @timeout: in nanoseconds; 0: none
+ * @flat: the image is code for real mode
+ * @json: say as JSON what happens
+ */
+struct options {
+	const char *image;
+	const char *firmware;
+	unsigned int nr_modules;
+	const char *modules[MODULES_MOST];
+	unsigned int nr_disks;
+	struct disk disks[DISKS_MOST];
+	const char *net;
+	unsigned int nr_forwards;
+	struct forward forwards[FORWARDS_MOST];
+	const char *append;
+	const char *name;
+	const char *serial;
+	__u64 memory;
+	unsigned int cpus;
+	__u64 timeout;
+	bool flat;
+	bool json;
+};
+
+/* How a VM ended, each with an exit status: see end.c. */
+enum ending {
+	END_NOT_YET,
+	END_POWER_OFF,
+	END_RESET,
+	END_DEBUG_EXIT,
+	END_TRIPLE_FAULT,
+	END_ERROR,
+	END_TIMEOUT,
+	END_QUIT,
+	END_SIGNAL,
+};
+
+/**
+ * struct vcpu - a vCPU and its thread
+ * @cpu: the vCPU
+ * @vm: whose it is
+ * @thread: runs it
+ * @started: there is a thread
+ * @exits: how often MOTE_RUN ended, by reason
+ */
+struct vcpu {
+	struct mote_cpu cpu;
+	struct vm *vm;
+	pthread_t thread;
+	bool started;
+	__u64 exits[MOTE_NR_EXITS];
+};
+
+/**
+ * struct vm - a virtual machine
+ * @options: what was asked for
+ * @fd: /dev/mote
+ * @machine: the VM
+ * @ram: its memory
+ * @low: bytes of it that are at 0
+ * @high: bytes of it that are at 4 GiB
+ * @rsdp: the first ACPI table, for firmware; 0: without
+ * @nr_vcpus: how many @vcpus are there
+ * @vcpus: processors
+ * @lock: of all that follows, and of the devices
+ * @buses: who answers at ports and addresses
+ * @devices: the last one made
+ * @pic: the two 8259s
+ * @ioapic: the I/O APIC
+ * @pci: the PCI bus
+ * @epoll: what the I/O thread waits for
+ * @wake: gets it out of that
+ * @end: how the VM ended; is read without the lock
+ * @status: exit status, when it has ended
+ * @culprit: the vCPU that ended it, or NULL
+ * @why: what went wrong, for %END_ERROR
+ */
+struct vm {
+	const struct options *options;
+	int fd;
+	struct mote_machine machine;
+	unsigned char *ram;
+	__u64 low;
+	__u64 high;
+	__u64 rsdp;
+	unsigned int nr_vcpus;
+	struct vcpu *vcpus;
+
+	pthread_mutex_t lock;
+	struct bus buses[NR_SPACES];
+	struct device *devices;
+	struct device *pic;
+	struct device *ioapic;
+	struct device *pci;
+	int epoll;
+	struct source wake;
+	enum ending end;
+	int status;
+	struct vcpu *culprit;
+	char why[160];
+};
+
+/* ---- the whole of it (vm.c) --------------------------------------------------- */
+
+/* Run a VM from its beginning to its end; returns the exit status of `mote run`. */
+int vm_run(const struct options *options);
+
+/* ---- vCPUs (vcpu.c) ------------------------------------------------------------ */
+
+/* Create them all; 0, or -1 after a complaint. */
+int vcpus_create(struct vm *vm);
+int vcpus_start(struct vm *vm);
+/* The VM has ended: wait for the threads. */
+void vcpus_stop(struct vm *vm);
+void vcpus_destroy(struct vm *vm);
+/* Its CPUID table (cpuid.c). */
+int vcpu_set_cpuid(struct vcpu *vcpu);
+/* Make a vCPU look at what is new, whatever it does; from any thread. */
+void vcpu_kick(struct vcpu *vcpu);
+
+/* ---- the I/O thread (loop.c) ----------------------------------------------------- */
+
+int loop_create(struct vm *vm);
+/* Until the VM has ended. */
+void loop_run(struct vm *vm);
+void loop_destroy(struct vm *vm);
+
+/* ---- the end (end.c) --------------------------------------------------------------- */
+
+/**
+ * vm_end() - the VM is to end; the first one who says so is right
+ * @vm: it; the lock is held
+ * @end: how
+ * @detail: value of the debug exit, number of the signal; else 0
+ */
+void vm_end(struct vm *vm, enum ending end, int detail);
+
+/* A vCPU cannot go on; takes the lock. */
+void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static inline bool vm_has_ended(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != END_NOT_YET;
+}
+
+/* Say how it ended, once all threads have. */
+void end_report(struct vm *vm);
+
+/* Registers of a vCPU, and the instructions at RIP (registers.c). */
+void print_registers(struct vcpu *vcpu);
+
+/* ---- what runs (loader.c) ------------------------------------------------------------ */
+
+/* Put the image into memory and vCPU 0 at its start; 0, or -1 after a complaint. */
+int load_image(struct vm *vm);
+
+/* ---- devices (dev/) -------------------------------------------------------------------- */
+
+/* Each: 0, or -1 after a complaint. */
+int serial_create(struct vm *vm);
+int debug_exit_create(struct vm *vm);
+int pit_create(struct vm *vm);
+int rtc_create(struct vm *vm);
+int fw_cfg_create(struct vm *vm);
+int reset_create(struct vm *vm);
+
+#endif /* VM_H */
