@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests of `mote run` share: images, and how to run them. */
+#ifndef BOOT_H
+#define BOOT_H
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "guest.h"
+#include "selftest.h"
+
+/* Statuses of mote run: see its man page. */
+#define STATUS_RESET 4
+#define STATUS_TRIPLE_FAULT 6
+#define STATUS_TIMEOUT 124
+#define STATUS_DEBUG(value) (((value) << 1 | 1) & 0xff)
+
+#define FLAT_IMAGE "flat.bin"
+
+/* Where `mote run --flat` starts. */
+#define FLAT_START 0x7c00
+
+/* Write a guest's code to FLAT_IMAGE; GUEST() code of 16 bits, position-independent. */
+static inline void write_flat(const struct guest_code *code)
+{
+	int fd = open(FLAT_IMAGE, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0 || write(fd, code->code, code->size) != (ssize_t)code->size)
+		perror(FLAT_IMAGE);
+	close(fd);
+}
+
+/* Run it, not for long; @arguments come before the image, @pipe before all. */
+#define run_flat(command, code, pipe, arguments)					\
+	do {										\
+		write_flat(code);							\
+		command_run(command, "%s mote run --flat --timeout 100 %s " FLAT_IMAGE,	\
+			    pipe, arguments);						\
+		unlink(FLAT_IMAGE);							\
+	} while (0)
+
+#endif /* BOOT_H */

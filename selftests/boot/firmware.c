@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote run --firmware: SeaBIOS boots a disk, a boot sector of ours and GRUB. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+/* Read the second sector where the first one came from; its first byte is the status. */
+GUEST(boot_sector, 16, "xor %ax, %ax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss; mov $0x7c00, %sp\n"
+      "mov $0x0201, %ax; mov $2, %cx; xor %dh, %dh; mov $0x8000, %bx; int $0x13; jc 1f\n"
+      "mov 0x8000, %al; out %al, $0xf4; 1: mov $1, %al; out %al, $0xf4");
+
+static void write_disk(void)
+{
+	unsigned char disk[1024] = { [510] = 0x55, [511] = 0xaa, [512] = 0x2a };
+	int fd = open("disk", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	memcpy(disk, guest_boot_sector.code, guest_boot_sector.size);
+	if (write(fd, disk, sizeof(disk)) != sizeof(disk) || ftruncate(fd, 1 << 20))
+		perror("disk");
+	close(fd);
+}
+
+FIXTURE(firmware)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(firmware)
+{
+}
+
+FIXTURE_TEARDOWN(firmware)
+{
+}
+
+TEST_F_TIMEOUT(firmware, boot_sector, 300)
+{
+	struct command *command = &self->command;
+
+	write_disk();
+	command_run(command, "mote run --timeout 200 --memory 32M --firmware=bios.bin --disk disk "
+		    "< /dev/null");
+	EXPECT_EQ(STATUS_DEBUG(0x2a), command->status);
+	EXPECT_NE(NULL, strstr(command->out, "SeaBIOS")) {
+		TH_LOG("%s%s", command->out, command->err);
+	}
+	unlink("disk");
+}
+
+/* From there to GRUB, and from there to Linux, which looks at what it finds. */
+TEST_F_TIMEOUT(firmware, grub, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!getenv("MOTE_LONG"))
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	command_run(command, "mote run --timeout 1000 --memory 256M --cpus 2 --firmware=bios.bin "
+		    "--disk grub.img,ro < /dev/null");
+	EXPECT_EQ(0, command->status);
+	EXPECT_NE(NULL, strstr(command->out, "GRUB is here"));
+	EXPECT_NE(NULL, strstr(command->out, "guest: all is well")) {
+		TH_LOG("%s%s", command->out, command->err);
+	}
+}
+
+TEST_F(firmware, bad_input)
+{
+	struct command *command = &self->command;
+
+	command_run(command, "mote run --firmware=/nosuchfile");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "cannot open the firmware"));
+	command_run(command, "printf x > x; mote run --firmware=x; rm x");
+	EXPECT_NE(NULL, strstr(command->err, "is no firmware"));
+	command_run(command, "mote run --firmware=bios.bin --memory 8M");
+	EXPECT_NE(NULL, strstr(command->err, "--memory"));
+	command_run(command, "mote run --firmware=bios.bin vmlinuz");
+	EXPECT_NE(NULL, strstr(command->err, "takes no image"));
+	command_run(command, "mote run --firmware=bios.bin --append x");
+	EXPECT_NE(NULL, strstr(command->err, "takes no --append"));
+}
+
+MOTE_TEST_MAIN

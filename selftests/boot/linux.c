@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mote run: Debian's own kernel, as it comes, with an initrd whose init (see
+ * there) looks at what it finds.  On the Bochs hosts a boot takes minutes: one is
+ * enough for them in `make check`.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+#define RUN "mote run --timeout 1200 --initrd initrd --append \"console=ttyS0 quiet panic=-1 %s\" %s vmlinuz %s"
+
+FIXTURE(linux_guest)
+{
+	struct command command;
+	bool all;
+};
+
+FIXTURE_SETUP(linux_guest)
+{
+	const char *host = getenv("MOTE_LAB");
+
+	self->all = getenv("MOTE_LONG") || !host;
+	/* An open bug: now and then a guest with several vCPUs falls asleep for good there. */
+	if (!self->all && !strcmp(host, "svm"))
+		SKIP(return, "not on this hardware: an open bug on QEMU; make check-long has it");
+}
+
+FIXTURE_TEARDOWN(linux_guest)
+{
+}
+
+static void boot(struct command *command, const char *append, const char *options)
+{
+	command_run(command, RUN, append, options, "< /dev/null");
+}
+
+#define EXPECT_WELL(command)							\
+	do {									\
+		EXPECT_NE(NULL, strstr((command)->out, "guest: all is well")) {	\
+			TH_LOG("%s%s", (command)->out, (command)->err);		\
+		}								\
+		EXPECT_EQ(NULL, strstr((command)->out, "FAILED"));		\
+	} while (0)
+
+TEST_F_TIMEOUT(linux_guest, two_processors_and_power_off, 1200)
+{
+	struct command *command = &self->command;
+
+	boot(command, "cpus=2 least=400000 end=poweroff", "--cpus 2");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+}
+
+TEST_F_TIMEOUT(linux_guest, one_processor_and_reset, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	boot(command, "cpus=1 least=200000 end=reboot", "--memory 256M");
+	EXPECT_EQ(STATUS_RESET, command->status);
+	EXPECT_WELL(command);
+}
+
+TEST_F_TIMEOUT(linux_guest, four_processors_and_debug_exit, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	boot(command, "cpus=4 least=400000 end=15", "--cpus 4");
+	EXPECT_EQ(STATUS_DEBUG(0x15), command->status);
+	EXPECT_WELL(command);
+}
+
+/* Memory on both sides of the hole below 4 GiB; it is only promised, not there. */
+TEST_F_TIMEOUT(linux_guest, much_memory, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	boot(command, "cpus=1 least=4000000 end=poweroff", "--memory 5G");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+}
+
+/* Disks that are written, read, shared and discarded, and random numbers: see virtio-init. */
+TEST_F_TIMEOUT(linux_guest, disks, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	ASSERT_EQ(0, sh("truncate -s 16M disk-a && head -c 16m /dev/urandom > disk-b && "
+			"head -c 16m /dev/urandom > disk-c"));
+	boot(command, "cpus=2 least=400000 more=virtio-init end=poweroff",
+	     "--cpus 2 --disk disk-a --disk disk-b,ro --disk disk-c");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+	EXPECT_EQ(0, sh("cmp disk-a disk-b"));
+	EXPECT_EQ(0, sh("head -c 16m /dev/zero | cmp - disk-c"));
+	command_run(command, "stat -c %%b disk-c");
+	EXPECT_EQ(0, atoi(command->out));
+	sh("rm disk-?");
+}
+
+#define SERVE "mkdir -p www && head -c 3m /dev/urandom > www/file && md5sum < www/file > www/sum && " \
+	"httpd -f -p 127.0.0.1:8080 -h www & server=$!; "
+/* Until the guest listens there is nobody. */
+#define TALK "(until echo hello | nc -w 5 127.0.0.1 2007 | grep -q hello; do sleep 1; done; echo heard > heard) & "
+
+/* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
+TEST_F_TIMEOUT(linux_guest, network, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	command_run(command, SERVE TALK "talker=$!; " RUN "; status=$?; kill $server $talker; exit $status",
+		    "cpus=2 least=400000 more=net-init end=poweroff",
+		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+	EXPECT_EQ(0, sh("grep -q heard heard"));
+	sh("rm -r heard www");
+}
+
+/* A shell, and somebody who types: too early, so that the driver drops what it finds at first. */
+TEST_F_TIMEOUT(linux_guest, shell, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	ASSERT_EQ(0, sh("printf 'echo $((6 * 7)) is it\\n/bin/busybox poweroff -f\\n' > typed"));
+	command_run(command, "printf '%%0100d' 0 | tr 0 '\\n' | cat - typed | " RUN,
+		    "cpus=1 least=400000 end=shell", "", "");
+	EXPECT_EQ(0, command->status);
+	unlink("typed");
+	EXPECT_NE(NULL, strstr(command->out, "42 is it")) {
+		TH_LOG("%s%s", command->out, command->err);
+	}
+}
+
+MOTE_TEST_MAIN

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote run: the machine, by guests of a few instructions in real mode. */
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+/* Write AX to the debug-exit port, by its low byte. */
+#define EXIT "out %al, $0xf4\n"
+#define EXIT_WITH(value) "mov $" #value ", %al\n" EXIT
+
+GUEST(exit_8, 16, EXIT_WITH(0x12));
+GUEST(exit_16, 16, "mov $0x0134, %ax; out %ax, $0xf4");
+GUEST(exit_32, 16, "mov $0x01000056, %eax; out %eax, $0xf4");
+
+/* The status is QEMU's, whatever the width. */
+TEST(debug_exit)
+{
+	struct command command;
+
+	run_flat(&command, &guest_exit_8, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x12), command.status) TH_LOG("%s", command.err);
+	EXPECT_STREQ("", command.err);
+	run_flat(&command, &guest_exit_16, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x134), command.status);
+	run_flat(&command, &guest_exit_32, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x56), command.status);
+}
+
+GUEST(pulse, 16, "mov $0xfe, %al; out %al, $0x64; hlt");
+GUEST(control, 16, "mov $0xcf9, %dx; mov $2, %al; out %al, %dx; mov $6, %al; out %al, %dx; hlt");
+GUEST(fast, 16, "in $0x92, %al; or $1, %al; out %al, $0x92; hlt");
+GUEST(sleep_5, 16, "mov $0x604, %dx; mov $0x3400, %ax; out %ax, %dx; hlt");
+
+TEST(reset_and_power_off)
+{
+	static const struct guest_code *const resets[] = {
+		&guest_pulse, &guest_control, &guest_fast,
+	};
+	struct command command;
+
+	for (size_t i = 0; i < 3; i++) {
+		run_flat(&command, resets[i], "", "");
+		EXPECT_EQ(STATUS_RESET, command.status) TH_LOG("%zu: %s", i, command.err);
+		EXPECT_NE(NULL, strstr(command.err, "has reset"));
+	}
+	run_flat(&command, &guest_sleep_5, "", "");
+	EXPECT_EQ(0, command.status);
+	EXPECT_STREQ("", command.err);
+}
+
+/* An empty interrupt table: the first fault has no handler, nor have the others. */
+GUEST(triple, 16, "mov $0x1234, %cx; push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
+
+TEST(triple_fault)
+{
+	struct command command;
+
+	if (host_is_trinity())
+		SKIP(return, "not on this hardware: Bochs panics at a guest's triple fault");
+	run_flat(&command, &guest_triple, "", "");
+	EXPECT_EQ(STATUS_TRIPLE_FAULT, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "triple fault of vCPU 0")) TH_LOG("%s", command.err);
+	EXPECT_NE(NULL, strstr(command.err, "rcx 0000000000001234"));
+	EXPECT_NE(NULL, strstr(command.err, "=> ")) TH_LOG("%s", command.err);
+	EXPECT_NE(NULL, strstr(command.err, "ud2")) TH_LOG("%s", command.err);
+}
+
+/* Ready (DTR); read until a newline, write it changed: bit 5 set makes lower case. */
+GUEST(echo, 16, "mov $0x3fc, %dx; mov $3, %al; out %al, %dx\n"
+      "1: mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b; mov $0x3f8, %dx; in %dx, %al\n"
+      "mov %al, %bl; cmp $10, %al; je 2f; or $0x20, %al\n"
+      "2: out %al, %dx; mov $0x3fd, %dx; 3: in %dx, %al; test $0x20, %al; jz 3b\n"
+      "cmp $10, %bl; jne 1b\n" EXIT_WITH(0));
+
+TEST(serial_port)
+{
+	struct command command;
+
+	run_flat(&command, &guest_echo, "printf 'HELLO WORLD THIS IS LONGER THAN A FIFO\\n' |", "");
+	EXPECT_EQ(1, command.status);
+	EXPECT_STREQ("hello world this is longer than a fifo\n", command.out);
+	/* From a file, which epoll does not know. */
+	ASSERT_EQ(0, sh("echo FILE > input"));
+	run_flat(&command, &guest_echo, "< input", "");
+	EXPECT_STREQ("file\n", command.out);
+	unlink("input");
+	/* An end of the input is no input: the guest waits, and nothing spins. */
+	run_flat(&command, &guest_echo, "printf END |", "--timeout 1");
+	EXPECT_EQ(STATUS_TIMEOUT, command.status);
+	EXPECT_STREQ("end", command.out);
+	run_flat(&command, &guest_echo, "printf 'NONE\\n' |", "--serial none --timeout 0.2");
+	EXPECT_EQ(STATUS_TIMEOUT, command.status);
+	EXPECT_STREQ("", command.out);
+}
+
+/* 64 KiB of output, to a reader who is slow at first: nothing is lost. */
+GUEST(flood, 16, "xor %cx, %cx; 1: mov $0x3fd, %dx; 2: in %dx, %al; test $0x20, %al; jz 2b\n"
+      "mov $0x78, %al; mov $0x3f8, %dx; out %al, %dx; loop 1b\n" EXIT_WITH(0));
+
+FIXTURE(slow)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(slow)
+{
+}
+
+FIXTURE_TEARDOWN(slow)
+{
+}
+
+TEST_F_TIMEOUT(slow, reader, 300)
+{
+	write_flat(&guest_flood);
+	command_run(&self->command, "mote run --flat --timeout 250 " FLAT_IMAGE
+		    " < /dev/null | (sleep 1; wc -c)");
+	unlink(FLAT_IMAGE);
+	EXPECT_EQ(65536, atoi(self->command.out));
+}
+
+#define PIC_INIT								\
+	"mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21\n"	\
+	"mov $4, %al; out %al, $0x21; mov $1, %al; out %al, $0x21; mov $0xfe, %al; out %al, $0x21\n"
+/* Channel 0, mode 2, 1193 ticks: a thousand times a second. */
+#define PIT_INIT "mov $0x34, %al; out %al, $0x43; mov $0xa9, %al; out %al, $0x40; mov $4, %al; out %al, $0x40\n"
+
+/* Vector 0x20 counts in BX; after 50 of them it is over. */
+GUEST(tick, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xor %ax, %ax; mov %ax, %ds\n"
+      "movw $0x7c02, 0x80; mov %ax, 0x82; xor %bx, %bx\n" PIC_INIT PIT_INIT
+      "3: sti; hlt; cmp $50, %bx; jb 3b\n" EXIT_WITH(0x21));
+/* The same without HLT: an interrupt gets to who runs. */
+GUEST(spin, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xor %ax, %ax; mov %ax, %ds\n"
+      "movw $0x7c02, 0x80; mov %ax, 0x82; xor %bx, %bx\n" PIC_INIT PIT_INIT
+      "sti; 3: cmp $50, %bx; jb 3b\n" EXIT_WITH(0x21));
+
+TEST(timer_by_8259)
+{
+	struct command command;
+
+	run_flat(&command, &guest_tick, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x21), command.status) TH_LOG("%s", command.err);
+	run_flat(&command, &guest_spin, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x21), command.status) TH_LOG("%s", command.err);
+}
+
+/* Channel 2 in mode 0: its output is low at first, and high when it has counted down. */
+GUEST(speaker, 16, "in $0x61, %al; and $0xfc, %al; or $1, %al; out %al, $0x61\n"
+      "mov $0xb0, %al; out %al, $0x43; mov $0xff, %al; out %al, $0x42; out %al, $0x42\n"
+      "in $0x61, %al; mov %al, %bl; 1: in $0x61, %al; test $0x20, %al; jz 1b\n"
+      "mov %bl, %al; and $0x20, %al\n" EXIT);
+
+TEST(speaker_channel)
+{
+	struct command command;
+
+	run_flat(&command, &guest_speaker, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0), command.status) TH_LOG("%s", command.err);
+}
+
+/* The clock's year, and memory beyond 16 MiB in units of 64 KiB. */
+GUEST(cmos, 16, "mov $9, %al; out %al, $0x70; in $0x71, %al; cmp $0x26, %al; jb 1f\n"
+      "mov $0x35, %al; out %al, $0x70; in $0x71, %al; 1:" EXIT);
+
+TEST(real_time_clock)
+{
+	struct command command;
+
+	run_flat(&command, &guest_cmos, "", "--memory 272M");
+	EXPECT_EQ(STATUS_DEBUG(0x10), command.status) TH_LOG("%s", command.err);
+}
+
+#define SELECT(item) "mov $0x510, %dx; mov $" #item ", %ax; out %ax, %dx; inc %dx\n"
+
+/* The signature's first byte less 'Q', and the number of processors. */
+GUEST(fw_cfg, 16, SELECT(0) "in %dx, %al; sub $0x51, %al; mov %al, %bl\n"
+      SELECT(5) "in %dx, %al; add %bl, %al\n" EXIT);
+/* The memory, 8 bytes: the fourth; and how many files there are, the most significant byte first. */
+GUEST(fw_cfg_memory, 16, SELECT(3) "in %dx, %al; in %dx, %al; in %dx, %al; in %dx, %al; mov %al, %bl\n"
+      SELECT(0x19) "in %dx, %al; in %dx, %al; in %dx, %al; in %dx, %al; add %bl, %al\n" EXIT);
+
+TEST(fw_cfg)
+{
+	struct command command;
+
+	run_flat(&command, &guest_fw_cfg, "", "--cpus 3");
+	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
+	run_flat(&command, &guest_fw_cfg_memory, "", "--memory 512M");
+	EXPECT_EQ(STATUS_DEBUG(0x20 + 1), command.status) TH_LOG("%s", command.err);
+}
+
+TEST(json)
+{
+	struct json_object *root, *value;
+	struct command command;
+
+	run_flat(&command, &guest_exit_8, "", "--json --name 'a \"name\"'");
+	root = json_tokener_parse(command.err);
+	ASSERT_NE(NULL, root);
+	ASSERT_TRUE(json_object_object_get_ex(root, "reason", &value));
+	EXPECT_STREQ("debug-exit", json_object_get_string(value));
+	ASSERT_TRUE(json_object_object_get_ex(root, "name", &value));
+	EXPECT_STREQ("a \"name\"", json_object_get_string(value));
+	ASSERT_TRUE(json_object_object_get_ex(root, "status", &value));
+	EXPECT_EQ(command.status, json_object_get_int(value));
+	json_object_put(root);
+}
+
+GUEST(idle, 16, "cli; hlt");
+/* With IF set, as Bochs holds back the interrupts of the host otherwise. */
+GUEST(busy, 16, "sti; jmp .");
+
+/* What ends a VM from outside ends it, whatever the guest does. */
+TEST(signals_and_time)
+{
+	struct command command;
+
+	write_flat(&guest_idle);
+	command_run(&command, "mote run --flat --cpus 4 " FLAT_IMAGE " & sleep 1; kill $!; wait $!");
+	EXPECT_EQ(128 + SIGTERM, command.status) TH_LOG("%s", command.err);
+	command_run(&command, "mote run --flat " FLAT_IMAGE " & sleep 1; kill -HUP $!; wait $!");
+	EXPECT_EQ(128 + SIGHUP, command.status) TH_LOG("%s", command.err);
+	unlink(FLAT_IMAGE);
+	run_flat(&command, &guest_busy, "", "--timeout 0.5 --cpus 2");
+	EXPECT_EQ(STATUS_TIMEOUT, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "time limit"));
+}
+
+MOTE_TEST_MAIN

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote run: other systems than Linux. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+FIXTURE(system)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(system)
+{
+}
+
+FIXTURE_TEARDOWN(system)
+{
+}
+
+/*
+ * memtest86+ goes through its patterns, in little memory, without an error.  It
+ * never ends: that the last test, which waits, has begun is enough.
+ */
+#define MEMTEST									\
+	"mote run --memory 16M --timeout 500 --append console=ttyS0,115200 memtest.bin > screen " \
+	"< /dev/null & until grep -q 'Bit fade' screen || ! kill -0 $!; do sleep 1; done; kill $!; wait $!"
+
+TEST_F_TIMEOUT(system, memtest, 600)
+{
+	struct command *command = &self->command;
+
+	if (!getenv("MOTE_LONG"))
+		SKIP(return, "not on this hardware: too slow but for make check-long");
+	command_run(command, MEMTEST);
+	EXPECT_EQ(128 + 15, command->status);
+	EXPECT_EQ(0, sh("grep -q 'Modulo 20' screen"));
+	EXPECT_EQ(0, sh("grep -q 'Errors: *0' screen"));
+	EXPECT_NE(0, sh("grep -q 'Errors: *[1-9]' screen"));
+	sh("rm screen");
+}
+
+MOTE_TEST_MAIN

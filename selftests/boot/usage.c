@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote run: bad input is one line that says what and what to do, status 2, and nothing left behind. */
+#include <string.h>
+#include <stdlib.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
+
+static long count_vms(void)
+{
+	struct mote_info info = { 0 };
+	int fd = mote_open();
+	int err = mote_get_info(fd, &info);
+
+	close(fd);
+	return err ? err : (long)info.nr_vms;
+}
+
+#define EXPECT_REFUSED(say, ...)						\
+	do {									\
+		struct command command;						\
+										\
+		command_run(&command, "mote run " __VA_ARGS__);			\
+		EXPECT_EQ(2, command.status) TH_LOG("%s", command.err);		\
+		EXPECT_STREQ("", command.out);					\
+		EXPECT_EQ(0, strncmp(command.err, "mote: ", 6));		\
+		EXPECT_EQ(strlen(command.err) - 1, strcspn(command.err, "\n"))	\
+			TH_LOG("%s", command.err);				\
+		EXPECT_NE(NULL, strstr(command.err, say))			\
+			TH_LOG("no \"%s\" in %s", say, command.err);		\
+		EXPECT_EQ(0, count_vms());					\
+	} while (0)
+
+TEST(options)
+{
+	EXPECT_REFUSED("which image", "");
+	EXPECT_REFUSED("one image", "vmlinuz initrd");
+	EXPECT_REFUSED("unknown option --nosuch", "--nosuch vmlinuz");
+	EXPECT_REFUSED("unknown option -x", "-x vmlinuz");
+	EXPECT_REFUSED("wants a value", "--memory");
+	EXPECT_REFUSED("not a size", "--memory lots vmlinuz");
+	EXPECT_REFUSED("not a size", "--memory -1 vmlinuz");
+	EXPECT_REFUSED("not a size", "--memory 1T vmlinuz");
+	EXPECT_REFUSED("not a size", "--memory '' vmlinuz");
+	EXPECT_REFUSED("not from", "--memory 0 vmlinuz");
+	EXPECT_REFUSED("not from", "--memory 99999999999999999999 vmlinuz");
+	EXPECT_REFUSED("not a number", "--cpus 0 vmlinuz");
+	EXPECT_REFUSED("not a number", "--cpus 2x vmlinuz");
+	EXPECT_REFUSED("not a number", "--cpus 255 vmlinuz");
+	EXPECT_REFUSED("not a number", "--timeout never vmlinuz");
+	EXPECT_REFUSED("not a number", "--timeout 0 vmlinuz");
+	EXPECT_REFUSED("not a number", "--timeout nan vmlinuz");
+	EXPECT_REFUSED("neither stdio nor none", "--serial port vmlinuz");
+	EXPECT_REFUSED("--flat takes no", "--flat --append x vmlinuz");
+}
+
+TEST(images)
+{
+	EXPECT_REFUSED("cannot open the image", "/nosuchfile");
+	EXPECT_REFUSED("is a directory", "/tmp");
+	EXPECT_REFUSED("not a regular file", "/dev/zero");
+	EXPECT_REFUSED("no image that can be booted", "initrd");
+	ASSERT_EQ(0, sh(": > empty"));
+	EXPECT_REFUSED("is empty", "empty");
+	unlink("empty");
+	EXPECT_REFUSED("too large for --flat", "--flat vmlinuz");
+}
+
+TEST(bad_kernels)
+{
+	ASSERT_EQ(0, sh("head -c 1000000 vmlinuz > image"));
+	EXPECT_REFUSED("is truncated", "image");
+	/* Protocol 2.06 did not say where it wants to be. */
+	ASSERT_EQ(0, sh("cp vmlinuz image && printf '\\006\\002' | dd of=image bs=1 seek=518 conv=notrunc"));
+	EXPECT_REFUSED("too old", "image");
+	ASSERT_EQ(0, sh("cp vmlinuz image && printf XXXX | dd of=image bs=1 seek=514 conv=notrunc"));
+	EXPECT_REFUSED("no image that can be booted", "image");
+	/* It would be loaded to the end of all addresses. */
+	ASSERT_EQ(0, sh("cp vmlinuz image && printf '\\0\\0\\360\\377\\377\\377\\377\\377' | "
+			"dd of=image bs=1 seek=600 conv=notrunc"));
+	EXPECT_REFUSED("--memory", "image");
+	unlink("image");
+}
+
+TEST(memory)
+{
+	EXPECT_REFUSED("--memory", "--memory 8M vmlinuz");
+	EXPECT_REFUSED("--memory", "--memory 1M vmlinuz");
+	ASSERT_EQ(0, sh("truncate -s 1G big"));
+	EXPECT_REFUSED("does not fit", "--memory 512M --initrd big vmlinuz");
+	unlink("big");
+	EXPECT_REFUSED("cannot open the initrd", "--initrd /nosuchfile vmlinuz");
+	EXPECT_REFUSED("is a directory", "--initrd /tmp vmlinuz");
+	EXPECT_REFUSED("characters at most", "--append \"$(head -c 5000 /dev/zero | tr '\\0' x)\" vmlinuz");
+}
+
+TEST(disks)
+{
+	EXPECT_REFUSED("cannot open the disk", "--disk /nosuchfile vmlinuz");
+	EXPECT_REFUSED("a raw image is wanted", "--disk /tmp vmlinuz");
+	EXPECT_REFUSED("neither a file nor", "--disk /dev/null vmlinuz");
+	ASSERT_EQ(0, sh("printf small > small"));
+	EXPECT_REFUSED("has no room", "--disk small vmlinuz");
+	unlink("small");
+	ASSERT_EQ(0, sh("truncate -s 1M disk"));
+	EXPECT_REFUSED("in use", "--disk disk,ro --disk disk vmlinuz");
+	EXPECT_REFUSED("are the most", "$(seq 17 | sed 's/.*/--disk disk,ro/') vmlinuz");
+	unlink("disk");
+}
+
+TEST(networks)
+{
+	EXPECT_REFUSED("neither user nor tap", "--net nosuch vmlinuz");
+	EXPECT_REFUSED("neither user nor tap", "--net tap: vmlinuz");
+	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
+	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");
+	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22:0 vmlinuz");
+	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 70000:22 vmlinuz");
+	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 2222:22x vmlinuz");
+	EXPECT_REFUSED("wants --net user", "--forward 2222:22 vmlinuz");
+	EXPECT_REFUSED("cannot listen at port 2222", "--net user --forward 2222:1 --forward 2222:2 vmlinuz");
+}
+
+TEST(without_the_module)
+{
+	struct command command;
+
+	ASSERT_EQ(0, sh("rmmod mote"));
+	command_run(&command, "mote run vmlinuz");
+	ASSERT_EQ(0, sh("modprobe mote"));
+	EXPECT_EQ(2, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "run `modprobe mote`")) TH_LOG("%s", command.err);
+	EXPECT_EQ(strlen(command.err) - 1, strcspn(command.err, "\n"));
+}
+
+TEST(without_permission)
+{
+	struct command command;
+
+	command_run_as(&command, 65534, "mote run vmlinuz");
+	EXPECT_EQ(2, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "you may not use /dev/mote")) TH_LOG("%s", command.err);
+	EXPECT_EQ(strlen(command.err) - 1, strcspn(command.err, "\n"));
+}
+
+/* Another hypervisor has the processor. */
+TEST(held)
+{
+	struct command command;
+
+	if (sh("modprobe %s enable_virt_at_load=1 || modprobe %s", kvm_module(), kvm_module()))
+		SKIP(return, "not on this kernel: no KVM");
+	write_flat(&guest_exit_1);
+	command_run(&command, "mote run --flat " FLAT_IMAGE);
+	unlink(FLAT_IMAGE);
+	sh("rmmod %s", kvm_module());
+	/* Kernels before 6.12 take it only for a VM. */
+	if (command.status == 3)
+		SKIP(return, "not on this kernel: KVM holds nothing without a VM");
+	EXPECT_EQ(2, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "another hypervisor")) TH_LOG("%s", command.err);
+}
+
+TEST(help)
+{
+	struct command command;
+
+	command_run(&command, "mote run --help");
+	EXPECT_EQ(0, command.status);
+	EXPECT_STREQ("", command.err);
+	command_run(&command, "mote run --help | wc -l");
+	EXPECT_GE(24, atoi(command.out));
+	command_run(&command, "mote run --help | awk 'length > 80'");
+	EXPECT_STREQ("", command.out);
+}
+
+MOTE_TEST_MAIN
