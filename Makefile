@@ -51,6 +51,10 @@ selftests: user ## build the kselftests in build/selftests
 unit: ## build what `make check` runs on this very machine, in build/unit
 	+@if [ -e selftests/unit/Makefile ]; then $(MAKE) -s -C selftests/unit; fi
 
+.PHONY: bench-program
+bench-program: user
+	+@$(MAKE) -s -C bench
+
 .PHONY: clean
 clean: ## remove what was built (the cache of kernels stays)
 	rm -rf build
@@ -63,7 +67,7 @@ clean: ## remove what was built (the cache of kernels stays)
 packages: ## install the Debian packages that building and testing need
 	@packaging/install-packages packaging/packages lab/packages
 
-.PHONY: demo check check-long lint
+.PHONY: demo check check-long bench lint
 demo: packages ## see mote work on an emulated AMD machine
 	+@selftests/demo
 
@@ -72,6 +76,9 @@ check: packages ## test on emulated machines of both vendors (CHECK_HOSTS=svm: o
 
 check-long: packages ## the same, and the tests that take longer
 	+@selftests/check --long
+
+bench: packages build/distro/mote.ko bench-program ## price exits on emulated hosts, beside KVM
+	@bench/run
 
 lint: packages ## read the sources with every tool that helps
 	@packaging/install-packages packaging/packages-lint

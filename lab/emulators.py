@@ -29,7 +29,7 @@ class Machine:
     def __init__(self, cpu, smp, mem, count, model, append):
         self.cpu, self.smp, self.mem = cpu, smp, mem
         self.count, self.model, self.append = count, model, append
-        self.disks = []
+        self.disks, self.debug = [], None
 
 
 def die_with_parent(parent=os.getpid()):
@@ -68,6 +68,8 @@ def qemu(machine, kernel, initrd, pipes, directory):
     ]
     if pipes.keyboard:
         command += ["-chardev", f"serial,id=keyboard,path={pipes.keyboard}", "-serial", "chardev:keyboard"]
+    if machine.debug:
+        command += ["-gdb", f"unix:path={machine.debug},server=on,wait=off"]
     for disk in machine.disks:
         command += ["-drive", f"file={disk.replace(',', ',,')},if=virtio,format=raw"]
     with open(os.path.join(directory, "emulator.log"), "wb") as log:
@@ -138,11 +140,15 @@ def bochs(machine, kernel, initrd, pipes, directory):
         log=name("emulator.log"))
     if pipes.keyboard:
         rc += f"com2: enabled=1, mode=term, dev={pipes.keyboard}\n"
+    debugger = name("debugger")
+    if machine.debug:
+        debugger, rc = machine.debug, rc + f"debugger_log: {machine.debug}.out\n"
+    else:
+        with open(debugger, "w") as handle:
+            handle.write("c\n")
     with open(name("bochsrc"), "w") as handle:
         handle.write(rc)
-    with open(name("debugger"), "w") as handle:
-        handle.write("c\n")
-    command = [program("bochs-bin", "bochs"), "-q", "-f", name("bochsrc"), "-rc", name("debugger")]
+    command = [program("bochs-bin", "bochs"), "-q", "-f", name("bochsrc"), "-rc", debugger]
     with open(name("emulator.err"), "wb") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipes.frames, stderr=log, cwd=directory,
                                 preexec_fn=lambda: (without_network(), die_with_parent()))

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What exits cost: one row an operation. */
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <libmote.h>
+
+#include "bench.h"
+
+#define PAGES (TOUCHED_SIZE / PAGE_SIZE)
+#define ROUNDS 3
+
+extern const unsigned char payload_empty[], payload_cpuid[], payload_rdmsr[], payload_wrmsr[],
+	payload_vmcall[], payload_vmmcall[], payload_out[], payload_in[], payload_mmio_write[],
+	payload_mmio_read[], payload_self_ipi[], payload_self_ipi_halted[], payload_woken[],
+	payload_eventfd[], payload_touch[];
+
+/* Those that need nothing but the guest; a batch is shorter than a tick of the host's timer. */
+static const struct row {
+	const char *name;
+	const unsigned char *entry;
+	uint64_t operations;
+} rows[] = {
+	{ "cpuid", payload_cpuid, 64 },
+	{ "rdmsr", payload_rdmsr, 64 },
+	{ "wrmsr", payload_wrmsr, 64 },
+	{ "port_out", payload_out, 32 },
+	{ "port_in", payload_in, 32 },
+	{ "mmio_write", payload_mmio_write, 16 },
+	{ "mmio_read", payload_mmio_read, 16 },
+	{ "self_ipi", payload_self_ipi, 16 },
+	{ "self_ipi_halted", payload_self_ipi_halted, 16 },
+};
+
+/* Ticks of one operation, without those of the loop. */
+static double price(struct vm *vm, const unsigned char *entry, uint64_t operations)
+{
+	struct guest_args args = {
+		.rip = PAYLOAD(payload_empty), .batches = BATCHES, .operations = operations,
+		.rbx = GPA_MMIO, .rax = vm->hypervisor->hypercall,
+	};
+	uint64_t loop = vm_measure(vm, &args);
+
+	args.rip = PAYLOAD(entry);
+	return (double)(vm_measure(vm, &args) - loop) / operations;
+}
+
+/* ---- woken by another thread ---------------------------------------------------- */
+
+static volatile bool stop;
+
+static void *wake(void *vm)
+{
+	while (!stop)
+		((struct vm *)vm)->hypervisor->interrupt(vm);
+	return NULL;
+}
+
+/*
+ * The guest's thread comes first on the CPU that both have, so the other one runs,
+ * and sends an interrupt, whenever the guest sleeps in HLT: a round trip.
+ */
+static double price_woken(struct vm *vm)
+{
+	const struct sched_param first = { .sched_priority = 1 }, usual = { 0 };
+	pthread_t thread;
+	cpu_set_t cpu;
+	double ticks;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu))
+		fail("sched_setaffinity");
+	stop = false;
+	if (pthread_create(&thread, NULL, wake, vm))
+		fail("pthread_create");
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		fail("sched_setscheduler");
+	ticks = price(vm, payload_woken, 8);
+	sched_setscheduler(0, SCHED_OTHER, &usual);
+	stop = true;
+	pthread_join(thread, NULL);
+	return ticks;
+}
+
+/* ---- an eventfd ------------------------------------------------------------------- */
+
+static double price_eventfd(struct vm *vm)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	double ticks;
+
+	if (fd < 0)
+		fail("eventfd");
+	vm->hypervisor->eventfd(vm, fd);
+	ticks = price(vm, payload_eventfd, 64);
+	close(fd);
+	return ticks;
+}
+
+/* ---- memory ----------------------------------------------------------------------- */
+
+static double touch(struct vm *vm)
+{
+	const struct guest_args args = {
+		.rip = PAYLOAD(payload_touch), .batches = 1, .operations = PAGES,
+		.rbx = GPA_TOUCHED,
+	};
+
+	return (double)vm_measure(vm, &args) / PAGES;
+}
+
+/* The least of a few times that the guest writes to pages of a new slot. */
+static double price_touch(struct vm *vm, bool present)
+{
+	void *memory = allocate(TOUCHED_SIZE);
+	double least = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		double ticks;
+
+		if (present)
+			for (uint64_t at = 0; at < TOUCHED_SIZE; at += PAGE_SIZE)
+				((volatile char *)memory)[at] = 1;
+		else
+			madvise(memory, TOUCHED_SIZE, MADV_DONTNEED);
+		vm->hypervisor->memory(vm, GPA_TOUCHED, TOUCHED_SIZE, memory, false);
+		ticks = touch(vm);
+		least = !i || ticks < least ? ticks : least;
+		vm->hypervisor->memory(vm, GPA_TOUCHED, 0, memory, false);
+	}
+	munmap(memory, TOUCHED_SIZE);
+	return least;
+}
+
+/* Writes to pages that are logged, and reading such a log in which each page is. */
+static void measure_dirty(struct vm *vm, result_fn result)
+{
+	void *memory = allocate(TOUCHED_SIZE);
+	double page = 0, round = 0;
+
+	vm->hypervisor->memory(vm, GPA_TOUCHED, TOUCHED_SIZE, memory, true);
+	touch(vm);
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t began = ticks();
+		double took;
+
+		vm->hypervisor->dirty(vm, TOUCHED_SIZE);
+		took = (double)(ticks() - began) / PAGES;
+		round = !i || took < round ? took : round;
+		took = touch(vm);
+		page = !i || took < page ? took : page;
+	}
+	vm->hypervisor->memory(vm, GPA_TOUCHED, 0, memory, false);
+	munmap(memory, TOUCHED_SIZE);
+	result("dirty_page", page);
+	result("dirty_round", round);
+}
+
+/* ---- the guest's own code ---------------------------------------------------------- */
+
+/* Two instructions a turn, and what the host's timer interrupts take from them. */
+#define TURNS 20000000
+
+static double price_code(struct vm *vm)
+{
+	const struct guest_args args = {
+		.rip = PAYLOAD(payload_empty), .batches = 1, .operations = TURNS,
+	};
+
+	return (double)vm_measure(vm, &args) / (2.0 * TURNS);
+}
+
+/* What is not a mere operation. */
+static void measure_memory_rows(struct vm *vm, result_fn result)
+{
+	if (is_wanted("touch_present"))
+		result("touch_present", price_touch(vm, true));
+	if (is_wanted("touch_absent"))
+		result("touch_absent", price_touch(vm, false));
+	if (is_wanted("dirty"))
+		measure_dirty(vm, result);
+}
+
+void measure_rows(const struct hypervisor *hypervisor, result_fn result)
+{
+	bool is_vmx = mote_cpuid_vendor() == MOTE_VENDOR_VMX;
+	struct vm vm;
+
+	vm_create(&vm, hypervisor);
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (is_wanted(rows[i].name))
+			result(rows[i].name, price(&vm, rows[i].entry, rows[i].operations));
+	if (is_wanted("hypercall"))
+		result("hypercall", price(&vm, is_vmx ? payload_vmcall : payload_vmmcall, 64));
+	if (is_wanted("woken"))
+		result("woken", price_woken(&vm));
+	if (is_wanted("eventfd"))
+		result("eventfd", price_eventfd(&vm));
+	measure_memory_rows(&vm, result);
+	if (is_wanted("code"))
+		result("code", price_code(&vm));
+	vm_destroy(&vm);
+}
