@@ -16,6 +16,7 @@
 #include <asm/tsc.h>
 
 #include "mote.h"
+#include "trace.h"
 
 /* ---- how an instruction ends ---------------------------------------------------- */
 
@@ -392,11 +393,13 @@ static int exit_npf(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		return err;
 	case -ENXIO:
 		exit->reason = MOTE_EXIT_MMIO;
+		trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
 		break;
 	default:
 		exit->reason = MOTE_EXIT_MEMORY;
 		exit->npf.error = err;
 	}
+	vcpu->traced.reason = exit->reason;
 	vcpu->run->exits[exit->reason]++;
 	return MOTE_NEXT_USER;
 }

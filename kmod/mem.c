@@ -27,6 +27,7 @@
 #include <linux/swap.h>
 
 #include "mote.h"
+#include "trace.h"
 
 #ifndef CONFIG_MMU_NOTIFIER
 #error "mote needs a kernel with CONFIG_MMU_NOTIFIER: many options select it, CONFIG_KVM among them"
@@ -435,7 +436,8 @@ static int fault_once(struct mem_fault *fault, struct mote_npt_cache *cache)
 	return err ?: fault_install(fault, cache);
 }
 
-static int fault_handle(struct mem_slot *slot, u64 gpa, u32 access, u64 *hva)
+static int fault_handle(struct mote_vcpu *vcpu, struct mem_slot *slot, u64 gpa, u32 access,
+			u64 *hva)
 {
 	struct mem_fault fault = {
 		.slot = slot,
@@ -461,6 +463,7 @@ static int fault_handle(struct mem_slot *slot, u64 gpa, u32 access, u64 *hva)
 	}
 	cache_drain(&cache);
 	*hva = fault.hva + offset_in_page(gpa);
+	trace_mote_nested_fault(slot->vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
 	return err;
 }
 
@@ -475,7 +478,7 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 	slot = find_slot(vm, gpa);
 	rcu_read_unlock();
 	if (slot && !(access & MOTE_ACCESS_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
-		err = fault_handle(slot, gpa, access, hva);
+		err = fault_handle(vcpu, slot, gpa, access, hva);
 	srcu_read_unlock(&vm->srcu, index);
 	return err;
 }

@@ -278,6 +278,34 @@ enum mote_mode {
 };
 
 /**
+ * struct mote_traced - what tracing remembers of the last exit
+ * @tsc: of the host then
+ * @rip: of the guest then, as are @rax and @rcx
+ * @rax: a CPUID leaf
+ * @rcx: a subleaf, or the index of an MSR
+ * @reason: &enum mote_exit_reason; exit_npf() knows better
+ * @raw: the vendor's own number
+ * @generation: &mote_trace_generation then; another one: nobody traced, all this is stale
+ * @port: of port I/O, as are @size and @flags
+ * @size: of the access
+ * @flags: MOTE_PIO_*
+ * @where: bits: put (1), out in user space (2) since then; kept whether traced or not
+ */
+struct mote_traced {
+	u64 tsc;
+	u64 rip;
+	u64 rax;
+	u64 rcx;
+	u32 reason;
+	u32 raw;
+	u32 generation;
+	u16 port;
+	u8 size;
+	u8 flags;
+	u8 where;
+};
+
+/**
  * struct mote_vcpu - a virtual CPU; the vendor's own struct begins with it
  *
  * Set at creation: @vm, @id, @run.
@@ -330,6 +358,7 @@ struct mote_vcpu {
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
+	struct mote_traced traced;
 };
 
 /* Besides those of the ABI: CR8 is written. */

@@ -23,6 +23,7 @@
 #include <trace/events/ipi.h>
 
 #include "mote.h"
+#include "trace.h"
 
 /* ---- load and put -------------------------------------------------------------- */
 
@@ -78,6 +79,12 @@ static void vcpu_put(struct mote_vcpu *vcpu)
 	if (unlikely(check_tsc_unstable()))
 		vcpu->tsc_last = rdtsc();
 	preempt_enable();
+}
+
+static __always_inline void trace_state(struct mote_vcpu *vcpu, u32 state)
+{
+	if (trace_mote_vcpu_state_enabled())
+		trace_mote_vcpu_state(vcpu->vm->id, vcpu->id, rdtsc(), state);
 }
 
 /* ---- state ---------------------------------------------------------------------------- */
@@ -391,6 +398,7 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 	/* mote_vm_request() reads the list without the lock. */
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
 	mutex_unlock(&vm->lock);
+	trace_state(vcpu, MOTE_VCPU_CREATED);
 	*created = vcpu;
 	return 0;
 
@@ -402,6 +410,7 @@ err_unlock:
 
 void mote_vcpu_destroy(struct mote_vcpu *vcpu)
 {
+	trace_state(vcpu, MOTE_VCPU_DESTROYED);
 	mote_ops->vcpu_destroy(vcpu);
 	vcpu_free(vcpu);
 }
@@ -553,6 +562,7 @@ static void prepare_event(struct mote_vcpu *vcpu)
 	}
 	if (event->valid && !waits) {
 		vcpu->halted = 0;
+		trace_mote_inject(vcpu->vm->id, vcpu->id, event->type, event->vector, event->error);
 		mote_ops->inject(vcpu);
 		event->valid = 0;
 	}
@@ -633,6 +643,14 @@ static __always_inline void enter(struct mote_vcpu *vcpu, struct mote_exit *exit
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
 }
 
+/* Out of line: without tracing, all of it costs one branch that is not taken. */
+static noinline void enter_traced(struct mote_vcpu *vcpu, struct mote_exit *exit)
+{
+	mote_trace_entry(vcpu);
+	enter(vcpu, exit);
+	mote_trace_exit(vcpu, exit);
+}
+
 /* Run until something needs the vCPU to be put. */
 static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
@@ -641,8 +659,12 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	do {
 		local_irq_disable();
 		next = prepare(vcpu, exit);
-		if (next == MOTE_NEXT_ENTER)
-			enter(vcpu, exit);
+		if (next == MOTE_NEXT_ENTER) {
+			if (static_branch_unlikely(&mote_traced))
+				enter_traced(vcpu, exit);
+			else
+				enter(vcpu, exit);
+		}
 		local_irq_enable();
 		if (next != MOTE_NEXT_ENTER)
 			break;
@@ -655,14 +677,17 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 /* Sleep in HLT until there is something to do. */
 static int sleep_halted(struct mote_vcpu *vcpu)
 {
+	trace_mote_halt(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
 	rcuwait_wait_event(&vcpu->wait,
 			   atomic_read(&vcpu->requests) || signal_pending(current) ||
 			   READ_ONCE(vcpu->run->immediate_exit), TASK_INTERRUPTIBLE);
+	trace_mote_wake(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
 	return MOTE_NEXT_ENTER;
 }
 
 static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
+	vcpu->traced.where |= MOTE_HANDLED_KERNEL;
 	cond_resched();
 	if (exit->reason == MOTE_EXIT_HLT && vcpu->halted)
 		return sleep_halted(vcpu);
@@ -840,6 +865,8 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	next = take_registers(vcpu);
 	if (next)
 		return next;
+	vcpu->traced.where |= MOTE_HANDLED_USER;
+	trace_state(vcpu, MOTE_VCPU_RUN);
 	if (unlikely(rcu_access_pointer(vcpu->pid) != task_pid(current)))
 		new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
@@ -858,5 +885,6 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	if (next < 0)
 		exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
 	fill_run(vcpu, &exit);
+	trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);
 }

@@ -920,6 +920,25 @@ struct mote_apic_access {
 #define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
 #define MOTE_APIC_ACCESS _IOWR(MOTE_IOC, 0x25, struct mote_apic_access)
 
+/* ---- tracepoints ------------------------------------------------------------ */
+
+/*
+ * Of the events of kmod/trace.h: names, the order and meaning of their arguments, and the
+ * numbers in them.  docs/tracing.md says what may change without a new version.
+ */
+#define MOTE_TRACE_VERSION 1
+
+/* mote_exit_handled, where: the vCPU was never unloaded, it was, MOTE_RUN ended in between. */
+#define MOTE_HANDLED_FAST 0
+#define MOTE_HANDLED_KERNEL 1
+#define MOTE_HANDLED_USER 2
+
+/* mote_vcpu_state, state: RUN: MOTE_RUN has begun; USER: it has ended */
+#define MOTE_VCPU_CREATED 0
+#define MOTE_VCPU_RUN 1
+#define MOTE_VCPU_USER 2
+#define MOTE_VCPU_DESTROYED 3
+
 /* ---- guest ----------------------------------------------------------------- */
 
 /*
