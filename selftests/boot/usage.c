@@ -52,7 +52,7 @@ TEST(options)
 	EXPECT_REFUSED("not a number", "--timeout never vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout 0 vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout nan vmlinuz");
-	EXPECT_REFUSED("neither stdio nor none", "--serial port vmlinuz");
+	EXPECT_REFUSED("neither stdio nor socket nor none", "--serial port vmlinuz");
 	EXPECT_REFUSED("--flat takes no", "--flat --append x vmlinuz");
 }
 

@@ -55,11 +55,12 @@ unsigned int mote_cpuid_vendor(void);
 
 /*
  * Short lower-case words for the numbers of &enum mote_vendor, &enum
- * mote_feature (a bit number) and &enum mote_obstacle_code; "unknown" for
+ * mote_feature (a bit number), &enum mote_obstacle_code and &enum mote_exit_reason; "unknown" for
  * numbers that are newer than this library.
  */
 const char *mote_vendor_name(unsigned int vendor);
 const char *mote_feature_name(unsigned int feature);
 const char *mote_obstacle_name(unsigned int code);
+const char *mote_exit_name(unsigned int reason);
 
 #endif /* LIBMOTE_H */

@@ -61,3 +61,41 @@ const char *mote_obstacle_name(unsigned int code)
 
 	return name_of(names, ARRAY_SIZE(names), code);
 }
+
+const char *mote_exit_name(unsigned int reason)
+{
+	static const char *const names[MOTE_NR_EXITS] = {
+		[MOTE_EXIT_NONE] = "none",
+		[MOTE_EXIT_INTERRUPT] = "interrupt",
+		[MOTE_EXIT_NMI] = "nmi",
+		[MOTE_EXIT_EXCEPTION] = "exception",
+		[MOTE_EXIT_INTERRUPT_WINDOW] = "interrupt-window",
+		[MOTE_EXIT_NMI_WINDOW] = "nmi-window",
+		[MOTE_EXIT_CPUID] = "cpuid",
+		[MOTE_EXIT_HLT] = "hlt",
+		[MOTE_EXIT_PIO] = "pio",
+		[MOTE_EXIT_RDMSR] = "rdmsr",
+		[MOTE_EXIT_WRMSR] = "wrmsr",
+		[MOTE_EXIT_HYPERCALL] = "hypercall",
+		[MOTE_EXIT_MMIO] = "mmio",
+		[MOTE_EXIT_NPF] = "npf",
+		[MOTE_EXIT_XSETBV] = "xsetbv",
+		[MOTE_EXIT_CR] = "cr",
+		[MOTE_EXIT_DR] = "dr",
+		[MOTE_EXIT_CACHE] = "cache",
+		[MOTE_EXIT_PMC] = "pmc",
+		[MOTE_EXIT_MWAIT] = "mwait",
+		[MOTE_EXIT_PAUSE] = "pause",
+		[MOTE_EXIT_UNDEFINED] = "undefined",
+		[MOTE_EXIT_SHUTDOWN] = "shutdown",
+		[MOTE_EXIT_FAIL_ENTRY] = "fail-entry",
+		[MOTE_EXIT_MEMORY] = "memory",
+		[MOTE_EXIT_INIT] = "init",
+		[MOTE_EXIT_TIMER] = "timer",
+		[MOTE_EXIT_UNKNOWN] = "unknown",
+		[MOTE_EXIT_EOI] = "eoi",
+		[MOTE_EXIT_TASK_SWITCH] = "task-switch",
+	};
+
+	return name_of(names, ARRAY_SIZE(names), reason);
+}

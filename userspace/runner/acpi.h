@@ -25,5 +25,7 @@ struct vm;
 int acpi_write_tables(struct vm *vm, __u64 gpa, __u64 *rsdp);
 
 int acpi_pm_create(struct vm *vm);
+/* Press it; the lock is held. */
+void acpi_power_button(struct vm *vm);
 
 #endif /* ACPI_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The console on standard input and output.  A terminal is in raw mode while
+ * The console on standard input and output; clients see and type the same (control.c).  A terminal is in raw mode while
  * the VM runs, so that each key is the guest's but for Ctrl-A: Ctrl-A x ends
  * the VM, Ctrl-A Ctrl-A is one Ctrl-A.  Pipes and files are read as they are.
  */
@@ -92,6 +92,8 @@ void console_wants_more(struct console *console)
 		read_input(console);
 	else
 		watch_input(console);
+	if (console == console->vm->console)
+		control_wants_more(console->vm);
 }
 
 static void output_ready(struct vm *vm, struct source *source, __u32 events)
@@ -105,7 +107,7 @@ static void output_ready(struct vm *vm, struct source *source, __u32 events)
 	console->ops->writable(console);
 }
 
-size_t console_write(struct console *console, const void *data, size_t nr)
+static size_t write_stdio(struct console *console, const void *data, size_t nr)
 {
 	struct pollfd out = { .fd = console->out.fd, .events = POLLOUT };
 	ssize_t written;
@@ -126,6 +128,15 @@ size_t console_write(struct console *console, const void *data, size_t nr)
 	}
 	console->out_watched = !source_add(console->vm, &console->out, EPOLLOUT);
 	return 0;
+}
+
+size_t console_write(struct console *console, const void *data, size_t nr)
+{
+	size_t written = write_stdio(console, data, nr);
+
+	if (console == console->vm->console)
+		control_output(console->vm, data, written);
+	return written;
 }
 
 static void set_raw(struct console *console)
@@ -152,6 +163,9 @@ int console_open(struct vm *vm, struct console *console, const struct console_op
 	};
 	if (!strcmp(kind, "none"))
 		return 0;
+	vm->console = console;
+	if (!strcmp(kind, "socket"))
+		return 0;
 	/* One that is shared would be two sources with one descriptor. */
 	console->out.fd = dup(STDOUT_FILENO);
 	console->in.fd = STDIN_FILENO;
@@ -167,6 +181,8 @@ int console_open(struct vm *vm, struct console *console, const struct console_op
 
 void console_close(struct console *console)
 {
+	if (console == console->vm->console)
+		console->vm->console = NULL;
 	if (console->is_terminal)
 		tcsetattr(STDIN_FILENO, TCSANOW, &console->saved);
 	if (console->out.fd >= 0)

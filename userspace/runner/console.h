@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The far end of a serial line: the terminal or pipe that `mote run` was started on. */
+/*
+ * The far end of a serial line: the terminal or pipe that `mote run` was started on,
+ * and the clients of the control socket that are attached to it.
+ */
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
@@ -47,7 +50,7 @@ struct console {
 	struct termios saved;
 };
 
-/* @kind: "stdio" or "none".  0, or -1 after a complaint. */
+/* @kind: "stdio", "socket" (clients alone) or "none".  0, or -1 after a complaint. */
 int console_open(struct vm *vm, struct console *console, const struct console_ops *ops,
 		 const char *kind);
 void console_close(struct console *console);

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <libmote.h>
+
 #include "runner.h"
 #include "vm.h"
 
@@ -27,6 +29,7 @@ static const struct {
 	[END_TIMEOUT] = { "timeout", 124 },
 	[END_QUIT] = { "quit", 128 + SIGINT },
 	[END_SIGNAL] = { "signal", 128 },
+	[END_STOPPED] = { "stopped", 10 },
 };
 
 void vm_end(struct vm *vm, enum ending end, int detail)
@@ -41,6 +44,7 @@ void vm_end(struct vm *vm, enum ending end, int detail)
 	else if (end == END_SIGNAL)
 		vm->status += detail;
 	__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&vm->resumed);
 	if (write(vm->wake.fd, &one, sizeof(one)) < 0)
 		complain("cannot end the VM: %m");
 }
@@ -61,20 +65,38 @@ void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-static const char *const exit_names[MOTE_NR_EXITS] = {
-	[MOTE_EXIT_INTERRUPT_WINDOW] = "interrupt-window", [MOTE_EXIT_PIO] = "pio",
-	[MOTE_EXIT_RDMSR] = "rdmsr", [MOTE_EXIT_WRMSR] = "wrmsr", [MOTE_EXIT_MMIO] = "mmio",
-	[MOTE_EXIT_EOI] = "eoi", [MOTE_EXIT_SHUTDOWN] = "shutdown",
-	[MOTE_EXIT_TASK_SWITCH] = "task-switch",
-};
+static struct json_object *event_json(struct vm *vm, const char *event)
+{
+	struct json_object *root = json_object_new_object();
+
+	json_object_object_add(root, "event", json_object_new_string(event));
+	json_object_object_add(root, "name", json_object_new_string(vm->name));
+	return root;
+}
+
+static void print_event(struct json_object *root)
+{
+	fprintf(stderr, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
+							       JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(root);
+}
+
+void say_event(struct vm *vm, const char *event)
+{
+	struct json_object *root;
+
+	if (!vm->options->json)
+		return;
+	root = event_json(vm, event);
+	json_object_object_add(root, "pid", json_object_new_int(getpid()));
+	print_event(root);
+}
 
 static void report_json(struct vm *vm)
 {
-	struct json_object *root = json_object_new_object();
+	struct json_object *root = event_json(vm, "end");
 	struct json_object *exits = json_object_new_object();
 
-	json_object_object_add(root, "event", json_object_new_string("end"));
-	json_object_object_add(root, "name", json_object_new_string(vm->options->name));
 	json_object_object_add(root, "reason", json_object_new_string(ends[vm->end].name));
 	json_object_object_add(root, "status", json_object_new_int(vm->status));
 	if (vm->why[0])
@@ -84,13 +106,12 @@ static void report_json(struct vm *vm)
 
 		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 			sum += vm->vcpus[i].exits[reason];
-		if (exit_names[reason] && sum)
-			json_object_object_add(exits, exit_names[reason],
+		if (sum)
+			json_object_object_add(exits, mote_exit_name(reason),
 					       json_object_new_uint64(sum));
 	}
 	json_object_object_add(root, "exits", exits);
-	fprintf(stderr, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN));
-	json_object_put(root);
+	print_event(root);
 }
 
 void end_report(struct vm *vm)
@@ -98,11 +119,11 @@ void end_report(struct vm *vm)
 	if (vm->options->json)
 		report_json(vm);
 	else if (vm->end == END_TIMEOUT)
-		complain("%s: the time limit is over", vm->options->name);
+		complain("%s: the time limit is over", vm->name);
 	else if (vm->end == END_RESET)
-		complain("%s: the guest has reset the machine", vm->options->name);
+		complain("%s: the guest has reset the machine", vm->name);
 	else if (vm->why[0])
-		complain("%s: %s", vm->options->name, vm->why);
+		complain("%s: %s", vm->name, vm->why);
 	if (vm->culprit)
 		print_registers(vm->culprit);
 }

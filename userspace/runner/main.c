@@ -13,6 +13,12 @@ static const struct verb verbs[] = {
 	  doctor_usage, doctor_run },
 	{ "info", "show what the processor and the module offer", info_usage, info_run },
 	{ "run", "run an operating system in a virtual machine", run_usage, run_run },
+	{ "ps", "list the virtual machines that run", ps_usage, ps_run },
+	{ "console", "be the terminal of one", console_usage, console_run },
+	{ "stat", "show where one's time goes: exits, processor time, memory", stat_usage, stat_run },
+	{ "pause", "stop the processors of one", pause_usage, pause_run },
+	{ "resume", "let them go on", resume_usage, resume_run },
+	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 };
 
 void complain(const char *format, ...)

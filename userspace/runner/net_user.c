@@ -261,7 +261,7 @@ struct net *net_user_create(struct vm *vm)
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
 		.vnetmask = address(NETMASK), .vhost = address(HOST),
 		.vdhcp_start = address(GUEST), .vnameserver = address(NAMESERVER),
-		.vhostname = vm->options->name,
+		.vhostname = vm->name,
 	};
 	struct user *user = calloc(1, sizeof(*user));
 

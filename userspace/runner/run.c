@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote run: the command line. */
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,17 +22,18 @@ const char run_usage[] =
 	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
 	"  --net WHERE     a network card: user (no privilege needed), or tap:NAME\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
-	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), or none\n"
+	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket (for\n"
+	"                  mote console), or none\n"
 	"  --firmware[=FILE]  boot the first disk by SeaBIOS, or by other firmware\n"
 	"  --flat          IMAGE is code for real mode, loaded to and started at 0x7c00\n"
 	"  --timeout S     end the VM after S seconds, with status 124\n"
-	"  --name NAME     what messages call the VM (the image's name)\n"
-	"  --json          say how the VM ended as JSON, on standard error\n"
+	"  --name NAME     what mote ps and others call the VM (the image's name)\n"
+	"  --json          say what happens as JSON, a line each, on standard error\n"
 	"  --help          this text\n"
 	"\n"
 	"Exit status: 0 power-off; v<<1|1 the guest wrote v to port 0xf4; 2 it could not\n"
-	"start; 4 reset; 6 triple fault; 8 it could not go on; 124 time limit;\n"
-	"130 Ctrl-A x; 128+N signal N.\n";
+	"start; 4 reset; 6 triple fault; 8 it could not go on; 10 mote stop --force;\n"
+	"124 time limit; 130 Ctrl-A x; 128+N signal N.\n";
 
 /* Where Debian's package seabios has it. */
 #define SEABIOS "/usr/share/seabios/bios.bin"
@@ -118,10 +120,22 @@ static int parse_timeout(const char *text, __u64 *timeout)
 	return 0;
 }
 
+static int parse_name(const char *text, struct options *options)
+{
+	if (!is_name(text)) {
+		complain("--name: not of letters, digits, dots, dashes and underscores, at most %d: %s",
+			 NAME_MOST, text);
+		return -1;
+	}
+	options->name = text;
+	options->is_named = true;
+	return 0;
+}
+
 static int parse_serial(const char *text, const char **serial)
 {
-	if (strcmp(text, "stdio") && strcmp(text, "none")) {
-		complain("--serial: neither stdio nor none: %s", text);
+	if (strcmp(text, "stdio") && strcmp(text, "socket") && strcmp(text, "none")) {
+		complain("--serial: neither stdio nor socket nor none: %s", text);
 		return -1;
 	}
 	*serial = text;
@@ -222,8 +236,7 @@ static int parse_option(int option, struct options *options)
 	case OPT_MEMORY:
 		return parse_memory(optarg, &options->memory);
 	case OPT_NAME:
-		options->name = optarg;
-		return 0;
+		return parse_name(optarg, options);
 	case OPT_NET:
 		return parse_net(optarg, options);
 	case OPT_SERIAL:
@@ -286,16 +299,29 @@ static int parse(int argc, char **argv, struct options *options)
 	return check_options(options) ? EXIT_USAGE : -1;
 }
 
+/* The image's file name, as far as it can be a name. */
+static const char *default_name(const char *image, char *name, size_t size)
+{
+	snprintf(name, size, "%s", image ? basename(image) : "firmware");
+	for (char *c = name; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			*c = '_';
+	if (name[0] == '.')
+		name[0] = '_';
+	return name;
+}
+
 int run_run(const struct verb *verb, int argc, char **argv)
 {
 	struct options options = {
 		.append = "", .serial = "stdio", .memory = 512 * MEBI, .cpus = 1,
 	};
+	char name[NAME_MOST + 1];
 	int status = parse(argc, argv, &options);
 
 	(void)verb;
 	if (!options.name)
-		options.name = options.image ? basename(options.image) : "firmware";
+		options.name = default_name(options.image, name, sizeof(name));
 	if (status < 0)
 		status = vm_run(&options);
 	while (options.nr_disks)

@@ -38,6 +38,14 @@ int info_run(const struct verb *verb, int argc, char **argv);
 extern const char run_usage[];
 int run_run(const struct verb *verb, int argc, char **argv);
 
+extern const char ps_usage[], stop_usage[], pause_usage[], resume_usage[], console_usage[], stat_usage[];
+int ps_run(const struct verb *verb, int argc, char **argv);
+int stop_run(const struct verb *verb, int argc, char **argv);
+int pause_run(const struct verb *verb, int argc, char **argv);
+int resume_run(const struct verb *verb, int argc, char **argv);
+int console_run(const struct verb *verb, int argc, char **argv);
+int stat_run(const struct verb *verb, int argc, char **argv);
+
 /**
  * parse_json_only() - the options of a verb that knows only --json and --help
  * @verb: the verb

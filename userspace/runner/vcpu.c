@@ -222,6 +222,41 @@ void vcpu_kick(struct vcpu *vcpu)
 		pthread_kill(vcpu->thread, KICK);
 }
 
+/* ---- pauses ---------------------------------------------------------------------- */
+
+static void park(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->nr_parked++;
+	if (vm->nr_parked == vm->nr_vcpus)
+		control_parked(vm);
+	while (vm->paused && !vm_has_ended(vm))
+		pthread_cond_wait(&vm->resumed, &vm->lock);
+	vm->nr_parked--;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_pause(struct vm *vm)
+{
+	if (vm->paused)
+		return;
+	say_event(vm, "pause");
+	__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_kick(&vm->vcpus[i]);
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (!vm->paused)
+		return;
+	say_event(vm, "resume");
+	__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&vm->resumed);
+}
+
 static void *run_vcpu(void *data)
 {
 	struct vcpu *vcpu = data;
@@ -234,10 +269,13 @@ static void *run_vcpu(void *data)
 
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->cpu.id);
 	prctl(PR_SET_NAME, name);
+	vcpu->tid = gettid();
 	current_run = run;
 	while (!vm_has_ended(vcpu->vm)) {
 		int err;
 
+		if (__atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST))
+			park(vcpu);
 		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) ? MOTE_WINDOW_INTERRUPT : 0;
 		err = mote_run(vcpu->cpu.fd);
 		if (!err) {

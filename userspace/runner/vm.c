@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "control.h"
 #include "irq.h"
 #include "runner.h"
 #include "virtio.h"
@@ -148,11 +149,12 @@ static int create(struct vm *vm)
 		return -1;
 	if (load_image(vm))
 		return -1;
-	return create_devices(vm);
+	return create_devices(vm) ? -1 : control_create(vm);
 }
 
 static void destroy(struct vm *vm)
 {
+	control_destroy(vm);
 	devices_destroy(vm);
 	vcpus_destroy(vm);
 	if (vm->machine.fd >= 0)
@@ -171,6 +173,7 @@ static void run(struct vm *vm)
 		return;
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
+	say_event(vm, "start");
 	if (!vcpus_start(vm))
 		loop_run(vm);
 	vcpus_stop(vm);
@@ -182,9 +185,11 @@ int vm_run(const struct options *options)
 {
 	struct vm vm = {
 		.options = options, .fd = -1, .machine.fd = -1, .epoll = -1, .wake.fd = -1,
-		.lock = PTHREAD_MUTEX_INITIALIZER, .status = EXIT_USAGE,
+		.lock = PTHREAD_MUTEX_INITIALIZER, .resumed = PTHREAD_COND_INITIALIZER,
+		.started = clock_ns(), .status = EXIT_USAGE,
 	};
 
+	snprintf(vm.name, sizeof(vm.name), "%s", options->name);
 	if (!create(&vm)) {
 		run(&vm);
 		end_report(&vm);

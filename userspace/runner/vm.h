@@ -13,6 +13,7 @@
 
 #include <machine.h>
 
+#include "control.h"
 #include "device.h"
 
 /* Guest-physical memory: from 0 to here, and from 4 GiB on. */
@@ -74,7 +75,8 @@ struct forward {
  * @forwards: with "user"
  * @append: command line for the guest's kernel, never NULL
  * @name: of the VM, never NULL
- * @serial: "stdio" or "none"
+ * @is_named: it was asked for
+ * @serial: "stdio", "socket" or "none"
  * @memory: bytes
  * @cpus: number of vCPUs
  * @timeout: in nanoseconds; 0: none
@@ -93,6 +95,7 @@ struct options {
 	struct forward forwards[FORWARDS_MOST];
 	const char *append;
 	const char *name;
+	bool is_named;
 	const char *serial;
 	__u64 memory;
 	unsigned int cpus;
@@ -112,6 +115,7 @@ enum ending {
 	END_TIMEOUT,
 	END_QUIT,
 	END_SIGNAL,
+	END_STOPPED,
 };
 
 /**
@@ -119,6 +123,7 @@ enum ending {
  * @cpu: the vCPU
  * @vm: whose it is
  * @thread: runs it
+ * @tid: number of the thread
  * @started: there is a thread
  * @exits: how often MOTE_RUN ended, by reason
  */
@@ -126,6 +131,7 @@ struct vcpu {
 	struct mote_cpu cpu;
 	struct vm *vm;
 	pthread_t thread;
+	int tid;
 	bool started;
 	__u64 exits[MOTE_NR_EXITS];
 };
@@ -141,14 +147,22 @@ struct vcpu {
  * @rsdp: the first ACPI table, for firmware; 0: without
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
+ * @name: what it is called
+ * @started: when, by clock_ns()
  * @lock: of all that follows, and of the devices
  * @buses: who answers at ports and addresses
  * @devices: the last one made
  * @pic: the two 8259s
  * @ioapic: the I/O APIC
  * @pci: the PCI bus
+ * @acpi_pm: ACPI's registers
+ * @console: whose other end a client may be, or NULL
+ * @control: the control socket
  * @epoll: what the I/O thread waits for
  * @wake: gets it out of that
+ * @paused: vCPUs are to wait; is read without the lock
+ * @nr_parked: how many of them do
+ * @resumed: they need not any more
  * @end: how the VM ended; is read without the lock
  * @status: exit status, when it has ended
  * @culprit: the vCPU that ended it, or NULL
@@ -165,14 +179,23 @@ struct vm {
 	unsigned int nr_vcpus;
 	struct vcpu *vcpus;
 
+	char name[NAME_MOST + 1];
+	__u64 started;
+
 	pthread_mutex_t lock;
 	struct bus buses[NR_SPACES];
 	struct device *devices;
 	struct device *pic;
 	struct device *ioapic;
 	struct device *pci;
+	struct device *acpi_pm;
+	struct console *console;
+	struct control *control;
 	int epoll;
 	struct source wake;
+	bool paused;
+	unsigned int nr_parked;
+	pthread_cond_t resumed;
 	enum ending end;
 	int status;
 	struct vcpu *culprit;
@@ -197,6 +220,15 @@ int vcpu_set_cpuid(struct vcpu *vcpu);
 /* Make a vCPU look at what is new, whatever it does; from any thread. */
 void vcpu_kick(struct vcpu *vcpu);
 
+/**
+ * vm_pause() - let the vCPUs wait until vm_resume(); devices and clocks go on
+ * @vm: it; the lock is held
+ *
+ * They have stopped when @vm->nr_parked is @vm->nr_vcpus: see control_parked().
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
 /* ---- the I/O thread (loop.c) ----------------------------------------------------- */
 
 int loop_create(struct vm *vm);
@@ -217,6 +249,9 @@ void vm_end(struct vm *vm, enum ending end, int detail);
 /* A vCPU cannot go on; takes the lock. */
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* With --json, say what has happened: a line on standard error. */
+void say_event(struct vm *vm, const char *event);
 
 static inline bool vm_has_ended(const struct vm *vm)
 {

@@ -12,7 +12,7 @@
 
 #define HZ 3579545
 
-#define EN_POWER_BUTTON 0x0100
+#define EN_POWER_BUTTON 0x0100	/* in the status register, too */
 #define CNT_SCI_EN 0x0001
 #define CNT_SLP_TYP 0x1c00
 #define CNT_SLP_EN 0x2000
@@ -79,6 +79,15 @@ static void pm_write(struct device *device, const struct region *region, __u64 o
 	update(pm);
 }
 
+void acpi_power_button(struct vm *vm)
+{
+	struct acpi_pm *pm = pm_of(vm->acpi_pm);
+
+	pm->status |= EN_POWER_BUTTON;
+	update(pm);
+	say_event(vm, "power-button");
+}
+
 static void pm_destroy(struct device *device)
 {
 	free(pm_of(device));
@@ -97,6 +106,7 @@ int acpi_pm_create(struct vm *vm)
 		return -1;
 	}
 	device_add(vm, &pm->device, &ops);
+	vm->acpi_pm = &pm->device;
 	if (device_ports(&pm->device, ACPI_PM_EVENT, 4, 2, ACPI_PM_EVENT) ||
 	    device_ports(&pm->device, ACPI_PM_CONTROL, 2, 2, ACPI_PM_CONTROL))
 		return -1;

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Finding the VMs that run, and asking them: the other end of control.c. */
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "runner.h"
+
+/* ---- which there are ------------------------------------------------------------ */
+
+/* The name in NAME.sock, or false. */
+static bool name_of_file(const char *file, char *name)
+{
+	size_t nr = strlen(file), suffix = strlen(".sock");
+
+	if (nr <= suffix || nr - suffix > NAME_MOST || strcmp(file + nr - suffix, ".sock"))
+		return false;
+	memcpy(name, file, nr - suffix);
+	name[nr - suffix] = '\0';
+	return is_name(name);
+}
+
+/* Is somebody there?  What a runner that was killed has left goes. */
+static bool is_alive(const char *directory, const char *name)
+{
+	char path[512];
+	int fd = rundir_connect(directory, name);
+
+	if (fd >= 0) {
+		close(fd);
+		return true;
+	}
+	if (fd == -ECONNREFUSED && rundir_socket(path, sizeof(path), directory, name))
+		unlink(path);
+	return false;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static int add_vm(struct vms *vms, const char *name)
+{
+	void *grown = realloc(vms->name, (vms->nr + 1) * sizeof(*vms->name));
+
+	if (!grown) {
+		complain("no memory for the list of VMs");
+		return -1;
+	}
+	vms->name = grown;
+	strcpy(vms->name[vms->nr++], name);
+	return 0;
+}
+
+int vms_find(struct vms *vms)
+{
+	char directory[256], name[NAME_MOST + 1];
+	struct dirent *entry;
+	int lock, err = 0;
+	DIR *dir;
+
+	*vms = (struct vms) { 0 };
+	if (rundir_get(directory, sizeof(directory), 0)) {
+		if (errno == ENOENT)
+			return 0;
+		complain("cannot use the directory of control sockets: %s", errno == EPERM ?
+			 "others can reach it" : strerror(errno));
+		return -1;
+	}
+	lock = rundir_lock(directory);
+	dir = opendir(directory);
+	while (dir && !err && (entry = readdir(dir)))
+		if (name_of_file(entry->d_name, name) && is_alive(directory, name))
+			err = add_vm(vms, name);
+	if (dir)
+		closedir(dir);
+	if (lock >= 0)
+		close(lock);
+	if (vms->nr)
+		qsort(vms->name, vms->nr, sizeof(*vms->name), by_name);
+	return err;
+}
+
+/* ---- the one that is meant --------------------------------------------------------- */
+
+static int choose(const struct vms *vms, const char *name, char *found)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < vms->nr; i++) {
+		if (!strcmp(vms->name[i], name)) {
+			strcpy(found, name);
+			return 0;
+		}
+		if (!strncmp(vms->name[i], name, strlen(name))) {
+			strcpy(found, vms->name[i]);
+			nr++;
+		}
+	}
+	if (nr == 1)
+		return 0;
+	if (nr)
+		complain("%u VMs have names that begin with %s (mote ps)", nr, name);
+	else
+		complain("no VM of yours is called %s (mote ps)", name);
+	return -1;
+}
+
+int client_open(const char *name, char *found)
+{
+	char directory[256];
+	struct vms vms;
+	int fd, err = vms_find(&vms);
+
+	if (!err)
+		err = choose(&vms, name, found);
+	free(vms.name);
+	if (err)
+		return -1;
+	fd = rundir_get(directory, sizeof(directory), 0) ? -ENOENT :
+							  rundir_connect(directory, found);
+	if (fd < 0)
+		complain("%s cannot be reached: %s", found, strerror(-fd));
+	return fd < 0 ? -1 : fd;
+}
+
+/* ---- asking ------------------------------------------------------------------------- */
+
+/* Up to the end of the line and no further: what follows may be the console's. */
+static char *read_line(int fd)
+{
+	size_t nr = 0, size = 0;
+	char *line = NULL;
+
+	for (;;) {
+		ssize_t done;
+
+		if (nr + 1 >= size) {
+			char *grown = realloc(line, size = 2 * size + 256);
+
+			if (!grown)
+				break;
+			line = grown;
+		}
+		done = recv(fd, line + nr, 1, 0);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done != 1)
+			break;
+		if (line[nr] == '\n') {
+			line[nr] = '\0';
+			return line;
+		}
+		nr++;
+	}
+	free(line);
+	return NULL;
+}
+
+struct json_object *client_ask(int fd, const char *what)
+{
+	struct json_object *answer = NULL;
+	const char *error;
+	char request[64], *line;
+	int nr = snprintf(request, sizeof(request), "{\"do\":\"%s\"}\n", what);
+
+	line = send(fd, request, nr, MSG_NOSIGNAL) == nr ? read_line(fd) : NULL;
+	if (line)
+		answer = json_tokener_parse(line);
+	free(line);
+	if (!answer) {
+		complain("the VM has ended, or does not answer");
+		return NULL;
+	}
+	error = answer_text(answer, "error");
+	if (error[0]) {
+		complain("%s", error);
+		json_object_put(answer);
+		return NULL;
+	}
+	return answer;
+}
+
+const char *answer_text(struct json_object *answer, const char *key)
+{
+	struct json_object *value;
+	const char *text = json_object_object_get_ex(answer, key, &value) ?
+			   json_object_get_string(value) : NULL;
+
+	return text ? text : "";
+}
+
+unsigned long long answer_number(struct json_object *answer, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(answer, key, &value) ? json_object_get_uint64(value) : 0;
+}
+
+int client_tell(const char *name, const char *what)
+{
+	struct json_object *answer;
+	char found[NAME_MOST + 1];
+	int fd = client_open(name, found);
+
+	if (fd < 0)
+		return EXIT_USAGE;
+	answer = client_ask(fd, what);
+	close(fd);
+	json_object_put(answer);
+	return answer ? EXIT_OK : EXIT_PROBLEM;
+}
+
+/* ---- the command line ----------------------------------------------------------------- */
+
+enum { OPTION_JSON = 256, OPTION_VALUE, OPTION_FLAG };
+
+static int check_names(const struct verb *verb, int argc, char **argv)
+{
+	if (argc - optind == 1)
+		return -1;
+	if (argc == optind)
+		complain("%s: which VM? (mote ps lists them; mote %s --help)", verb->name, verb->name);
+	else
+		complain("%s takes one VM: %s (try mote %s --help)", verb->name, argv[optind + 1],
+			 verb->name);
+	return EXIT_USAGE;
+}
+
+int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)
+{
+	struct option options[5] = { { "help", no_argument, NULL, 'h' } };
+	int nr = 1, option, at;
+
+	if (arguments->json)
+		options[nr++] = (struct option) { "json", no_argument, NULL, OPTION_JSON };
+	if (arguments->value_option)
+		options[nr++] = (struct option) { arguments->value_option, required_argument, NULL,
+						  OPTION_VALUE };
+	if (arguments->flag_option)
+		options[nr++] = (struct option) { arguments->flag_option, no_argument, NULL,
+						  OPTION_FLAG };
+	opterr = 0;
+	while (at = optind, (option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		switch (option) {
+		case 'h':
+			fputs(verb->usage, stdout);
+			return EXIT_OK;
+		case OPTION_JSON:
+			*arguments->json = true;
+			break;
+		case OPTION_VALUE:
+			*arguments->value = optarg;
+			break;
+		case OPTION_FLAG:
+			*arguments->flag = true;
+			break;
+		case ':':
+			complain("%s: %s wants a value (try mote %s --help)", verb->name, argv[at],
+				 verb->name);
+			return EXIT_USAGE;
+		default:
+			complain("%s: unknown option %s (try mote %s --help)", verb->name, argv[at],
+				 verb->name);
+			return EXIT_USAGE;
+		}
+	}
+	return check_names(verb, argc, argv);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the verbs that talk to running VMs share: finding them and asking them. */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stdbool.h>
+
+#include "control.h"
+
+struct json_object;
+struct verb;
+
+/**
+ * struct vms - the VMs of this user that run
+ * @nr: how many
+ * @name: of each, in the order of the alphabet
+ */
+struct vms {
+	unsigned int nr;
+	char (*name)[NAME_MOST + 1];
+};
+
+/* Find them all, and tidy up behind runners that were killed; 0, or -1 after a complaint. */
+int vms_find(struct vms *vms);
+
+/**
+ * client_open() - connect to the VM that somebody means
+ * @name: its name, or how it alone begins
+ * @found: out: its name, NAME_MOST + 1 bytes
+ * Return: a file descriptor, or -1 after a complaint
+ */
+int client_open(const char *name, char *found);
+
+/**
+ * client_ask() - send a request and wait for the answer
+ * @fd: from client_open(), or rundir_connect()
+ * @what: see control.h
+ * Return: the answer, to be put; or NULL after a complaint, if it was refused, too
+ */
+struct json_object *client_ask(int fd, const char *what);
+
+/* Of an answer: "" and 0 if they are not there. */
+const char *answer_text(struct json_object *answer, const char *key);
+unsigned long long answer_number(struct json_object *answer, const char *key);
+
+/* @what asked of the VM called @name, whose answer does not matter: the exit status. */
+int client_tell(const char *name, const char *what);
+
+/**
+ * struct vm_arguments - the options of a verb for one VM, beside --help
+ * @json: set if --json was given; NULL if the verb does not know it
+ * @value_option: name of an option with a value, or NULL
+ * @value: of that, if it was given
+ * @flag_option: name of an option without one, or NULL
+ * @flag: set if it was given
+ */
+struct vm_arguments {
+	bool *json;
+	const char *value_option;
+	const char **value;
+	const char *flag_option;
+	bool *flag;
+};
+
+/* -1 to go on with the VM's name, argv[optind]; else the exit status. */
+int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments);
+
+#endif /* CLIENT_H */

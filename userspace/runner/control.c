@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The control socket: see control.h.  The I/O thread serves all clients, and never
+ * waits for one: what a client does not read waits in a buffer of its own that does not
+ * grow, and the console's output in a ring of which the slow lose the oldest.
+ *
+ * Other threads write to the ring, or say that they have stopped, and wake the I/O
+ * thread for the rest: it alone removes sources (loop.c).
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <libmote.h>
+
+#include "acpi.h"
+#include "console.h"
+#include "control.h"
+#include "runner.h"
+#include "vm.h"
+
+#define CLIENTS_MOST 32
+#define REQUEST_MOST 4096
+#define RING 65536
+
+/**
+ * struct client - somebody who is connected
+ * @source: the connection
+ * @next: another one
+ * @nr_in: how many bytes are in @in
+ * @in: what came and has not been dealt with
+ * @out: the answer, or NULL
+ * @sent: how much of that is out
+ * @is_console: behind the answer the connection is the console
+ * @waits: for all vCPUs to have stopped
+ * @position: of the ring's bytes, the first one that it has not got
+ */
+struct client {
+	struct source source;
+	struct client *next;
+	size_t nr_in;
+	char in[REQUEST_MOST];
+	char *out;
+	size_t sent;
+	bool is_console;
+	bool waits;
+	__u64 position;
+};
+
+/**
+ * struct control - a VM's control socket
+ * @listener: the socket
+ * @wake: an eventfd: there is something to do for the clients
+ * @path: of the socket; empty if there is none
+ * @clients: who is connected
+ * @nr_clients: how many
+ * @head: how many bytes have gone into the ring
+ * @ring: the last ones of them
+ */
+struct control {
+	struct source listener;
+	struct source wake;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct client *clients;
+	unsigned int nr_clients;
+	__u64 head;
+	unsigned char ring[RING];
+};
+
+/* ---- answers ------------------------------------------------------------------------- */
+
+static const char *state(const struct vm *vm)
+{
+	if (!vm->paused)
+		return "running";
+	return vm->nr_parked == vm->nr_vcpus ? "paused" : "pausing";
+}
+
+static void add_text(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *object, const char *key, __u64 value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+/* Of this process, in bytes. */
+static __u64 resident(void)
+{
+	unsigned long long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	if (statm) {
+		if (fscanf(statm, "%*u %llu", &pages) != 1)
+			pages = 0;
+		fclose(statm);
+	}
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static struct json_object *status(struct vm *vm)
+{
+	struct json_object *answer = json_object_new_object();
+
+	add_text(answer, "name", vm->name);
+	add_number(answer, "pid", getpid());
+	add_text(answer, "state", state(vm));
+	add_number(answer, "memory", vm->options->memory);
+	add_number(answer, "resident", resident());
+	add_number(answer, "cpus", vm->nr_vcpus);
+	add_number(answer, "uptime_ns", clock_ns() - vm->started);
+	add_text(answer, "image", vm->options->image ? vm->options->image : vm->options->firmware);
+	return answer;
+}
+
+/* What a thread has spent outside of the kernel, and in it, the guest included; in ns. */
+static void thread_times(int tid, __u64 *user, __u64 *system)
+{
+	unsigned long long ticks[2] = { 0 };
+	__u64 tick = NS_PER_S / sysconf(_SC_CLK_TCK);
+	char path[64], line[512], *end;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	stat = fopen(path, "re");
+	if (stat) {
+		/* Behind the name, which may hold anything: the fields from the third on. */
+		end = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
+		if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+				   &ticks[0], &ticks[1]) != 2)
+			ticks[0] = ticks[1] = 0;
+		fclose(stat);
+	}
+	*user = ticks[0] * tick;
+	*system = ticks[1] * tick;
+}
+
+static struct json_object *vcpu_stat(const struct vcpu *vcpu)
+{
+	struct json_object *row = json_object_new_object();
+	struct json_object *exits = json_object_new_object();
+	struct json_object *user_exits = json_object_new_object();
+	__u64 user, system;
+
+	thread_times(vcpu->tid, &user, &system);
+	add_number(row, "id", vcpu->cpu.id);
+	add_number(row, "guest_and_module_ns", system);
+	add_number(row, "runner_ns", user);
+	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
+		__u64 nr = vcpu->cpu.run->exits[reason];
+
+		if (nr)
+			add_number(exits, mote_exit_name(reason), nr);
+		if (vcpu->exits[reason])
+			add_number(user_exits, mote_exit_name(reason), vcpu->exits[reason]);
+	}
+	json_object_object_add(row, "exits", exits);
+	json_object_object_add(row, "exits_to_runner", user_exits);
+	return row;
+}
+
+static struct json_object *stat_of(struct vm *vm)
+{
+	struct json_object *answer = status(vm), *vcpus = json_object_new_array();
+
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		json_object_array_add(vcpus, vcpu_stat(&vm->vcpus[i]));
+	json_object_object_add(answer, "vcpus", vcpus);
+	return answer;
+}
+
+static struct json_object *refuse(const char *why)
+{
+	struct json_object *answer = json_object_new_object();
+
+	add_text(answer, "error", why);
+	return answer;
+}
+
+/* ---- what is asked for --------------------------------------------------------------- */
+
+static struct json_object *pause_vm(struct vm *vm, struct client *client)
+{
+	vm_pause(vm);
+	client->waits = vm->nr_parked < vm->nr_vcpus;
+	return status(vm);
+}
+
+static struct json_object *do_request(struct vm *vm, struct client *client, const char *what)
+{
+	if (!strcmp(what, "status"))
+		return status(vm);
+	if (!strcmp(what, "stat"))
+		return stat_of(vm);
+	if (!strcmp(what, "pause"))
+		return pause_vm(vm, client);
+	if (!strcmp(what, "resume"))
+		vm_resume(vm);
+	else if (!strcmp(what, "power-button"))
+		acpi_power_button(vm);
+	else if (!strcmp(what, "kill"))
+		vm_end(vm, END_STOPPED, 0);
+	else if (!strcmp(what, "console") && vm->console)
+		client->is_console = true;
+	else if (!strcmp(what, "console"))
+		return refuse("the VM has no console (--serial none)");
+	else
+		return refuse("this is no request that the runner knows");
+	return status(vm);
+}
+
+static struct json_object *answer_line(struct vm *vm, struct client *client, const char *line)
+{
+	struct json_object *request = json_tokener_parse(line), *what = NULL, *answer;
+
+	if (request && json_object_is_type(request, json_type_object))
+		json_object_object_get_ex(request, "do", &what);
+	answer = what && json_object_is_type(what, json_type_string) ?
+		 do_request(vm, client, json_object_get_string(what)) :
+		 refuse("a request is one line: a JSON object with \"do\"");
+	json_object_put(request);
+	return answer;
+}
+
+static void set_answer(struct client *client, struct json_object *answer)
+{
+	const char *text = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN |
+							  JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	client->sent = 0;
+	if (asprintf(&client->out, "%s\n", text) < 0)
+		client->out = NULL;
+	json_object_put(answer);
+}
+
+/* ---- connections ---------------------------------------------------------------------- */
+
+static void drop(struct vm *vm, struct client *client)
+{
+	struct client **link = &vm->control->clients;
+
+	while (*link != client)
+		link = &(*link)->next;
+	*link = client->next;
+	vm->control->nr_clients--;
+	source_remove(vm, &client->source);
+	close(client->source.fd);
+	free(client->out);
+	free(client);
+}
+
+/* Of the ring, what follows the client's position, up to where the ring wraps. */
+static const unsigned char *pending(struct control *control, struct client *client, size_t *nr)
+{
+	size_t at;
+
+	if (control->head - client->position > RING)
+		client->position = control->head - RING;
+	at = client->position % RING;
+	*nr = control->head - client->position;
+	if (*nr > RING - at)
+		*nr = RING - at;
+	return control->ring + at;
+}
+
+/* False: the client is gone. */
+static bool send_some(struct client *client, const void *data, size_t nr, size_t *done)
+{
+	ssize_t sent = send(client->source.fd, data, nr, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	*done = sent > 0 ? sent : 0;
+	return sent >= 0 || errno == EAGAIN || errno == EINTR;
+}
+
+static bool send_pending(struct vm *vm, struct client *client)
+{
+	const unsigned char *data;
+	size_t nr, done;
+
+	if (client->out && !client->waits) {
+		nr = strlen(client->out + client->sent);
+		if (!send_some(client, client->out + client->sent, nr, &done))
+			return false;
+		client->sent += done;
+		if (done < nr)
+			return true;
+		free(client->out);
+		client->out = NULL;
+	}
+	if (client->out || !client->is_console)
+		return true;
+	do {
+		data = pending(vm->control, client, &nr);
+		if (!send_some(client, data, nr, &done))
+			return false;
+		client->position += done;
+	} while (nr && done == nr);
+	return true;
+}
+
+/* What was typed goes to the device as far as that has room. */
+static void feed_console(struct vm *vm, struct client *client)
+{
+	struct console *console = vm->console;
+	size_t room = console->ops->room(console);
+	size_t nr = room < client->nr_in ? room : client->nr_in;
+
+	if (!nr)
+		return;
+	console->ops->input(console, client->in, nr);
+	client->nr_in -= nr;
+	memmove(client->in, client->in + nr, client->nr_in);
+}
+
+static void take_requests(struct vm *vm, struct client *client)
+{
+	char *end;
+
+	while (!client->out && !client->is_console &&
+	       (end = memchr(client->in, '\n', client->nr_in))) {
+		*end++ = '\0';
+		set_answer(client, answer_line(vm, client, client->in));
+		client->nr_in -= end - client->in;
+		memmove(client->in, end, client->nr_in);
+	}
+	if (!client->out && client->is_console)
+		feed_console(vm, client);
+}
+
+/* What the client is waited for: room to read into, or to send something. */
+static void watch(struct vm *vm, struct client *client)
+{
+	__u32 events = client->nr_in < sizeof(client->in) ? EPOLLIN : 0;
+
+	if (client->out ? !client->waits :
+			  client->is_console && client->position != vm->control->head)
+		events |= EPOLLOUT;
+	source_change(vm, &client->source, events);
+}
+
+/* Go on with a client; it may be gone after this. */
+static void serve(struct vm *vm, struct client *client)
+{
+	do {
+		take_requests(vm, client);
+		if (!send_pending(vm, client)) {
+			drop(vm, client);
+			return;
+		}
+	} while (!client->out && !client->is_console &&
+		 memchr(client->in, '\n', client->nr_in));
+	if (client->nr_in == sizeof(client->in) && !client->out && !client->is_console) {
+		set_answer(client, refuse("the request is too long"));
+		client->nr_in = 0;
+		send_pending(vm, client);
+	}
+	watch(vm, client);
+}
+
+static void client_ready(struct vm *vm, struct source *source, __u32 events)
+{
+	struct client *client = container_of(source, struct client, source);
+
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+		ssize_t nr = recv(source->fd, client->in + client->nr_in,
+				  sizeof(client->in) - client->nr_in, MSG_DONTWAIT);
+
+		if (nr > 0) {
+			client->nr_in += nr;
+		} else if (!nr || (errno != EAGAIN && errno != EINTR)) {
+			/* Also with a full buffer: who hangs up wants no more. */
+			if (client->nr_in < sizeof(client->in) || events & (EPOLLHUP | EPOLLERR)) {
+				drop(vm, client);
+				return;
+			}
+		}
+	}
+	serve(vm, client);
+}
+
+static void accept_client(struct vm *vm, struct source *source, __u32 events)
+{
+	struct control *control = vm->control;
+	int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *client;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	client = control->nr_clients < CLIENTS_MOST ? calloc(1, sizeof(*client)) : NULL;
+	if (!client) {
+		close(fd);
+		return;
+	}
+	client->source = (struct source) { .fd = fd, .ready = client_ready };
+	if (source_add(vm, &client->source, EPOLLIN)) {
+		close(fd);
+		free(client);
+		return;
+	}
+	client->next = control->clients;
+	control->clients = client;
+	control->nr_clients++;
+}
+
+/* ---- what other threads have to say ------------------------------------------------------ */
+
+static void notify(struct vm *vm)
+{
+	const __u64 one = 1;
+
+	/* It cannot be full: the I/O thread reads it. */
+	if (write(vm->control->wake.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void woken(struct vm *vm, struct source *source, __u32 events)
+{
+	struct client *client, *next;
+	__u64 times;
+
+	(void)events;
+	if (read(source->fd, &times, sizeof(times)) < 0)
+		return;
+	for (client = vm->control->clients; client; client = next) {
+		next = client->next;
+		/* Paused by now; or resumed by somebody else, or at an end. */
+		if (client->waits && (!vm->paused || vm->nr_parked == vm->nr_vcpus)) {
+			client->waits = false;
+			free(client->out);
+			set_answer(client, status(vm));
+		}
+		serve(vm, client);
+	}
+}
+
+void control_output(struct vm *vm, const void *data, size_t nr)
+{
+	struct control *control = vm->control;
+
+	if (!control || !control->path[0])
+		return;
+	for (size_t i = 0; i < nr; i++)
+		control->ring[control->head++ % RING] = ((const unsigned char *)data)[i];
+	for (struct client *client = control->clients; client; client = client->next)
+		if (client->is_console) {
+			notify(vm);
+			return;
+		}
+}
+
+void control_wants_more(struct vm *vm)
+{
+	if (!vm->control)
+		return;
+	for (struct client *client = vm->control->clients; client; client = client->next)
+		if (client->is_console && client->nr_in) {
+			notify(vm);
+			return;
+		}
+}
+
+void control_parked(struct vm *vm)
+{
+	notify(vm);
+}
+
+/* ---- beginning and end --------------------------------------------------------------------- */
+
+/* A socket that nobody answers is what a runner that was killed has left. */
+static int listen_as(struct control *control, const char *directory, const char *name)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, other = rundir_connect(directory, name);
+
+	if (other >= 0) {
+		close(other);
+		return -EADDRINUSE;
+	}
+	if (!rundir_socket(address.sun_path, sizeof(address.sun_path), directory, name))
+		return -ENAMETOOLONG;
+	unlink(address.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    chmod(address.sun_path, 0600) || listen(fd, CLIENTS_MOST)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	memcpy(control->path, address.sun_path, sizeof(control->path));
+	control->listener.fd = fd;
+	return 0;
+}
+
+/* A name that was not asked for gets a number if it is in use. */
+static int choose_name(struct vm *vm, const char *directory)
+{
+	int err = -EADDRINUSE;
+
+	if (vm->options->is_named)
+		return listen_as(vm->control, directory, vm->name);
+	for (unsigned int i = 1; i < 1000 && err == -EADDRINUSE; i++) {
+		if (i > 1)
+			snprintf(vm->name, sizeof(vm->name), "%.*s-%u", NAME_MOST - 4,
+				 vm->options->name, i);
+		err = listen_as(vm->control, directory, vm->name);
+	}
+	return err;
+}
+
+static int listen_somewhere(struct vm *vm)
+{
+	char directory[256];
+	int lock, err;
+
+	if (rundir_get(directory, sizeof(directory), 1)) {
+		complain("no control socket, so that mote ps does not see the VM: %s",
+			 errno == EPERM ? "its directory can be reached by others" :
+			 errno == ENOENT ? "XDG_RUNTIME_DIR is not set" : strerror(errno));
+		return vm->options->is_named ? -1 : 0;
+	}
+	lock = rundir_lock(directory);
+	err = lock < 0 ? -errno : choose_name(vm, directory);
+	if (lock >= 0)
+		close(lock);
+	if (err == -EADDRINUSE)
+		complain("--name: there is a VM called %s (mote ps)", vm->name);
+	else if (err)
+		complain("no control socket in %s: %s", directory, strerror(-err));
+	return err;
+}
+
+int control_create(struct vm *vm)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	vm->control = control;
+	if (!control) {
+		complain("no memory for the control socket");
+		return -1;
+	}
+	control->listener = (struct source) { .fd = -1, .ready = accept_client };
+	control->wake = (struct source) { .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = woken };
+	if (control->wake.fd < 0 || source_add(vm, &control->wake, EPOLLIN)) {
+		complain("no control socket: %m");
+		return -1;
+	}
+	if (listen_somewhere(vm))
+		return -1;
+	if (control->listener.fd >= 0 && source_add(vm, &control->listener, EPOLLIN)) {
+		complain("no control socket: %m");
+		return -1;
+	}
+	return 0;
+}
+
+void control_destroy(struct vm *vm)
+{
+	struct control *control = vm->control;
+
+	if (!control)
+		return;
+	if (control->path[0])
+		unlink(control->path);
+	/* Who waits for an answer gets it: that of "kill" is one. */
+	for (struct client *client = control->clients, *next; client; client = next) {
+		next = client->next;
+		client->waits = false;
+		send_pending(vm, client);
+		drop(vm, client);
+	}
+	if (control->listener.fd >= 0)
+		close(control->listener.fd);
+	if (control->wake.fd >= 0)
+		close(control->wake.fd);
+	free(control);
+	vm->control = NULL;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The control socket of a VM: how `mote ps`, `stop`, `pause`, `resume`, `stat` and
+ * `console` reach its runner.
+ *
+ * Each VM has a socket DIRECTORY/NAME.sock, which only its user can reach.  A request is
+ * one line, a JSON object whose "do" says what; the answer is one line, a JSON object
+ * that has "error" if it was not done:
+ *
+ *	status		name, pid, state, memory, cpus, uptime, image
+ *	stat		counters of exits and of time, by vCPU
+ *	power-button	press it
+ *	kill		end the VM at once
+ *	pause, resume	answered when all vCPUs have stopped, or may go on
+ *	console		behind the answer the connection is the console: bytes both ways
+ */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include <stddef.h>
+
+struct console;
+struct control;
+struct vm;
+
+#define NAME_MOST 64
+
+/* ---- directory and names (rundir.c) ------------------------------------------------- */
+
+/**
+ * rundir_get() - where the sockets are: $XDG_RUNTIME_DIR/mote, or root's /run/mote
+ * @path: filled in
+ * @size: room there
+ * @create: make it if it is not there
+ * Return: 0; -1 after setting errno: no such place, or one that others can reach
+ */
+int rundir_get(char *path, size_t size, int create);
+
+/* Hold off whoever makes or removes sockets there; returns what to close, or -1. */
+int rundir_lock(const char *directory);
+
+/* Letters, digits, dots, dashes and underscores, no dot first, at most NAME_MOST. */
+int is_name(const char *name);
+
+/**
+ * rundir_connect() - connect to a VM's socket
+ * @directory: from rundir_get()
+ * @name: of the VM
+ * Return: a file descriptor, or a negative errno: -ENOENT no such VM, -ECONNREFUSED
+ * what a runner that was killed has left
+ */
+int rundir_connect(const char *directory, const char *name);
+
+/* Where a VM's socket is; false: the path is too long. */
+int rundir_socket(char *path, size_t size, const char *directory, const char *name);
+
+/* ---- the runner's end (control.c); the VM's lock is held ----------------------------- */
+
+/* Begin to listen; 0, or -1 after a complaint. */
+int control_create(struct vm *vm);
+void control_destroy(struct vm *vm);
+
+/* The guest has written to its console. */
+void control_output(struct vm *vm, const void *data, size_t nr);
+/* The console has room for input again. */
+void control_wants_more(struct vm *vm);
+/* The last vCPU has stopped for a pause; from any thread. */
+void control_parked(struct vm *vm);
+
+#endif /* CONTROL_H */

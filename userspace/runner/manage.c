@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote stop, pause and resume. */
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "runner.h"
+
+const char stop_usage[] =
+	"usage: mote stop [--force] [--timeout S] NAME\n"
+	"\n"
+	"Presses the power button of a VM and waits until it has ended; if it has not\n"
+	"after 30 seconds, ends it at once. NAME may be the beginning of a name.\n"
+	"\n"
+	"  --force      end it at once: what the guest has not written is lost\n"
+	"  --timeout S  wait for S seconds; 0: as long as it takes\n"
+	"  --help       this text\n"
+	"\n"
+	"Exit status: 0 it has ended; 1 it cannot be reached; 2 no such VM.\n";
+
+const char pause_usage[] =
+	"usage: mote pause NAME\n"
+	"\n"
+	"Stops the processors of a VM, and returns when they have. Its clocks go on: to\n"
+	"the guest it is as if its host had not run it. NAME may be the beginning of one.\n";
+
+const char resume_usage[] =
+	"usage: mote resume NAME\n"
+	"\n"
+	"Lets a VM go on that was paused. NAME may be the beginning of a name.\n";
+
+#define PATIENCE 30
+
+static int parse_seconds(const char *text, int *seconds)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*end || text[0] < '0' || text[0] > '9' || value > 1000000) {
+		complain("--timeout: not a number of seconds: %s", text);
+		return -1;
+	}
+	*seconds = value;
+	return 0;
+}
+
+/* Wait until the VM hangs up; whatever it may say before does not matter. */
+static bool has_ended(int fd, int timeout_ms)
+{
+	struct pollfd connection = { .fd = fd, .events = POLLIN };
+	char byte;
+
+	while (poll(&connection, 1, timeout_ms) > 0)
+		if (recv(fd, &byte, 1, 0) <= 0)
+			return true;
+	return false;
+}
+
+static int stop(const char *name, bool force, int seconds)
+{
+	const char *what = force ? "kill" : "power-button";
+	char found[NAME_MOST + 1];
+	int fd = client_open(name, found), status = EXIT_OK;
+	struct json_object *answer;
+
+	if (fd < 0)
+		return EXIT_USAGE;
+	answer = client_ask(fd, what);
+	if (!answer) {
+		status = EXIT_PROBLEM;
+	} else if (!has_ended(fd, seconds ? seconds * 1000 : -1)) {
+		if (!force)
+			complain("%s does not end by itself: it is ended now", found);
+		json_object_put(answer);
+		answer = client_ask(fd, "kill");
+		has_ended(fd, -1);
+	}
+	json_object_put(answer);
+	close(fd);
+	return status;
+}
+
+int stop_run(const struct verb *verb, int argc, char **argv)
+{
+	const char *timeout = NULL;
+	int seconds = PATIENCE, status;
+	bool force = false;
+
+	status = parse_vm(verb, argc, argv, &(const struct vm_arguments) {
+		.value_option = "timeout", .value = &timeout, .flag_option = "force", .flag = &force,
+	});
+	if (status >= 0)
+		return status;
+	if (timeout && parse_seconds(timeout, &seconds))
+		return EXIT_USAGE;
+	return stop(argv[optind], force, seconds);
+}
+
+static int tell(const struct verb *verb, int argc, char **argv)
+{
+	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { 0 });
+
+	return status >= 0 ? status : client_tell(argv[optind], verb->name);
+}
+
+int pause_run(const struct verb *verb, int argc, char **argv)
+{
+	return tell(verb, argc, argv);
+}
+
+int resume_run(const struct verb *verb, int argc, char **argv)
+{
+	return tell(verb, argc, argv);
+}
