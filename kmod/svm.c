@@ -535,13 +535,49 @@ static void svm_block_nmis(struct svm_vcpu *svm, bool blocked)
 }
 
 /*
- * QEMU may deliver an injected interrupt twice, if something stops it in the midst
- * of VMRUN: there it is a virtual one, which the CPU takes before anything else.
+ * A virtual interrupt that is never delivered: its intercept says when it
+ * could be.  QEMU cannot stand a write to CR8 while one pends, so these exit
+ * meanwhile, too.
+ */
+static void svm_window(struct mote_vcpu *vcpu, u32 windows)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	bool interrupt = windows & MOTE_WINDOW_INTERRUPT;
+	u32 *int_ctl = &svm->vmcb->control.int_ctl;
+
+	*int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	if (interrupt)
+		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
+	svm_dirty(svm, CLEAN_INTR);
+	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
+	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt || windows & MOTE_WINDOW_TPR);
+	svm->rare &= ~RARE_NMI;
+	if (windows & MOTE_WINDOW_NMI)
+		svm->rare |= RARE_NMI;
+}
+
+/* Another way will do to look again for what an interrupt window was asked for. */
+static void svm_drop_window(struct svm_vcpu *svm)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+
+	if (!(vcpu->window_set & MOTE_WINDOW_INTERRUPT))
+		return;
+	vcpu->window_set &= ~MOTE_WINDOW_INTERRUPT;
+	svm_window(vcpu, vcpu->window_set);
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+}
+
+/*
+ * QEMU delivers an injected interrupt a second time if something else stops the guest
+ * before its next exit, whatever IF is by then: there it is a virtual one, which the
+ * CPU takes before anything else.  A window would need its place: the next exit serves.
  */
 static void svm_inject_virtual(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
 
+	svm_drop_window(svm);
 	control->int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
 	control->int_vector = svm->vcpu.event.vector;
 	svm_dirty(svm, CLEAN_INTR);
@@ -574,7 +610,7 @@ static void svm_inject(struct mote_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	if (host_extras & EXTRA_VIRQ && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
-	    !vcpu->window_set && !svm->rare) {
+	    !(svm->rare & ~RARE_SHADOW)) {
 		svm_inject_virtual(svm);
 		return;
 	}
@@ -589,28 +625,6 @@ static void svm_inject(struct mote_vcpu *vcpu)
 	/* Bochs 2.7 does not load CR2 from the VMCB. */
 	if (vcpu->event.type == MOTE_EVENT_EXCEPTION && vcpu->event.vector == X86_TRAP_PF)
 		native_write_cr2(vcpu->cr2);
-}
-
-/*
- * A virtual interrupt that is never delivered: its intercept says when it
- * could be.  QEMU cannot stand a write to CR8 while one pends, so these exit
- * meanwhile, too.
- */
-static void svm_window(struct mote_vcpu *vcpu, u32 windows)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-	bool interrupt = windows & MOTE_WINDOW_INTERRUPT;
-	u32 *int_ctl = &svm->vmcb->control.int_ctl;
-
-	*int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
-	if (interrupt)
-		*int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
-	svm_dirty(svm, CLEAN_INTR);
-	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
-	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt || windows & MOTE_WINDOW_TPR);
-	svm->rare &= ~RARE_NMI;
-	if (windows & MOTE_WINDOW_NMI)
-		svm->rare |= RARE_NMI;
 }
 
 static bool svm_in_shadow(const struct svm_vcpu *svm)
@@ -678,17 +692,11 @@ static void svm_step(struct svm_vcpu *svm)
  */
 static void svm_keep_shadow(struct svm_vcpu *svm)
 {
-	struct mote_vcpu *vcpu = &svm->vcpu;
-
 	if (!svm_in_shadow(svm) || svm->vmcb->control.event_inj & SVM_EVTINJ_VALID) {
 		svm->rare &= ~RARE_SHADOW;
 		return;
 	}
-	if (vcpu->window_set & MOTE_WINDOW_INTERRUPT) {
-		vcpu->window_set &= ~MOTE_WINDOW_INTERRUPT;
-		svm_window(vcpu, vcpu->window_set);
-		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-	}
+	svm_drop_window(svm);
 	svm_step(svm);
 }
 

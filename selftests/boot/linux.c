@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * mote run: Debian's own kernel, as it comes, with an initrd whose init (see
- * there) looks at what it finds.  On the Bochs hosts a boot takes minutes: one is
- * enough for them in `make check`.
+ * there) looks at what it finds.  In `make check` that is all on svm with Debian's
+ * kernel, where a boot takes ten seconds, and one boot on each other host.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +20,10 @@ FIXTURE(linux_guest)
 
 FIXTURE_SETUP(linux_guest)
 {
-	const char *host = getenv("MOTE_LAB");
+	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
 
-	self->all = getenv("MOTE_LONG") || !host;
-	/* An open bug: now and then a guest with several vCPUs falls asleep for good there. */
-	if (!self->all && !strcmp(host, "svm"))
-		SKIP(return, "not on this hardware: an open bug on QEMU; make check-long has it");
+	self->all = getenv("MOTE_LONG") || !host ||
+		    (!strcmp(host, "svm") && kernel && !strcmp(kernel, "distro"));
 }
 
 FIXTURE_TEARDOWN(linux_guest)
@@ -59,7 +57,7 @@ TEST_F_TIMEOUT(linux_guest, one_processor_and_reset, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	boot(command, "cpus=1 least=200000 end=reboot", "--memory 256M");
 	EXPECT_EQ(STATUS_RESET, command->status);
 	EXPECT_WELL(command);
@@ -70,7 +68,7 @@ TEST_F_TIMEOUT(linux_guest, four_processors_and_debug_exit, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	boot(command, "cpus=4 least=400000 end=15", "--cpus 4");
 	EXPECT_EQ(STATUS_DEBUG(0x15), command->status);
 	EXPECT_WELL(command);
@@ -82,7 +80,7 @@ TEST_F_TIMEOUT(linux_guest, much_memory, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	boot(command, "cpus=1 least=4000000 end=poweroff", "--memory 5G");
 	EXPECT_EQ(0, command->status);
 	EXPECT_WELL(command);
@@ -94,7 +92,7 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	ASSERT_EQ(0, sh("truncate -s 16M disk-a && head -c 16m /dev/urandom > disk-b && "
 			"head -c 16m /dev/urandom > disk-c"));
 	boot(command, "cpus=2 least=400000 more=virtio-init end=poweroff",
@@ -119,7 +117,7 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	command_run(command, SERVE TALK "talker=$!; " RUN "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff",
 		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
@@ -135,7 +133,7 @@ TEST_F_TIMEOUT(linux_guest, shell, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: too slow but for make check-long");
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
 	ASSERT_EQ(0, sh("printf 'echo $((6 * 7)) is it\\n/bin/busybox poweroff -f\\n' > typed"));
 	command_run(command, "printf '%%0100d' 0 | tr 0 '\\n' | cat - typed | " RUN,
 		    "cpus=1 least=400000 end=shell", "", "");

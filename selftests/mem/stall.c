@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,6 +165,11 @@ static const struct {
 	{ "close", destroy },
 };
 
+#define NR_CALLS (sizeof(calls) / sizeof(calls[0]))
+
+/* In nanoseconds; each in each round. */
+static long waited[NR_CALLS];
+
 static bool read_all(struct guest *guest)
 {
 	guest->run->gpr[MOTE_RBX] = REGION;
@@ -184,12 +190,43 @@ FIXTURE_TEARDOWN(calls)
 {
 }
 
+/* Makes each call once; what the other thread has waited is in waited[], the least of all times. */
+static int call_all(struct guest *guest)
+{
+	guest_create_vm(guest, 0);
+	for (size_t i = 0; i < NR_CALLS; i++) {
+		long from, most;
+
+		asleep = false;
+		usleep(2000);
+		longest = 0;
+		from = now();
+		if (calls[i].call(guest))
+			return -1;
+		/* It may not have come to run again yet. */
+		most = now() - last > longest ? now() - last : longest;
+		asleep = true;
+		printf("# %s: %ld us, waited %ld us\n", calls[i].name, (now() - from) / 1000, most / 1000);
+		if (!waited[i] || most < waited[i])
+			waited[i] = most;
+		if (calls[i].then_read && !read_all(guest))
+			return -1;
+	}
+	return 0;
+}
+
+static bool is_over(size_t i)
+{
+	return waited[i] >= bound();
+}
+
+/* The machine beneath may have held up the host, once: a call that is to blame is so each time. */
 TEST_F_TIMEOUT(calls, go_on_beside, 300)
 {
 	struct guest guest;
 	pthread_t thread;
 	cpu_set_t set;
-	long from, took;
+	size_t nr_over = NR_CALLS;
 
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
@@ -197,24 +234,18 @@ TEST_F_TIMEOUT(calls, go_on_beside, 300)
 	memory = memory_get(LARGE);
 	ASSERT_NE(NULL, memory);
 	madvise(memory, LARGE, MADV_NOHUGEPAGE);
-	guest_create_vm(&guest, 0);
 	asleep = true;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, watch, NULL));
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		asleep = false;
-		usleep(2000);
-		longest = 0;
-		from = now();
-		ASSERT_EQ(0, calls[i].call(&guest)) TH_LOG("%s: %m", calls[i].name);
-		took = now() - from;
-		/* It may not have come to run again yet. */
-		if (now() - last > longest)
-			longest = now() - last;
-		TH_LOG("%s: %ld us, waited %ld us", calls[i].name, took / 1000, longest / 1000);
-		EXPECT_GT(bound(), longest);
-		asleep = true;
-		if (calls[i].then_read)
-			ASSERT_TRUE(read_all(&guest));
+	for (int round = 0; round < 3 && nr_over; round++) {
+		nr_over = 0;
+		ASSERT_EQ(0, call_all(&guest)) TH_LOG("%m");
+		for (size_t i = 0; i < NR_CALLS; i++)
+			nr_over += is_over(i);
+	}
+	for (size_t i = 0; i < NR_CALLS; i++) {
+		EXPECT_FALSE(is_over(i)) {
+			TH_LOG("%s: waited %ld us", calls[i].name, waited[i] / 1000);
+		}
 	}
 	over = true;
 	pthread_join(thread, NULL);
