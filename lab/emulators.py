@@ -7,10 +7,12 @@ the agent writes to port 0xe9, `console` the kernel's serial console, and
 """
 
 import ctypes
+import mmap
 import os
 import shutil
 import signal
 import subprocess
+import time
 
 import preload
 from cache import LabError
@@ -53,6 +55,33 @@ QEMU_MACHINE = ["-machine", "pc", "-global", "PIIX4_PM.acpi-pci-hotplug-with-bri
                 "-global", "PIIX4_PM.acpi-root-pci-hotplug=off"]
 
 
+RDTSC = bytes.fromhex("0f31 48c1e220 4809d0 c3")      # rdtsc; shl $32, %rdx; or %rdx, %rax; ret
+
+
+def tsc_khz():
+    """The rate of this machine's TSC, which QEMU shows the host as its own."""
+    code = mmap.mmap(-1, len(RDTSC), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(RDTSC)
+    rdtsc = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+
+    def moment():
+        """Nanoseconds and ticks, read one soon after the other."""
+        while True:
+            before, ticks, after = time.monotonic_ns(), rdtsc(), time.monotonic_ns()
+            if after - before < 20000:
+                return before, ticks
+
+    (began, first), _, (ended, last) = moment(), time.sleep(0.03), moment()
+    return (last - first) * 1_000_000 // (ended - began)
+
+
+def qemu_clock(machine):
+    """What the kernel would measure wrongly, by factors, where QEMU has to wait for a processor."""
+    if machine.count:
+        return "tsc_early_khz=1000000"
+    return f"tsc_early_khz={tsc_khz()}" if os.uname().machine == "x86_64" else ""
+
+
 def qemu(machine, kernel, initrd, pipes, directory):
     """Start QEMU: AMD-V by its own translator, on any machine."""
     # One thread for all processors: with one each, QEMU trips over kernels that patch their code.
@@ -61,7 +90,8 @@ def qemu(machine, kernel, initrd, pipes, directory):
         program("qemu-system-x86_64", "qemu-system-x86"), "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none", *QEMU_MACHINE, "-accel", "tcg,thread=single", *clock,
         "-cpu", machine.model or "EPYC,+svm,+npt", "-smp", str(machine.smp), "-m", f"{machine.mem}M",
-        "-kernel", kernel.image, "-initrd", initrd, "-append", f"{COMMAND_LINE} {machine.append}",
+        "-kernel", kernel.image, "-initrd", initrd, "-append",
+        f"{COMMAND_LINE} {qemu_clock(machine)} {machine.append}",
         "-chardev", f"serial,id=console,path={pipes.console_terminal}", "-serial", "chardev:console",
         "-chardev", f"file,id=frames,path=/dev/fd/{pipes.frames}",
         "-device", "isa-debugcon,iobase=0xe9,chardev=frames", "-device", "isa-debug-exit,iobase=0x8900,iosize=1",
