@@ -234,7 +234,14 @@ class Apt:
                 return
         with step(f"fetching Debian's package lists ({self.arch})"):
             self.configure()
-            self.call("apt-get", "-q", "update")
+            try:
+                self.call("apt-get", "-q", "update")
+            except LabError:
+                # A mirror may be in the middle of a change of one archive; the release alone will do.
+                if not glob.glob(f"{self.home}/lists/*_{RELEASE}_main_binary-{self.arch}_Packages"):
+                    raise
+                print("lab: not all of them are to be had; going on with what there is", file=sys.stderr)
+                return
         open(stamp, "w").close()
 
     def versions(self, package):
@@ -264,6 +271,13 @@ class Apt:
                 run(["dpkg-deb", "-x", os.path.join(downloads, deb), directory], f"unpacking {deb}")
 
 
+def stands_for(apt, package, version):
+    """The kernel for which a package without a release in its name, linux-image-686, only stands."""
+    if not re.fullmatch(r"linux-image-[a-z0-9]+", package):
+        return []
+    return re.findall(r"(linux-image-\d\S+) \(= (\S+)\)", apt.depends(package, version))
+
+
 def fetch(spec):
     """Make sure that PACKAGE[:ARCH][=VERSION] is unpacked in the cache; return its directory."""
     match = re.fullmatch(r"([a-z0-9][a-z0-9.+-]*)(?::([a-z0-9]+))?(?:=(\S+))?", spec)
@@ -287,7 +301,7 @@ def fetch(spec):
         destination = path("pkg", arch, f"{package}={version}")
         if not os.path.isdir(destination):
             with step(f"fetching {package} {version} ({arch})"), building(destination) as new:
-                apt.unpack([(package, version)], new)
+                apt.unpack([(package, version), *stands_for(apt, package, version)], new)
         if entry != destination:
             point(entry, os.path.basename(destination))
     return os.path.realpath(entry)
