@@ -4,7 +4,10 @@
 #define BOOT_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -20,6 +23,17 @@
 
 /* Where `mote run --flat` starts. */
 #define FLAT_START 0x7c00
+
+/* Whole systems boot everywhere in make check-long, and in make check where that is a matter of seconds. */
+static inline bool is_time_for_systems(void)
+{
+	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
+
+	return getenv("MOTE_LONG") || !host ||
+	       (!strcmp(host, "svm") && kernel && !strcmp(kernel, "distro"));
+}
+
+#define NO_TIME "not on this hardware: in make check-long, or on svm"
 
 /* Write a guest's code to FLAT_IMAGE; GUEST() code of 16 bits, position-independent. */
 static inline void write_flat(const struct guest_code *code)

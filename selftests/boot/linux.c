@@ -20,10 +20,7 @@ FIXTURE(linux_guest)
 
 FIXTURE_SETUP(linux_guest)
 {
-	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
-
-	self->all = getenv("MOTE_LONG") || !host ||
-		    (!strcmp(host, "svm") && kernel && !strcmp(kernel, "distro"));
+	self->all = is_time_for_systems();
 }
 
 FIXTURE_TEARDOWN(linux_guest)
@@ -57,7 +54,7 @@ TEST_F_TIMEOUT(linux_guest, one_processor_and_reset, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
+		SKIP(return, NO_TIME);
 	boot(command, "cpus=1 least=200000 end=reboot", "--memory 256M");
 	EXPECT_EQ(STATUS_RESET, command->status);
 	EXPECT_WELL(command);
@@ -68,7 +65,7 @@ TEST_F_TIMEOUT(linux_guest, four_processors_and_debug_exit, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
+		SKIP(return, NO_TIME);
 	boot(command, "cpus=4 least=400000 end=15", "--cpus 4");
 	EXPECT_EQ(STATUS_DEBUG(0x15), command->status);
 	EXPECT_WELL(command);
@@ -80,7 +77,7 @@ TEST_F_TIMEOUT(linux_guest, much_memory, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
+		SKIP(return, NO_TIME);
 	boot(command, "cpus=1 least=4000000 end=poweroff", "--memory 5G");
 	EXPECT_EQ(0, command->status);
 	EXPECT_WELL(command);
@@ -92,7 +89,7 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
+		SKIP(return, NO_TIME);
 	ASSERT_EQ(0, sh("truncate -s 16M disk-a && head -c 16m /dev/urandom > disk-b && "
 			"head -c 16m /dev/urandom > disk-c"));
 	boot(command, "cpus=2 least=400000 more=virtio-init end=poweroff",
@@ -117,7 +114,7 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
+		SKIP(return, NO_TIME);
 	command_run(command, SERVE TALK "talker=$!; " RUN "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff",
 		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
@@ -128,20 +125,50 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 }
 
 /* A shell, and somebody who types: too early, so that the driver drops what it finds at first. */
+#define TYPE "printf 'echo $((6 * 7)) is it\\n/bin/busybox poweroff -f\\n' > typed; " \
+	"printf '%%0100d' 0 | tr 0 '\\n' | cat - typed | "
+
+#define EXPECT_SHELL(append, options)						\
+	do {									\
+		command_run(command, TYPE RUN, append " end=shell", options, "");	\
+		EXPECT_EQ(0, command->status);					\
+		unlink("typed");						\
+		EXPECT_NE(NULL, strstr(command->out, "42 is it")) {		\
+			TH_LOG("%s%s", command->out, command->err);		\
+		}								\
+	} while (0)
+
 TEST_F_TIMEOUT(linux_guest, shell, 1200)
 {
 	struct command *command = &self->command;
 
 	if (!self->all)
-		SKIP(return, "not on this hardware: in make check-long, or on svm");
-	ASSERT_EQ(0, sh("printf 'echo $((6 * 7)) is it\\n/bin/busybox poweroff -f\\n' > typed"));
-	command_run(command, "printf '%%0100d' 0 | tr 0 '\\n' | cat - typed | " RUN,
-		    "cpus=1 least=400000 end=shell", "", "");
+		SKIP(return, NO_TIME);
+	EXPECT_SHELL("cpus=1 least=400000", "");
+}
+
+TEST_F_TIMEOUT(linux_guest, shell_on_four_processors, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	EXPECT_SHELL("cpus=4 least=400000", "--cpus 4");
+	EXPECT_WELL(command);
+}
+
+/* The kernel for 32 bits, with the same eyes. */
+TEST_F_TIMEOUT(linux_guest, i386, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	command_run(command, "mote run --timeout 1200 --memory 256M --cpus 2 --initrd initrd-686 --append "
+		    "'console=ttyS0 quiet panic=-1 cpus=2 least=200000 machine=i686 end=poweroff' "
+		    "vmlinuz-686 < /dev/null");
 	EXPECT_EQ(0, command->status);
-	unlink("typed");
-	EXPECT_NE(NULL, strstr(command->out, "42 is it")) {
-		TH_LOG("%s%s", command->out, command->err);
-	}
+	EXPECT_WELL(command);
 }
 
 MOTE_TEST_MAIN

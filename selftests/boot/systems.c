@@ -41,4 +41,24 @@ TEST_F_TIMEOUT(system, memtest, 600)
 	sh("rm screen");
 }
 
+/*
+ * GNU Mach looks for all the devices that it has drivers for.  What it misses then
+ * is a module to start, and it resets the machine.
+ */
+TEST_F_TIMEOUT(system, mach, 600)
+{
+	struct command *command = &self->command;
+
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	command_run(command, "mote run --memory 64M --timeout 500 --append console=com0 gnumach < /dev/null");
+	EXPECT_EQ(STATUS_RESET, command->status);
+	EXPECT_NE(NULL, strstr(command->out, "Probing PCI hardware."));
+	EXPECT_NE(NULL, strstr(command->out, "scsi : detected total."));
+	EXPECT_NE(NULL, strstr(command->out, "RTC time is 20"));
+	EXPECT_NE(NULL, strstr(command->out, "No bootstrap code loaded")) {
+		TH_LOG("%s%s", command->out, command->err);
+	}
+}
+
 MOTE_TEST_MAIN
