@@ -19,6 +19,8 @@ static const struct verb verbs[] = {
 	{ "pause", "stop the processors of one", pause_usage, pause_run },
 	{ "resume", "let them go on", resume_usage, resume_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
+	{ "trace", "see every exit of running machines: how long, how often, from where", trace_usage,
+	  trace_run },
 };
 
 void complain(const char *format, ...)

@@ -46,6 +46,9 @@ int resume_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 
+extern const char trace_usage[];
+int trace_run(const struct verb *verb, int argc, char **argv);
+
 /**
  * parse_json_only() - the options of a verb that knows only --json and --help
  * @verb: the verb

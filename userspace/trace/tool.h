@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mote trace: what its commands share.  trace.c reads the command line; session.c has what
+ * lasts while the kernel is traced; table.c shows histograms, wherever they are from;
+ * file.c reads what record.c has written.
+ */
+#ifndef TOOL_H
+#define TOOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "event.h"
+
+/**
+ * struct trace_options - the command line
+ * @command: of `mote trace`, for messages
+ * @filter: which vCPUs, and what the table's rows are by
+ * @duration: seconds; 0: until the end of the command, or SIGINT
+ * @interval: seconds between two tables of top
+ * @rounds: how many tables; 0: no end
+ * @json: instead of text, or of a picture
+ * @histogram: show them
+ * @events: report: list events
+ * @details: record: all events, not only those that tell where time goes
+ * @by_count: flame: widths are numbers of exits, not time
+ * @idle: flame: with HLT
+ * @output: a file; NULL: standard output
+ * @input: a file that record has written
+ * @symbols: a guest's System.map or ELF image
+ * @offset: what its addresses were moved by
+ * @words: the command that is run and traced; NULL: none
+ */
+struct trace_options {
+	const char *command;
+	struct trace_filter filter;
+	double duration;
+	double interval;
+	unsigned int rounds;
+	bool json;
+	bool histogram;
+	bool events;
+	bool details;
+	bool by_count;
+	bool idle;
+	const char *output;
+	const char *input;
+	const char *symbols;
+	uint64_t offset;
+	char **words;
+};
+
+int latency_command(const struct trace_options *options);
+int top_command(const struct trace_options *options);
+int record_command(const struct trace_options *options);
+int report_command(const struct trace_options *options);
+int flame_command(const struct trace_options *options);
+int timeline_command(const struct trace_options *options);
+
+/* ---- session.c --------------------------------------------------------------- */
+
+struct bpf_object;
+struct bpf_object_skeleton;
+
+/**
+ * struct session - the kernel is being traced
+ * @tsc_khz: ticks in a millisecond
+ * @start: when it began, ns of CLOCK_MONOTONIC
+ * @end: when it ended
+ * @skeleton: of the programs
+ * @stats: a descriptor; while it is open the kernel takes the programs' time
+ * @child: the command, or 0
+ * @gate: closed when it may begin
+ * @status: what to exit with
+ */
+struct session {
+	uint32_t tsc_khz;
+	uint64_t start;
+	uint64_t end;
+	const struct bpf_object_skeleton *skeleton;
+	int stats;
+	pid_t child;
+	int gate;
+	int status;
+};
+
+/* What the tool itself costs: of @runs of its programs, in ns. */
+struct overhead {
+	uint64_t runs;
+	uint64_t ns;
+};
+
+/* Say in one line why BPF or the module cannot be had; EXIT_PROBLEM. */
+int session_problem(const struct trace_options *options, int err);
+
+/* Is everything there?  Fills @tsc_khz; 0 or an exit status. */
+int session_init(struct session *session, const struct trace_options *options);
+
+/* Attach the loaded programs and let the command begin: 0 or an exit status. */
+int session_start(struct session *session, const struct trace_options *options,
+		  struct bpf_object_skeleton *skeleton);
+
+/* May it go on?  Looks at signals, the command and the time; also ends what is to be short. */
+bool session_goes_on(struct session *session, const struct trace_options *options);
+
+/* Detach, wait for the command; @end is set. */
+void session_stop(struct session *session, struct bpf_object_skeleton *skeleton);
+
+void session_overhead(const struct session *session, struct overhead *overhead);
+uint64_t now_ns(void);
+
+/* ---- table.c ----------------------------------------------------------------- */
+
+/* One row: a key and its histogram, of all CPUs. */
+struct row {
+	struct trace_key key;
+	struct trace_latency latency;
+};
+
+/**
+ * struct table - histograms to show
+ * @rows: sorted by what they took in sum, the most first, after table_sort()
+ * @nr: of them
+ * @room: allocated
+ * @index: twice as many row numbers + 1, by a hash of the key, until table_sort(); 0: free
+ * @tsc_khz: ticks in a millisecond
+ * @seconds: that it covers
+ * @lost: exits that are not in it
+ * @overhead: of the tool; zero where there is none
+ */
+struct table {
+	struct row *rows;
+	size_t nr;
+	size_t room;
+	uint32_t *index;
+	uint32_t tsc_khz;
+	double seconds;
+	uint64_t lost;
+	struct overhead overhead;
+};
+
+/* The row of a key, a new one if there is none; never NULL. */
+struct row *table_row(struct table *table, const struct trace_key *key);
+void table_add(struct table *table, const struct trace_key *key, uint64_t ticks);
+void table_sort(struct table *table);
+void table_print(const struct table *table, const struct trace_options *options, FILE *out);
+struct json_object *table_json(const struct table *table, const struct trace_options *options);
+void table_free(struct table *table);
+/* A member of a JSON object. */
+void add_ns(struct json_object *object, const char *key, double ns);
+
+const char *where_name(unsigned int where);
+double ticks_ns(uint32_t tsc_khz, uint64_t ticks);
+/* "1.23 us" and the like: at most 9 characters. */
+void format_ns(char *text, size_t size, double ns);
+
+/* ---- file.c ------------------------------------------------------------------ */
+
+#define TRACE_MAGIC "motetrce"
+#define TRACE_FILE_VERSION 1
+
+/* Begins a file; records follow to its end, in the machine's byte order. */
+struct trace_header {
+	char magic[8];
+	uint32_t version;	/* TRACE_FILE_VERSION */
+	uint32_t tsc_khz;
+	uint64_t lost;		/* records that are not there */
+	uint64_t ns;		/* how long it took */
+	uint64_t records;
+};
+
+/**
+ * struct trace_file - a file in memory
+ * @header: its beginning
+ * @records: the rest
+ * @nr: of them
+ * @size: of the mapping
+ */
+struct trace_file {
+	const struct trace_header *header;
+	const struct trace_record *records;
+	size_t nr;
+	size_t size;
+};
+
+/* Open options->input: 0 or an exit status, with a message. */
+int trace_file_open(struct trace_file *file, const struct trace_options *options);
+void trace_file_close(struct trace_file *file);
+const char *event_name(unsigned int event);
+
+/* Does the filter want this one? */
+bool is_wanted(const struct trace_options *options, const struct trace_record *record);
+
+/* ---- output ------------------------------------------------------------------ */
+
+/* Where the result goes; NULL after a message. */
+FILE *output_open(const struct trace_options *options);
+/* 0 or an exit status, with a message. */
+int output_close(const struct trace_options *options, FILE *out);
+void output_json(FILE *out, struct json_object *value);
+/* Text in SVG. */
+void print_escaped(FILE *out, const char *text);
+
+/* ---- symbols.c --------------------------------------------------------------- */
+
+struct symbols;
+
+/* NULL after a message; of no file: an empty set. */
+struct symbols *symbols_open(const struct trace_options *options);
+void symbols_close(struct symbols *symbols);
+/* The function that an address is in and where that begins; false: none known. */
+bool symbols_find(const struct symbols *symbols, uint64_t rip, const char **name, uint64_t *start);
+
+#endif /* TOOL_H */
