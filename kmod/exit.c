@@ -122,7 +122,7 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 		mote_ops->get_state(vcpu, &state, msr_part(index));
 		return *msr_field(&state.msrs, row);
 	case MOTE_MSR_TSC:
-		return rdtsc() + vcpu->tsc_offset;
+		return mote_guest_tsc(vcpu, rdtsc());
 	case MOTE_MSR_TSC_ADJUST:
 		return vcpu->msrs.tsc_adjust;
 	default:
@@ -187,7 +187,7 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	case MOTE_MSR_IGNORED:
 		return true;
 	case MOTE_MSR_TSC:
-		tsc_write(vcpu, value - rdtsc());
+		tsc_write(vcpu, value - mote_tsc_scale(vcpu->vm, rdtsc()));
 		return true;
 	case MOTE_MSR_TSC_ADJUST:
 		tsc_write(vcpu, vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust);

@@ -87,11 +87,12 @@ static enum hrtimer_restart timer_expired(struct hrtimer *timer)
 /* A day is the longest that is asked for at once: what is left then comes next. */
 static u64 deadline_ns(const struct mote_vcpu *vcpu, u64 deadline)
 {
-	u64 now = rdtsc() + vcpu->tsc_offset;
+	u64 now = mote_guest_tsc(vcpu, rdtsc());
+	u32 khz = vcpu->vm->tsc_khz;
 
 	if (deadline <= now)
 		return 0;
-	return mul_u64_u32_div(min_t(u64, deadline - now, tsc_khz * 86400000ull), 1000000, tsc_khz);
+	return mul_u64_u32_div(min_t(u64, deadline - now, khz * 86400000ull), 1000000, khz);
 }
 
 static void start_timer(struct mote_lapic *lapic, u64 expires)
@@ -141,7 +142,7 @@ static void timer_fires(struct mote_vcpu *vcpu)
 	if (!lapic->expires)
 		return;
 	if (mote_apic_timer_mode(apic) == MOTE_APIC_DEADLINE &&
-	    apic->deadline > rdtsc() + vcpu->tsc_offset) {
+	    apic->deadline > mote_guest_tsc(vcpu, rdtsc())) {
 		arm(vcpu);
 		return;
 	}

@@ -21,6 +21,7 @@
 #include <linux/atomic.h>
 #include <linux/cpumask.h>
 #include <linux/kref.h>
+#include <linux/math64.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
@@ -115,7 +116,7 @@ struct mote_clock {
 /**
  * struct mote_vm - a virtual machine
  *
- * Set at creation: @ref, @id, @flags, @mm, @vendor.
+ * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm, @vendor.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
  * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
@@ -125,6 +126,8 @@ struct mote_vm {
 	struct kref ref;
 	u32 id;
 	u32 flags;
+	u32 tsc_khz;
+	u64 tsc_ratio;		/* guest TSC by host TSC, 16.48 bits of which 32 are used; 0: one */
 	struct mm_struct *mm;
 	void *vendor;
 
@@ -360,6 +363,18 @@ struct mote_vcpu {
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
 	struct mote_traced traced;
 };
+
+/* The host's TSC at the guest's frequency. */
+static inline u64 mote_tsc_scale(const struct mote_vm *vm, u64 tsc)
+{
+	return vm->tsc_ratio ? mul_u64_u64_shr(tsc, vm->tsc_ratio, 48) : tsc;
+}
+
+/* What the guest's TSC is at a TSC of the host. */
+static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
+{
+	return mote_tsc_scale(vcpu->vm, tsc) + vcpu->tsc_offset;
+}
 
 /* Besides those of the ABI: CR8 is written. */
 #define MOTE_WINDOW_TPR BIT(2)

@@ -44,9 +44,9 @@ u32 mote_pv_features(void)
 /* ---- clock ----------------------------------------------------------------- */
 
 /* ns = ((ticks << shift) * mul) >> 32; a negative shift goes to the right. */
-static void scale(u32 *mul, s8 *shift)
+static void scale(u32 khz, u32 *mul, s8 *shift)
 {
-	u64 hz = tsc_khz * 1000ull;
+	u64 hz = khz * 1000ull;
 
 	*shift = 0;
 	for (; hz > 2 * NSEC_PER_SEC; hz >>= 1)
@@ -62,7 +62,7 @@ static u64 ns_since(u64 from, u64 to)
 	u32 mul;
 	s8 shift;
 
-	scale(&mul, &shift);
+	scale(tsc_khz, &mul, &shift);
 	return mul_u64_u32_shr(shift < 0 ? ticks >> -shift : ticks << shift, mul, 32);
 }
 
@@ -138,8 +138,8 @@ static void publish_clock(struct mote_vcpu *vcpu)
 		common_pair(vcpu->vm, &info.tsc_timestamp, &info.system_time);
 		info.flags = PVCLOCK_TSC_STABLE_BIT;
 	}
-	info.tsc_timestamp += vcpu->tsc_offset;
-	scale(&info.tsc_to_system_mul, &info.tsc_shift);
+	info.tsc_timestamp = mote_guest_tsc(vcpu, info.tsc_timestamp);
+	scale(vcpu->vm->tsc_khz, &info.tsc_to_system_mul, &info.tsc_shift);
 	write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~ENABLED, &info, sizeof(info),
 			&info.version, &vcpu->pv.clock_version);
 }

@@ -155,6 +155,7 @@ static u64 svm_features(u32 edx)
 		{ 0, MOTE_FEATURE_NPT },	   { 3, MOTE_FEATURE_NRIP },
 		{ 5, MOTE_FEATURE_CLEAN_BITS },	   { 6, MOTE_FEATURE_FLUSH_BY_ASID },
 		{ 7, MOTE_FEATURE_DECODE_ASSISTS }, { 10, MOTE_FEATURE_PAUSE_FILTER },
+		{ 4, MOTE_FEATURE_TSC_SCALING },
 	};
 	u64 features = BIT(MOTE_FEATURE_UNRESTRICTED) | BIT(MOTE_FEATURE_TPR_SHADOW) |
 		       BIT(MOTE_FEATURE_NPT_2M) | BIT(MOTE_FEATURE_NPT_AD);
@@ -287,7 +288,7 @@ static int svm_cpu_enable(void)
 	cpu->enabled = true;
 	wrmsrl(MSR_VM_HSAVE_PA, cpu->hsave);
 	/* Another hypervisor may have left a ratio. */
-	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR))
+	if (mote_has(MOTE_FEATURE_TSC_SCALING))
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
 	if (host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
@@ -488,6 +489,8 @@ static void svm_load(struct mote_vcpu *vcpu)
 	}
 	if (host_extras & EXTRA_TSC_AUX)
 		wrmsrl(MSR_TSC_AUX, 0);
+	if (vcpu->vm->tsc_ratio)
+		wrmsrl(MSR_AMD64_TSC_RATIO, vcpu->vm->tsc_ratio >> 16);
 }
 
 static void svm_put(struct mote_vcpu *vcpu)
@@ -496,6 +499,8 @@ static void svm_put(struct mote_vcpu *vcpu)
 
 	if (host_extras & EXTRA_TSC_AUX)
 		wrmsrl(MSR_TSC_AUX, svm->cpu->tsc_aux);
+	if (vcpu->vm->tsc_ratio)
+		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
 	if (vcpu->dr_live) {
 		svm_use_drs(svm, false);
 		hw_breakpoint_restore();

@@ -33,10 +33,12 @@
  */
 static noinline void new_tsc(struct mote_vcpu *vcpu)
 {
-	u64 offset = vcpu->tsc_offset + mote_resumes.tsc_lost - vcpu->tsc_lost;
+	u64 offset = vcpu->tsc_offset +
+		     mote_tsc_scale(vcpu->vm, mote_resumes.tsc_lost - vcpu->tsc_lost);
 
 	if (check_tsc_unstable()) {
-		u64 now = rdtsc() + offset, last = vcpu->tsc_last + vcpu->tsc_offset;
+		u64 now = mote_tsc_scale(vcpu->vm, rdtsc()) + offset;
+		u64 last = mote_guest_tsc(vcpu, vcpu->tsc_last);
 
 		if (vcpu->tsc_cpu >= 0 && (s64)(last - now) > 0)
 			offset += last - now;
@@ -120,7 +122,7 @@ static void get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask
 		};
 	if (mask & MOTE_STATE_TSC) {
 		state->tsc.offset = vcpu->tsc_offset;
-		state->tsc.value = rdtsc() + vcpu->tsc_offset;
+		state->tsc.value = mote_guest_tsc(vcpu, rdtsc());
 	}
 	mote_ops->get_state(vcpu, state, mask);
 }

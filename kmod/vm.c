@@ -12,6 +12,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <asm/tsc.h>
 
 #include "mote.h"
 
@@ -41,8 +42,22 @@ err_cleanup_srcu:
 
 static bool config_is_valid(const struct mote_vm_config *config)
 {
-	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) && !config->pad &&
+	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) &&
 	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
+}
+
+/* AMD has 32 bits behind the point, and so has everyone. */
+static int set_tsc(struct mote_vm *vm, u32 khz)
+{
+	vm->tsc_khz = khz ?: tsc_khz;
+	if (vm->tsc_khz == tsc_khz)
+		return 0;
+	if (!mote_has(MOTE_FEATURE_TSC_SCALING))
+		return -EOPNOTSUPP;
+	if (khz < tsc_khz / 16 || khz / 16 > tsc_khz)
+		return -EINVAL;
+	vm->tsc_ratio = mul_u64_u32_div(BIT_ULL(32), khz, tsc_khz) << 16;
+	return 0;
 }
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
@@ -55,7 +70,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
-	err = mote_host_get();
+	err = set_tsc(vm, config->tsc_khz) ?: mote_host_get();
 	if (err)
 		goto err_free;
 

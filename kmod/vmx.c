@@ -277,6 +277,7 @@ static bool vmx_secondary_controls(struct vmx_caps *caps)
 
 	caps->secondary = vmx_control(secondary, must,
 				      SECONDARY_EXEC_PAUSE_LOOP_EXITING |
+				      SECONDARY_EXEC_TSC_SCALING |
 				      SECONDARY_EXEC_ENCLS_EXITING |
 				      ((caps->ept & VMX_VPID_NEEDED) == VMX_VPID_NEEDED ?
 				       SECONDARY_EXEC_ENABLE_VPID : 0), 0);
@@ -317,6 +318,7 @@ static u64 vmx_features(const struct vmx_caps *caps)
 		{ MOTE_FEATURE_NPT_2M, caps->ept & VMX_EPT_2MB_PAGE_BIT },
 		{ MOTE_FEATURE_NPT_1G, caps->ept & VMX_EPT_1GB_PAGE_BIT },
 		{ MOTE_FEATURE_NPT_AD, caps->ept & VMX_EPT_AD_BIT },
+		{ MOTE_FEATURE_TSC_SCALING, caps->secondary & SECONDARY_EXEC_TSC_SCALING },
 		{ MOTE_FEATURE_PREEMPTION_TIMER, caps->pin & PIN_BASED_VMX_PREEMPTION_TIMER },
 		{ MOTE_FEATURE_TPR_SHADOW, caps->primary & CPU_BASED_TPR_SHADOW },
 		{ MOTE_FEATURE_VNMI, caps->pin & PIN_BASED_VIRTUAL_NMIS },
@@ -1607,6 +1609,8 @@ static void init_controls(struct vmx_vcpu *v)
 
 	if (!v->vpid)
 		secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
+	if (!v->vcpu.vm->tsc_ratio)
+		secondary &= ~SECONDARY_EXEC_TSC_SCALING;
 	v->primary = vmx.primary;
 	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx.pin);
 	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx.primary);
@@ -1625,6 +1629,8 @@ static void init_controls(struct vmx_vcpu *v)
 	vmwrite64(EPT_POINTER, v->eptp);
 	vmwrite64(VMCS_LINK_POINTER, ~0ull);
 	vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
+	if (secondary & SECONDARY_EXEC_TSC_SCALING)
+		vmwrite64(TSC_MULTIPLIER, v->vcpu.vm->tsc_ratio);
 	vmwriten(CR0_GUEST_HOST_MASK, ~(unsigned long)VMX_CR0_OWNED);
 	vmwriten(CR4_GUEST_HOST_MASK, ~cr4_owned());
 	if (v->vpid)

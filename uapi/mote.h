@@ -47,7 +47,7 @@ enum mote_vendor {
  * @MOTE_FEATURE_NPT_2M: nested pages of 2 MiB
  * @MOTE_FEATURE_NPT_1G: nested pages of 1 GiB
  * @MOTE_FEATURE_NPT_AD: accessed and dirty bits in nested page tables
- * @MOTE_FEATURE_TSC_SCALING: the guest's TSC frequency can differ from the host's; not used yet
+ * @MOTE_FEATURE_TSC_SCALING: the guest's TSC frequency can differ from the host's
  * @MOTE_FEATURE_PREEMPTION_TIMER: VMX-preemption timer
  * @MOTE_FEATURE_TPR_SHADOW: CR8 without exits (TPR shadow; V_TPR on AMD)
  * @MOTE_FEATURE_VNMI: NMI blocking is tracked in hardware (virtual NMIs)
@@ -215,12 +215,13 @@ struct mote_cpuid_table {
 /**
  * struct mote_vm_config - MOTE_CREATE_VM
  * @flags: %MOTE_VM_HLT_EXIT, %MOTE_VM_LAPIC
- * @pad: zero
+ * @tsc_khz: frequency of the guest's TSC in kHz, 1/16 to 16 of the host's; 0: the host's.
+ *	Another one than that wants %MOTE_FEATURE_TSC_SCALING.
  * @reserved: zero
  */
 struct mote_vm_config {
 	__u32 flags;
-	__u32 pad;
+	__u32 tsc_khz;
 	__u64 reserved[7];
 };
 
@@ -584,7 +585,7 @@ struct mote_events {
 
 /**
  * struct mote_tsc - time
- * @offset: guest TSC less host TSC, modulo 2^64
+ * @offset: guest TSC less host TSC (at the guest's frequency), modulo 2^64
  * @value: out: the guest's TSC at the call; ignored on input
  */
 struct mote_tsc {

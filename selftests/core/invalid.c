@@ -47,13 +47,16 @@ FIXTURE_TEARDOWN(call)
 
 TEST_F(call, create_vm)
 {
+	bool has_scaling = self->info.features & 1ull << MOTE_FEATURE_TSC_SCALING;
 	struct mote_vm_config good = { 0 };
 
 #define VM(err, change) \
 	REFUSED(err, mote_create_vm, self->guest.fd, struct mote_vm_config, good, change)
 	VM(-EINVAL, arg.flags = 4);
 	VM(-EINVAL, arg.flags = 1u << 31);
-	VM(-EINVAL, arg.pad = 1);
+	/* Without TSC scaling there is but one. */
+	VM(has_scaling ? -EINVAL : -EOPNOTSUPP, arg.tsc_khz = 1);
+	VM(has_scaling ? -EINVAL : -EOPNOTSUPP, arg.tsc_khz = ~0u);
 	for (int i = 0; i < 7; i++)
 		VM(-EINVAL, arg.reserved[i] = 1);
 	EXPECT_EQ(-EFAULT, mote_create_vm(self->guest.fd, NULL));

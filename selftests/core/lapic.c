@@ -176,20 +176,40 @@ TEST_F(lapic, timer_periodic)
 		EXPECT_VECTOR(0x70);
 }
 
+/* Not before its time, and disarmed; one that is over comes at once. */
+#define EXPECT_DEADLINES()							\
+	do {									\
+		const __u64 *gpr = self->guest.run->gpr;			\
+										\
+		guest_start(&self->guest, GUEST_LONG, &guest_deadline);		\
+		EXPECT_VECTOR(0x70);						\
+		EXPECT_EQ(gpr[MOTE_RBX], gpr[MOTE_RDI]);			\
+		EXPECT_PORT(0x80);						\
+		EXPECT_GE((int)(gpr[MOTE_RBP] - gpr[MOTE_RBX]), 0);		\
+		EXPECT_EQ(0, gpr[MOTE_RAX]);					\
+		EXPECT_VECTOR(0x70);						\
+		EXPECT_PORT(0x81);						\
+	} while (0)
+
 TEST_F(lapic, timer_deadline)
 {
-	struct mote_run *run = self->guest.run;
+	EXPECT_DEADLINES();
+}
 
-	guest_start(&self->guest, GUEST_LONG, &guest_deadline);
-	EXPECT_VECTOR(0x70);
-	EXPECT_EQ(run->gpr[MOTE_RBX], run->gpr[MOTE_RDI]);
-	EXPECT_PORT(0x80);
-	/* Not before its time, and disarmed. */
-	EXPECT_GE((int)(run->gpr[MOTE_RBP] - run->gpr[MOTE_RBX]), 0);
-	EXPECT_EQ(0, run->gpr[MOTE_RAX]);
-	/* One that is over comes at once. */
-	EXPECT_VECTOR(0x70);
-	EXPECT_PORT(0x81);
+/* In the guest's ticks, whatever the host's are. */
+TEST_F(lapic, timer_deadline_at_other_frequencies)
+{
+	struct mote_vm_config config = { .flags = MOTE_VM_LAPIC };
+
+	if (!guest_tsc_khz(1, 1))
+		SKIP(return, "not on this hardware: no TSC scaling");
+	for (int i = 0; i < 2; i++) {
+		guest_destroy(&self->guest);
+		config.tsc_khz = i ? guest_tsc_khz(5, 2) : guest_tsc_khz(1, 3);
+		guest_create_vm_with(&self->guest, &config);
+		guest_create_cpu(&self->guest, 0);
+		EXPECT_DEADLINES();
+	}
 }
 
 static int msi(struct guest *guest, unsigned int dest, unsigned int data)

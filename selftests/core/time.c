@@ -59,6 +59,51 @@ TEST(tsc_offset)
 	guest_destroy(&guest);
 }
 
+/* By the instruction, by the MSR, by the instruction again; then from a value that is set. */
+#define READ_TSC(insn, to) insn "; shl $32, %rdx; or %rdx, %rax; mov %rax, " to "\n"
+GUEST(both_ways, 64, "mov $0x10, %ecx\n" READ_TSC("rdtsc", "%rbx") READ_TSC("rdmsr", "%rsi") READ_TSC("rdtsc", "%rdi")
+      "out %al, $0x80; mov $0x100, %edx; xor %eax, %eax; wrmsr\n" READ_TSC("rdtsc", "%rbx") "out %al, $0x81");
+
+/* What the host's TSC is at a frequency; 2^-31 of it is lost at the most. */
+static __u64 at_frequency(__u64 tsc, __u32 khz, __u32 host_khz)
+{
+	return (unsigned __int128)tsc * khz / host_khz;
+}
+
+/* A TSC of the guest's own frequency, however it is read. */
+TEST(tsc_frequency)
+{
+	struct mote_vm_config config = { .flags = MOTE_VM_HLT_EXIT };
+	__u32 host = guest_tsc_khz(1, 1);
+
+	if (!host)
+		SKIP(return, "not on this hardware: no TSC scaling");
+	for (int i = 0; i < 4; i++) {
+		static const __u32 by[4][2] = { { 1, 16 }, { 1, 3 }, { 5, 2 }, { 16, 1 } };
+		struct guest guest;
+		__u64 before, after, *gpr;
+
+		config.tsc_khz = guest_tsc_khz(by[i][0], by[i][1]) + !i;
+		guest_create_vm_with(&guest, &config);
+		guest_create_cpu(&guest, 0);
+		gpr = guest.run->gpr;
+		guest_start(&guest, GUEST_LONG, &guest_both_ways);
+		before = at_frequency(rdtsc(), config.tsc_khz, host);
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		after = at_frequency(rdtsc(), config.tsc_khz, host);
+		EXPECT_LE(before - (before >> 31), gpr[MOTE_RBX]);
+		EXPECT_LE(gpr[MOTE_RBX], gpr[MOTE_RSI]);
+		EXPECT_LE(gpr[MOTE_RSI], gpr[MOTE_RDI]);
+		EXPECT_LE(gpr[MOTE_RDI], after);
+		before = rdtsc();
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		after = at_frequency(rdtsc() - before, config.tsc_khz, host);
+		EXPECT_LE(0x10000000000, gpr[MOTE_RBX]);
+		EXPECT_LE(gpr[MOTE_RBX] - 0x10000000000, after + 1);
+		guest_destroy(&guest);
+	}
+}
+
 GUEST(wrtsc, 64, "mov $0x10, %ecx; mov $0x1234, %edx; xor %eax, %eax; wrmsr; rdtsc; mov %edx, %ebx\n"
 		 "mov $0x3b, %ecx; rdmsr; hlt");
 

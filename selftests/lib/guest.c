@@ -151,11 +151,30 @@ void *guest_add_memory(struct guest *guest, __u32 slot, __u64 gpa, __u64 size, v
 
 void guest_create_vm(struct guest *guest, __u32 flags)
 {
+	const struct mote_vm_config config = { .flags = flags };
+
+	guest_create_vm_with(guest, &config);
+}
+
+void guest_create_vm_with(struct guest *guest, const struct mote_vm_config *config)
+{
 	memset(guest, 0, sizeof(*guest));
 	guest->fd = mote_open();
 	check(guest->fd, MOTE_DEVICE);
-	check(mote_machine_create(&guest->machine, guest->fd, flags), "MOTE_CREATE_VM");
+	check(mote_machine_create_with(&guest->machine, guest->fd, config), "MOTE_CREATE_VM");
 	guest->ram = guest_add_memory(guest, 0, 0, GUEST_SIZE, NULL, 0);
+}
+
+__u32 guest_tsc_khz(__u32 mul, __u32 div)
+{
+	struct mote_info info = {};
+	int fd = mote_open();
+
+	check(fd, MOTE_DEVICE);
+	check(mote_get_info(fd, &info), "MOTE_GET_INFO");
+	close(fd);
+	return info.features & 1ull << MOTE_FEATURE_TSC_SCALING ?
+	       (__u64)info.tsc_khz * mul / div : 0;
 }
 
 void guest_create_cpu(struct guest *guest, __u32 id)

@@ -95,6 +95,9 @@ void guest_destroy(struct guest *guest);
 
 /* Make only the VM and its memory: for filters, and vCPUs of one's own. */
 void guest_create_vm(struct guest *guest, __u32 flags);
+void guest_create_vm_with(struct guest *guest, const struct mote_vm_config *config);
+/* @mul / @div of the frequency of the host's TSC; 0: guests have the host's. */
+__u32 guest_tsc_khz(__u32 mul, __u32 div);
 void guest_create_cpu(struct guest *guest, __u32 id);
 
 /* Put a vCPU at the start of the code, in a mode, with all registers but RSP zero. */

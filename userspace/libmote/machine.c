@@ -10,10 +10,16 @@
 
 int mote_machine_create(struct mote_machine *machine, int fd, __u32 flags)
 {
-	struct mote_vm_config config = { .flags = flags };
+	const struct mote_vm_config config = { .flags = flags };
 
+	return mote_machine_create_with(machine, fd, &config);
+}
+
+int mote_machine_create_with(struct mote_machine *machine, int fd,
+			     const struct mote_vm_config *config)
+{
 	memset(machine, 0, sizeof(*machine));
-	machine->fd = mote_create_vm(fd, &config);
+	machine->fd = mote_create_vm(fd, config);
 	return machine->fd < 0 ? machine->fd : 0;
 }
 

@@ -63,6 +63,9 @@ struct mote_machine {
 
 /* Create a VM; @flags are MOTE_VM_*.  0 or a negative errno. */
 int mote_machine_create(struct mote_machine *machine, int fd, __u32 flags);
+/* Likewise with all that can be chosen. */
+int mote_machine_create_with(struct mote_machine *machine, int fd,
+			     const struct mote_vm_config *config);
 void mote_machine_destroy(struct mote_machine *machine);
 
 /**
