@@ -627,9 +627,6 @@ static void svm_inject(struct mote_vcpu *vcpu)
 	/* With RARE_IRET: RIP moves, but not because the IRET ran. */
 	if (vcpu->event.type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
 		svm_block_nmis(svm, true);
-	/* Bochs 2.7 does not load CR2 from the VMCB. */
-	if (vcpu->event.type == MOTE_EVENT_EXCEPTION && vcpu->event.vector == X86_TRAP_PF)
-		native_write_cr2(vcpu->cr2);
 }
 
 static bool svm_in_shadow(const struct svm_vcpu *svm)
@@ -1114,6 +1111,9 @@ static __always_inline void svm_switch(struct svm_vcpu *svm)
 		svm_load_drs(svm);
 	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
 		host_pkru = svm_extras_before(svm);
+	/* Bochs 2.7 does not load it from the VMCB; a fault of the host's may have come since. */
+	if (unlikely(native_read_cr2() != svm->vcpu.cr2))
+		native_write_cr2(svm->vcpu.cr2);
 	mote_svm_enter(svm->vcpu.gpr, svm->vmcb_hpa, svm->cpu->host);
 	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
 		svm_extras_after(svm, host_pkru);

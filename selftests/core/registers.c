@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -233,6 +234,29 @@ TEST(fresh_vcpu)
 	EXPECT_EQ(0x400, fresh.run->gpr[MOTE_RDX]);
 	guest_destroy(&other);
 	guest_destroy(&fresh);
+}
+
+GUEST(cr2, 64, "mov $0x123456789000, %rax; mov %rax, %cr2\n"
+	       "1: out %al, $0x80; cpuid; mov %cr2, %rbx; jmp 1b");
+
+/* CR2 is the guest's, whatever faults the host had meanwhile. */
+TEST(cr2_through_faults_of_the_host)
+{
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_cr2);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	for (int i = 0; i < 100; i++) {
+		volatile char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		*page = 1;
+		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+		ASSERT_EQ(0x123456789000, guest.run->gpr[MOTE_RBX]);
+		munmap((void *)page, 4096);
+	}
+	guest_destroy(&guest);
 }
 
 GUEST(breakpoint, 64,
