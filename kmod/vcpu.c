@@ -662,6 +662,7 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		local_irq_disable();
 		next = prepare(vcpu, exit);
 		if (next == MOTE_NEXT_ENTER) {
+			current->flags |= PF_VCPU; /* a tick that ends the guest is its time */
 			if (static_branch_unlikely(&mote_traced))
 				enter_traced(vcpu, exit);
 			else
@@ -671,6 +672,8 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		if (next != MOTE_NEXT_ENTER)
 			break;
 		vcpu->run->exits[exit->reason]++;
+		barrier();
+		current->flags &= ~PF_VCPU;
 		next = mote_exit_handle(vcpu, exit);
 	} while (next == MOTE_NEXT_ENTER);
 	return next;
