@@ -55,8 +55,8 @@ unsigned int mote_cpuid_vendor(void);
 
 /*
  * Short lower-case words for the numbers of &enum mote_vendor, &enum
- * mote_feature (a bit number), &enum mote_obstacle_code and &enum mote_exit_reason; "unknown" for
- * numbers that are newer than this library.
+ * mote_feature (a bit number), &enum mote_obstacle_code and &enum
+ * mote_exit_reason; "unknown" for numbers that are newer than this library.
  */
 const char *mote_vendor_name(unsigned int vendor);
 const char *mote_feature_name(unsigned int feature);

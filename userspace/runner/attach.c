@@ -54,10 +54,10 @@ static void set_raw(void)
 	is_terminal = !tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }
 
-static bool write_all(int fd, const char *data, size_t nr, bool is_socket)
+static bool write_all(const char *data, size_t nr)
 {
 	while (nr) {
-		ssize_t done = is_socket ? send(fd, data, nr, MSG_NOSIGNAL) : write(fd, data, nr);
+		ssize_t done = write(STDOUT_FILENO, data, nr);
 
 		if (done < 0 && errno != EINTR)
 			return false;
@@ -69,50 +69,84 @@ static bool write_all(int fd, const char *data, size_t nr, bool is_socket)
 	return true;
 }
 
-/* What was typed; false: that was all. */
-static bool typed(int fd, bool *escape)
+/**
+ * struct typed - what goes to the VM
+ * @nr: how many bytes of @data have not been sent yet
+ * @data: them
+ * @escape: Ctrl-A was the last key
+ * @ended: there is no more
+ */
+struct typed {
+	size_t nr;
+	char data[256];
+	bool escape;
+	bool ended;
+};
+
+/* False: who types wants to leave. */
+static bool read_typed(struct typed *typed)
 {
-	char data[256], out[256];
+	char data[sizeof(typed->data)];
 	ssize_t nr = read(STDIN_FILENO, data, sizeof(data));
-	size_t left = 0;
 
-	if (nr <= 0)
-		return nr < 0 && errno == EINTR;
+	if (nr <= 0) {
+		typed->ended = !nr || errno != EINTR;
+		return !typed->ended || !is_terminal;
+	}
 	for (ssize_t i = 0; i < nr; i++) {
-		bool was_escape = *escape;
+		bool was_escape = typed->escape;
 
-		*escape = is_terminal && !was_escape && data[i] == CTRL_A;
+		typed->escape = is_terminal && !was_escape && data[i] == CTRL_A;
 		if (was_escape && (data[i] == 'd' || data[i] == 'D'))
 			return false;
-		if (!*escape && (!was_escape || data[i] == CTRL_A))
-			out[left++] = data[i];
+		if (!typed->escape && (!was_escape || data[i] == CTRL_A))
+			typed->data[typed->nr++] = data[i];
 	}
-	return write_all(fd, out, left, true);
+	return true;
 }
 
-/* Until the VM ends, or who is at the terminal leaves. */
+static bool send_typed(int fd, struct typed *typed)
+{
+	ssize_t done = send(fd, typed->data, typed->nr, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (done < 0)
+		return errno == EAGAIN || errno == EINTR;
+	typed->nr -= done;
+	memmove(typed->data, typed->data + done, typed->nr);
+	return true;
+}
+
+/* Until the VM ends, or who is at the terminal leaves; a guest that does not read is waited for. */
 static void attach(int fd)
 {
-	struct pollfd fds[] = { { .fd = fd, .events = POLLIN },
-				{ .fd = STDIN_FILENO, .events = POLLIN } };
-	bool escape = false;
+	struct typed typed = { 0 };
 	char data[4096];
 
 	for (;;) {
+		struct pollfd fds[] = {
+			{ .fd = fd, .events = POLLIN | (typed.nr ? POLLOUT : 0) },
+			{ .fd = typed.nr || typed.ended ? -1 : STDIN_FILENO, .events = POLLIN },
+			/* For its reader's end. */
+			{ .fd = STDOUT_FILENO },
+		};
 		ssize_t nr;
 
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
+			if (errno != EINTR)
+				return;
+			continue;
+		}
+		if (fds[0].revents & ~POLLOUT) {
+			nr = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+			if (!nr || (nr < 0 && errno != EAGAIN && errno != EINTR))
+				return;
+			if (nr > 0 && !write_all(data, nr))
+				return;
+		}
+		if (fds[0].revents & POLLOUT && !send_typed(fd, &typed))
 			return;
-		if (fds[0].revents) {
-			nr = recv(fd, data, sizeof(data), 0);
-			if (nr <= 0 || !write_all(STDOUT_FILENO, data, nr, false))
-				return;
-		}
-		if (fds[1].revents && !typed(fd, &escape)) {
-			if (is_terminal)
-				return;
-			fds[1].fd = -1;
-		}
+		if (fds[2].revents || (fds[1].revents && !read_typed(&typed)))
+			return;
 	}
 }
 
@@ -134,6 +168,8 @@ int console_run(const struct verb *verb, int argc, char **argv)
 		if (is_terminal)
 			fprintf(stderr, "the console of %s (Ctrl-A d leaves it)\n", found);
 		attach(fd);
+		if (is_terminal)
+			fputc('\n', stderr);
 		restore();
 	}
 	close(fd);

@@ -39,7 +39,7 @@ static bool is_alive(const char *directory, const char *name)
 	}
 	if (fd == -ECONNREFUSED && rundir_socket(path, sizeof(path), directory, name))
 		unlink(path);
-	return false;
+	return fd != -ECONNREFUSED && fd != -ENOENT;
 }
 
 static int by_name(const void *a, const void *b)
@@ -68,7 +68,7 @@ int vms_find(struct vms *vms)
 	DIR *dir;
 
 	*vms = (struct vms) { 0 };
-	if (rundir_get(directory, sizeof(directory), 0)) {
+	if (rundir_get(directory, sizeof(directory), false)) {
 		if (errno == ENOENT)
 			return 0;
 		complain("cannot use the directory of control sockets: %s", errno == EPERM ?
@@ -125,7 +125,7 @@ int client_open(const char *name, char *found)
 	free(vms.name);
 	if (err)
 		return -1;
-	fd = rundir_get(directory, sizeof(directory), 0) ? -ENOENT :
+	fd = rundir_get(directory, sizeof(directory), false) ? -ENOENT :
 							  rundir_connect(directory, found);
 	if (fd < 0)
 		complain("%s cannot be reached: %s", found, strerror(-fd));
@@ -165,10 +165,9 @@ static char *read_line(int fd)
 	return NULL;
 }
 
-struct json_object *client_ask(int fd, const char *what)
+struct json_object *client_request(int fd, const char *what)
 {
 	struct json_object *answer = NULL;
-	const char *error;
 	char request[64], *line;
 	int nr = snprintf(request, sizeof(request), "{\"do\":\"%s\"}\n", what);
 
@@ -176,6 +175,14 @@ struct json_object *client_ask(int fd, const char *what)
 	if (line)
 		answer = json_tokener_parse(line);
 	free(line);
+	return answer;
+}
+
+struct json_object *client_ask(int fd, const char *what)
+{
+	struct json_object *answer = client_request(fd, what);
+	const char *error;
+
 	if (!answer) {
 		complain("the VM has ended, or does not answer");
 		return NULL;
@@ -238,7 +245,8 @@ static int check_names(const struct verb *verb, int argc, char **argv)
 int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)
 {
 	struct option options[5] = { { "help", no_argument, NULL, 'h' } };
-	int nr = 1, option, at;
+	char unknown[3] = "";
+	int nr = 1, option;
 
 	if (arguments->json)
 		options[nr++] = (struct option) { "json", no_argument, NULL, OPTION_JSON };
@@ -249,7 +257,7 @@ int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arg
 		options[nr++] = (struct option) { arguments->flag_option, no_argument, NULL,
 						  OPTION_FLAG };
 	opterr = 0;
-	while (at = optind, (option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		switch (option) {
 		case 'h':
 			fputs(verb->usage, stdout);
@@ -264,12 +272,15 @@ int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arg
 			*arguments->flag = true;
 			break;
 		case ':':
-			complain("%s: %s wants a value (try mote %s --help)", verb->name, argv[at],
-				 verb->name);
+			complain("%s: %s wants a value (try mote %s --help)", verb->name,
+				 argv[optind - 1], verb->name);
 			return EXIT_USAGE;
 		default:
-			complain("%s: unknown option %s (try mote %s --help)", verb->name, argv[at],
-				 verb->name);
+			/* getopt moves names behind the options: the letter, or the word. */
+			if (optopt > 0 && optopt < OPTION_JSON)
+				snprintf(unknown, sizeof(unknown), "-%c", optopt);
+			complain("%s: unknown option %s (try mote %s --help)", verb->name,
+				 unknown[0] ? unknown : argv[optind - 1], verb->name);
 			return EXIT_USAGE;
 		}
 	}

@@ -38,6 +38,8 @@ int client_open(const char *name, char *found);
  * Return: the answer, to be put; or NULL after a complaint, if it was refused, too
  */
 struct json_object *client_ask(int fd, const char *what);
+/* The same without complaints: the answer, whatever it is, or NULL. */
+struct json_object *client_request(int fd, const char *what);
 
 /* Of an answer: "" and 0 if they are not there. */
 const char *answer_text(struct json_object *answer, const char *key);

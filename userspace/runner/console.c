@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The console on standard input and output; clients see and type the same (control.c).  A terminal is in raw mode while
- * the VM runs, so that each key is the guest's but for Ctrl-A: Ctrl-A x ends
- * the VM, Ctrl-A Ctrl-A is one Ctrl-A.  Pipes and files are read as they are.
+ * The console on standard input and output; clients of the control socket see and
+ * type the same.  A terminal is in raw mode while the VM runs, so that each key is
+ * the guest's but for Ctrl-A: Ctrl-A x ends the VM, Ctrl-A Ctrl-A is one Ctrl-A.
+ * Pipes and files are read as they are.
  */
 #include <errno.h>
 #include <poll.h>

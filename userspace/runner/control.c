@@ -27,9 +27,14 @@
 #include "runner.h"
 #include "vm.h"
 
-#define CLIENTS_MOST 32
+#define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
 #define RING 65536
+
+/* Of proc_pid_stat(5). */
+#define STAT_UTIME 14
+#define STAT_STIME 15
+#define STAT_GUEST_TIME 43
 
 /**
  * struct client - somebody who is connected
@@ -123,26 +128,40 @@ static struct json_object *status(struct vm *vm)
 	return answer;
 }
 
-/* What a thread has spent outside of the kernel, and in it, the guest included; in ns. */
-static void thread_times(int tid, __u64 *user, __u64 *system)
+/* What a thread has spent, in ns. */
+struct times {
+	__u64 guest;	/* in the guest */
+	__u64 kernel;	/* in the kernel, which is mostly the module */
+	__u64 runner;	/* in this process */
+};
+
+/* @line begins with the second field's end: the name may hold anything. */
+static __u64 stat_field(const char *line, unsigned int field)
 {
-	unsigned long long ticks[2] = { 0 };
-	__u64 tick = NS_PER_S / sysconf(_SC_CLK_TCK);
-	char path[64], line[512], *end;
+	for (unsigned int i = 2; line && i < field; i++)
+		line = strchr(line + 1, ' ');
+	return line ? strtoull(line, NULL, 10) * (NS_PER_S / sysconf(_SC_CLK_TCK)) : 0;
+}
+
+static struct times thread_times(int tid)
+{
+	struct times times = { 0 };
+	char path[64], line[1024];
+	const char *end;
 	FILE *stat;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
 	stat = fopen(path, "re");
-	if (stat) {
-		/* Behind the name, which may hold anything: the fields from the third on. */
-		end = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
-		if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-				   &ticks[0], &ticks[1]) != 2)
-			ticks[0] = ticks[1] = 0;
-		fclose(stat);
-	}
-	*user = ticks[0] * tick;
-	*system = ticks[1] * tick;
+	if (!stat)
+		return times;
+	end = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
+	times.guest = stat_field(end, STAT_GUEST_TIME);
+	times.kernel = stat_field(end, STAT_STIME);
+	times.runner = stat_field(end, STAT_UTIME);
+	/* The guest's time counts as the user's, too. */
+	times.runner -= times.runner < times.guest ? times.runner : times.guest;
+	fclose(stat);
+	return times;
 }
 
 static struct json_object *vcpu_stat(const struct vcpu *vcpu)
@@ -150,12 +169,12 @@ static struct json_object *vcpu_stat(const struct vcpu *vcpu)
 	struct json_object *row = json_object_new_object();
 	struct json_object *exits = json_object_new_object();
 	struct json_object *user_exits = json_object_new_object();
-	__u64 user, system;
+	const struct times times = thread_times(vcpu->tid);
 
-	thread_times(vcpu->tid, &user, &system);
 	add_number(row, "id", vcpu->cpu.id);
-	add_number(row, "guest_and_module_ns", system);
-	add_number(row, "runner_ns", user);
+	add_number(row, "guest_ns", times.guest);
+	add_number(row, "kernel_ns", times.kernel);
+	add_number(row, "runner_ns", times.runner);
 	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
 		__u64 nr = vcpu->cpu.run->exits[reason];
 
@@ -391,6 +410,7 @@ static void client_ready(struct vm *vm, struct source *source, __u32 events)
 static void accept_client(struct vm *vm, struct source *source, __u32 events)
 {
 	struct control *control = vm->control;
+	static const char busy[] = "{\"error\":\"the VM has too many clients\"}\n";
 	int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct client *client;
 
@@ -399,6 +419,7 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 		return;
 	client = control->nr_clients < CLIENTS_MOST ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
+		send(fd, busy, strlen(busy), MSG_DONTWAIT | MSG_NOSIGNAL);
 		close(fd);
 		return;
 	}
@@ -481,14 +502,15 @@ void control_parked(struct vm *vm)
 static int listen_as(struct control *control, const char *directory, const char *name)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, other = rundir_connect(directory, name);
+	int fd = rundir_connect(directory, name);
 
-	if (other >= 0) {
-		close(other);
+	if (fd == -ENAMETOOLONG)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	if (fd != -ENOENT && fd != -ECONNREFUSED)
 		return -EADDRINUSE;
-	}
-	if (!rundir_socket(address.sun_path, sizeof(address.sun_path), directory, name))
-		return -ENAMETOOLONG;
+	rundir_socket(address.sun_path, sizeof(address.sun_path), directory, name);
 	unlink(address.sun_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -526,7 +548,7 @@ static int listen_somewhere(struct vm *vm)
 	char directory[256];
 	int lock, err;
 
-	if (rundir_get(directory, sizeof(directory), 1)) {
+	if (rundir_get(directory, sizeof(directory), true)) {
 		complain("no control socket, so that mote ps does not see the VM: %s",
 			 errno == EPERM ? "its directory can be reached by others" :
 			 errno == ENOENT ? "XDG_RUNTIME_DIR is not set" : strerror(errno));

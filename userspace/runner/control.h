@@ -17,6 +17,7 @@
 #ifndef CONTROL_H
 #define CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct console;
@@ -34,25 +35,27 @@ struct vm;
  * @create: make it if it is not there
  * Return: 0; -1 after setting errno: no such place, or one that others can reach
  */
-int rundir_get(char *path, size_t size, int create);
+int rundir_get(char *path, size_t size, bool create);
 
 /* Hold off whoever makes or removes sockets there; returns what to close, or -1. */
 int rundir_lock(const char *directory);
 
 /* Letters, digits, dots, dashes and underscores, no dot first, at most NAME_MOST. */
-int is_name(const char *name);
+bool is_name(const char *name);
 
 /**
  * rundir_connect() - connect to a VM's socket
  * @directory: from rundir_get()
  * @name: of the VM
+ *
+ * Calls return EAGAIN when there has been no answer for some seconds.
  * Return: a file descriptor, or a negative errno: -ENOENT no such VM, -ECONNREFUSED
  * what a runner that was killed has left
  */
 int rundir_connect(const char *directory, const char *name);
 
 /* Where a VM's socket is; false: the path is too long. */
-int rundir_socket(char *path, size_t size, const char *directory, const char *name);
+bool rundir_socket(char *path, size_t size, const char *directory, const char *name);
 
 /* ---- the runner's end (control.c); the VM's lock is held ----------------------------- */
 

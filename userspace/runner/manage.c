@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,14 +14,15 @@
 const char stop_usage[] =
 	"usage: mote stop [--force] [--timeout S] NAME\n"
 	"\n"
-	"Presses the power button of a VM and waits until it has ended; if it has not\n"
-	"after 30 seconds, ends it at once. NAME may be the beginning of a name.\n"
+	"Presses the power button of a VM, which goes on if it is paused, and waits until\n"
+	"it has ended; if it has not after 30 seconds, ends it at once. NAME may be the\n"
+	"beginning of a name.\n"
 	"\n"
 	"  --force      end it at once: what the guest has not written is lost\n"
 	"  --timeout S  wait for S seconds; 0: as long as it takes\n"
 	"  --help       this text\n"
 	"\n"
-	"Exit status: 0 it has ended; 1 it cannot be reached; 2 no such VM.\n";
+	"Exit status: 0 it has ended; 1 it does not answer or end; 2 no such VM.\n";
 
 const char pause_usage[] =
 	"usage: mote pause NAME\n"
@@ -60,34 +62,40 @@ static bool has_ended(int fd, int timeout_ms)
 	return false;
 }
 
-static int stop(const char *name, bool force, int seconds)
+/* A guest that is paused would not notice the button. */
+static struct json_object *press(int fd)
 {
-	const char *what = force ? "kill" : "power-button";
-	char found[NAME_MOST + 1];
-	int fd = client_open(name, found), status = EXIT_OK;
-	struct json_object *answer;
+	struct json_object *answer = client_ask(fd, "power-button"), *resumed;
 
-	if (fd < 0)
-		return EXIT_USAGE;
-	answer = client_ask(fd, what);
-	if (!answer) {
-		status = EXIT_PROBLEM;
-	} else if (!has_ended(fd, seconds ? seconds * 1000 : -1)) {
-		if (!force)
-			complain("%s does not end by itself: it is ended now", found);
-		json_object_put(answer);
-		answer = client_ask(fd, "kill");
-		has_ended(fd, -1);
-	}
+	if (!answer || !strcmp(answer_text(answer, "state"), "running"))
+		return answer;
+	resumed = client_ask(fd, "resume");
 	json_object_put(answer);
-	close(fd);
-	return status;
+	return resumed;
+}
+
+static int stop(int fd, const char *name, bool force, int seconds)
+{
+	struct json_object *answer = force ? client_ask(fd, "kill") : press(fd);
+
+	if (!answer)
+		return EXIT_PROBLEM;
+	json_object_put(answer);
+	if (has_ended(fd, seconds ? seconds * 1000 : -1))
+		return EXIT_OK;
+	if (force) {
+		complain("%s is about to end, but has not in %d seconds", name, seconds);
+		return EXIT_PROBLEM;
+	}
+	complain("%s does not end by itself: it is ended now", name);
+	return stop(fd, name, true, PATIENCE);
 }
 
 int stop_run(const struct verb *verb, int argc, char **argv)
 {
 	const char *timeout = NULL;
-	int seconds = PATIENCE, status;
+	int seconds = PATIENCE, status, fd;
+	char found[NAME_MOST + 1];
 	bool force = false;
 
 	status = parse_vm(verb, argc, argv, &(const struct vm_arguments) {
@@ -97,7 +105,12 @@ int stop_run(const struct verb *verb, int argc, char **argv)
 		return status;
 	if (timeout && parse_seconds(timeout, &seconds))
 		return EXIT_USAGE;
-	return stop(argv[optind], force, seconds);
+	fd = client_open(argv[optind], found);
+	if (fd < 0)
+		return EXIT_USAGE;
+	status = stop(fd, found, force, seconds);
+	close(fd);
+	return status;
 }
 
 static int tell(const struct verb *verb, int argc, char **argv)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote ps: the VMs of this user that run. */
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -18,10 +20,37 @@ const char ps_usage[] =
 	"  --json   print the list as JSON\n"
 	"  --help   this text\n";
 
+/* Somebody listens, but does not answer: a runner that is stopped, say. */
+static struct json_object *silent(int fd, const char *name)
+{
+	struct json_object *row = json_object_new_object();
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	json_object_object_add(row, "name", json_object_new_string(name));
+	json_object_object_add(row, "pid", json_object_new_int(peer.pid));
+	json_object_object_add(row, "state", json_object_new_string("silent"));
+	return row;
+}
+
 /* One that has ended since is no VM any more. */
+static void ask(struct json_object *list, const char *directory, const char *name)
+{
+	int fd = rundir_connect(directory, name);
+	struct json_object *answer = fd < 0 ? NULL : client_request(fd, "status");
+
+	if (!answer && (fd == -EAGAIN || (fd >= 0 && errno == EAGAIN)))
+		answer = silent(fd, name);
+	if (fd >= 0)
+		close(fd);
+	if (answer)
+		json_object_array_add(list, answer);
+}
+
 static struct json_object *ask_all(void)
 {
-	struct json_object *list = json_object_new_array(), *answer;
+	struct json_object *list = json_object_new_array();
 	char directory[256];
 	struct vms vms;
 
@@ -29,16 +58,8 @@ static struct json_object *ask_all(void)
 		json_object_put(list);
 		return NULL;
 	}
-	for (unsigned int i = 0; i < vms.nr; i++) {
-		int fd = rundir_get(directory, sizeof(directory), 0) ? -1 :
-			 rundir_connect(directory, vms.name[i]);
-
-		answer = fd < 0 ? NULL : client_ask(fd, "status");
-		if (fd >= 0)
-			close(fd);
-		if (answer)
-			json_object_array_add(list, answer);
-	}
+	for (unsigned int i = 0; i < vms.nr && !rundir_get(directory, sizeof(directory), false); i++)
+		ask(list, directory, vms.name[i]);
 	free(vms.name);
 	return list;
 }

@@ -9,12 +9,15 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "control.h"
 
-int rundir_get(char *path, size_t size, int create)
+#define PATIENCE 5 /* seconds */
+
+int rundir_get(char *path, size_t size, bool create)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	struct stat stat;
@@ -54,19 +57,19 @@ int rundir_lock(const char *directory)
 	return fd;
 }
 
-int is_name(const char *name)
+bool is_name(const char *name)
 {
 	size_t nr = strlen(name);
 
 	if (!nr || nr > NAME_MOST || name[0] == '.')
-		return 0;
+		return false;
 	for (; *name; name++)
 		if (!isalnum((unsigned char)*name) && !strchr("._-", *name))
-			return 0;
-	return 1;
+			return false;
+	return true;
 }
 
-int rundir_socket(char *path, size_t size, const char *directory, const char *name)
+bool rundir_socket(char *path, size_t size, const char *directory, const char *name)
 {
 	int length = snprintf(path, size, "%s/%s.sock", directory, name);
 
@@ -75,14 +78,17 @@ int rundir_socket(char *path, size_t size, const char *directory, const char *na
 
 int rundir_connect(const char *directory, const char *name)
 {
+	const struct timeval patience = { .tv_sec = PATIENCE };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd, err;
 
 	if (!rundir_socket(address.sun_path, sizeof(address.sun_path), directory, name))
-		return -ENOENT;
+		return -ENAMETOOLONG;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		err = -errno;
 		close(fd);

@@ -14,8 +14,9 @@
 const char stat_usage[] =
 	"usage: mote stat [--json] [--watch S] NAME\n"
 	"\n"
-	"Shows the exits of a VM by reason, in all and those that went to the runner, the\n"
-	"processor time of each vCPU, and memory. NAME may be the beginning of a name.\n"
+	"Shows the exits of a VM by reason, in all and those that went to the runner; the\n"
+	"processor time of each vCPU, in the guest, in the kernel and in the runner; and\n"
+	"memory. NAME may be the beginning of a name.\n"
 	"\n"
 	"  --watch S   again every S seconds, with rates since the last time\n"
 	"  --json      print it as JSON (with --watch: an object each time)\n"
@@ -54,12 +55,12 @@ static void count(struct json_object *answer, struct json_object *vcpus, struct 
 
 static void print_vcpus(struct json_object *vcpus)
 {
-	printf("\n%-5s %22s %12s\n", "vCPU", "guest and module, s", "runner, s");
+	printf("\n%-5s %12s %12s %12s\n", "vCPU", "guest, s", "kernel, s", "runner, s");
 	for (size_t i = 0; i < json_object_array_length(vcpus); i++) {
 		struct json_object *vcpu = json_object_array_get_idx(vcpus, i);
 
-		printf("%-5llu %22.2f %12.2f\n", answer_number(vcpu, "id"),
-		       answer_number(vcpu, "guest_and_module_ns") / 1e9,
+		printf("%-5llu %12.2f %12.2f %12.2f\n", answer_number(vcpu, "id"),
+		       answer_number(vcpu, "guest_ns") / 1e9, answer_number(vcpu, "kernel_ns") / 1e9,
 		       answer_number(vcpu, "runner_ns") / 1e9);
 	}
 }

@@ -154,13 +154,14 @@ static int create(struct vm *vm)
 
 static void destroy(struct vm *vm)
 {
-	control_destroy(vm);
 	devices_destroy(vm);
 	vcpus_destroy(vm);
 	if (vm->machine.fd >= 0)
 		mote_machine_destroy(&vm->machine);
 	if (vm->fd >= 0)
 		close(vm->fd);
+	/* Who waits for the end may use the disks again. */
+	control_destroy(vm);
 	loop_destroy(vm);
 }
 
