@@ -1,289 +1,344 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Living with VMs: mote ps, stop, pause, resume, console and stat, and what they must not do. */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+/*
+ * Life with running VMs: ps, stop, pause, resume, console, stat, by guests of a few
+ * instructions in real mode.
+ */
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <termios.h>
 
 #include "kselftest_harness.h"
-#include "boot.h"
+#include "life.h"
 
-#define DIRECTORY "/run/mote"
+/* With IF set, as Bochs holds back the interrupts of the host otherwise. */
+GUEST(spin, 16, "sti; jmp .");
+GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
+GUEST(triple, 16, "push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
 
-/* One exit after another. */
-GUEST(busy, 16, "1: out %al, $0x80; jmp 1b");
-/* Sends an R, then whatever it receives; it has to say that it is ready for that. */
-GUEST(echo, 16, "mov $0x3fc, %dx; mov $3, %al; out %al, %dx; mov $0x3f8, %dx; mov $'R', %al; out %al, %dx\n"
-		"1: mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b\n"
-		"mov $0x3f8, %dx; in %dx, %al; out %al, %dx; jmp 1b");
-/* Writes without end. */
-GUEST(flood, 16, "mov $0x3f8, %dx; mov $'x', %al; 1: out %al, %dx; out %al, $0x80; jmp 1b");
-GUEST(halted, 16, "cli; hlt");
+#define PUT(character)									\
+	"mov $0x3fd, %dx; 8: in %dx, %al; test $0x20, %al; jz 8b\n"			\
+	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
 
-FIXTURE(vms)
+/* Dots, and a pause of some ten thousand instructions between them. */
+GUEST(ticker, 16, "sti; 1:\n" PUT("0x2e") "mov $0x8000, %cx; 2: loop 2b; jmp 1b");
+
+/* Enable the power button, wait for it in the status register, power off. */
+GUEST(button, 16, "mov $0x602, %dx; mov $0x100, %ax; out %ax, %dx; sti\n"
+      "1: mov $0x600, %dx; in %dx, %ax; test $0x100, %ax; jz 1b\n"
+      "mov $0x100, %ax; out %ax, %dx; in %dx, %ax; test $0x100, %ax; jnz 1b\n"
+      PUT("0x42") "mov $0x604, %dx; mov $0x3400, %ax; out %ax, %dx; hlt");
+
+/* Ready (DTR): say >, then answer each character with it and bit 5 set. */
+GUEST(echo, 16, "sti; mov $0x3fc, %dx; mov $3, %al; out %al, %dx\n" PUT("0x3e")
+      "1: mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b; mov $0x3f8, %dx; in %dx, %al\n"
+      "or $0x20, %al; mov %al, %bl; mov $0x3fd, %dx; 2: in %dx, %al; test $0x20, %al; jz 2b\n"
+      "mov %bl, %al; mov $0x3f8, %dx; out %al, %dx; jmp 1b");
+
+/* 500 times CPUID, 200 times port 0x80, then spin. */
+GUEST(counted, 16, "mov $500, %si; 1: xor %eax, %eax; cpuid; dec %si; jnz 1b\n"
+      "mov $200, %cx; 2: out %al, $0x80; loop 2b; sti; jmp .");
+
+FIXTURE(life)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(vms)
+FIXTURE_SETUP(life)
 {
+	life_begin();
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	life_end();
+	sh("rm -f " FLAT_IMAGE);
+}
+
+#define LIFE(name) TEST_F_TIMEOUT(life, name, 300)
+
+LIFE(list)
+{
+	char text[64];
+
+	command_run(&self->command, "mote ps --json | tr -d '\n'");
+	EXPECT_STREQ("[]", self->command.out);
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--serial none --cpus 2"));
+	ASSERT_TRUE(vm_start_flat("two", &guest_spin, "--serial socket"));
+	vm_value("one", "pid", text, sizeof(text));
+	EXPECT_EQ(0, sh("test %s = $(cat " RUNTIME_DIR "/one.pid)", text)) TH_LOG("pid %s", text);
+	vm_value("one", "cpus", text, sizeof(text));
+	EXPECT_STREQ("2", text);
+	vm_value("one", "memory", text, sizeof(text));
+	EXPECT_STREQ("2097152", text);
+	vm_value("one", "resident", text, sizeof(text));
+	EXPECT_LT(100000, atoll(text));
+	vm_value("one", "image", text, sizeof(text));
+	EXPECT_NE(NULL, strstr(text, FLAT_IMAGE)) TH_LOG("%s", text);
+	vm_value("two", "uptime_ns", text, sizeof(text));
+	EXPECT_LT(1, atoll(text));
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_TRUE(vm_is("two", "running"));
+	EXPECT_EQ(0, sh("mote ps | grep '^two .* running .*[0-9]M/2M '"));
+	/* A runner that is stopped is one that does not answer, and holds nobody up for ever. */
+	ASSERT_EQ(0, sh("kill -STOP $(cat " RUNTIME_DIR "/one.pid)"));
+	EXPECT_TRUE(vm_is("one", "silent"));
+	EXPECT_EQ(0, sh("kill -CONT $(cat " RUNTIME_DIR "/one.pid)"));
+	EXPECT_TRUE(vm_is("one", "running"));
+}
+
+LIFE(names)
+{
+	ASSERT_TRUE(vm_start_flat("alpha", &guest_spin, ""));
+	ASSERT_TRUE(vm_start_flat("alphabet", &guest_spin, ""));
+	ASSERT_TRUE(vm_start_flat("beta", &guest_spin, ""));
+	EXPECT_COMPLAINT(2, "there is a VM called beta", "mote run --flat --name beta " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "letters, digits", "mote run --flat --name ../x " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "letters, digits", "mote run --flat --name '' " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "letters, digits", "mote run --flat --name $(printf %%065d 0) " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "no VM of yours is called gamma", "mote pause gamma");
+	EXPECT_COMPLAINT(2, "2 VMs have names that begin with al", "mote pause al");
+	EXPECT_EQ(0, sh("mote pause alpha"));
+	EXPECT_TRUE(vm_is("alpha", "paused"));
+	EXPECT_TRUE(vm_is("alphabet", "running"));
+	EXPECT_EQ(0, sh("mote pause b"));
+	EXPECT_TRUE(vm_is("beta", "paused"));
+	/* Those that are not named count. */
+	ASSERT_EQ(0, sh("for i in 1 2; do mote run --memory 2M --flat --timeout 250 " FLAT_IMAGE
+			" < /dev/null > /dev/null 2>&1 & echo $! > " RUNTIME_DIR "/$i.pid; done"));
+	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE " '"));
+	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE "-2 '"));
+}
+
+LIFE(bad_input)
+{
+	static const char *const verbs[] = { "stop", "pause", "resume", "console", "stat" };
+
+	for (size_t i = 0; i < 5; i++) {
+		EXPECT_COMPLAINT(2, "which VM?", "mote %s", verbs[i]);
+		EXPECT_COMPLAINT(2, "takes one VM: b", "mote %s a b", verbs[i]);
+		EXPECT_COMPLAINT(2, "unknown option --nosuch", "mote %s a --nosuch", verbs[i]);
+		EXPECT_COMPLAINT(2, "unknown option -x", "mote %s a -x", verbs[i]);
+		EXPECT_COMPLAINT(2, "no VM of yours", "mote %s a", verbs[i]);
+		EXPECT_EQ(0, sh("mote %s --help > help && [ $(wc -l < help) -le 24 ] && "
+				"! grep -E '.{81}' help && grep -q 'usage: mote %s ' help",
+				verbs[i], verbs[i]));
+	}
+	EXPECT_COMPLAINT(2, "takes no argument", "mote ps a");
+	EXPECT_COMPLAINT(2, "--timeout wants a value", "mote stop a --timeout");
+	EXPECT_COMPLAINT(2, "not a number of seconds", "mote stop --timeout -1 a");
+	EXPECT_COMPLAINT(2, "not a number of seconds", "mote stat --watch 0 a");
+	EXPECT_COMPLAINT(2, "not a number of seconds", "mote stat --watch nan a");
+	unlink("help");
+}
+
+LIFE(privacy)
+{
+	ASSERT_TRUE(vm_start_flat("mine", &guest_spin, ""));
+	EXPECT_EQ(0, sh("test $(stat -c %%a " RUNTIME_DIR "/mote) = 700"));
+	EXPECT_EQ(0, sh("test $(stat -c %%a " RUNTIME_DIR "/mote/mine.sock) = 600"));
+	/* Even where the way there is open. */
+	EXPECT_EQ(0, sh("chmod 755 " RUNTIME_DIR));
+	command_run_as(&self->command, 65534, "mote pause mine");
+	EXPECT_NE(0, self->command.status);
+	EXPECT_TRUE(vm_is("mine", "running"));
+	EXPECT_EQ(0, sh("chmod 755 " RUNTIME_DIR "/mote"));
+	command_run_as(&self->command, 65534, "mote pause mine");
+	EXPECT_NE(0, self->command.status);
+	EXPECT_COMPLAINT(1, "others can reach it", "mote ps");
+	EXPECT_COMPLAINT(2, "can be reached by others", "mote run --flat --name x " FLAT_IMAGE);
+	EXPECT_EQ(0, sh("chmod 700 " RUNTIME_DIR "/mote"));
+	EXPECT_TRUE(vm_is("mine", "running"));
+	/* Without XDG_RUNTIME_DIR root has a place, too. */
 	unsetenv("XDG_RUNTIME_DIR");
+	EXPECT_FALSE(vm_is("mine", "running"));
+	ASSERT_TRUE(vm_start_flat("roots", &guest_spin, ""));
+	EXPECT_EQ(0, sh("test $(stat -c %%a /run/mote) = 700 && test -S /run/mote/roots.sock"));
+	EXPECT_EQ(0, sh("mote stop --force roots"));
+	EXPECT_EQ(0, sh("test ! -e /run/mote/roots.sock"));
 }
 
-FIXTURE_TEARDOWN(vms)
+/* How many dots the ticker has written. */
+static long dots(void)
 {
-	sh("for name in $(mote ps | awk 'NR > 1 { print $1 }'); do mote stop --force $name; done; rm -f flat.bin out.*");
+	struct stat stat_of_file;
+
+	return stat(RUNTIME_DIR "/ticker.out", &stat_of_file) ? -1 : stat_of_file.st_size;
 }
 
-/* In the background; the run's end goes to out.NAME, and so does its exit status. */
-static void start(const char *name, const struct guest_code *code, const char *options)
+LIFE(pause_and_resume)
 {
-	write_flat(code);
-	sh("(mote run --flat --memory 2M --timeout 200 --name %s %s " FLAT_IMAGE " < /dev/null > out.%s 2>&1; echo status $? >> out.%s) &",
-	   name, options, name, name);
-	sh("for i in $(seq 100); do mote ps | grep -q '^%s ' && exit 0; sleep 0.1; done; exit 1", name);
-}
-
-static bool is_listed(const char *name, const char *state)
-{
-	return !sh("mote ps | grep -q '^%s .* %s '", name, state);
-}
-
-/* How many port accesses a VM has made. */
-static long exits(struct command *command, const char *name)
-{
-	command_run(command, "mote stat %s | awk '$1 == \"pio\" { print $2 }'", name);
-	return atol(command->out);
-}
-
-/* The same, later: has it gone on? */
-static bool goes_on(struct command *command, const char *name)
-{
-	long before = exits(command, name);
-
-	sh("sleep 0.3");
-	return exits(command, name) > before;
-}
-
-/* The status that a VM's run ended with. */
-static int status_of(struct command *command, const char *name)
-{
-	sh("for i in $(seq 100); do grep -q ^status out.%s && exit 0; sleep 0.1; done", name);
-	command_run(command, "sed -n 's/^status //p' out.%s", name);
-	return command->out[0] ? atoi(command->out) : -1;
-}
-
-TEST_F_TIMEOUT(vms, names, 120)
-{
-	struct command *command = &self->command;
-
-	command_run(command, "mote ps");
-	EXPECT_EQ(0, command->status);
-	EXPECT_EQ(strlen(command->out) - 1, strcspn(command->out, "\n"));
-	start("one", &guest_halted, "--serial none");
-	start("onto", &guest_halted, "--serial none");
-	EXPECT_TRUE(is_listed("one", "running"));
-	EXPECT_TRUE(is_listed("onto", "running"));
-	command_run(command, "mote ps --json | grep -c '\"pid\"'");
-	EXPECT_EQ(2, atoi(command->out));
-	/* A name that is in use, and others. */
-	command_run(command, "mote run --flat --name one " FLAT_IMAGE);
-	EXPECT_EQ(2, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "there is a VM called one"));
-	command_run(command, "mote run --flat --name ../one " FLAT_IMAGE);
-	EXPECT_EQ(2, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "--name: not of letters"));
-	/* The beginning will do, if there is no other. */
-	command_run(command, "mote stop --force on");
-	EXPECT_EQ(2, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "2 VMs have names that begin with on"));
-	command_run(command, "mote pause two");
-	EXPECT_EQ(2, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "no VM of yours is called two"));
-	EXPECT_EQ(0, sh("mote stop --force ont"));
-	EXPECT_EQ(10, status_of(command, "onto")) TH_LOG("%s", command->out);
-	/* Also a whole name that begins another one. */
-	EXPECT_EQ(0, sh("mote stop --force one"));
-	EXPECT_EQ(10, status_of(command, "one"));
-	EXPECT_NE(0, sh("ls " DIRECTORY "/*.sock"));
-}
-
-/* Two that nobody has named. */
-TEST_F_TIMEOUT(vms, without_names, 60)
-{
-	write_flat(&guest_halted);
-	sh("for i in 1 2; do mote run --flat --serial none --timeout 60 " FLAT_IMAGE " < /dev/null > out.$i 2>&1 & done");
-	EXPECT_EQ(0, sh("for i in $(seq 100); do mote ps | grep -q '^flat.bin-2 ' && exit 0; sleep 0.1; done; exit 1"));
-	EXPECT_TRUE(is_listed("flat.bin", "running"));
-}
-
-TEST_F_TIMEOUT(vms, pause_and_resume, 120)
-{
-	struct command *command = &self->command;
 	long before;
 
-	start("busy", &guest_busy, "--serial none --cpus 2 --json");
-	EXPECT_TRUE(goes_on(command, "busy"));
-	EXPECT_EQ(0, sh("mote pause busy"));
-	EXPECT_TRUE(is_listed("busy", "paused"));
-	before = exits(command, "busy");
-	sh("sleep 0.3");
-	EXPECT_EQ(before, exits(command, "busy"));
-	EXPECT_EQ(0, sh("mote pause busy"));
-	EXPECT_EQ(0, sh("mote resume busy"));
-	EXPECT_TRUE(is_listed("busy", "running"));
-	EXPECT_TRUE(goes_on(command, "busy"));
-	/* One that is paused can be ended. */
-	EXPECT_EQ(0, sh("mote pause busy"));
-	EXPECT_EQ(0, sh("mote stop --force busy"));
-	EXPECT_EQ(10, status_of(command, "busy"));
-	command_run(command, "sed -n 's/.*\"event\":\"\\([a-z]*\\)\".*/\\1/p' out.busy | tr '\\n' ' '");
-	EXPECT_STREQ("start pause resume pause end ", command->out);
+	ASSERT_TRUE(vm_start_flat("ticker", &guest_ticker, "--json --cpus 2"));
+	EXPECT_TRUE(comes_true("test -s " RUNTIME_DIR "/ticker.out"));
+	ASSERT_EQ(0, sh("mote pause ticker"));
+	EXPECT_TRUE(vm_is("ticker", "paused"));
+	before = dots();
+	sleep(1);
+	EXPECT_EQ(before, dots());
+	EXPECT_EQ(0, sh("mote pause ticker"));
+	ASSERT_EQ(0, sh("mote resume ticker"));
+	EXPECT_TRUE(vm_is("ticker", "running"));
+	for (int i = 0; i < PATIENCE && dots() == before; i++)
+		usleep(100000);
+	EXPECT_LT(before, dots());
+	/* Many times, and from several sides. */
+	EXPECT_EQ(0, sh("for i in $(seq 10); do mote pause ticker & mote resume ticker & done; wait"));
+	EXPECT_EQ(0, sh("mote pause ticker && mote stop --force ticker"));
+	EXPECT_EQ(STATUS_STOPPED, vm_status("ticker"));
+	command_run(&self->command, "cat " RUNTIME_DIR "/ticker.err");
+	EXPECT_NE(NULL, strstr(self->command.out, "{\"event\":\"start\",\"name\":\"ticker\""))
+		TH_LOG("%s", self->command.out);
+	EXPECT_NE(NULL, strstr(self->command.out, "{\"event\":\"pause\",\"name\":\"ticker\""));
+	EXPECT_NE(NULL, strstr(self->command.out, "{\"event\":\"resume\",\"name\":\"ticker\""));
+	EXPECT_NE(NULL, strstr(self->command.out, "\"reason\":\"stopped\",\"status\":10"));
 }
 
-TEST_F_TIMEOUT(vms, consoles, 120)
+LIFE(power_button)
 {
-	struct command *command = &self->command;
+	ASSERT_TRUE(vm_start_flat("button", &guest_button, "--json"));
+	EXPECT_EQ(0, sh("mote stop button"));
+	EXPECT_EQ(0, vm_status("button"));
+	EXPECT_EQ(0, sh("grep -q '^B$' " RUNTIME_DIR "/button.out"));
+	EXPECT_EQ(0, sh("grep -q power-button " RUNTIME_DIR "/button.err"));
+	/* One that is paused goes on for it. */
+	ASSERT_TRUE(vm_start_flat("paused", &guest_button, ""));
+	EXPECT_EQ(0, sh("mote pause paused && mote stop paused"));
+	EXPECT_EQ(0, vm_status("paused"));
+}
 
-	start("echo", &guest_echo, "--serial socket");
-	/* What was written before, and what is typed. */
-	command_run(command, "(printf hello; sleep 2) | timeout 3 mote console echo");
-	EXPECT_STREQ("Rhello", command->out) TH_LOG("%s", command->err);
-	/* Two at a time; both see all, and leave it with the VM. */
-	command_run(command, "timeout 4 mote console echo < /dev/null > out.a & sleep 0.5; "
-		    "(sleep 1; printf ' and more'; sleep 1) | timeout 3 mote console echo > out.b; wait; cmp out.a out.b && cat out.a");
-	EXPECT_STREQ("Rhello and more", command->out);
+LIFE(force)
+{
+	ASSERT_TRUE(vm_start_flat("deaf", &guest_spin, ""));
+	command_run(&self->command, "mote stop --timeout 1 deaf");
+	EXPECT_EQ(0, self->command.status);
+	EXPECT_TRUE(is_one_line(self->command.err)) TH_LOG("%s", self->command.err);
+	EXPECT_NE(NULL, strstr(self->command.err, "deaf does not end by itself"));
+	EXPECT_EQ(STATUS_STOPPED, vm_status("deaf"));
+	ASSERT_TRUE(vm_start_flat("other", &guest_button, ""));
+	EXPECT_EQ(0, sh("mote stop --force other"));
+	EXPECT_EQ(STATUS_STOPPED, vm_status("other"));
+	EXPECT_COMPLAINT(2, "no VM of yours", "mote stop other");
+}
+
+LIFE(console)
+{
+	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
+	/* What was there before, what comes then; two at a time see the same. */
+	ASSERT_EQ(0, sh("(mote console echo < /dev/null > " RUNTIME_DIR "/seen 2>&1 &) && "
+			"(printf HELLO | mote console echo > " RUNTIME_DIR "/typed 2>&1 &)"));
+	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/typed)\" = '>hello'"));
+	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/seen)\" = '>hello'"));
+	/* More than the serial port has room for waits for the guest. */
+	command_run(&self->command, "head -c 500 /dev/zero | tr '\\0' X | mote console echo "
+		    "| head -c 506 | tr -d -c x | wc -c");
+	EXPECT_EQ(500, atoi(self->command.out)) TH_LOG("%s", self->command.out);
 	EXPECT_EQ(0, sh("mote stop --force echo"));
-	start("mute", &guest_halted, "--serial none");
-	command_run(command, "mote console mute");
-	EXPECT_EQ(1, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "has no console"));
+	EXPECT_TRUE(comes_true("! pgrep -f '[m]ote console'"));
+	ASSERT_TRUE(vm_start_flat("mute", &guest_spin, "--serial none"));
+	EXPECT_COMPLAINT(1, "no console", "mote console mute");
 }
 
-/* The output of a VM is the same whether or not somebody looks on. */
-TEST_F_TIMEOUT(vms, console_beside_stdio, 60)
+/* Beside who has started the VM: both type, both see all. */
+LIFE(beside_stdio)
 {
-	struct command *command = &self->command;
-
 	write_flat(&guest_echo);
-	command_run(command, "(sleep 1; printf typed; sleep 2) | mote run --flat --timeout 5 --name both " FLAT_IMAGE
-		    " > out.run 2> /dev/null & sleep 0.5; timeout 3 mote console both < /dev/null > out.console; wait; "
-		    "cat out.run; echo; cat out.console");
-	EXPECT_STREQ("Rtyped\nRtyped", command->out);
+	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkfifo keys && { mote run --name both --memory 2M --timeout 250 "
+			"--flat $OLDPWD/" FLAT_IMAGE " < keys > both.out & echo $! > both.pid; } && "
+			"{ (printf RUN; sleep 250) > keys & echo $! > keys.pid; }"));
+	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>run'"));
+	ASSERT_EQ(0, sh("(printf SEEN | mote console both > " RUNTIME_DIR "/seen) &"));
+	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/seen)\" = '>runseen'"));
+	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>runseen'"));
 }
 
-TEST_F_TIMEOUT(vms, stat, 60)
+/* Read from a terminal until there is @text. */
+static bool shows(int fd, const char *text)
 {
-	struct command *command = &self->command;
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	char seen[4096];
+	size_t nr = 0;
 
-	start("busy", &guest_busy, "--serial none");
-	command_run(command, "mote stat busy");
-	EXPECT_EQ(0, command->status);
-	EXPECT_NE(NULL, strstr(command->out, "busy: running"));
-	EXPECT_NE(NULL, strstr(command->out, "\npio "));
-	EXPECT_NE(NULL, strstr(command->out, "\nall "));
-	command_run(command, "mote stat --watch 0.5 busy | head -30");
-	EXPECT_NE(NULL, strstr(command->out, "per second"));
-	command_run(command, "mote stat --json busy | grep -c exits_to_runner");
-	EXPECT_EQ(1, atoi(command->out));
-	command_run(command, "mote stat --watch 0 busy");
-	EXPECT_EQ(2, command->status);
-	command_run(command, "mote stat");
-	EXPECT_EQ(2, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "which VM?"));
+	while (nr < sizeof(seen) - 1 && poll(&poll_fd, 1, PATIENCE * 100) == 1) {
+		ssize_t done = read(fd, seen + nr, sizeof(seen) - 1 - nr);
+
+		if (done <= 0)
+			return false;
+		nr += done;
+		seen[nr] = '\0';
+		if (strstr(seen, text))
+			return true;
+	}
+	return false;
 }
 
-/* One is killed, one spins: the others do not mind, and nothing is left of it. */
-TEST_F_TIMEOUT(vms, killed, 120)
+LIFE(terminal)
 {
-	struct command *command = &self->command;
+	struct termios before, during, after;
+	int fd, status;
+	pid_t pid;
 
-	start("victim", &guest_busy, "--serial none --cpus 2");
-	start("other", &guest_busy, "--serial none");
-	EXPECT_EQ(0, sh("kill -9 $(mote ps | awk '$1 == \"victim\" { print $2 }')"));
-	EXPECT_EQ(128 + 9, status_of(command, "victim"));
-	EXPECT_FALSE(is_listed("victim", "running"));
-	EXPECT_TRUE(goes_on(command, "other"));
-	/* The name is free, even if nobody has looked in between. */
-	start("victim", &guest_busy, "--serial none");
-	EXPECT_EQ(0, sh("kill -9 $(mote ps | awk '$1 == \"victim\" { print $2 }')"));
-	status_of(command, "victim");
-	EXPECT_EQ(0, sh("test -S " DIRECTORY "/victim.sock"));
-	start("victim", &guest_busy, "--serial none");
-	EXPECT_TRUE(goes_on(command, "victim"));
+	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
+	pid = forkpty(&fd, NULL, NULL, NULL);
+	if (!pid) {
+		execlp("mote", "mote", "console", "echo", NULL);
+		_exit(127);
+	}
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, tcgetattr(fd, &before));
+	EXPECT_TRUE(shows(fd, ">"));
+	ASSERT_EQ(0, tcgetattr(fd, &during));
+	EXPECT_FALSE(during.c_lflag & (ICANON | ECHO | ISIG));
+	/* Ctrl-C and a doubled Ctrl-A are the guest's; Ctrl-A d leaves. */
+	EXPECT_EQ(5, write(fd, "A\003\001\001Z", 5));
+	EXPECT_TRUE(shows(fd, "a#!z"));
+	EXPECT_EQ(2, write(fd, "\001d", 2));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, tcgetattr(fd, &after));
+	EXPECT_EQ(before.c_lflag, after.c_lflag);
+	EXPECT_EQ(before.c_iflag, after.c_iflag);
+	EXPECT_TRUE(vm_is("echo", "running"));
 }
 
-static int connect_to(const char *name)
+/* In what `mote stat --json` says of a vCPU: the number at KEY or GROUP.KEY. */
+static long long stat_number(const char *name, const char *group, const char *key)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct json_object *root, *value;
+	struct command command;
+	long long number = -1;
 
-	snprintf(address.sun_path, sizeof(address.sun_path), DIRECTORY "/%s.sock", name);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		perror(address.sun_path);
-	return fd;
+	command_run(&command, "mote stat --json %s", name);
+	root = json_tokener_parse(command.out);
+	if (root && json_object_object_get_ex(root, "vcpus", &value)) {
+		value = json_object_array_get_idx(value, 0);
+		if ((!group || json_object_object_get_ex(value, group, &value)) &&
+		    json_object_object_get_ex(value, key, &value))
+			number = json_object_get_int64(value);
+	}
+	json_object_put(root);
+	return number;
 }
 
-/* What comes back for some bytes, as text. */
-static const char *reply(int fd, const char *data, size_t nr)
+LIFE(statistics)
 {
-	static char answer[1024];
-	ssize_t done = send(fd, data, nr, MSG_NOSIGNAL) == (ssize_t)nr ? recv(fd, answer, sizeof(answer) - 1, 0) : -1;
-
-	answer[done > 0 ? done : 0] = '\0';
-	return answer;
-}
-
-/* Clients that say nothing, too much, or nothing that makes sense, and do not listen. */
-TEST_F_TIMEOUT(vms, bad_clients, 120)
-{
-	static const char hello[] = "{\"do\":\"console\"}\n";
-	static char noise[6000];
-	int fds[40], deaf;
-
-	memset(noise, 'x', sizeof(noise));
-	start("flood", &guest_flood, "--serial socket");
-	fds[0] = connect_to("flood");
-	EXPECT_NE(NULL, strstr(reply(fds[0], "nonsense\n", 9), "error"));
-	EXPECT_NE(NULL, strstr(reply(fds[0], "[]\n", 3), "error"));
-	EXPECT_NE(NULL, strstr(reply(fds[0], "{\"do\":1}\n", 9), "error"));
-	EXPECT_NE(NULL, strstr(reply(fds[0], "{\"do\":\"fly\"}\n", 13), "no request"));
-	EXPECT_NE(NULL, strstr(reply(fds[0], noise, sizeof(noise)), "too long"));
-	close(fds[0]);
-	/* More than it takes: the rest is hung up on. */
-	for (int i = 0; i < 40; i++)
-		fds[i] = connect_to("flood");
-	for (int i = 0; i < 40; i++)
-		close(fds[i]);
-	/* One that never reads what the guest writes. */
-	deaf = connect_to("flood");
-	EXPECT_EQ((ssize_t)strlen(hello), send(deaf, hello, strlen(hello), 0));
-	sh("sleep 1");
-	EXPECT_TRUE(goes_on(&self->command, "flood"));
-	close(deaf);
-	EXPECT_TRUE(goes_on(&self->command, "flood"));
-	EXPECT_EQ(0, sh("mote stop --force flood"));
-}
-
-TEST_F_TIMEOUT(vms, of_others, 60)
-{
-	struct command *command = &self->command;
-	struct stat stat_of;
-
-	start("mine", &guest_halted, "--serial none");
-	ASSERT_EQ(0, stat(DIRECTORY, &stat_of));
-	EXPECT_EQ(0700, stat_of.st_mode & 07777);
-	ASSERT_EQ(0, stat(DIRECTORY "/mine.sock", &stat_of));
-	EXPECT_EQ(0600, stat_of.st_mode & 07777);
-	command_run_as(command, 12345, "mote stop --force mine");
-	EXPECT_EQ(2, command->status);
-	EXPECT_TRUE(is_listed("mine", "running"));
-	/* A directory that others can write to is not used. */
-	command_run(command, "mkdir -p x/mote && chmod 777 x/mote && XDG_RUNTIME_DIR=$PWD/x mote ps; s=$?; rm -r x; exit $s");
-	EXPECT_EQ(1, command->status);
-	EXPECT_NE(NULL, strstr(command->err, "others can reach it"));
+	ASSERT_TRUE(vm_start_flat("counted", &guest_counted, ""));
+	EXPECT_TRUE(comes_true("mote stat counted | grep '^pio *200 *200$'"));
+	EXPECT_EQ(500, stat_number("counted", "exits", "cpuid"));
+	EXPECT_EQ(-1, stat_number("counted", "exits_to_runner", "cpuid"));
+	EXPECT_EQ(200, stat_number("counted", "exits_to_runner", "pio"));
+	/* It spins: its time is the guest's, and most of it. */
+	for (int i = 0; i < PATIENCE && stat_number("counted", NULL, "guest_ns") < 500000000; i++)
+		usleep(100000);
+	EXPECT_LE(500000000, stat_number("counted", NULL, "guest_ns"));
+	EXPECT_GT(stat_number("counted", NULL, "guest_ns"), stat_number("counted", NULL, "kernel_ns"));
+	EXPECT_EQ(0, sh("mote stat counted | grep -q '^all '"));
+	/* Again and again, with rates, until the VM ends. */
+	ASSERT_EQ(0, sh("mote stat --watch 0.2 counted > " RUNTIME_DIR "/watch 2> /dev/null &"));
+	EXPECT_TRUE(comes_true("grep -q '^cpuid *500 *0 *0$' " RUNTIME_DIR "/watch"));
+	EXPECT_EQ(0, sh("mote stop --force counted"));
+	EXPECT_TRUE(comes_true("! pgrep -f '[m]ote stat'"));
 }
 
 MOTE_TEST_MAIN

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests of running VMs share: VMs in the background, and what is said of them. */
+#ifndef LIFE_H
+#define LIFE_H
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "boot.h"
+
+#define STATUS_STOPPED 10
+
+/* Of these tests alone, so that no other VM is in the way. */
+#define RUNTIME_DIR "/tmp/life-test"
+
+/* How often something is looked for, ten times a second of the host's. */
+#define PATIENCE 600
+
+static inline void life_begin(void)
+{
+	sh("rm -rf " RUNTIME_DIR);
+	mkdir(RUNTIME_DIR, 0700);
+	setenv("XDG_RUNTIME_DIR", RUNTIME_DIR, 1);
+}
+
+/* Whatever still runs. */
+static inline void life_end(void)
+{
+	sh("for file in " RUNTIME_DIR "/*.pid; do kill -9 $(cat $file); done");
+	sh("rm -rf " RUNTIME_DIR);
+}
+
+/* Does a shell command succeed sooner or later? */
+static inline bool comes_true(const char *command)
+{
+	for (int i = 0; i < PATIENCE; i++) {
+		if (!sh("%s", command))
+			return true;
+		usleep(100000);
+	}
+	return false;
+}
+
+/* The value of a key in what `mote ps --json` says of a VM, as text; "" if there is none. */
+static inline void vm_value(const char *name, const char *key, char *text, size_t size)
+{
+	struct command command;
+	struct json_object *list, *value;
+
+	command_run(&command, "mote ps --json");
+	list = json_tokener_parse(command.out);
+	text[0] = '\0';
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *vm = json_object_array_get_idx(list, i);
+
+		if (json_object_object_get_ex(vm, "name", &value) &&
+		    !strcmp(json_object_get_string(value), name) &&
+		    json_object_object_get_ex(vm, key, &value))
+			snprintf(text, size, "%s", json_object_get_string(value));
+	}
+	json_object_put(list);
+}
+
+static inline bool vm_is(const char *name, const char *state)
+{
+	char text[64];
+
+	vm_value(name, "state", text, sizeof(text));
+	return !strcmp(text, state);
+}
+
+/* A VM in the background: NAME.out and .err, .pid, and .status when it has ended. */
+#define VM(name, options, image)							\
+	"cd " RUNTIME_DIR " && { mote run --name " name " --timeout 250 " options " " image	\
+	" < /dev/null > " name ".out 2> " name ".err & echo $! > " name ".pid; wait $!;"	\
+	" echo $? > " name ".status; } > /dev/null 2>&1 &"
+
+/* Start it and wait until it runs. */
+#define vm_start(name, options, image)							\
+	(!sh(VM(name, options, image)) && comes_true("mote ps | grep -q '^" name " '"))
+
+#define vm_start_flat(name, code, options)						\
+	(sh("rm -f " FLAT_IMAGE), write_flat(code),					\
+	 vm_start(name, "--memory 2M --flat " options, "$OLDPWD/" FLAT_IMAGE))
+
+/* Its exit status, as soon as there is one; -1: not so soon. */
+static inline int vm_status(const char *name)
+{
+	struct command command;
+	char text[128];
+
+	snprintf(text, sizeof(text), "test -s " RUNTIME_DIR "/%s.status", name);
+	if (!comes_true(text))
+		return -1;
+	command_run(&command, "cat " RUNTIME_DIR "/%s.status", name);
+	return atoi(command.out);
+}
+
+#define is_one_line(text) ((text)[0] && strcspn(text, "\n") == strlen(text) - 1)
+
+/* One line that says so. */
+#define EXPECT_COMPLAINT(wanted, say, ...)						\
+	do {										\
+		struct command complaint;						\
+											\
+		command_run(&complaint, __VA_ARGS__);					\
+		EXPECT_EQ(wanted, complaint.status);					\
+		EXPECT_STREQ("", complaint.out);					\
+		EXPECT_TRUE(is_one_line(complaint.err)) TH_LOG("%s", complaint.err);	\
+		EXPECT_NE(NULL, strstr(complaint.err, say))				\
+			TH_LOG("no \"%s\" in %s", say, complaint.err);			\
+	} while (0)
+
+#endif /* LIFE_H */
