@@ -123,6 +123,8 @@ static void describe(const struct canvas *canvas, const struct node *node, char 
 	format_ns(ns, sizeof(ns), ticks_ns(canvas->tsc_khz, node->weight));
 	if (canvas->options->by_count)
 		snprintf(text, size, "%" PRIu64 " exits, %.2f%%", node->count, share);
+	else if (node->weight == canvas->all)
+		snprintf(text, size, "%" PRIu64 " exits, %s", node->count, ns);
 	else
 		snprintf(text, size, "%" PRIu64 " exits, %s, %.2f%%", node->count, ns, share);
 }

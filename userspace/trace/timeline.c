@@ -104,6 +104,22 @@ static void turn(struct lane *lane, uint64_t tsc, enum state state)
 	lane->turns[lane->nr++] = (struct turn){ tsc, state };
 }
 
+/* Before the first exit that is known: what the turns say, and after the last of them the guest. */
+static void begin(const struct timeline *timeline, struct lane *lane, uint64_t exit)
+{
+	size_t nr = 0;
+
+	while (nr < lane->nr && lane->turns[nr].tsc < exit) {
+		bool is_last = nr + 1 == lane->nr || lane->turns[nr + 1].tsc >= exit;
+
+		spend(timeline, lane, is_last ? GUEST : lane->turns[nr].state, lane->turns[nr].tsc,
+		      is_last ? exit : lane->turns[nr + 1].tsc);
+		nr++;
+	}
+	lane->nr -= nr;
+	memmove(lane->turns, lane->turns + nr, lane->nr * sizeof(*lane->turns));
+}
+
 /* It left the guest at @exit and has been where its turns say until @entry. */
 static void settle(const struct timeline *timeline, struct lane *lane, uint64_t exit, uint64_t entry)
 {
@@ -112,6 +128,8 @@ static void settle(const struct timeline *timeline, struct lane *lane, uint64_t 
 
 	if (lane->entered)
 		spend(timeline, lane, GUEST, lane->entered, exit);
+	else if (lane->nr)
+		begin(timeline, lane, exit);
 	for (size_t i = 0; i < lane->nr; i++) {
 		if (lane->turns[i].tsc > since) {
 			spend(timeline, lane, state, since, lane->turns[i].tsc);

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote trace as a program: files, pictures, what it leaves behind, what it says when it cannot. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "libmote.h"
+#include "selftest.h"
+#include "trace.h"
+
+#define TRACE_FILE "/tmp/tool.trace"
+
+static bool is_one_line(const char *text)
+{
+	return strncmp(text, "mote: ", 6) == 0 && strcspn(text, "\n") == strlen(text) - 1;
+}
+
+/* How many programs and maps the kernel has. */
+static int count_bpf(int command)
+{
+	union bpf_attr attr = { 0 };
+	int count = 0;
+
+	while (!syscall(SYS_bpf, command, &attr, sizeof(attr))) {
+		attr.start_id = attr.next_id;
+		count++;
+	}
+	return errno == ENOENT ? count : -errno;
+}
+
+/* Programs go when nobody uses them any more, a little later. */
+static bool are_gone(int programs, int maps)
+{
+	for (int i = 0; i < 100; i++) {
+		if (count_bpf(BPF_PROG_GET_NEXT_ID) == programs && count_bpf(BPF_MAP_GET_NEXT_ID) == maps)
+			return true;
+		usleep(100000);
+	}
+	return false;
+}
+
+/* For the time that tests may take. */
+FIXTURE(tool)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(tool)
+{
+}
+
+FIXTURE_TEARDOWN(tool)
+{
+}
+
+TEST_F_TIMEOUT(tool, leaves_nothing_behind, 600)
+{
+	int programs = count_bpf(BPF_PROG_GET_NEXT_ID), maps = count_bpf(BPF_MAP_GET_NEXT_ID);
+	pid_t child;
+
+	ASSERT_LE(0, programs);
+	ASSERT_EQ(0, sh("mote trace latency -o /dev/null -- ./sequence 10"));
+	ASSERT_EQ(0, sh("mote trace record --details -o /dev/null -- ./sequence 10"));
+	EXPECT_TRUE(are_gone(programs, maps));
+	/* Nor if it is killed. */
+	child = fork();
+	if (!child) {
+		execlp("mote", "mote", "trace", "record", "-o", "/dev/null", "--duration", "1000", NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 600 && count_bpf(BPF_PROG_GET_NEXT_ID) == programs; i++)
+		usleep(100000);
+	EXPECT_LT(programs, count_bpf(BPF_PROG_GET_NEXT_ID));
+	EXPECT_NE(0, sh("rmmod mote"));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	EXPECT_TRUE(are_gone(programs, maps));
+	EXPECT_EQ(0, sh("rmmod mote"));
+	EXPECT_EQ(0, sh("modprobe mote"));
+	/* And a guest runs as before. */
+	EXPECT_EQ(0, sh("./sequence 10"));
+}
+
+/* Where the buffer is full the loss is told, and what came and what did not is all there was. */
+TEST_F_TIMEOUT(tool, loss_is_told, 600)
+{
+	struct command command;
+	struct json_object *root;
+	unsigned long long exits = 0;
+
+	if (!is_long_run())
+		exits = 50000;
+	else
+		exits = 1000000;
+	/* The tool sleeps through it. */
+	command_run(&command,
+		    "mote trace record --json -o /dev/null -- sh -c "
+		    "'kill -STOP $PPID; ./sequence cpuid %llu > /tmp/counts; kill -CONT $PPID'", exits);
+	ASSERT_EQ(0, command.status) TH_LOG("%s", command.err);
+	root = json_tokener_parse(command.out);
+	ASSERT_NE(NULL, root);
+	EXPECT_LE(exits, number(root, "records") + number(root, "lost"));
+	EXPECT_EQ(is_long_run(), number(root, "lost") > 0);
+	json_object_put(root);
+}
+
+TEST_F_TIMEOUT(tool, file_and_pictures, 600)
+{
+	static const char *const commands[] = {
+		"report", "report --events", "report --by vm --by rip --histogram", "flame", "flame --count --idle",
+		"flame --symbols /proc/kallsyms", "timeline",
+	};
+	struct command command;
+
+	ASSERT_EQ(0, sh("mote trace record -o " TRACE_FILE " -- ./sequence 20"));
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		command_run(&command, "mote trace %s " TRACE_FILE, commands[i]);
+		EXPECT_EQ(0, command.status) TH_LOG("%s: %s", commands[i], command.err);
+		EXPECT_STRNE("", command.out);
+		command_run(&command, "mote trace %s --json " TRACE_FILE " | head -n 1", commands[i]);
+		EXPECT_EQ('{', command.out[0]);
+	}
+	/* Pictures fetch nothing. */
+	EXPECT_EQ(0, sh("mote trace flame " TRACE_FILE " | sed 's,http://www.w3.org/2000/svg,,' > /tmp/svg &&"
+			"! grep -E 'http|href|script|import' /tmp/svg && grep -q '>cpuid' /tmp/svg"));
+	EXPECT_EQ(0, sh("mote trace timeline " TRACE_FILE " | sed 's,http://www.w3.org/2000/svg,,' > /tmp/svg &&"
+			"! grep -E 'http|href|script|import' /tmp/svg && grep -q 'vCPU 0' /tmp/svg"));
+	/* A piece of a file is none. */
+	EXPECT_EQ(0, sh("head -c 1000 " TRACE_FILE " > /tmp/piece"));
+	command_run(&command, "mote trace report /tmp/piece");
+	EXPECT_EQ(2, command.status);
+	EXPECT_TRUE(is_one_line(command.err));
+	unlink(TRACE_FILE);
+}
+
+TEST_F_TIMEOUT(tool, top_and_exit_status, 600)
+{
+	struct command command;
+
+	command_run(&command, "mote trace top --interval 0.2 --rounds 2 --json");
+	EXPECT_EQ(0, command.status);
+	EXPECT_EQ('{', command.out[0]);
+	command_run(&command, "mote trace latency -o /dev/null -- sh -c 'exit 42'");
+	EXPECT_EQ(42, command.status);
+	command_run(&command, "mote trace latency -o /dev/null -- /nonexistent");
+	EXPECT_EQ(127, command.status);
+	EXPECT_TRUE(is_one_line(command.err));
+}
+
+TEST_F_TIMEOUT(tool, without_privileges, 600)
+{
+	struct command command;
+
+	command_run_as(&command, 65534, "mote trace latency");
+	EXPECT_EQ(1, command.status);
+	EXPECT_STREQ("", command.out);
+	EXPECT_TRUE(is_one_line(command.err)) TH_LOG("%s", command.err);
+	EXPECT_NE(NULL, strstr(command.err, "root"));
+}
+
+TEST_F_TIMEOUT(tool, without_the_module, 600)
+{
+	struct command command;
+
+	ASSERT_EQ(0, sh("rmmod mote"));
+	command_run(&command, "mote trace record -o /dev/null");
+	EXPECT_EQ(0, sh("modprobe mote"));
+	EXPECT_EQ(1, command.status);
+	EXPECT_TRUE(is_one_line(command.err)) TH_LOG("%s", command.err);
+	EXPECT_NE(NULL, strstr(command.err, "modprobe mote"));
+}
+
+/* A kernel that has no bpf(2). */
+TEST_F_TIMEOUT(tool, without_bpf, 600)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+	struct command command;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		SKIP(return, "not on this kernel: no seccomp");
+	command_run(&command, "mote trace latency");
+	EXPECT_EQ(1, command.status);
+	EXPECT_STREQ("", command.out);
+	EXPECT_TRUE(is_one_line(command.err)) TH_LOG("%s", command.err);
+	EXPECT_NE(NULL, strstr(command.err, "CONFIG_BPF"));
+}
+
+TEST_F_TIMEOUT(tool, wrong_usage, 600)
+{
+	static const char *const lines[] = {
+		"", "nosuch", "latency --nosuch", "latency --vm", "latency --vm x", "latency --vm 5000000000",
+		"latency --by nosuch", "latency --duration 0", "latency --events", "report", "report a b",
+		"report /nonexistent", "report /proc/version", "flame --by rip x", "flame --symbols /dev/null x",
+		"timeline --histogram x", "top --rounds 0", "record --interval 1", "latency --duration nan",
+	};
+	struct command command;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		command_run(&command, "mote trace %s", lines[i]);
+		EXPECT_EQ(2, command.status) TH_LOG("%s", lines[i]);
+		EXPECT_STREQ("", command.out);
+		EXPECT_TRUE(is_one_line(command.err)) TH_LOG("%s: %s", lines[i], command.err);
+	}
+	command_run(&command, "mote trace --help && mote trace latency --help");
+	EXPECT_EQ(0, command.status);
+}
+
+MOTE_TEST_MAIN
