@@ -73,12 +73,14 @@ TEST_F_TIMEOUT(tool, leaves_nothing_behind, 600)
 	ASSERT_EQ(0, sh("mote trace record --details -o /dev/null -- ./sequence 10"));
 	EXPECT_TRUE(are_gone(programs, maps));
 	/* Nor if it is killed. */
+	unlink("/tmp/attached");
 	child = fork();
 	if (!child) {
-		execlp("mote", "mote", "trace", "record", "-o", "/dev/null", "--duration", "1000", NULL);
+		execlp("mote", "mote", "trace", "record", "-o", "/dev/null", "--", "sh", "-c",
+		       "touch /tmp/attached; sleep 20", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 600 && count_bpf(BPF_PROG_GET_NEXT_ID) == programs; i++)
+	for (int i = 0; i < 600 && access("/tmp/attached", F_OK); i++)
 		usleep(100000);
 	EXPECT_LT(programs, count_bpf(BPF_PROG_GET_NEXT_ID));
 	EXPECT_NE(0, sh("rmmod mote"));
@@ -117,8 +119,8 @@ TEST_F_TIMEOUT(tool, loss_is_told, 600)
 TEST_F_TIMEOUT(tool, file_and_pictures, 600)
 {
 	static const char *const commands[] = {
-		"report", "report --events", "report --by vm --by rip --histogram", "flame", "flame --count --idle",
-		"flame --symbols /proc/kallsyms", "timeline",
+		"report", "report --events", "report --by vm --by rip --histogram", "flame",
+		"flame --count --idle", "flame --symbols /proc/kallsyms", "timeline",
 	};
 	struct command command;
 
@@ -206,7 +208,8 @@ TEST_F_TIMEOUT(tool, wrong_usage, 600)
 	static const char *const lines[] = {
 		"", "nosuch", "latency --nosuch", "latency --vm", "latency --vm x", "latency --vm 5000000000",
 		"latency --by nosuch", "latency --duration 0", "latency --events", "report", "report a b",
-		"report /nonexistent", "report /proc/version", "flame --by rip x", "flame --symbols /dev/null x",
+		"report /nonexistent", "report /proc/version", "flame --by rip x",
+		"flame --symbols /dev/null x",
 		"timeline --histogram x", "top --rounds 0", "record --interval 1", "latency --duration nan",
 	};
 	struct command command;

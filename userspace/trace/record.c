@@ -76,25 +76,33 @@ static int write_header(struct recorder *recorder)
 	return fwrite(header, sizeof(*header), 1, recorder->file) == 1 ? 0 : -EIO;
 }
 
-static int recorder_run(struct recorder *recorder, const struct trace_options *options)
+static bool keep(struct recorder *recorder)
 {
-	int err = write_header(recorder);
+	int got = ring_buffer__poll(recorder->ring, 20);
 
-	if (!err)
-		err = session_start(&recorder->session, options, recorder->bpf->skeleton);
-	while (!err && session_goes_on(&recorder->session, options)) {
-		int got = ring_buffer__poll(recorder->ring, 20);
+	/* Nothing wakes the tool as long as there is little: look all the same. */
+	if (got >= 0 || got == -EINTR)
+		got = ring_buffer__consume(recorder->ring);
+	return got >= 0 || got == -EINTR;
+}
 
-		/* Nothing wakes the tool as long as there is little: look all the same. */
-		if (got >= 0 || got == -EINTR)
-			got = ring_buffer__consume(recorder->ring);
-		err = got < 0 && got != -EINTR ? EXIT_PROBLEM : 0;
-	}
+/* 0, or an exit status after a message. */
+static int recorder_run(struct recorder *recorder, const struct trace_options *options, const char *path)
+{
+	int err = session_start(&recorder->session, options, recorder->bpf->skeleton);
+	bool kept = !write_header(recorder);
+
+	while (!err && kept && session_goes_on(&recorder->session, options))
+		kept = keep(recorder);
 	if (recorder->session.skeleton)
 		session_stop(&recorder->session, recorder->bpf->skeleton);
-	if (!err && ring_buffer__consume(recorder->ring) < 0)
-		err = EXIT_PROBLEM;
-	return err;
+	if (err)
+		return err;
+	kept = kept && ring_buffer__consume(recorder->ring) >= 0 && !write_header(recorder) &&
+	       !fflush(recorder->file);
+	if (!kept)
+		complain("%s is not complete: %m", path);
+	return kept ? EXIT_OK : EXIT_PROBLEM;
 }
 
 static void report(const struct recorder *recorder, const struct trace_options *options)
@@ -135,13 +143,9 @@ int record_command(const struct trace_options *options)
 		}
 	}
 	if (!err)
-		err = recorder_run(&recorder, options);
-	if (!err)
-		err = write_header(&recorder) ? EXIT_PROBLEM : 0;
-	if (recorder.file && (fclose(recorder.file) || err)) {
-		complain("%s is not complete: %m", path);
-		err = EXIT_PROBLEM;
-	}
+		err = recorder_run(&recorder, options, path);
+	if (recorder.file)
+		fclose(recorder.file);
 	if (!err)
 		report(&recorder, options);
 	ring_buffer__free(recorder.ring);
