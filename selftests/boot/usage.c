@@ -7,6 +7,7 @@
 #include "boot.h"
 
 GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
+GUEST(idle, 16, "cli; hlt");
 
 static long count_vms(void)
 {
@@ -121,6 +122,41 @@ TEST(networks)
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 2222:22x vmlinuz");
 	EXPECT_REFUSED("wants --net user", "--forward 2222:22 vmlinuz");
 	EXPECT_REFUSED("cannot listen at port 2222", "--net user --forward 2222:1 --forward 2222:2 vmlinuz");
+}
+
+TEST(devices)
+{
+	EXPECT_REFUSED("not a size", "--balloon=much vmlinuz");
+	EXPECT_REFUSED("not a number from 3", "--vsock 2 vmlinuz");
+	EXPECT_REFUSED("not a number from 3", "--vsock 4294967295 vmlinuz");
+	EXPECT_REFUSED("cannot both have", "--console --serial stdio vmlinuz");
+	EXPECT_REFUSED("not TAG=DIR", "--share /tmp vmlinuz");
+	EXPECT_REFUSED("not TAG=DIR", "--share =/tmp vmlinuz");
+	EXPECT_REFUSED("two with the tag", "--share a=/tmp --share a=/tmp vmlinuz");
+	EXPECT_REFUSED("--share: /nosuchfile", "--share a=/nosuchfile vmlinuz");
+	EXPECT_REFUSED("neither a directory nor", "--share a=vmlinuz vmlinuz");
+	EXPECT_REFUSED("no comma", "--share a=/tmp,b vmlinuz");
+	EXPECT_REFUSED("virtiofsd: No such file", "--share a=/tmp vmlinuz");
+	EXPECT_REFUSED("no feature is called nosuch", "--cpu +pae,-nosuch vmlinuz");
+	EXPECT_REFUSED("neither -NAME nor", "--cpu pae vmlinuz");
+	EXPECT_REFUSED("neither -NAME nor", "--cpu -pae, vmlinuz");
+	EXPECT_REFUSED("no vmx for guests", "--cpu +vmx vmlinuz");
+}
+
+/* A guest's address is the guest's alone. */
+TEST(sockets)
+{
+	struct command command;
+
+	sh("rmmod vhost_vsock");
+	EXPECT_REFUSED("modprobe vhost_vsock", "--vsock 3 vmlinuz");
+	ASSERT_EQ(0, sh("modprobe vhost_vsock"));
+	write_flat(&guest_idle);
+	command_run(&command, "mote run --flat --timeout 100 --vsock 3 " FLAT_IMAGE " & sleep 1; "
+		    "mote run --vsock 3 vmlinuz; status=$?; kill $!; wait $!; exit $status");
+	unlink(FLAT_IMAGE);
+	EXPECT_EQ(2, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "CID 3 is in use")) TH_LOG("%s", command.err);
 }
 
 TEST(without_the_module)

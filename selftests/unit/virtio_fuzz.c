@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../userspace/runner/console.h"
 #include "../../userspace/runner/net.h"
 #include "../../userspace/runner/virtio.h"
 
@@ -25,16 +26,19 @@
 #define AVAIL 0x2000
 #define USED 0x3000
 #define HEADER 0x8000		/* of a request to a disk */
-#define DEVICES 3		/* disk, network card, random numbers */
-#define QUEUES 2
+#define DEVICES 6		/* disk, network card, random numbers, console, balloon, one outside */
+#define QUEUES 3
 #define EVENTS_MOST 64
 
 static struct disk image;
-static struct options options = { .net = "user", .cpus = 1, .nr_disks = 1 };
+static struct options options = {
+	.net = "user", .cpus = 1, .nr_disks = 1, .console = true, .balloon = MEMORY / 2,
+	.memory = MEMORY,
+};
 static struct mote_area area;
 static struct vm vm = {
 	.options = &options, .fd = -1, .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
-	.lock = PTHREAD_MUTEX_INITIALIZER, .wake.fd = -1,
+	.lock = PTHREAD_MUTEX_INITIALIZER, .wake.fd = -1, .memory_fd = -1,
 };
 
 /* ---- what else the runner has ------------------------------------------------------- */
@@ -82,6 +86,77 @@ struct net *net_tap_create(struct vm *which, const char *name)
 	return NULL;
 }
 
+/* A console that now takes all, now nothing, and has input of its own. */
+static const struct console_ops *console_ops;
+static struct console *the_console;
+static unsigned int turn;
+
+int console_open(struct vm *which, struct console *console, const struct console_ops *ops,
+		 const char *kind)
+{
+	(void)which;
+	(void)kind;
+	console_ops = ops;
+	the_console = console;
+	return 0;
+}
+
+void console_close(struct console *console)
+{
+	(void)console;
+}
+
+size_t console_write(struct console *console, const void *data, size_t nr)
+{
+	static unsigned char screen[300];
+
+	(void)console;
+	nr = nr < ++turn % 4 * 100 ? nr : turn % 4 * 100;
+	memcpy(screen, data, nr);
+	return nr;
+}
+
+void console_wants_more(struct console *console)
+{
+	static const char typed[256];
+	size_t room = console_ops->room(console);
+
+	if (room > sizeof(typed))
+		abort();
+	if (room)
+		console_ops->input(console, typed, room);
+}
+
+/* A device whose queues are served outside: those get what is in memory. */
+static int check_queues(struct virtio *virtio)
+{
+	for (unsigned int i = 0; i < virtio->nr_outside; i++) {
+		const struct virtqueue *queue = &virtio->queues[i];
+		const uint8_t *used = (const uint8_t *)queue->used_hva;
+
+		if (queue->enabled && (used < area.hva || used + 6 + 8 * queue->size > area.hva + MEMORY)) {
+			fprintf(stderr, "a queue that is not in memory is given away\n");
+			abort();
+		}
+	}
+	return turn % 8 ? 0 : -1;
+}
+
+static void leave(struct virtio *virtio)
+{
+	(void)virtio;
+}
+
+static int create_outside(void)
+{
+	static const struct virtio_ops ops = {
+		.name = "outside", .id = 19, .nr_queues = 2, .start = check_queues, .destroy = leave,
+	};
+	static struct virtio virtio = { .nr_outside = 2 };
+
+	return virtio_create(&vm, &virtio, &ops);
+}
+
 /* ---- the machine ------------------------------------------------------------------------ */
 
 static void make(void)
@@ -94,10 +169,12 @@ static void make(void)
 	area = (struct mote_area) { .size = MEMORY, .hva = aligned_alloc(4096, MEMORY) };
 	if (fd < 0 || ftruncate(fd, IMAGE_SIZE) || !area.hva || loop_create(&vm) ||
 	    pci_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
-	    virtio_rng_create(&vm)) {
+	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
+	    create_outside()) {
 		perror("making the machine");
 		abort();
 	}
+	vm.ram = area.hva;
 	image.path = path;
 }
 
@@ -259,6 +336,7 @@ static void step(unsigned int device, struct fuzz_input *input)
 	default:
 		kick(device, at % QUEUES);
 		handle_events();
+		console_ops->writable(the_console);
 	}
 }
 

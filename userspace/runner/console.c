@@ -164,7 +164,8 @@ int console_open(struct vm *vm, struct console *console, const struct console_op
 	};
 	if (!strcmp(kind, "none"))
 		return 0;
-	vm->console = console;
+	if (!vm->console)
+		vm->console = console;
 	if (!strcmp(kind, "socket"))
 		return 0;
 	/* One that is shared would be two sources with one descriptor. */

@@ -74,6 +74,8 @@ int vcpu_set_cpuid(struct vcpu *vcpu)
 		rows[kept] = rows[i];
 		adjust(&rows[kept++], vcpu->cpu.id, vm->options->cpus);
 	}
+	if (!err && cpu_features_apply(&vm->options->features, rows, kept))
+		return -1;
 	if (!err && kept + 3 <= MOTE_MAX_CPUID) {
 		add_topology(rows + kept, vcpu->cpu.id, vm->options->cpus);
 		table.nr = kept + 3;

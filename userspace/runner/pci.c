@@ -283,19 +283,26 @@ static bool is_on(const struct pci_device *pci)
 	       get(pci, pci->msix_cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE;
 }
 
+bool msix_message(const struct pci_device *pci, unsigned int vector, struct mote_msi *msi)
+{
+	if (vector >= pci->nr_vectors || !is_on(pci) || is_masked(pci, vector))
+		return false;
+	*msi = (struct mote_msi) { .address = pci->msix[vector].address,
+				   .data = pci->msix[vector].data };
+	return true;
+}
+
 void msix_send(struct pci_device *pci, unsigned int vector)
 {
 	struct mote_msi msi;
 
 	if (vector >= pci->nr_vectors || !is_on(pci))
 		return;
-	if (is_masked(pci, vector)) {
+	if (!msix_message(pci, vector, &msi)) {
 		pci->msix_pending |= 1u << vector;
 		return;
 	}
 	pci->msix_pending &= ~(1u << vector);
-	msi = (struct mote_msi) { .address = pci->msix[vector].address,
-				  .data = pci->msix[vector].data };
 	mote_msi(pci->device.vm->machine.fd, &msi);
 }
 
@@ -305,6 +312,8 @@ static void msix_flush(struct pci_device *pci)
 	for (unsigned int i = 0; i < pci->nr_vectors; i++)
 		if (pci->msix_pending >> i & 1 && !is_masked(pci, i))
 			msix_send(pci, i);
+	if (pci->msix_changed)
+		pci->msix_changed(pci);
 }
 
 __u64 msix_read(struct pci_device *pci, __u64 offset, unsigned int size)

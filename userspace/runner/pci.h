@@ -47,6 +47,7 @@ struct msix_entry {
  * struct pci_device - a function, number 0 of its slot
  * @device: what all devices begin with; a region's id is the BAR's number
  * @moved: a BAR has been mapped elsewhere or not at all; may be NULL
+ * @msix_changed: messages, or whether they are held back, may have changed; may be NULL
  * @slot: where it is
  * @config: configuration space
  * @writable: which of its bits the guest can change
@@ -61,6 +62,7 @@ struct msix_entry {
 struct pci_device {
 	struct device device;
 	void (*moved)(struct pci_device *pci, unsigned int bar);
+	void (*msix_changed)(struct pci_device *pci);
 	unsigned int slot;
 	__u8 config[PCI_CONFIG];
 	__u8 writable[PCI_CONFIG];
@@ -111,6 +113,9 @@ void pci_add_msix(struct pci_device *pci, unsigned int bar, unsigned int nr, __u
 /* The guest accesses the table, the pending bits. */
 __u64 msix_read(struct pci_device *pci, __u64 offset, unsigned int size);
 void msix_write(struct pci_device *pci, __u64 offset, unsigned int size, __u64 data);
+
+/* A vector's message; false while it is not to be sent. */
+bool msix_message(const struct pci_device *pci, unsigned int vector, struct mote_msi *msi);
 
 /* Interrupt, if the guest has switched MSI-X on. */
 void msix_send(struct pci_device *pci, unsigned int vector);

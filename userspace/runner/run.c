@@ -11,26 +11,26 @@
 
 const char run_usage[] =
 	"usage: mote run [OPTION]... IMAGE | --firmware[=FILE]\n"
-	"\n"
 	"Runs IMAGE, a Linux bzImage or ELF file (PVH, multiboot, plain), in a VM.\n"
-	"\n"
 	"  --memory SIZE   memory: 512M, 2G ... (512M)\n"
 	"  --cpus N        vCPUs (1)\n"
+	"  --cpu -NAME,+NAME...  hide features of /proc/cpuinfo; insist on them\n"
 	"  --initrd FILE   initial file system of the kernel\n"
 	"  --module 'FILE [ARGS]'  a module of an ELF image; may be repeated\n"
 	"  --append ARGS   the kernel's command line\n"
 	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
+	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
 	"  --net WHERE     a network card: user (no privilege needed), or tap:NAME\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
-	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket (for\n"
-	"                  mote console), or none\n"
+	"  --vsock CID     sockets between guest and host; the guest's address\n"
+	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket, none\n"
+	"  --console       on stdio a virtio console, hvc0, instead of the serial port\n"
+	"  --balloon[=SIZE]  take memory back; leave the guest SIZE at first\n"
 	"  --firmware[=FILE]  boot the first disk by SeaBIOS, or by other firmware\n"
 	"  --flat          IMAGE is code for real mode, loaded to and started at 0x7c00\n"
 	"  --timeout S     end the VM after S seconds, with status 124\n"
 	"  --name NAME     what mote ps and others call the VM (the image's name)\n"
 	"  --json          say what happens as JSON, a line each, on standard error\n"
-	"  --help          this text\n"
-	"\n"
 	"Exit status: 0 power-off; v<<1|1 the guest wrote v to port 0xf4; 2 it could not\n"
 	"start; 4 reset; 6 triple fault; 8 it could not go on; 10 mote stop --force;\n"
 	"124 time limit; 130 Ctrl-A x; 128+N signal N.\n";
@@ -46,12 +46,16 @@ const char run_usage[] =
 #define MOST_CPUS 254
 
 enum {
-	OPT_APPEND = 256, OPT_CPUS, OPT_DISK, OPT_FIRMWARE, OPT_FLAT, OPT_FORWARD, OPT_INITRD,
-	OPT_JSON, OPT_MEMORY, OPT_MODULE, OPT_NAME, OPT_NET, OPT_SERIAL, OPT_TIMEOUT,
+	OPT_APPEND = 256, OPT_BALLOON, OPT_CONSOLE, OPT_CPU, OPT_CPUS, OPT_DISK, OPT_FIRMWARE,
+	OPT_FLAT, OPT_FORWARD, OPT_INITRD, OPT_JSON, OPT_MEMORY, OPT_MODULE, OPT_NAME, OPT_NET,
+	OPT_SERIAL, OPT_SHARE, OPT_TIMEOUT, OPT_VSOCK,
 };
 
 static const struct option long_options[] = {
 	{ "append", required_argument, NULL, OPT_APPEND },
+	{ "balloon", optional_argument, NULL, OPT_BALLOON },
+	{ "console", no_argument, NULL, OPT_CONSOLE },
+	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "firmware", optional_argument, NULL, OPT_FIRMWARE },
@@ -65,12 +69,14 @@ static const struct option long_options[] = {
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "net", required_argument, NULL, OPT_NET },
 	{ "serial", required_argument, NULL, OPT_SERIAL },
+	{ "share", required_argument, NULL, OPT_SHARE },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "vsock", required_argument, NULL, OPT_VSOCK },
 	{ 0 },
 };
 
 /* Each parse_*: 0, or -1 after a complaint. */
-static int parse_memory(const char *text, __u64 *memory)
+static int parse_size(const char *option, const char *text, __u64 *memory)
 {
 	char *end;
 	unsigned long long value = strtoull(text, &end, 10);
@@ -81,11 +87,11 @@ static int parse_memory(const char *text, __u64 *memory)
 	if (strchr("MmGg", *end) && *end)
 		end++;
 	if (end == text || *end || text[0] < '0' || text[0] > '9') {
-		complain("--memory: not a size: %s (512M, 2G ...)", text);
+		complain("%s: not a size: %s (512M, 2G ...)", option, text);
 		return -1;
 	}
 	if (value > MOST_MEMORY / unit || value * unit < LEAST_MEMORY) {
-		complain("--memory: not from 1M to 4096G: %s", text);
+		complain("%s: not from 1M to 4096G: %s", option, text);
 		return -1;
 	}
 	*memory = value * unit;
@@ -172,6 +178,46 @@ static int add_disk(const char *text, struct options *options)
 	return 0;
 }
 
+static int add_share(const char *text, struct options *options)
+{
+	struct share *share = &options->shares[options->nr_shares];
+	const char *equals = strchr(text, '=');
+
+	if (options->nr_shares == SHARES_MOST) {
+		complain("--share: %d are the most: %s", SHARES_MOST, text);
+		return -1;
+	}
+	if (!equals || equals == text || equals - text > SHARE_TAG_MOST || !equals[1]) {
+		complain("--share: not TAG=DIR, with a tag of at most %d characters: %s",
+			 SHARE_TAG_MOST, text);
+		return -1;
+	}
+	for (unsigned int i = 0; i < options->nr_shares; i++)
+		if (strlen(options->shares[i].tag) == (size_t)(equals - text) &&
+		    !strncmp(options->shares[i].tag, text, equals - text)) {
+			complain("--share: there are two with the tag %s", options->shares[i].tag);
+			return -1;
+		}
+	memcpy(share->tag, text, equals - text);
+	share->path = equals + 1;
+	options->nr_shares++;
+	return 0;
+}
+
+/* 0 to 2 are the hypervisor's and the host's, and all ones is anybody. */
+static int parse_vsock(const char *text, __u64 *cid)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*end || value < 3 || value >= 0xffffffff || text[0] < '0' || text[0] > '9') {
+		complain("--vsock: not a number from 3 to 4294967294: %s", text);
+		return -1;
+	}
+	*cid = value;
+	return 0;
+}
+
 static int parse_net(const char *text, struct options *options)
 {
 	if (strcmp(text, "user") && (strncmp(text, "tap:", 4) || !text[4] || strlen(text + 4) > 15)) {
@@ -215,6 +261,14 @@ static int parse_option(int option, struct options *options)
 	case OPT_APPEND:
 		options->append = optarg;
 		return 0;
+	case OPT_BALLOON:
+		options->balloon = MOST_MEMORY;
+		return optarg ? parse_size("--balloon", optarg, &options->balloon) : 0;
+	case OPT_CONSOLE:
+		options->console = true;
+		return 0;
+	case OPT_CPU:
+		return cpu_features_parse(optarg, &options->features);
 	case OPT_CPUS:
 		return parse_cpus(optarg, &options->cpus);
 	case OPT_DISK:
@@ -234,20 +288,30 @@ static int parse_option(int option, struct options *options)
 		options->json = true;
 		return 0;
 	case OPT_MEMORY:
-		return parse_memory(optarg, &options->memory);
+		return parse_size("--memory", optarg, &options->memory);
 	case OPT_NAME:
 		return parse_name(optarg, options);
 	case OPT_NET:
 		return parse_net(optarg, options);
 	case OPT_SERIAL:
 		return parse_serial(optarg, &options->serial);
+	case OPT_SHARE:
+		return add_share(optarg, options);
+	case OPT_VSOCK:
+		return parse_vsock(optarg, &options->vsock);
 	default:
 		return parse_timeout(optarg, &options->timeout);
 	}
 }
 
-static int check_options(const struct options *options)
+static int check_options(struct options *options)
 {
+	if (options->console && options->serial && !strcmp(options->serial, "stdio")) {
+		complain("--console and --serial stdio cannot both have standard input and output");
+		return -1;
+	}
+	if (!options->serial)
+		options->serial = options->console ? "none" : "stdio";
 	if (options->flat && (options->nr_modules || options->append[0])) {
 		complain("--flat takes no --append, --initrd and --module (try mote run --help)");
 		return -1;
@@ -314,7 +378,7 @@ static const char *default_name(const char *image, char *name, size_t size)
 int run_run(const struct verb *verb, int argc, char **argv)
 {
 	struct options options = {
-		.append = "", .serial = "stdio", .memory = 512 * MEBI, .cpus = 1,
+		.append = "", .memory = 512 * MEBI, .cpus = 1,
 	};
 	char name[NAME_MOST + 1];
 	int status = parse(argc, argv, &options);

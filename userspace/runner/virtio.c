@@ -43,8 +43,6 @@
 #define ISR_QUEUE 1
 #define ISR_CONFIG 2
 
-#define FEATURES (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC)
-
 static struct virtio *virtio_of(struct device *device)
 {
 	return container_of(device, struct virtio, pci.device);
@@ -58,11 +56,44 @@ void virtio_interrupt(struct virtqueue *queue)
 	msix_send(&queue->virtio->pci, queue->vector);
 }
 
+void virtio_config_changed(struct virtio *virtio)
+{
+	virtio->generation++;
+	virtio->isr |= ISR_CONFIG;
+	msix_send(&virtio->pci, virtio->config_vector);
+}
+
 void virtio_break(struct virtio *virtio)
 {
 	virtio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	virtio->isr |= ISR_CONFIG;
-	msix_send(&virtio->pci, virtio->config_vector);
+	virtio_config_changed(virtio);
+}
+
+/* Let the module turn calls into messages; those that are held back wait in the eventfd. */
+static void route(struct virtqueue *queue)
+{
+	struct pci_device *pci = &queue->virtio->pci;
+	struct mote_irqfd irqfd = {
+		.fd = queue->call, .flags = MOTE_EVENTFD_REMOVE, .msi = queue->message,
+	};
+	bool is_sent = msix_message(pci, queue->vector, &queue->message);
+	int vm = pci->device.vm->machine.fd;
+
+	if (queue->is_routed && is_sent && !memcmp(&irqfd.msi, &queue->message, sizeof(irqfd.msi)))
+		return;
+	if (queue->is_routed)
+		mote_irqfd(vm, &irqfd);
+	irqfd.flags = 0;
+	irqfd.msi = queue->message;
+	queue->is_routed = is_sent && !mote_irqfd(vm, &irqfd);
+}
+
+static void msix_changed(struct pci_device *pci)
+{
+	struct virtio *virtio = virtio_of(&pci->device);
+
+	for (unsigned int i = 0; i < virtio->nr_outside; i++)
+		route(&virtio->queues[i]);
 }
 
 /* ---- notifications --------------------------------------------------------------- */
@@ -71,7 +102,9 @@ static void kick(struct virtqueue *queue)
 {
 	struct virtio *virtio = queue->virtio;
 
-	if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (queue->call >= 0)
+		eventfd_write(queue->notify.fd, 1);
+	else if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		virtio->ops->kick(virtio, queue);
 }
 
@@ -133,15 +166,18 @@ static void reset(struct virtio *virtio)
 		queue->avail = 0;
 		queue->used = 0;
 	}
+	msix_changed(&virtio->pci);
 }
 
 static __u64 offered(const struct virtio *virtio)
 {
-	return virtio->features | FEATURES;
+	return virtio->features | VIRTIO_FEATURES;
 }
 
 static void set_status(struct virtio *virtio, __u8 status)
 {
+	bool was_ready = virtio->status & VIRTIO_CONFIG_S_DRIVER_OK;
+
 	if (!status) {
 		reset(virtio);
 		return;
@@ -152,6 +188,9 @@ static void set_status(struct virtio *virtio, __u8 status)
 	     !(virtio->driver_features >> VIRTIO_F_VERSION_1 & 1)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	virtio->status = status | (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK &&
+	    !was_ready && virtio->ops->start && virtio->ops->start(virtio))
+		virtio_break(virtio);
 }
 
 /* The queue that is being set up; NULL if there is none of that number. */
@@ -210,7 +249,7 @@ static __u64 read_common(struct virtio *virtio, unsigned int offset)
 	case VIRTIO_PCI_COMMON_STATUS:
 		return virtio->status;
 	case VIRTIO_PCI_COMMON_CFGGENERATION:
-		return 0;
+		return virtio->generation;
 	case VIRTIO_PCI_COMMON_Q_SELECT:
 		return virtio->select;
 	}
@@ -236,6 +275,7 @@ static void write_queue(struct virtio *virtio, struct virtqueue *queue, unsigned
 {
 	if (offset == VIRTIO_PCI_COMMON_Q_MSIX) {
 		queue->vector = vector(virtio, data);
+		msix_changed(&virtio->pci);
 		return;
 	}
 	/* One that is enabled stays as it is. */
@@ -337,6 +377,9 @@ static void virtio_write(struct device *device, const struct region *region, __u
 			kick(&virtio->queues[offset / NOTIFY_STEP]);
 	} else if (offset >= MSIX_TABLE && offset < MSIX_PENDING) {
 		msix_write(&virtio->pci, offset - MSIX_TABLE, size, data);
+	} else if (offset >= CONFIG && offset + size <= CONFIG + virtio->config_size) {
+		if (virtio->ops->configure)
+			virtio->ops->configure(virtio, offset - CONFIG, size, data);
 	} else if (offset < COMMON + COMMON_SIZE) {
 		write_common(virtio, offset - COMMON, data);
 	}
@@ -354,6 +397,8 @@ static void destroy_queues(struct virtio *virtio)
 		claim_port(queue, 0);
 		source_remove(virtio->pci.device.vm, &queue->notify);
 		close(queue->notify.fd);
+		if (queue->call >= 0)
+			close(queue->call);
 	}
 }
 
@@ -385,21 +430,30 @@ static void add_capability(struct virtio *virtio, __u8 type, __u8 bar, __u32 off
 	pci_add_capability(&virtio->pci, &cap, cap.cap.cap_len);
 }
 
+/* Its eventfds; false if they cannot be made. */
+static bool create_queue(struct vm *vm, struct virtqueue *queue, bool is_outside)
+{
+	queue->notify.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (queue->notify.fd < 0)
+		return false;
+	if (!is_outside)
+		return !source_add(vm, &queue->notify, EPOLLIN);
+	queue->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return queue->call >= 0;
+}
+
 static int create_queues(struct vm *vm, struct virtio *virtio)
 {
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
 		virtio->queues[i] = (struct virtqueue) {
-			.virtio = virtio, .notify = { .fd = -1, .ready = notified },
+			.virtio = virtio, .notify = { .fd = -1, .ready = notified }, .call = -1,
+			.vector = VIRTIO_MSI_NO_VECTOR,
 		};
-	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++) {
-		struct source *notify = &virtio->queues[i].notify;
-
-		notify->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (notify->fd < 0 || source_add(vm, notify, EPOLLIN)) {
+	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
+		if (!create_queue(vm, &virtio->queues[i], i < virtio->nr_outside)) {
 			complain("%s: cannot make an eventfd: %m", virtio->ops->name);
 			return -1;
 		}
-	}
 	return 0;
 }
 
@@ -413,6 +467,7 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 	virtio->ops = ops;
 	virtio->pci.device.vm = vm;
 	virtio->pci.moved = moved;
+	virtio->pci.msix_changed = msix_changed;
 	if (create_queues(vm, virtio) || pci_add(vm, &virtio->pci, &device_ops, &identity)) {
 		destroy_queues(virtio);
 		return -1;

@@ -11,9 +11,14 @@
 #ifndef VIRTIO_H
 #define VIRTIO_H
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <sys/uio.h>
 
 #include "pci.h"
+
+/* What all devices offer. */
+#define VIRTIO_FEATURES (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC)
 
 #define VIRTQUEUES_MOST 8
 #define VIRTQUEUE_SIZE 256
@@ -25,6 +30,10 @@ struct virtio;
  * @virtio: whose it is
  * @notify: the eventfd of the guest's notifications
  * @port: where the module turns them into that; 0: it does not
+ * @call: who serves the queue outside of this process interrupts by this eventfd;
+ *	-1: it is served here
+ * @message: what the module makes of that
+ * @is_routed: it does so now
  * @size: entries, a power of two
  * @vector: of MSI-X
  * @enabled: the driver has set it up
@@ -41,6 +50,9 @@ struct virtqueue {
 	struct virtio *virtio;
 	struct source notify;
 	__u16 port;
+	int call;
+	struct mote_msi message;
+	bool is_routed;
 	__u16 size;
 	__u16 vector;
 	bool enabled;
@@ -74,7 +86,9 @@ struct chain {
  * @id: virtio's number for it
  * @class: PCI's
  * @nr_queues: how many it has
- * @kick: the driver has put something into a queue
+ * @kick: the driver has put something into a queue; not of one that is served outside
+ * @start: the driver is ready; -1: it cannot work; may be NULL
+ * @configure: the driver writes to the configuration; may be NULL
  * @reset: forget the driver; nothing is in flight any more on return; may be NULL
  * @destroy: free it
  */
@@ -84,6 +98,9 @@ struct virtio_ops {
 	__u32 class;
 	unsigned int nr_queues;
 	void (*kick)(struct virtio *virtio, struct virtqueue *queue);
+	int (*start)(struct virtio *virtio);
+	void (*configure)(struct virtio *virtio, unsigned int offset, unsigned int size,
+			  __u64 data);
 	void (*reset)(struct virtio *virtio);
 	void (*destroy)(struct virtio *virtio);
 };
@@ -93,10 +110,12 @@ struct virtio_ops {
  * @pci: as a PCI device
  * @ops: which kind it is
  * @features: what it offers, beside what all offer
- * @config: its configuration, read-only for the guest
+ * @config: its configuration
  * @config_size: its size
+ * @nr_outside: how many queues, from the first on, are served outside of this process
  * @driver_features: what the driver has accepted
  * @status: VIRTIO_CONFIG_S_*
+ * @generation: changes with the configuration
  * @isr: what has happened, for who does not use MSI-X
  * @config_vector: of MSI-X
  * @select: the queue that is being set up
@@ -110,10 +129,12 @@ struct virtio {
 	__u64 features;
 	const void *config;
 	size_t config_size;
+	unsigned int nr_outside;
 
 	__u64 driver_features;
 	__u8 status;
 	__u8 isr;
+	__u8 generation;
 	__u16 config_vector;
 	__u16 select;
 	__u32 device_select;
@@ -123,6 +144,9 @@ struct virtio {
 
 /* Put a device on the bus; on failure, -1 after a complaint, it still is the caller's. */
 int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops *ops);
+
+/* The device has changed its configuration. */
+void virtio_config_changed(struct virtio *virtio);
 
 /* ---- queues (virtqueue.c) ------------------------------------------------------- */
 
@@ -152,5 +176,9 @@ size_t iov_size(const struct iovec *iov, unsigned int nr);
 int virtio_rng_create(struct vm *vm);
 int virtio_blk_create(struct vm *vm);
 int virtio_net_create(struct vm *vm);
+int virtio_console_create(struct vm *vm);
+int virtio_balloon_create(struct vm *vm);
+int virtio_vsock_create(struct vm *vm);
+int virtio_fs_create(struct vm *vm);
 
 #endif /* VIRTIO_H */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -15,8 +14,6 @@
 #include "irq.h"
 #include "runner.h"
 #include "virtio.h"
-
-#define HUGE_PAGE 0x200000ull
 
 /* What ends a VM from outside. */
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
@@ -54,42 +51,6 @@ static int open_machine(struct vm *vm)
 	return err ? -1 : 0;
 }
 
-/* ---- memory ---------------------------------------------------------------------- */
-
-static int add_slot(struct vm *vm, __u32 slot, __u64 gpa, unsigned char *hva, __u64 size)
-{
-	const struct mote_slot memory = {
-		.slot = slot, .gpa = gpa, .size = size, .hva = (unsigned long)hva,
-	};
-	int err = size ? mote_machine_set_slot(&vm->machine, &memory) : 0;
-
-	if (err)
-		complain("cannot give the VM memory at 0x%llx: %s", gpa, strerror(-err));
-	return err ? -1 : 0;
-}
-
-/* Addresses here and in the guest are the same modulo the size of a huge page. */
-static int create_memory(struct vm *vm)
-{
-	__u64 size = vm->options->memory;
-	unsigned char *ram;
-
-	vm->low = size < LOW_MEMORY_END ? size : LOW_MEMORY_END;
-	vm->high = size - vm->low;
-	ram = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (ram == MAP_FAILED) {
-		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
-		return -1;
-	}
-	vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
-	/* Only advice: not every kernel has them. */
-	madvise(vm->ram, size, MADV_HUGEPAGE);
-	if (add_slot(vm, 0, 0, vm->ram, vm->low))
-		return -1;
-	return add_slot(vm, 1, HIGH_MEMORY, vm->ram + vm->low, vm->high);
-}
-
 /* ---- devices ----------------------------------------------------------------------- */
 
 static int create_devices(struct vm *vm)
@@ -98,7 +59,8 @@ static int create_devices(struct vm *vm)
 	static int (*const create[])(struct vm *vm) = {
 		pic_create, ioapic_create, pci_create, pit_create, rtc_create, acpi_pm_create, reset_create,
 		debug_exit_create, fw_cfg_create, serial_create,
-		virtio_blk_create, virtio_net_create, virtio_rng_create,
+		virtio_blk_create, virtio_net_create, virtio_rng_create, virtio_console_create,
+		virtio_balloon_create, virtio_vsock_create, virtio_fs_create,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(create); i++)
@@ -145,7 +107,7 @@ static int watch_signals(struct vm *vm, struct source *source)
 
 static int create(struct vm *vm)
 {
-	if (loop_create(vm) || open_machine(vm) || create_memory(vm) || vcpus_create(vm))
+	if (loop_create(vm) || open_machine(vm) || memory_create(vm) || vcpus_create(vm))
 		return -1;
 	if (load_image(vm))
 		return -1;
@@ -160,6 +122,7 @@ static void destroy(struct vm *vm)
 		mote_machine_destroy(&vm->machine);
 	if (vm->fd >= 0)
 		close(vm->fd);
+	memory_destroy(vm);
 	/* Who waits for the end may use the disks again. */
 	control_destroy(vm);
 	loop_destroy(vm);
@@ -187,7 +150,7 @@ int vm_run(const struct options *options)
 	struct vm vm = {
 		.options = options, .fd = -1, .machine.fd = -1, .epoll = -1, .wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .resumed = PTHREAD_COND_INITIALIZER,
-		.started = clock_ns(), .status = EXIT_USAGE,
+		.memory_fd = -1, .started = clock_ns(), .status = EXIT_USAGE,
 	};
 
 	snprintf(vm.name, sizeof(vm.name), "%s", options->name);

@@ -47,6 +47,19 @@ struct disk {
 	bool readonly;
 };
 
+#define SHARES_MOST 8
+#define SHARE_TAG_MOST 36
+
+/**
+ * struct share - a directory that the guest can mount
+ * @tag: by which the guest knows it
+ * @path: a directory, or the socket of a vhost-user daemon
+ */
+struct share {
+	char tag[SHARE_TAG_MOST + 1];
+	const char *path;
+};
+
 #define FORWARDS_MOST 16
 
 /**
@@ -61,6 +74,26 @@ struct forward {
 	__u16 guest_port;
 };
 
+#define FEATURE_WORDS 12
+
+/**
+ * struct cpu_features - features of a CPU, a bit each (cpu_features.c)
+ * @hidden: these are not shown
+ * @wanted: without these it does not start
+ */
+struct cpu_features {
+	__u32 hidden[FEATURE_WORDS];
+	__u32 wanted[FEATURE_WORDS];
+};
+
+struct mote_cpuid_entry;
+
+/* Read -NAME and +NAME, with commas between them; 0, or -1 after a complaint. */
+int cpu_features_parse(const char *text, struct cpu_features *features);
+/* Hide what is to be hidden in a CPUID table; -1 after a complaint if something is missing. */
+int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_entry *rows,
+		       unsigned int nr);
+
 /**
  * struct options - the command line
  * @image: path of what is to run; NULL if it is
@@ -73,11 +106,17 @@ struct forward {
  * @net: "user", "tap:" and a name, or NULL
  * @nr_forwards: how many @forwards there are
  * @forwards: with "user"
+ * @nr_shares: how many @shares there are
+ * @shares: directories
+ * @vsock: the guest's address for sockets; 0: it has none
+ * @balloon: how much memory a balloon leaves to the guest at first; 0: there is none
+ * @console: there is a virtio console on standard input and output
  * @append: command line for the guest's kernel, never NULL
  * @name: of the VM, never NULL
  * @is_named: it was asked for
  * @serial: "stdio", "socket" or "none"
  * @memory: bytes
+ * @features: of the CPUs, that are hidden or have to be there
  * @cpus: number of vCPUs
  * @timeout: in nanoseconds; 0: none
  * @flat: the image is code for real mode
@@ -93,16 +132,24 @@ struct options {
 	const char *net;
 	unsigned int nr_forwards;
 	struct forward forwards[FORWARDS_MOST];
+	unsigned int nr_shares;
+	struct share shares[SHARES_MOST];
+	__u64 vsock;
+	__u64 balloon;
+	bool console;
 	const char *append;
 	const char *name;
 	bool is_named;
 	const char *serial;
 	__u64 memory;
+	struct cpu_features features;
 	unsigned int cpus;
 	__u64 timeout;
 	bool flat;
 	bool json;
 };
+
+struct virtio;
 
 /* How a VM ended, each with an exit status: see end.c. */
 enum ending {
@@ -142,6 +189,7 @@ struct vcpu {
  * @fd: /dev/mote
  * @machine: the VM
  * @ram: its memory
+ * @memory_fd: the file that it is; -1: it is none
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
  * @rsdp: the first ACPI table, for firmware; 0: without
@@ -158,6 +206,7 @@ struct vcpu {
  * @acpi_pm: ACPI's registers
  * @console: whose other end a client may be, or NULL
  * @control: the control socket
+ * @balloon: the balloon, or NULL
  * @epoll: what the I/O thread waits for
  * @wake: gets it out of that
  * @paused: vCPUs are to wait; is read without the lock
@@ -173,6 +222,7 @@ struct vm {
 	int fd;
 	struct mote_machine machine;
 	unsigned char *ram;
+	int memory_fd;
 	__u64 low;
 	__u64 high;
 	__u64 rsdp;
@@ -191,6 +241,7 @@ struct vm {
 	struct device *acpi_pm;
 	struct console *console;
 	struct control *control;
+	struct virtio *balloon;
 	int epoll;
 	struct source wake;
 	bool paused;
@@ -206,6 +257,14 @@ struct vm {
 
 /* Run a VM from its beginning to its end; returns the exit status of `mote run`. */
 int vm_run(const struct options *options);
+
+/* ---- memory (memory.c) --------------------------------------------------------- */
+
+/* 0, or -1 after a complaint. */
+int memory_create(struct vm *vm);
+/* The guest does not need what is here; whole pages of it become free, and zeros. */
+void memory_discard(struct vm *vm, void *hva, __u64 size);
+void memory_destroy(struct vm *vm);
 
 /* ---- vCPUs (vcpu.c) ------------------------------------------------------------ */
 
@@ -278,5 +337,10 @@ int pit_create(struct vm *vm);
 int rtc_create(struct vm *vm);
 int fw_cfg_create(struct vm *vm);
 int reset_create(struct vm *vm);
+
+/* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
+int balloon_leave(struct vm *vm, __u64 memory);
+/* How many bytes it has given back for that. */
+__u64 balloon_size(const struct vm *vm);
 
 #endif /* VM_H */

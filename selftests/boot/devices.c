@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mote run: the devices that a guest does not need, seen by Debian's kernel and
+ * devices-init.  One processor, as those guests boot fastest.
+ */
+#include <linux/vm_sockets.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "boot.h"
+
+#define RUN "mote run --timeout 1200 --initrd initrd-devices --append \"console=ttyS0 quiet panic=-1 cpus=1 least=200000 " \
+	"more=devices-init end=poweroff %s\" %s vmlinuz"
+#define PORT 2007
+
+FIXTURE(devices)
+{
+	struct command command;
+	pid_t server;
+};
+
+FIXTURE_SETUP(devices)
+{
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+}
+
+FIXTURE_TEARDOWN(devices)
+{
+	if (self->server > 0)
+		kill(self->server, SIGKILL);
+}
+
+#define EXPECT_WELL(command, end)						\
+	do {									\
+		EXPECT_EQ(end, (command)->status);				\
+		EXPECT_NE(NULL, strstr((command)->out, "guest: all is well")) {	\
+			TH_LOG("%s%s", (command)->out, (command)->err);		\
+		}								\
+		EXPECT_EQ(NULL, strstr((command)->out, "FAILED"));		\
+	} while (0)
+
+/* Send back to the first who connects what he says. */
+static pid_t serve(void)
+{
+	struct sockaddr_vm address = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PORT,
+	};
+	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+	char data[4096];
+	ssize_t nr;
+	pid_t pid;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1))
+		return -1;
+	pid = fork();
+	if (pid) {
+		close(fd);
+		return pid;
+	}
+	fd = accept(fd, NULL, NULL);
+	while ((nr = read(fd, data, sizeof(data))) > 0)
+		if (write(fd, data, nr) != nr)
+			break;
+	_exit(0);
+}
+
+/* Once the driver is there: it drops what comes while it starts. */
+#define TYPE ": > out; (until grep -q 'guest: type' out; do sleep 0.1; done; echo as-it-was-typed) | "
+
+/*
+ * virtiofsd pivots into the directory, which nobody can whose root is the kernel's
+ * first file system.
+ */
+#define ELSEWHERE "mount -o rbind / /mnt; " TYPE "PATH=$PWD:$PATH /usr/bin/unshare --root=/mnt --wd=$PWD "
+#define BACK "; status=$?; umount -l /mnt; cat out; rm out; exit $status"
+#define MAKE_SHARE "mkdir shared && head -c 3m /dev/urandom > shared/file && md5sum < shared/file > shared/sum"
+
+TEST_F_TIMEOUT(devices, console_share_vsock_and_cpu_features, 1200)
+{
+	struct command *command = &self->command;
+
+	ASSERT_EQ(0, sh("modprobe vhost_vsock && " MAKE_SHARE));
+	self->server = serve();
+	ASSERT_LT(0, self->server);
+	/* Each of these can be had, so that it can be hidden. */
+	command_run(command, ELSEWHERE RUN " > out" BACK,
+		    "devices=console,share,vsock,cpu_flags typed=as-it-was-typed port=2007 "
+		    "shown=pae,apic,hypervisor hidden=rdrand,smep,x2apic",
+		    "--console --share mine=shared --vsock 7 --cpu +rdrand,-rdrand,+smep,-smep,-x2apic,+pae");
+	EXPECT_WELL(command, 0);
+	EXPECT_NE(NULL, strstr(command->out, "\n500\r\n"));
+	EXPECT_EQ(0, sh("cmp shared/file shared/new/copy"));
+	sh("rm -r shared");
+}
+
+/* Its memory, in kB: the most, while the guest says that it is full, and when that is free again. */
+#define WATCH " > out 2>&1 & vm=$!; while kill -0 $vm; do resident=$(awk '/^VmRSS/ { print $2 }' /proc/$vm/status); " \
+	"grep -q 'guest: full' out || full=$resident; grep -q 'guest: free' out || free=$resident; sleep 0.1; " \
+	"done 2> /dev/null; wait $vm; status=$?; echo ${full:-0} ${free:-0}; cat out; rm out; exit $status"
+
+TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
+{
+	struct command *command = &self->command;
+	char *rest;
+	long full;
+
+	command_run(command, RUN WATCH, "devices=reporting", "--memory 256M --balloon");
+	EXPECT_WELL(command, 0);
+	full = strtol(command->out, &rest, 10);
+	EXPECT_GT(full - (64 << 10), strtol(rest, NULL, 10)) TH_LOG("%.20s", command->out);
+}
+
+TEST_F_TIMEOUT(devices, balloon, 1200)
+{
+	struct command *command = &self->command;
+
+	command_run(command, RUN, "devices=balloon taken=32768", "--memory 256M --balloon=128M");
+	EXPECT_WELL(command, 0);
+}
+
+/*
+ * A daemon of the owner's own: who does not ask it does not notice.  To switch off
+ * would be to ask it, as that synchronizes file systems.
+ */
+TEST_F_TIMEOUT(devices, daemon_that_dies, 1200)
+{
+	struct command *command = &self->command;
+
+	ASSERT_EQ(0, sh(MAKE_SHARE));
+	command_run(command, "./virtiofsd --socket-path=socket -o source=$PWD/shared -o sandbox=chroot 2> /dev/null & daemon=$!; "
+		    "until [ -S socket ]; do sleep 0.1; done; " ": > out; " RUN " > out & vm=$!; "
+		    "until grep -q 'guest: mounted' out; do sleep 0.1; done; kill -9 $daemon; "
+		    "wait $vm; status=$?; cat out; rm -r out socket* shared; exit $status",
+		    "devices=dying_share end=15", "--share mine=socket");
+	EXPECT_WELL(command, STATUS_DEBUG(0x15));
+	EXPECT_NE(NULL, strstr(command->err, "socket: the daemon has ended")) TH_LOG("%s", command->err);
+}
+
+/* What the guest has synced is in the image, whatever happens to the process then. */
+TEST_F_TIMEOUT(devices, killed_after_a_flush, 1200)
+{
+	struct command *command = &self->command;
+
+	ASSERT_EQ(0, sh("truncate -s 16M disk && head -c 4m /dev/urandom > data"));
+	command_run(command, ": > out; " RUN " > out & vm=$!; until grep -q 'guest: synced' out; do sleep 0.1; done; "
+		    "kill -9 $vm; wait $vm; rm out; cmp -n 4194304 disk data",
+		    "devices=sync_and_wait", "--disk disk --disk data,ro");
+	EXPECT_EQ(0, command->status) TH_LOG("%s%s", command->out, command->err);
+	sh("rm disk data");
+}
+
+MOTE_TEST_MAIN

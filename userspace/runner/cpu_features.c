@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPU features by name, as Linux shows them in /proc/cpuinfo; where they are in
+ * CPUID: SDM 2A, "CPUID"; APM 3, "Obtaining Processor Information Via the CPUID
+ * Instruction".
+ */
+#include <string.h>
+
+#include "runner.h"
+#include "vm.h"
+
+enum { EAX, EBX, ECX, EDX };
+
+/**
+ * struct word - a register of CPUID that has features
+ * @leaf: EAX
+ * @subleaf: ECX
+ * @reg: register
+ * @names: by bit; NULL: none that Linux shows
+ */
+struct word {
+	__u32 leaf;
+	__u32 subleaf;
+	unsigned int reg;
+	const char *names[32];
+};
+
+enum { WORD_1_EDX = 0, WORD_EXTENDED_EDX = 7 };
+
+static const struct word words[FEATURE_WORDS] = {
+	[WORD_1_EDX] = { 1, 0, EDX, {
+		"fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", NULL, "sep",
+		"mtrr", "pge", "mca", "cmov", "pat", "pse36", "pn", "clflush", NULL, "dts", "acpi",
+		"mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64", "pbe" } },
+	{ 1, 0, ECX, {
+		"pni", "pclmulqdq", "dtes64", "monitor", "ds_cpl", "vmx", "smx", "est", "tm2",
+		"ssse3", "cid", "sdbg", "fma", "cx16", "xtpr", "pdcm", NULL, "pcid", "dca",
+		"sse4_1", "sse4_2", "x2apic", "movbe", "popcnt", "tsc_deadline_timer", "aes",
+		"xsave", NULL, "avx", "f16c", "rdrand", "hypervisor" } },
+	{ 7, 0, EBX, {
+		"fsgsbase", "tsc_adjust", "sgx", "bmi1", "hle", "avx2", NULL, "smep", "bmi2",
+		"erms", "invpcid", "rtm", "cqm", NULL, "mpx", "rdt_a", "avx512f", "avx512dq",
+		"rdseed", "adx", "smap", "avx512ifma", NULL, "clflushopt", "clwb", "intel_pt",
+		"avx512pf", "avx512er", "avx512cd", "sha_ni", "avx512bw", "avx512vl" } },
+	{ 7, 0, ECX, {
+		[1] = "avx512vbmi", [2] = "umip", [3] = "pku", [4] = "ospke", [5] = "waitpkg",
+		[6] = "avx512_vbmi2", [8] = "gfni", [9] = "vaes", [10] = "vpclmulqdq",
+		[11] = "avx512_vnni", [12] = "avx512_bitalg", [13] = "tme",
+		[14] = "avx512_vpopcntdq", [16] = "la57", [22] = "rdpid",
+		[24] = "bus_lock_detect", [25] = "cldemote", [27] = "movdiri",
+		[28] = "movdir64b", [29] = "enqcmd", [30] = "sgx_lc" } },
+	{ 7, 0, EDX, {
+		[2] = "avx512_4vnniw", [3] = "avx512_4fmaps", [4] = "fsrm",
+		[8] = "avx512_vp2intersect", [10] = "md_clear", [14] = "serialize",
+		[16] = "tsxldtrk", [18] = "pconfig", [19] = "arch_lbr", [20] = "ibt",
+		[22] = "amx_bf16", [23] = "avx512_fp16", [24] = "amx_tile", [25] = "amx_int8",
+		[28] = "flush_l1d", [29] = "arch_capabilities" } },
+	{ 7, 1, EAX, { [4] = "avx_vnni", [5] = "avx512_bf16", [23] = "avx_ifma" } },
+	{ 0xd, 1, EAX, { "xsaveopt", "xsavec", "xgetbv1", "xsaves" } },
+	[WORD_EXTENDED_EDX] = { 0x80000001, 0, EDX, {
+		[11] = "syscall", [19] = "mp", [20] = "nx", [22] = "mmxext", [25] = "fxsr_opt",
+		[26] = "pdpe1gb", [27] = "rdtscp", [29] = "lm", [30] = "3dnowext",
+		[31] = "3dnow" } },
+	{ 0x80000001, 0, ECX, {
+		"lahf_lm", "cmp_legacy", "svm", "extapic", "cr8_legacy", "abm", "sse4a",
+		"misalignsse", "3dnowprefetch", "osvw", "ibs", "xop", "skinit", "wdt", NULL, "lwp",
+		"fma4", "tce", NULL, "nodeid_msr", NULL, "tbm", "topoext", "perfctr_core",
+		"perfctr_nb", NULL, "bpext", "ptsc", "perfctr_llc", "mwaitx" } },
+	{ 0x80000007, 0, EDX, { [8] = "nonstop_tsc" } },
+	{ 0x80000008, 0, EBX, {
+		[0] = "clzero", [1] = "irperf", [2] = "xsaveerptr", [4] = "rdpru",
+		[9] = "wbnoinvd" } },
+	{ 6, 0, EAX, { [2] = "arat" } },
+};
+
+/* Bits of leaf 1 EDX that AMD repeats. */
+#define REPEATED 0x0183f3ffu
+
+/* ---- the command line ------------------------------------------------------------ */
+
+static bool is_called(const char *name, const char *text, size_t length)
+{
+	return name && strlen(name) == length && !memcmp(name, text, length);
+}
+
+/* Find a name; false if there is none such. */
+static bool find(const char *text, size_t length, unsigned int *word, __u32 *bit)
+{
+	for (*word = 0; *word < FEATURE_WORDS; ++*word)
+		for (unsigned int i = 0; i < 32; i++)
+			if (is_called(words[*word].names[i], text, length)) {
+				*bit = 1u << i;
+				return true;
+			}
+	return false;
+}
+
+static int parse_one(const char *text, size_t length, struct cpu_features *features)
+{
+	unsigned int word;
+	__u32 bit;
+
+	if (length < 2 || (text[0] != '-' && text[0] != '+')) {
+		complain("--cpu: neither -NAME nor +NAME: %.*s", (int)length, text);
+		return -1;
+	}
+	if (!find(text + 1, length - 1, &word, &bit)) {
+		complain("--cpu: no feature is called %.*s (names are those of /proc/cpuinfo)",
+			 (int)length - 1, text + 1);
+		return -1;
+	}
+	features->hidden[word] &= ~bit;
+	features->wanted[word] &= ~bit;
+	if (text[0] == '-')
+		features->hidden[word] |= bit;
+	else
+		features->wanted[word] |= bit;
+	return 0;
+}
+
+int cpu_features_parse(const char *text, struct cpu_features *features)
+{
+	for (;; text++) {
+		size_t length = strcspn(text, ",");
+
+		if (parse_one(text, length, features))
+			return -1;
+		text += length;
+		if (!*text)
+			return 0;
+	}
+}
+
+/* ---- the table ------------------------------------------------------------------- */
+
+/* A word of the table; NULL if the leaf is not there. */
+static __u32 *find_register(struct mote_cpuid_entry *rows, unsigned int nr, const struct word *word)
+{
+	for (; nr; nr--, rows++) {
+		__u32 *const registers[] = { &rows->eax, &rows->ebx, &rows->ecx, &rows->edx };
+
+		if (rows->leaf == word->leaf &&
+		    (!(rows->flags & MOTE_CPUID_SUBLEAF) || rows->subleaf == word->subleaf))
+			return registers[word->reg];
+	}
+	return NULL;
+}
+
+static const char *first_name(const struct word *word, __u32 bits)
+{
+	return word->names[__builtin_ctz(bits)];
+}
+
+int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_entry *rows,
+		       unsigned int nr)
+{
+	for (unsigned int i = 0; i < FEATURE_WORDS; i++) {
+		__u32 *bits = find_register(rows, nr, &words[i]);
+		__u32 missing = features->wanted[i] & ~(bits ? *bits : 0);
+		__u32 hidden = features->hidden[i];
+
+		if (missing) {
+			complain("--cpu: this host has no %s for guests", first_name(&words[i], missing));
+			return -1;
+		}
+		if (i == WORD_EXTENDED_EDX)
+			hidden |= features->hidden[WORD_1_EDX] & REPEATED;
+		if (bits)
+			*bits &= ~hidden;
+	}
+	return 0;
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtio console: one port, without a size.  VIRTIO 1.2, "Console Device".  What
+ * the far end cannot take yet stays in the driver's buffer, and input is not
+ * fetched before the driver has buffers for it.
+ */
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "console.h"
+#include "runner.h"
+#include "virtio.h"
+
+#define QUEUE_RX 0
+#define QUEUE_TX 1
+#define INPUT_MOST 64
+
+struct port {
+	struct virtio virtio;
+	struct console console;
+	size_t nr_input;
+	unsigned char input[INPUT_MOST];
+	bool is_sending;		/* this: */
+	struct chain output;
+};
+
+static struct port *port_of(struct console *console)
+{
+	return container_of(console, struct port, console);
+}
+
+/* ---- input ----------------------------------------------------------------------- */
+
+static void deliver(struct port *port)
+{
+	struct virtqueue *queue = &port->virtio.queues[QUEUE_RX];
+	struct chain chain;
+	size_t nr;
+
+	while (port->nr_input && virtqueue_pop(queue, &chain)) {
+		nr = iov_write(chain.iov + chain.nr_out, chain.nr_in, port->input, port->nr_input);
+		port->nr_input -= nr;
+		memmove(port->input, port->input + nr, port->nr_input);
+		virtqueue_push(queue, chain.head, nr);
+	}
+}
+
+/* A driver that is not ready yet would miss what is typed. */
+static size_t console_room(struct console *console)
+{
+	const struct port *port = port_of(console);
+
+	return port->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK ? INPUT_MOST - port->nr_input : 0;
+}
+
+static void console_input(struct console *console, const void *data, size_t nr)
+{
+	struct port *port = port_of(console);
+
+	memcpy(port->input + port->nr_input, data, nr);
+	port->nr_input += nr;
+	deliver(port);
+}
+
+/* ---- output ---------------------------------------------------------------------- */
+
+/* Write one chain, or what can be written of it: then false. */
+static bool send_chain(struct port *port)
+{
+	struct chain *chain = &port->output;
+
+	for (unsigned int i = 0; i < chain->nr_out; i++) {
+		struct iovec *iov = &chain->iov[i];
+
+		while (iov->iov_len) {
+			size_t nr = console_write(&port->console, iov->iov_base, iov->iov_len);
+
+			if (!nr)
+				return false;
+			iov->iov_base = (char *)iov->iov_base + nr;
+			iov->iov_len -= nr;
+		}
+	}
+	return true;
+}
+
+static void send_all(struct port *port)
+{
+	struct virtqueue *queue = &port->virtio.queues[QUEUE_TX];
+
+	while (port->is_sending || virtqueue_pop(queue, &port->output)) {
+		port->is_sending = !send_chain(port);
+		if (port->is_sending)
+			break;
+		virtqueue_push(queue, port->output.head, 0);
+	}
+}
+
+static void console_writable(struct console *console)
+{
+	send_all(port_of(console));
+}
+
+/* ---- the driver ------------------------------------------------------------------- */
+
+static void console_kick(struct virtio *virtio, struct virtqueue *queue)
+{
+	struct port *port = container_of(virtio, struct port, virtio);
+
+	if (queue == &virtio->queues[QUEUE_TX]) {
+		send_all(port);
+		return;
+	}
+	deliver(port);
+	if (!port->nr_input)
+		console_wants_more(&port->console);
+}
+
+static void console_reset(struct virtio *virtio)
+{
+	container_of(virtio, struct port, virtio)->is_sending = false;
+}
+
+static void console_destroy(struct virtio *virtio)
+{
+	struct port *port = container_of(virtio, struct port, virtio);
+
+	console_close(&port->console);
+	free(port);
+}
+
+static const struct virtio_ops ops = {
+	.name = "virtio-console", .id = VIRTIO_ID_CONSOLE, .class = 0x078000, .nr_queues = 2,
+	.kick = console_kick, .reset = console_reset, .destroy = console_destroy,
+};
+
+static const struct console_ops console_ops = {
+	.room = console_room, .input = console_input, .writable = console_writable,
+};
+
+int virtio_console_create(struct vm *vm)
+{
+	struct port *port;
+
+	if (!vm->options->console)
+		return 0;
+	port = calloc(1, sizeof(*port));
+	if (!port) {
+		complain("no memory for the console");
+		return -1;
+	}
+	if (!virtio_create(vm, &port->virtio, &ops))
+		return console_open(vm, &port->console, &console_ops, "stdio");
+	free(port);
+	return -1;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Virtqueues that are served outside of this process: by the host's kernel
+ * (vhost.c; its Documentation calls it vhost), or by another process, a vhost-user
+ * daemon (vhost_user.c).  Both get the guest's memory, the queues' parts, and two
+ * eventfds a queue: the guest's notifications and the interrupts go past us.
+ */
+#ifndef VHOST_H
+#define VHOST_H
+
+#include "virtio.h"
+
+/* What may be offered to the driver if those who serve the queues know it. */
+#define VHOST_FEATURES (1ull << VIRTIO_RING_F_EVENT_IDX)
+
+/* ---- the kernel (vhost.c) ---------------------------------------------------------- */
+
+/*
+ * Open a device and ask for its features, of which those that each virtio device here
+ * has must be among; the file descriptor or a negative errno.
+ */
+int vhost_open(const char *path, __u64 *features);
+
+/* Hand over the first nr_outside queues; the device's own switch is left to the caller. */
+int vhost_start(int fd, const struct virtio *virtio, __u64 features);
+
+/* ---- another process (vhost_user.c) -------------------------------------------------- */
+
+/**
+ * struct vhost_user - a daemon that serves a device
+ * @source: its socket
+ * @virtio: the device
+ * @name: of that, for messages
+ * @features: what it offers
+ * @acknowledges: it answers each message
+ * @is_running: it has the queues
+ * @is_gone: it is not spoken to any more
+ */
+struct vhost_user {
+	struct source source;
+	struct virtio *virtio;
+	const char *name;
+	__u64 features;
+	bool acknowledges;
+	bool is_running;
+	bool is_gone;
+};
+
+/* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
+int vhost_user_create(struct vm *vm, struct vhost_user *user);
+/* Close the socket; the I/O thread does not look at it any more. */
+void vhost_user_destroy(struct vm *vm, struct vhost_user *user);
+
+/* For the operations of these names. */
+int vhost_user_start(struct vhost_user *user);
+void vhost_user_stop(struct vhost_user *user);
+
+#endif /* VHOST_H */

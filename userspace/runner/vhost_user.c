@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtqueues that another process serves: QEMU, docs/interop/vhost-user.rst.
+ * Messages of a few numbers over a socket, some with file descriptors.  The other
+ * side is the owner's own and is given all of the guest's memory, but it may die or
+ * fall silent: the device is stopped then, and the machine goes on.
+ */
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "runner.h"
+#include "vhost.h"
+
+enum {
+	GET_FEATURES = 1, SET_FEATURES = 2, SET_OWNER = 3, SET_MEM_TABLE = 5, SET_VRING_NUM = 8,
+	SET_VRING_ADDR = 9, SET_VRING_BASE = 10, GET_VRING_BASE = 11, SET_VRING_KICK = 12,
+	SET_VRING_CALL = 13, GET_PROTOCOL_FEATURES = 15, SET_PROTOCOL_FEATURES = 16,
+	SET_VRING_ENABLE = 18,
+};
+
+#define VERSION 1
+#define FLAG_REPLY (1u << 2)
+#define FLAG_NEED_REPLY (1u << 3)
+#define FEATURE_PROTOCOL (1ull << 30)
+#define PROTOCOL_REPLY_ACK (1ull << 3)
+
+/* Low and high memory. */
+#define REGIONS_MOST 2
+/* A daemon that says nothing for so long is taken for dead. */
+#define PATIENCE_S 10
+
+struct state {
+	__u32 index, num;
+};
+
+struct parts {
+	__u32 index, flags;
+	__u64 desc, used, avail, log;
+};
+
+struct memory_region {
+	__u64 gpa, size, hva, offset;
+};
+
+struct memory {
+	__u32 nr, pad;
+	struct memory_region regions[REGIONS_MOST];
+};
+
+/**
+ * struct message - what is sent and answered
+ * @request: what it is about
+ * @flags: VERSION and FLAG_*
+ * @size: of what follows
+ */
+struct message {
+	__u32 request, flags, size;
+	union {
+		__u64 number;
+		struct state state;
+		struct parts parts;
+		struct memory memory;
+	};
+} __attribute__((packed));
+
+#define HEADER offsetof(struct message, number)
+
+
+/* ---- talking -------------------------------------------------------------------- */
+
+/* It is not to be spoken to any more; the I/O thread will hear of it (hung_up). */
+static int give_up(struct vhost_user *user, const char *why)
+{
+	if (!user->is_gone)
+		complain("%s: the daemon %s: the device is gone", user->name, why);
+	user->is_gone = true;
+	shutdown(user->source.fd, SHUT_RDWR);
+	return -1;
+}
+
+static bool send_message(const struct vhost_user *user, const struct message *message,
+			 const int *fds, unsigned int nr_fds)
+{
+	struct iovec iov = { .iov_base = (void *)message, .iov_len = HEADER + message->size };
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int) * REGIONS_MOST)];
+	} control = { .header = {
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+		.cmsg_len = CMSG_LEN(sizeof(int) * nr_fds),
+	} };
+	const struct msghdr header = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = nr_fds ? &control : NULL,
+		.msg_controllen = nr_fds ? CMSG_SPACE(sizeof(int) * nr_fds) : 0,
+	};
+
+	if (nr_fds)
+		memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * nr_fds);
+	return sendmsg(user->source.fd, &header, MSG_NOSIGNAL) == (ssize_t)iov.iov_len;
+}
+
+/* All answers have one number, or two of half the size. */
+static bool receive_answer(const struct vhost_user *user, __u32 request, __u64 *answer)
+{
+	const size_t size = HEADER + sizeof(*answer);
+	struct message message;
+
+	if (recv(user->source.fd, &message, size, MSG_WAITALL) != (ssize_t)size ||
+	    message.request != request || !(message.flags & FLAG_REPLY) ||
+	    message.size != sizeof(*answer))
+		return false;
+	*answer = message.number;
+	return true;
+}
+
+/* Say something, with file descriptors; with @answer ask it. */
+static int talk(struct vhost_user *user, struct message *message, const int *fds,
+		unsigned int nr_fds, __u64 *answer)
+{
+	bool acknowledged = !answer && user->acknowledges;
+	__u64 outcome = 0;
+
+	if (user->is_gone)
+		return -1;
+	message->flags = VERSION | (acknowledged ? FLAG_NEED_REPLY : 0);
+	if (!send_message(user, message, fds, nr_fds))
+		return give_up(user, "does not listen");
+	if ((answer || acknowledged) &&
+	    !receive_answer(user, message->request, answer ? answer : &outcome))
+		return give_up(user, "does not answer");
+	return outcome ? give_up(user, "refuses the guest's memory or queues") : 0;
+}
+
+static int ask(struct vhost_user *user, __u32 request, __u64 *answer)
+{
+	struct message message = { .request = request };
+
+	return talk(user, &message, NULL, 0, answer);
+}
+
+static int tell(struct vhost_user *user, __u32 request, __u64 number)
+{
+	struct message message = { .request = request, .size = sizeof(number), .number = number };
+
+	return talk(user, &message, NULL, 0, NULL);
+}
+
+static int tell_state(struct vhost_user *user, __u32 request, __u32 index, __u32 num)
+{
+	return tell(user, request, index | (__u64)num << 32);
+}
+
+static int tell_fd(struct vhost_user *user, __u32 request, __u32 index, int fd)
+{
+	struct message message = { .request = request, .size = sizeof(__u64), .number = index };
+
+	return talk(user, &message, &fd, 1, NULL);
+}
+
+/* ---- starting and stopping ---------------------------------------------------------- */
+
+static int set_memory(struct vhost_user *user, const struct vm *vm)
+{
+	struct message message = { .request = SET_MEM_TABLE, .size = sizeof(message.memory) };
+	const struct memory_region regions[] = {
+		{ 0, vm->low, (unsigned long)vm->ram, 0 },
+		{ HIGH_MEMORY, vm->high, (unsigned long)vm->ram + vm->low, vm->low },
+	};
+	const int fds[] = { vm->memory_fd, vm->memory_fd };
+	unsigned int nr = vm->high ? 2 : 1;
+
+	message.memory.nr = nr;
+	memcpy(message.memory.regions, regions, nr * sizeof(regions[0]));
+	message.size -= (REGIONS_MOST - nr) * sizeof(regions[0]);
+	return talk(user, &message, fds, nr, NULL);
+}
+
+static int set_queue(struct vhost_user *user, const struct virtqueue *queue, __u32 index)
+{
+	struct message parts = {
+		.request = SET_VRING_ADDR, .size = sizeof(parts.parts), .parts = {
+			.index = index, .desc = (unsigned long)queue->desc_hva,
+			.used = (unsigned long)queue->used_hva,
+			.avail = (unsigned long)queue->avail_hva,
+		},
+	};
+
+	if (tell_state(user, SET_VRING_NUM, index, queue->size) ||
+	    tell_state(user, SET_VRING_BASE, index, 0) || talk(user, &parts, NULL, 0, NULL) ||
+	    tell_fd(user, SET_VRING_CALL, index, queue->call) ||
+	    tell_fd(user, SET_VRING_KICK, index, queue->notify.fd))
+		return -1;
+	return user->features & FEATURE_PROTOCOL ? tell_state(user, SET_VRING_ENABLE, index, 1) : 0;
+}
+
+int vhost_user_start(struct vhost_user *user)
+{
+	const struct virtio *virtio = user->virtio;
+
+	user->is_running = true;
+	if (tell(user, SET_FEATURES, virtio->driver_features | (user->features & FEATURE_PROTOCOL)) ||
+	    set_memory(user, virtio->pci.device.vm))
+		return -1;
+	for (unsigned int i = 0; i < virtio->nr_outside; i++)
+		if (virtio->queues[i].enabled && set_queue(user, &virtio->queues[i], i))
+			return -1;
+	return 0;
+}
+
+/* To ask a queue how far it has got is to stop it. */
+void vhost_user_stop(struct vhost_user *user)
+{
+	for (__u32 i = 0; user->is_running && i < user->virtio->nr_outside; i++) {
+		struct message message = {
+			.request = GET_VRING_BASE, .size = sizeof(message.state), .state.index = i,
+		};
+		__u64 base;
+
+		if (user->virtio->queues[i].enabled)
+			talk(user, &message, NULL, 0, &base);
+	}
+	user->is_running = false;
+}
+
+/* ---- beginning and end ----------------------------------------------------------------- */
+
+static void hung_up(struct vm *vm, struct source *source, __u32 events)
+{
+	struct vhost_user *user = container_of(source, struct vhost_user, source);
+
+	(void)events;
+	source_remove(vm, source);
+	give_up(user, "has ended");
+	if (user->is_running)
+		virtio_break(user->virtio);
+}
+
+static int agree(struct vhost_user *user)
+{
+	__u64 protocol = 0;
+
+	if (ask(user, GET_FEATURES, &user->features))
+		return -1;
+	if (user->features & FEATURE_PROTOCOL) {
+		if (ask(user, GET_PROTOCOL_FEATURES, &protocol) ||
+		    tell(user, SET_PROTOCOL_FEATURES, protocol & PROTOCOL_REPLY_ACK))
+			return -1;
+		user->acknowledges = protocol & PROTOCOL_REPLY_ACK;
+	}
+	if ((user->features & VIRTIO_FEATURES) != VIRTIO_FEATURES)
+		return give_up(user, "does not know virtio 1.0");
+	return ask(user, SET_OWNER, NULL);
+}
+
+int vhost_user_create(struct vm *vm, struct vhost_user *user)
+{
+	const struct timeval patience = { .tv_sec = PATIENCE_S };
+	int fd = user->source.fd;
+
+	user->source.ready = hung_up;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (agree(user))
+		return -1;
+	if (source_add(vm, &user->source, EPOLLRDHUP)) {
+		complain("%s: cannot wait for the daemon", user->name);
+		return -1;
+	}
+	return 0;
+}
+
+void vhost_user_destroy(struct vm *vm, struct vhost_user *user)
+{
+	if (user->source.fd < 0)
+		return;
+	source_remove(vm, &user->source);
+	close(user->source.fd);
+}
