@@ -47,7 +47,8 @@ MODULES = """kvm kvm-amd kvm-intel ccp irqbypass msr cpuid loop nbd tun tap vhos
 vhost_iotlb vsock vsock_loopback macvtap macvlan bridge veth dummy virtio virtio_ring virtio_pci virtio_blk
 virtio_net virtio_balloon virtio_console virtio_scsi virtio-rng virtio_mmio ata_piix ata_generic ahci sd_mod
 sr_mod ext4 isofs vfat squashfs overlay 9p 9pnet_virtio userfaultfd zram vfio-pci kunit rapl e1000 configfs
-nf_tables nft_masq nft_chain_nat intel_rapl_msr squashfs crc32c_generic""".split()
+nf_tables nft_masq nft_chain_nat intel_rapl_msr squashfs crc32c_generic button evdev
+autofs4""".split()
 ALL_MODULES_UP_TO = 48 << 20
 
 
