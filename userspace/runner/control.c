@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <libmote.h>
@@ -30,11 +31,6 @@
 #define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
 #define RING 65536
-
-/* Of proc_pid_stat(5). */
-#define STAT_UTIME 14
-#define STAT_STIME 15
-#define STAT_GUEST_TIME 43
 
 /**
  * struct client - somebody who is connected
@@ -128,40 +124,69 @@ static struct json_object *status(struct vm *vm)
 	return answer;
 }
 
-/* What a thread has spent, in ns. */
-struct times {
-	__u64 guest;	/* in the guest */
-	__u64 kernel;	/* in the kernel, which is mostly the module */
-	__u64 runner;	/* in this process */
-};
-
-/* @line begins with the second field's end: the name may hold anything. */
+/* A field of proc_pid_stat(5); @line begins where the second one ends: the name may hold anything. */
 static __u64 stat_field(const char *line, unsigned int field)
 {
 	for (unsigned int i = 2; line && i < field; i++)
 		line = strchr(line + 1, ' ');
-	return line ? strtoull(line, NULL, 10) * (NS_PER_S / sysconf(_SC_CLK_TCK)) : 0;
+	return line ? strtoull(line, NULL, 10) : 0;
 }
 
-static struct times thread_times(int tid)
+/* What a thread has spent in the guest, in ns, as ticks have found it. */
+static __u64 guest_time(int tid)
 {
-	struct times times = { 0 };
 	char path[64], line[1024];
-	const char *end;
+	__u64 ticks = 0;
 	FILE *stat;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
 	stat = fopen(path, "re");
 	if (!stat)
-		return times;
-	end = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
-	times.guest = stat_field(end, STAT_GUEST_TIME);
-	times.kernel = stat_field(end, STAT_STIME);
-	times.runner = stat_field(end, STAT_UTIME);
-	/* The guest's time counts as the user's, too. */
-	times.runner -= times.runner < times.guest ? times.runner : times.guest;
+		return 0;
+	if (fgets(line, sizeof(line), stat))
+		ticks = stat_field(strrchr(line, ')'), 43);
 	fclose(stat);
-	return times;
+	return ticks * (NS_PER_S / sysconf(_SC_CLK_TCK));
+}
+
+/* The clocks of a thread, as the kernel numbers them. */
+enum thread_clock { CLOCK_TICKS, CLOCK_USER_TICKS, CLOCK_EXACT };
+
+static __u64 thread_clock(int tid, enum thread_clock which)
+{
+	struct timespec time = { 0 };
+
+	clock_gettime(~(clockid_t)tid * 8 | 4 | which, &time);
+	return time.tv_sec * NS_PER_S + time.tv_nsec;
+}
+
+/**
+ * struct times - what a thread has spent, in ns
+ * @guest: in the guest
+ * @kernel: in the kernel, which is mostly the module
+ * @runner: in this process
+ */
+struct times {
+	__u64 guest;
+	__u64 kernel;
+	__u64 runner;
+};
+
+/* The sum is exact, its parts are as ticks have found them: a busy host may lose many. */
+static struct times thread_times(int tid)
+{
+	__u64 all = thread_clock(tid, CLOCK_TICKS), user = thread_clock(tid, CLOCK_USER_TICKS);
+	__u64 guest = guest_time(tid);
+	double weight = all ? (double)thread_clock(tid, CLOCK_EXACT) / all : 0;
+
+	/* The guest's time counts as the user's, too. */
+	if (user < guest)
+		user = guest;
+	if (all < user)
+		all = user;
+	return (struct times) {
+		.guest = guest * weight, .kernel = (all - user) * weight, .runner = (user - guest) * weight,
+	};
 }
 
 static struct json_object *vcpu_stat(const struct vcpu *vcpu)
