@@ -295,6 +295,12 @@ static void fault_look_around(struct mem_fault *fault, int host, u64 page, const
 	}
 }
 
+/* Where writes are logged, a write maps its own page only: the others have to wait for theirs. */
+static bool fault_is_alone(const struct mem_fault *fault)
+{
+	return fault->alone || (fault->slot->dirty && fault->need & PAGE_WRITE);
+}
+
 /* Return: is the page there, with the permission that is needed? */
 static bool fault_look(struct mem_fault *fault)
 {
@@ -315,7 +321,7 @@ static bool fault_look(struct mem_fault *fault)
 		fault->first = fault->gpa;
 		fault->nr = 1;
 		fault->page[0] = page;
-		if (fault->level == 1 && !fault->alone)
+		if (fault->level == 1 && !fault_is_alone(fault))
 			fault_look_around(fault, host, page, table);
 	}
 	local_irq_enable();
