@@ -100,14 +100,17 @@ void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2)
 
 /* ---- bitmaps of 256 vectors ------------------------------------------------------- */
 
+static u64 word(const u32 *map, int i)
+{
+	return map[2 * i] | (u64)map[2 * i + 1] << 32;
+}
+
 static int highest(const u32 *map)
 {
-	int i;
+	int i = word(map, 3) ? 3 : word(map, 2) ? 2 : word(map, 1) ? 1 : 0;
 
-	for (i = 7; i >= 0; i--)
-		if (map[i])
-			return 32 * i + fls(map[i]) - 1;
-	return -1;
+	/* fls64() of nothing is 0. */
+	return 64 * i + fls64(word(map, i)) - 1;
 }
 
 static void set(u32 *map, u8 vector)
@@ -164,11 +167,13 @@ bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held)
 {
 	int irr = is_enabled(apic) ? highest(&apic->reg[MOTE_APIC_IRR]) : -1;
-	u32 class = irr < 0 ? 0 : irr & 0xf0;
 
 	/* Of the two that hold it back, an EOI is seen anyway. */
-	*held = class > service_class(apic) && class <= (tpr & 0xf0);
-	return class > (ppr(apic, tpr) & 0xf0) ? irr : -1;
+	*held = false;
+	if (irr < 0 || (irr & 0xf0) <= service_class(apic))
+		return -1;
+	*held = (irr & 0xf0) <= (tpr & 0xf0);
+	return *held ? -1 : irr;
 }
 
 bool mote_apic_takes_extint(const struct mote_apic *apic)

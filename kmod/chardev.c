@@ -55,20 +55,21 @@ int mote_user_write(u64 hva, const void *data, u32 len)
 }
 
 /* On the way of most exits of a CPU that does not report an instruction's length. */
-int mote_user_read_word(u64 hva, u32 *word)
+s64 mote_user_read_word(u64 hva)
 {
 	const u32 __user *from = u64_to_user_ptr(hva);
-	int err = -EFAULT;
+	s64 ret = -EFAULT;
+	u32 word;
 
 	pagefault_disable();
-	if (user_access_begin(from, sizeof(*word))) {
-		unsafe_get_user(*word, from, out);
-		err = 0;
+	if (user_access_begin(from, sizeof(word))) {
+		unsafe_get_user(word, from, out);
+		ret = word;
 out:
 		user_access_end();
 	}
 	pagefault_enable();
-	return err;
+	return ret;
 }
 
 /* An array of user space's in kernel memory; NULL for none, or an ERR_PTR. */

@@ -23,11 +23,11 @@
 enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 {
 	vcpu->rip = mote_next_rip(vcpu, exit->insn_len);
-	mote_ops->skip(vcpu);
+	static_call(mote_op_skip)(vcpu);
 	return MOTE_NEXT_ENTER;
 }
 
-static enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector)
+static noinline enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector)
 {
 	if (mote_queue_exception(vcpu, vector, 0))
 		return MOTE_NEXT_ENTER;
@@ -58,37 +58,53 @@ static bool filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action,
 
 /* ---- CPUID ----------------------------------------------------------------------- */
 
-static void cpuid_dynamic(struct mote_vcpu *vcpu, struct mote_cpuid_entry *row)
+static void answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
 {
-	struct mote_state state;
-
-	mote_ops->get_state(vcpu, &state, MOTE_PART_CR4);
-	mote_cpuid_patch(row, state.crs.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
+	vcpu->gpr[MOTE_RAX] = row->eax;
+	vcpu->gpr[MOTE_RBX] = row->ebx;
+	vcpu->gpr[MOTE_RCX] = row->ecx;
+	vcpu->gpr[MOTE_RDX] = row->edx;
 }
 
-static enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline void answer_dynamic(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
+{
+	struct mote_cpuid_entry copy = *row;
+
+	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_CR4);
+	mote_cpuid_patch(&copy, vcpu->part.crs.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
+	answer(vcpu, &copy);
+}
+
+/* As a rule the one of the last time: guests use CPUID to serialize, too. */
+static const struct mote_cpuid_entry *find_cpuid(struct mote_cpuid *table, u32 leaf, u32 subleaf)
+{
+	static const struct mote_cpuid_entry zero;
+	const struct mote_cpuid_entry *row = table->last;
+
+	if (row && row->leaf == leaf && !(row->flags && row->subleaf != subleaf))
+		return row;
+	row = mote_cpuid_find(table->rows, table->nr, leaf, subleaf);
+	if (!row)
+		return &zero;
+	table->last = row;
+	return row;
+}
+
+/* Handlers are not inlined: each saves the registers that it needs, and no more. */
+static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
-	static const struct mote_cpuid_entry zero;
 	const struct mote_cpuid_entry *row;
-	struct mote_cpuid_entry copy;
 	enum mote_next next;
 
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
 		     X86_TRAP_GP, &next))
 		return next;
-	row = mote_cpuid_find(vcpu->cpuid->rows, vcpu->cpuid->nr, leaf, subleaf);
-	if (!row)
-		row = &zero;
-	if (unlikely(mote_cpuid_is_dynamic(leaf))) {
-		copy = *row;
-		cpuid_dynamic(vcpu, &copy);
-		row = &copy;
-	}
-	vcpu->gpr[MOTE_RAX] = row->eax;
-	vcpu->gpr[MOTE_RBX] = row->ebx;
-	vcpu->gpr[MOTE_RCX] = row->ecx;
-	vcpu->gpr[MOTE_RDX] = row->edx;
+	row = find_cpuid(vcpu->cpuid, leaf, subleaf);
+	if (unlikely(mote_cpuid_is_dynamic(leaf)))
+		answer_dynamic(vcpu, row);
+	else
+		answer(vcpu, row);
 	return mote_complete(vcpu, exit);
 }
 
@@ -111,16 +127,26 @@ static u32 msr_part(u32 index)
 	       index == MSR_IA32_CR_PAT ? MOTE_PART_PAT : MOTE_STATE_MSRS;
 }
 
+/* As a rule the one of the last time. */
+static const struct mote_msr *find_msr(struct mote_vcpu *vcpu, u32 index)
+{
+	const struct mote_msr *row = vcpu->last_msr;
+
+	if (!row || index < row->first || index > row->last) {
+		row = mote_msr_find(index);
+		vcpu->last_msr = row;
+	}
+	return row;
+}
+
 static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index)
 {
-	struct mote_state state;
-
 	switch (row->kind) {
 	case MOTE_MSR_STATE:
 		if (!is_vendor_msr(row))
 			return *msr_field(&vcpu->msrs, row);
-		mote_ops->get_state(vcpu, &state, msr_part(index));
-		return *msr_field(&state.msrs, row);
+		mote_ops->get_state(vcpu, &vcpu->part, msr_part(index));
+		return *msr_field(&vcpu->part.msrs, row);
 	case MOTE_MSR_TSC:
 		return mote_guest_tsc(vcpu, rdtsc());
 	case MOTE_MSR_TSC_ADJUST:
@@ -130,7 +156,7 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 	}
 }
 
-static enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
 	const struct mote_msr *row;
@@ -144,7 +170,7 @@ static enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		if (!mote_lapic_rdmsr(vcpu, index, &value))
 			return fault(vcpu, exit, X86_TRAP_GP);
 	} else {
-		row = mote_msr_find(index);
+		row = find_msr(vcpu, index);
 		if (!row || row->kind == MOTE_MSR_UNKNOWN)
 			return MOTE_NEXT_USER;
 		value = msr_read(vcpu, row, index);
@@ -178,7 +204,7 @@ static void tsc_write(struct mote_vcpu *vcpu, u64 offset)
 
 static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
 {
-	struct mote_state state;
+	struct mote_state *state = &vcpu->part;
 	u32 part;
 
 	switch (row->kind) {
@@ -207,14 +233,14 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	}
 	part = msr_part(index);
 	if (part == MOTE_PART_EFER) {
-		if (!efer_write(vcpu, &state, value))
+		if (!efer_write(vcpu, state, value))
 			return false;
 	} else {
 		if (part == MOTE_STATE_MSRS)
-			mote_ops->get_state(vcpu, &state, part);
-		*msr_field(&state.msrs, row) = value;
+			mote_ops->get_state(vcpu, state, part);
+		*msr_field(&state->msrs, row) = value;
 	}
-	mote_ops->set_state(vcpu, &state, part);
+	mote_ops->set_state(vcpu, state, part);
 	return true;
 }
 
@@ -234,7 +260,7 @@ static enum mote_next write_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit
 	}
 }
 
-static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
@@ -246,26 +272,25 @@ static enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		return next;
 	if (mote_lapic_has_msr(vcpu, index))
 		return write_lapic(vcpu, exit, index, value);
-	row = mote_msr_find(index);
+	row = find_msr(vcpu, index);
 	if (!row || row->kind == MOTE_MSR_UNKNOWN)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
 		return fault(vcpu, exit, X86_TRAP_GP);
 	mote_complete(vcpu, exit);
-	return mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
+	return !is_vendor_msr(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
+								   MOTE_NEXT_ENTER;
 }
 
 /* ---- the others ----------------------------------------------------------------------- */
 
 static u32 cpl(struct mote_vcpu *vcpu)
 {
-	struct mote_state state;
-
-	mote_ops->get_state(vcpu, &state, MOTE_PART_CPL);
-	return state.segs.seg[MOTE_SS].attr >> 5 & 3;
+	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_CPL);
+	return vcpu->part.segs.seg[MOTE_SS].attr >> 5 & 3;
 }
 
-static enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 number = vcpu->gpr[MOTE_RAX];
 	enum mote_next next;
@@ -282,7 +307,7 @@ static enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *e
 	return vcpu->pv.yield_to ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
 }
 
-static enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 
@@ -292,7 +317,7 @@ static enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit
 	return mote_complete(vcpu, exit);
 }
 
-static enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 access = exit->pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
 	enum mote_next next;
@@ -307,7 +332,7 @@ static enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	return MOTE_NEXT_USER;
 }
 
-static enum mote_next exit_exception(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	if (mote_queue_exception(vcpu, exit->exception.vector, exit->exception.error))
 		return MOTE_NEXT_ENTER;
@@ -382,8 +407,11 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 
 static int exit_npf(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
-	int err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
+	int err;
 
+	exit->npf.hva = 0;
+	exit->npf.error = 0;
+	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
 	exit->insn_len = 0;
 	switch (err) {

@@ -18,8 +18,6 @@
 
 #include "mote.h"
 
-#define X2APIC_MSR 0x800
-
 /* &mote_lapic.signals: bits 0 to 7 are the vector of a start-up IPI. */
 #define SIGNAL_STARTUP BIT(8)
 #define SIGNAL_INIT BIT(9)
@@ -284,14 +282,21 @@ int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi)
 
 static void take_posted(struct mote_lapic *lapic)
 {
-	u32 vector;
+	unsigned long posted;
+	u32 vector, i;
+	bool level;
 
-	for_each_set_bit(vector, lapic->posted, 256) {
-		bool level = test_bit(vector, lapic->level);
-
-		clear_bit(vector, lapic->posted);
-		mote_apic_accept(&lapic->apic, vector, level);
-	}
+	BUILD_BUG_ON(ARRAY_SIZE(lapic->posted) != 4);
+	if (likely(!(READ_ONCE(lapic->posted[0]) | READ_ONCE(lapic->posted[1]) |
+		     READ_ONCE(lapic->posted[2]) | READ_ONCE(lapic->posted[3]))))
+		return;
+	for (i = 0; i < BITS_TO_LONGS(256); i++)
+		for (posted = READ_ONCE(lapic->posted[i]); posted; posted &= posted - 1) {
+			vector = i * BITS_PER_LONG + __ffs(posted);
+			level = test_bit(vector, lapic->level);
+			clear_bit(vector, lapic->posted);
+			mote_apic_accept(&lapic->apic, vector, level);
+		}
 }
 
 static void catch_up(struct mote_vcpu *vcpu)
@@ -371,11 +376,6 @@ static bool read(struct mote_vcpu *vcpu, u32 reg, u64 *value)
 	if (reg == MOTE_APIC_TMCCT)
 		*value = current_count(lapic);
 	return true;
-}
-
-bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
-{
-	return vcpu->lapic && (index - X2APIC_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
 }
 
 bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value)

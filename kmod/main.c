@@ -30,6 +30,8 @@
 #include "mote.h"
 
 const struct mote_ops *mote_ops;
+DEFINE_STATIC_CALL_NULL(mote_op_run, mote_op_run_type);
+DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
 struct mote_probe mote_host;
 struct mote_caps mote_caps;
 struct mote_resumes mote_resumes;
@@ -393,6 +395,8 @@ static int __init mote_init(void)
 	preempt_disable();
 	mote_ops = choose_vendor();
 	preempt_enable();
+	static_call_update(mote_op_run, mote_ops->run);
+	static_call_update(mote_op_skip, mote_ops->skip);
 	err = probe_host(&mote_host, info);
 	if (err)
 		goto out;

@@ -28,8 +28,10 @@
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/static_call.h>
 #include <linux/types.h>
 #include <asm/fpu/types.h>
+#include <asm/msr-index.h>
 
 #include <mote.h>
 
@@ -230,7 +232,8 @@ bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
 
 /* In chardev.c, where all access to user memory lives: 0 or -EFAULT; only the last one sleeps. */
 int mote_user_read(u64 hva, void *data, u32 len);
-int mote_user_read_word(u64 hva, u32 *word);
+/* Four bytes. */
+s64 mote_user_read_word(u64 hva);
 int mote_user_write_atomic(u64 hva, const void *data, u32 len);
 int mote_user_write(u64 hva, const void *data, u32 len);
 
@@ -242,10 +245,12 @@ int mote_user_write(u64 hva, const void *data, u32 len);
 
 /**
  * struct mote_cpuid - a CPUID table as it is used: sorted by leaf, then subleaf
+ * @last: the row that was found last, or NULL
  * @nr: number of rows
  * @rows: ascending
  */
 struct mote_cpuid {
+	const struct mote_cpuid_entry *last;
 	u32 nr;
 	struct mote_cpuid_entry rows[];
 };
@@ -361,6 +366,9 @@ struct mote_vcpu {
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
+	const struct mote_msr *last_msr;	/* that was asked for, or NULL */
+	struct mote_exit exit;	/* the last one */
+	struct mote_state part;	/* what get_state() is asked for in an exit: large for a stack */
 	struct mote_traced traced;
 };
 
@@ -383,8 +391,8 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 #define MOTE_PART_EFER BIT(16)	/* msrs.efer */
 #define MOTE_PART_PAT BIT(17)	/* msrs.pat */
 #define MOTE_PART_CR4 BIT(18)	/* crs.cr4; get only */
-#define MOTE_PART_CPL BIT(19)	/* segs.seg[MOTE_SS].attr, whose DPL is the CPL; get only */
-#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segments CS and SS; get only */
+#define MOTE_PART_CPL BIT(19)	/* alone: segs.seg[MOTE_SS].attr, whose DPL is the CPL; get only */
+#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, and as PART_CPL; get only */
 #define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
 
 /* ---- the seam ------------------------------------------------------------ */
@@ -482,6 +490,12 @@ struct mote_ops {
 extern const struct mote_ops mote_vmx_ops;
 extern const struct mote_ops mote_svm_ops;
 
+/* The two of every exit are called directly. */
+void mote_op_run_type(struct mote_vcpu *vcpu, struct mote_exit *exit);
+void mote_op_skip_type(struct mote_vcpu *vcpu);
+DECLARE_STATIC_CALL(mote_op_run, mote_op_run_type);
+DECLARE_STATIC_CALL(mote_op_skip, mote_op_skip_type);
+
 /* The vendor of this host: constant after the module has loaded; NULL: none. */
 extern const struct mote_ops *mote_ops;
 /* What the host has, the same on every CPU; constant after load. */
@@ -537,7 +551,13 @@ bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
 /* Complete an access to the xAPIC page: 0 or -EINVAL. */
 int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);
 
-bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index);
+#define X2APIC_MSR 0x800
+
+static inline bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
+{
+	return vcpu->lapic && (index - X2APIC_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
+}
+
 /* False: #GP. */
 bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
 enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);

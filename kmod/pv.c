@@ -371,10 +371,10 @@ static u64 kick(struct mote_vm *vm, u32 id)
 static u64 send_ipis_call(struct mote_vcpu *vcpu)
 {
 	u64 low = vcpu->gpr[MOTE_RBX], high = vcpu->gpr[MOTE_RCX];
-	struct mote_state state;
 
-	mote_ops->get_state(vcpu, &state, MOTE_PART_MODE);
-	if (!(state.msrs.efer & EFER_LMA && state.segs.seg[MOTE_CS].attr & CS_LONG)) {
+	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_MODE);
+	if (!(vcpu->part.msrs.efer & EFER_LMA &&
+	      vcpu->part.segs.seg[MOTE_CS].attr & CS_LONG)) {
 		low = (u32)low | high << 32;
 		high = 0;
 	}

@@ -52,6 +52,9 @@
 	 BIT(MOTE_EXIT_CACHE) | BIT(MOTE_EXIT_PMC) | BIT(MOTE_EXIT_PAUSE) |                \
 	 BIT(MOTE_EXIT_MWAIT))
 
+/* Exits that svm_insn_exit() knows. */
+#define INSN_EXITS (MEASURED_EXITS | BIT(MOTE_EXIT_PIO))
+
 /* Exits that need something done here first. */
 #define OWN_EXITS                                                                          \
 	(BIT(MOTE_EXIT_NONE) | BIT(MOTE_EXIT_EXCEPTION) | BIT(MOTE_EXIT_INTERRUPT_WINDOW) | \
@@ -900,16 +903,19 @@ static __always_inline u32 svm_plain_length(const struct svm_vcpu *svm, u32 reas
 		[MOTE_EXIT_HYPERCALL] = { 0xffffff, 0xd9010f, 3 },
 	};
 	u64 gva = svm_linear(svm, svm->vcpu.rip);
-	u32 offset = gva & ~PAGE_MASK, word;
+	u32 offset = gva & ~PAGE_MASK;
+	s64 word;
 
 	if (reason >= ARRAY_SIZE(plain) || svm->code_gva != (gva & PAGE_MASK) ||
-	    svm->code_cr3 != svm->vmcb->save.cr3 || offset > PAGE_SIZE - sizeof(word) ||
-	    mote_user_read_word(svm->code_hva + offset, &word))
+	    svm->code_cr3 != svm->vmcb->save.cr3 || offset > PAGE_SIZE - sizeof(u32))
 		return 0;
-	return (word & plain[reason].mask) == plain[reason].code ? plain[reason].len : 0;
+	word = mote_user_read_word(svm->code_hva + offset);
+	return word >= 0 && (word & plain[reason].mask) == plain[reason].code ?
+	       plain[reason].len : 0;
 }
 
-static noinline void svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
+/* Return: 0 if it is another exit now. */
+static noinline u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
 {
 	u8 bytes[15];
 	int err, len;
@@ -918,9 +924,9 @@ static noinline void svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
 	nr = svm_fetch(svm, bytes, &err);
 	len = mote_insn_length(bytes, nr, exit->reason, svm_is_64bit(svm));
 	if (likely(len > 0))
-		exit->insn_len = len;
-	else
-		svm_fetch_failed(svm, exit, err);
+		return len;
+	svm_fetch_failed(svm, exit, err);
+	return 0;
 }
 
 /* MOV to CR8 while a window is asked for. */
@@ -1122,7 +1128,7 @@ static __always_inline void svm_switch(struct svm_vcpu *svm)
 		svm->vcpu.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 }
 
-/* An instruction that wants its length and nothing else, the fast way. */
+/* An instruction that wants its length and nothing else, or port I/O, the fast way. */
 static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit *exit, u32 reason)
 {
 	const struct vmcb_control_area *control = &svm->vmcb->control;
@@ -1133,9 +1139,11 @@ static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit
 	exit->reason = reason;
 	exit->raw = control->exit_code;
 	exit->qualification = 0;
-	exit->insn_len = len <= 15 ? len : svm_plain_length(svm, reason);
-	if (unlikely(!exit->insn_len))
-		svm_measure(svm, exit);
+	if (reason == MOTE_EXIT_PIO) {
+		svm_decode_pio(control->exit_info_1, control->exit_info_2 - svm->vcpu.rip, exit);
+		return;
+	}
+	exit->insn_len = len <= 15 ? len : svm_plain_length(svm, reason) ?: svm_measure(svm, exit);
 }
 
 /* All other exits, and those around which something rare goes on. */
@@ -1157,7 +1165,7 @@ static noinline void svm_other_exit(struct svm_vcpu *svm, struct mote_exit *exit
 	if (BIT(exit->reason) & OWN_EXITS)
 		svm_own_exit(svm, exit);
 	else if (BIT(exit->reason) & MEASURED_EXITS && !exit->insn_len)
-		svm_measure(svm, exit);
+		exit->insn_len = svm_plain_length(svm, exit->reason) ?: svm_measure(svm, exit);
 }
 
 static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
@@ -1178,7 +1186,7 @@ static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	svm_read_vmcb(svm);
 	svm_restore_host_drs(vcpu);
 	reason = svm_reason(control->exit_code);
-	if (likely(BIT(reason) & MEASURED_EXITS) &&
+	if (likely(BIT(reason) & INSN_EXITS) &&
 	    likely(!(injected | svm->rare | (control->exit_int_info & SVM_EXITINTINFO_VALID))))
 		svm_insn_exit(svm, exit, reason);
 	else
@@ -1286,13 +1294,15 @@ static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	struct svm_vcpu *svm = to_svm(vcpu);
 	const struct vmcb_save_area *save = &svm->vmcb->save;
 
+	if (mask == MOTE_PART_CPL) {
+		state->segs.seg[MOTE_SS].attr = save->cpl << 5;
+		return;
+	}
 	if (mask & MOTE_STATE_SEGS) {
 		svm_get_segs(svm, &state->segs);
-	} else {
-		if (mask & MOTE_PART_MODE)
-			svm_get_seg(svm, &state->segs, MOTE_CS);
-		if (mask & (MOTE_PART_MODE | MOTE_PART_CPL))
-			svm_get_seg(svm, &state->segs, MOTE_SS);
+	} else if (mask & MOTE_PART_MODE) {
+		svm_get_seg(svm, &state->segs, MOTE_CS);
+		state->segs.seg[MOTE_SS].attr = save->cpl << 5;
 	}
 	if (mask & (MOTE_STATE_CRS | MOTE_PART_MODE)) {
 		state->crs.cr0 = save->cr0;
@@ -1326,9 +1336,10 @@ static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
 	svm->generation = 0;
 }
 
-static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+/* What no exit sets. */
+static noinline void svm_set_substates(struct svm_vcpu *svm, const struct mote_state *state,
+				       u32 mask)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_save_area *save = &svm->vmcb->save;
 
 	if (mask & MOTE_STATE_SEGS)
@@ -1341,6 +1352,17 @@ static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	}
 	if (mask & MOTE_STATE_MSRS)
 		svm_set_msrs(save, &state->msrs);
+	if (mask & MOTE_STATE_EVENTS)
+		svm_set_events(svm, &state->events);
+}
+
+static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if (mask & MOTE_STATE_ALL)
+		svm_set_substates(svm, state, mask);
 	if (mask & (MOTE_STATE_MSRS | MOTE_PART_EFER)) {
 		/* NXE and LME change what the page tables say. */
 		save->efer = state->msrs.efer | EFER_SVME;
@@ -1351,8 +1373,6 @@ static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 		save->g_pat = state->msrs.pat;
 		svm_dirty(svm, CLEAN_NPT);
 	}
-	if (mask & MOTE_STATE_EVENTS)
-		svm_set_events(svm, &state->events);
 	if (mask & MOTE_PART_TSC) {
 		svm->vmcb->control.tsc_offset = vcpu->tsc_offset;
 		svm_dirty(svm, CLEAN_INTERCEPTS);

@@ -68,15 +68,13 @@ static __always_inline u32 svm_reason(u32 code)
 }
 
 /* APM 2, "IOIO Intercept": EXITINFO1; EXITINFO2 is the next RIP, on every CPU. */
-static inline void svm_decode_pio(const struct svm_raw *raw, struct mote_exit *exit)
+static inline void svm_decode_pio(u64 info, u64 len, struct mote_exit *exit)
 {
-	u64 len = raw->info2 - raw->rip;
-
-	exit->pio.port = raw->info1 >> 16;
-	exit->pio.size = raw->info1 >> SVM_IOIO_SIZE_SHIFT & 7;
-	exit->pio.flags = (raw->info1 & SVM_IOIO_TYPE_MASK ? MOTE_PIO_IN : 0) |
-			  (raw->info1 & SVM_IOIO_STR_MASK ? MOTE_PIO_STRING : 0) |
-			  (raw->info1 & BIT(SVM_IOIO_REP_SHIFT) ? MOTE_PIO_REP : 0);
+	exit->pio.port = info >> 16;
+	exit->pio.size = info >> SVM_IOIO_SIZE_SHIFT & 7;
+	exit->pio.flags = (info & SVM_IOIO_TYPE_MASK ? MOTE_PIO_IN : 0) |
+			  (info & SVM_IOIO_STR_MASK ? MOTE_PIO_STRING : 0) |
+			  (info & BIT(SVM_IOIO_REP_SHIFT) ? MOTE_PIO_REP : 0);
 	/* EIP or IP may have wrapped: the length is small all the same. */
 	exit->insn_len = len & 0xf;
 }
@@ -121,7 +119,7 @@ static inline void svm_decode_exit(const struct svm_raw *raw, struct mote_exit *
 
 	switch (reason) {
 	case MOTE_EXIT_PIO:
-		svm_decode_pio(raw, exit);
+		svm_decode_pio(raw->info1, raw->info2 - raw->rip, exit);
 		break;
 	case MOTE_EXIT_RDMSR:
 		if (raw->info1 & 1)

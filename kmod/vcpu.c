@@ -585,6 +585,15 @@ static bool window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	return true;
 }
 
+/* Not by hardware; what else there is to an exit belongs to other reasons. */
+static void set_reason(struct mote_exit *exit, u32 reason)
+{
+	exit->reason = reason;
+	exit->raw = 0;
+	exit->insn_len = 0;
+	exit->qualification = 0;
+}
+
 /*
  * Last look before the entry, with interrupts off.  Return: MOTE_NEXT_ENTER,
  * another place to go first, or -EINTR.
@@ -593,7 +602,7 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
 
-	*exit = (struct mote_exit){ .reason = MOTE_EXIT_NONE };
+	set_reason(exit, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
 	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME) ||
@@ -640,7 +649,7 @@ static __always_inline void enter(struct mote_vcpu *vcpu, struct mote_exit *exit
 {
 	if (vcpu->xcr0 != vcpu->host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
-	mote_ops->run(vcpu, exit);
+	static_call(mote_op_run)(vcpu, exit);
 	if (vcpu->xcr0 != vcpu->host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
 }
@@ -651,6 +660,13 @@ static noinline void enter_traced(struct mote_vcpu *vcpu, struct mote_exit *exit
 	mote_trace_entry(vcpu);
 	enter(vcpu, exit);
 	mote_trace_exit(vcpu, exit);
+}
+
+/* The vCPU is loaded. */
+static void end_instruction(struct mote_vcpu *vcpu, u64 rip)
+{
+	vcpu->rip = rip;
+	static_call(mote_op_skip)(vcpu);
 }
 
 /* Run until something needs the vCPU to be put. */
@@ -699,7 +715,8 @@ static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	return mote_exit_slow(vcpu, exit);
 }
 
-static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit)
+/* @rip: behind the instruction that user space has completed, 0 for none. */
+static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit, u64 rip)
 {
 	int next;
 
@@ -709,6 +726,10 @@ static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		next = vcpu_load(vcpu);
 		if (next)
 			break;
+		if (rip) {
+			end_instruction(vcpu, rip);
+			rip = 0;
+		}
 		next = run_loaded(vcpu, exit);
 		vcpu_put(vcpu);
 		if (next == MOTE_NEXT_SLEEP)
@@ -727,31 +748,18 @@ static void take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 se
 {
 	u32 i;
 
-	for (i = 0; i < MOTE_NR_GPRS; i++)
-		if (set & BIT(i))
-			vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
-}
-
-static int complete_instruction(struct mote_vcpu *vcpu, u64 rip)
-{
-	int err;
-
-	if (!rip)
-		return -EINVAL;
-	err = vcpu_load(vcpu);
-	if (err)
-		return err;
-	vcpu->rip = rip;
-	mote_ops->skip(vcpu);
-	vcpu_put(vcpu);
-	return 0;
+	for (set &= 0xffff; set; set &= set - 1) {
+		i = __ffs(set);
+		vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
+	}
 }
 
 /*
  * What user space changed in the run page since the last run.  A RIP in another
  * 4 GiB or flags that matter are judged with the rest of the state.
+ * @complete: out: where to go on behind a completed instruction, if there is one
  */
-static int take_registers(struct mote_vcpu *vcpu)
+static int take_registers(struct mote_vcpu *vcpu, u64 *complete)
 {
 	struct mote_run *run = vcpu->run;
 	u32 set = READ_ONCE(run->set);
@@ -775,23 +783,43 @@ static int take_registers(struct mote_vcpu *vcpu)
 		rip = READ_ONCE(run->rip);
 		vcpu->check |= (rip ^ vcpu->rip) >> 32;
 	}
-	if (set & MOTE_SET_COMPLETE)
-		return complete_instruction(vcpu, rip);
+	if (set & MOTE_SET_COMPLETE) {
+		*complete = rip;
+		return rip ? 0 : -EINVAL;
+	}
 	if (set & MOTE_SET_RIP)
 		vcpu->rip = rip;
 	return 0;
 }
 
+/* State was set from outside: judge it, as it is behind the instruction that is complete. */
+static noinline int judge_new(struct mote_vcpu *vcpu, u64 *complete,
+			      const struct mote_check **failed)
+{
+	int err;
+
+	if (*complete) {
+		err = vcpu_load(vcpu);
+		if (err)
+			return err;
+		end_instruction(vcpu, *complete);
+		vcpu_put(vcpu);
+		*complete = 0;
+	}
+	return judge(vcpu, failed);
+}
+
 static void fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
 {
-	struct mote_state state;
+	const struct mote_state *state = &vcpu->part;
 
-	mote_ops->get_state(vcpu, &state, MOTE_PART_MODE);
+	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_MODE);
 	run->mode = (struct mote_cpu_mode){
-		.cr0 = state.crs.cr0, .cr3 = state.crs.cr3, .cr4 = state.crs.cr4,
-		.efer = state.msrs.efer,
-		.cs_base = state.segs.seg[MOTE_CS].base, .cs_attr = state.segs.seg[MOTE_CS].attr,
-		.cpl = state.segs.seg[MOTE_SS].attr >> 5 & 3,
+		.cr0 = state->crs.cr0, .cr3 = state->crs.cr3, .cr4 = state->crs.cr4,
+		.efer = state->msrs.efer,
+		.cs_base = state->segs.seg[MOTE_CS].base,
+		.cs_attr = state->segs.seg[MOTE_CS].attr,
+		.cpl = state->segs.seg[MOTE_SS].attr >> 5 & 3,
 	};
 }
 
@@ -863,11 +891,13 @@ static void fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 
 int mote_vcpu_run(struct mote_vcpu *vcpu)
 {
-	struct mote_exit exit = { .reason = MOTE_EXIT_INTERRUPT };
 	const struct mote_check *failed = NULL;
+	struct mote_exit *exit = &vcpu->exit;
+	u64 complete = 0;
 	int next;
 
-	next = take_registers(vcpu);
+	set_reason(exit, MOTE_EXIT_INTERRUPT);
+	next = take_registers(vcpu, &complete);
 	if (next)
 		return next;
 	vcpu->traced.where |= MOTE_HANDLED_USER;
@@ -876,20 +906,20 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
 	if (unlikely(vcpu->check))
-		next = judge(vcpu, &failed);
+		next = judge_new(vcpu, &complete, &failed);
 	if (failed) {
-		exit.reason = MOTE_EXIT_FAIL_ENTRY;
+		exit->reason = MOTE_EXIT_FAIL_ENTRY;
 		next = MOTE_NEXT_USER;
 	} else if (!next) {
 		vcpu->check = false;
 		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-		next = run_loop(vcpu, &exit);
+		next = run_loop(vcpu, exit, complete);
 		fpu_swap_kvm_fpstate(&vcpu->fpu, false);
-		vcpu->check |= exit.reason == MOTE_EXIT_FAIL_ENTRY;
+		vcpu->check |= exit->reason == MOTE_EXIT_FAIL_ENTRY;
 	}
 	if (next < 0)
-		exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
-	fill_run(vcpu, &exit);
+		set_reason(exit, MOTE_EXIT_INTERRUPT);
+	fill_run(vcpu, exit);
 	trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);
 }

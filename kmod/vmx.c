@@ -1086,12 +1086,9 @@ static void get_mode(const struct vmx_vcpu *v, struct mote_state *state)
 	get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
 }
 
-static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+/* Apart, for the one part that each hypercall asks for. */
+static noinline void get_substates(struct vmx_vcpu *v, struct mote_state *state, u32 mask)
 {
-	struct vmx_vcpu *v = to_vmx(vcpu);
-
-	preempt_disable();
-	vmx_claim(v);
 	if (mask & MOTE_STATE_SEGS)
 		get_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS)
@@ -1108,10 +1105,20 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 		state->msrs.pat = vmread64(GUEST_IA32_PAT);
 	if (mask & MOTE_PART_CR4)
 		state->crs.cr4 = get_cr4(v);
-	if (mask & MOTE_PART_CPL)
-		state->segs.seg[MOTE_SS].attr = vmx_attr_from_ar(vmread32(GUEST_SS_AR_BYTES));
 	if (mask & MOTE_PART_MODE)
 		get_mode(v, state);
+}
+
+static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
+	if (mask == MOTE_PART_CPL)
+		state->segs.seg[MOTE_SS].attr = vmx_attr_from_ar(vmread32(GUEST_SS_AR_BYTES));
+	else
+		get_substates(v, state, mask);
 	preempt_enable();
 }
 
@@ -1122,13 +1129,10 @@ static void set_drs(struct vmx_vcpu *v, u64 dr7)
 		use_drs(v);
 }
 
-static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+static noinline void set_substates(struct vmx_vcpu *v, const struct mote_state *state, u32 mask)
 {
-	struct vmx_vcpu *v = to_vmx(vcpu);
 	bool msrs = mask & (MOTE_STATE_MSRS | MOTE_PART_EFER);
 
-	preempt_disable();
-	vmx_claim(v);
 	/* Those in the CPU follow EFER.SCE and their values. */
 	if (msrs && v->syscall_in)
 		switch_syscall(v, false);
@@ -1144,15 +1148,25 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 		set_events(v, &state->events);
 	if (mask & MOTE_PART_EFER)
 		set_efer(state->msrs.efer);
-	if (mask & MOTE_PART_PAT)
-		vmwrite64(GUEST_IA32_PAT, state->msrs.pat);
 	if (mask & MOTE_PART_TSC)
-		vmwrite64(TSC_OFFSET, vcpu->tsc_offset);
+		vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
 	if (msrs && v->in && has_syscall(v))
 		switch_syscall(v, true);
 	/* Paging may have changed in any way. */
 	if (msrs || mask & MOTE_STATE_CRS)
 		vmx_flush_linear(v);
+}
+
+static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
+	if (mask == MOTE_PART_PAT)
+		vmwrite64(GUEST_IA32_PAT, state->msrs.pat);
+	else
+		set_substates(v, state, mask);
 	preempt_enable();
 }
 
