@@ -46,6 +46,9 @@ payload_\name:
 1:	mov	%r9, %r13
 	mov	%r8, %rbx
 	STAMP	%r14
+	/* bench/paths stops here. */
+	.global payload_op_\name
+payload_op_\name:
 2:
 .endm
 
@@ -87,8 +90,6 @@ END
 
 ROW cpuid
 	xor	%eax, %eax
-	.global payload_traced
-payload_traced:
 	cpuid
 	mov	%r8, %rbx
 END
@@ -112,13 +113,11 @@ ROW vmmcall
 	vmmcall
 END
 
-ROW out
-	.global payload_traced_out
-payload_traced_out:
+ROW port_out
 	out	%al, $PORT_USER
 END
 
-ROW in
+ROW port_in
 	in	$PORT_USER, %al
 END
 

@@ -14,7 +14,7 @@
 #define ROUNDS 3
 
 extern const unsigned char payload_empty[], payload_cpuid[], payload_rdmsr[], payload_wrmsr[],
-	payload_vmcall[], payload_vmmcall[], payload_out[], payload_in[], payload_mmio_write[],
+	payload_vmcall[], payload_vmmcall[], payload_port_out[], payload_port_in[], payload_mmio_write[],
 	payload_mmio_read[], payload_self_ipi[], payload_self_ipi_halted[], payload_woken[],
 	payload_eventfd[], payload_touch[];
 
@@ -27,8 +27,8 @@ static const struct row {
 	{ "cpuid", payload_cpuid, 64 },
 	{ "rdmsr", payload_rdmsr, 64 },
 	{ "wrmsr", payload_wrmsr, 64 },
-	{ "port_out", payload_out, 32 },
-	{ "port_in", payload_in, 32 },
+	{ "port_out", payload_port_out, 32 },
+	{ "port_in", payload_port_in, 32 },
 	{ "mmio_write", payload_mmio_write, 16 },
 	{ "mmio_read", payload_mmio_read, 16 },
 	{ "self_ipi", payload_self_ipi, 16 },
