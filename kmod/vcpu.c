@@ -909,6 +909,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		next = judge_new(vcpu, &complete, &failed);
 	if (failed) {
 		exit->reason = MOTE_EXIT_FAIL_ENTRY;
+		exit->fail = 0; /* not by hardware */
 		next = MOTE_NEXT_USER;
 	} else if (!next) {
 		vcpu->check = false;
