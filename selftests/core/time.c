@@ -61,13 +61,14 @@ TEST(tsc_offset)
 
 /* By the instruction, by the MSR, by the instruction again; then from a value that is set. */
 #define READ_TSC(insn, to) insn "; shl $32, %rdx; or %rdx, %rax; mov %rax, " to "\n"
-GUEST(both_ways, 64, "mov $0x10, %ecx\n" READ_TSC("rdtsc", "%rbx") READ_TSC("rdmsr", "%rsi") READ_TSC("rdtsc", "%rdi")
+GUEST(both_ways, 64, "mov $0x10, %ecx\n"
+      READ_TSC("rdtsc", "%rbx") READ_TSC("rdmsr", "%rsi") READ_TSC("rdtsc", "%rdi")
       "out %al, $0x80; mov $0x100, %edx; xor %eax, %eax; wrmsr\n" READ_TSC("rdtsc", "%rbx") "out %al, $0x81");
 
 /* What the host's TSC is at a frequency; 2^-31 of it is lost at the most. */
 static __u64 at_frequency(__u64 tsc, __u32 khz, __u32 host_khz)
 {
-	return (unsigned __int128)tsc * khz / host_khz;
+	return tsc / host_khz * khz + tsc % host_khz * khz / host_khz;
 }
 
 /* A TSC of the guest's own frequency, however it is read. */
