@@ -245,7 +245,8 @@ LIFE(beside_stdio)
 {
 	write_flat(&guest_echo);
 	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkfifo keys && "
-			"{ mote run --name both --memory 2M --timeout 250 --flat $OLDPWD/" FLAT_IMAGE " < keys > both.out & echo $! > both.pid; } && "
+			"{ mote run --name both --memory 2M --timeout 250 --flat $OLDPWD/" FLAT_IMAGE
+			" < keys > both.out & echo $! > both.pid; } && "
 			"{ (printf RUN; sleep 250) > keys & echo $! > keys.pid; }"));
 	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>run'"));
 	ASSERT_EQ(0, sh("(printf SEEN | mote console both > " RUNTIME_DIR "/seen) &"));
