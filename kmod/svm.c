@@ -1143,7 +1143,9 @@ static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit
 		svm_decode_pio(control->exit_info_1, control->exit_info_2 - svm->vcpu.rip, exit);
 		return;
 	}
-	exit->insn_len = len <= 15 ? len : svm_plain_length(svm, reason) ?: svm_measure(svm, exit);
+	/* None is 0, also where RIP is. */
+	exit->insn_len = len - 1 < 15 ? len :
+			 svm_plain_length(svm, reason) ?: svm_measure(svm, exit);
 }
 
 /* All other exits, and those around which something rare goes on. */

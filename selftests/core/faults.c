@@ -379,4 +379,26 @@ TEST_MODE(endless_alignment_checks)
 	EXPECT_EQ(-EINTR, reason);
 }
 
+GUEST(at_zero, 16, "wbinvd; cpuid; wbinvd; out %al, $0x80");
+
+/* Where a CPU saves no next RIP, the one that it has not saved is 0, as RIP is here. */
+TEST(instructions_at_address_zero)
+{
+	struct mote_state state;
+	struct guest guest;
+	__u64 start;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_REAL, &guest_at_zero);
+	guest_get(&guest, &state, MOTE_STATE_GPRS | MOTE_STATE_SEGS);
+	start = state.segs.seg[MOTE_CS].base + state.gprs.rip;
+	state.segs.seg[MOTE_CS].base = start;
+	state.segs.seg[MOTE_CS].selector = start >> 4;
+	state.gprs.rip = 0;
+	guest_set(&guest, &state);
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x80, guest.run->pio.port);
+	guest_destroy(&guest);
+}
+
 MOTE_TEST_MAIN
