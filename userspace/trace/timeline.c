@@ -328,8 +328,11 @@ static void draw_lane(FILE *out, const struct timeline *timeline, const struct l
 /* 1, 2 or 5 times a power of ten, so that there are five to twelve of them. */
 static double nice_step(double ns)
 {
-	double step = pow(10, floor(log10(ns / 5)));
+	double step = 1;
 
+	/* By hand: Bochs' AMD CPU miscalculates pow() by FMA4. */
+	while (ns >= 50 * step)
+		step *= 10;
 	return ns / step > 25 ? 5 * step : ns / step > 10 ? 2 * step : step;
 }
 
