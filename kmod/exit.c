@@ -27,9 +27,10 @@ enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exi
 	return MOTE_NEXT_ENTER;
 }
 
-static noinline enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector)
+static noinline enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector,
+				     u32 error)
 {
-	if (mote_queue_exception(vcpu, vector, 0))
+	if (mote_queue_exception(vcpu, vector, error))
 		return MOTE_NEXT_ENTER;
 	exit->reason = MOTE_EXIT_SHUTDOWN;
 	return MOTE_NEXT_USER;
@@ -52,7 +53,7 @@ static bool filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action,
 {
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
-	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : fault(vcpu, exit, vector);
+	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : fault(vcpu, exit, vector, 0);
 	return true;
 }
 
@@ -168,7 +169,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_ex
 		return next;
 	if (mote_lapic_has_msr(vcpu, index)) {
 		if (!mote_lapic_rdmsr(vcpu, index, &value))
-			return fault(vcpu, exit, X86_TRAP_GP);
+			return fault(vcpu, exit, X86_TRAP_GP, 0);
 	} else {
 		row = find_msr(vcpu, index);
 		if (!row || row->kind == MOTE_MSR_UNKNOWN)
@@ -249,7 +250,7 @@ static enum mote_next write_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit
 {
 	switch (mote_lapic_wrmsr(vcpu, index, value, &exit->vector)) {
 	case MOTE_APIC_INVALID:
-		return fault(vcpu, exit, X86_TRAP_GP);
+		return fault(vcpu, exit, X86_TRAP_GP, 0);
 	case MOTE_APIC_BROADCAST:
 		mote_complete(vcpu, exit);
 		exit->reason = MOTE_EXIT_EOI;
@@ -276,7 +277,7 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_ex
 	if (!row || row->kind == MOTE_MSR_UNKNOWN)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
-		return fault(vcpu, exit, X86_TRAP_GP);
+		return fault(vcpu, exit, X86_TRAP_GP, 0);
 	mote_complete(vcpu, exit);
 	return !is_vendor_msr(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
 								   MOTE_NEXT_ENTER;
@@ -300,7 +301,7 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mot
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
 	if (cpl(vcpu))
-		return fault(vcpu, exit, X86_TRAP_UD);
+		return fault(vcpu, exit, X86_TRAP_UD, 0);
 	if (!mote_pv_hypercall(vcpu))
 		return MOTE_NEXT_USER;
 	mote_complete(vcpu, exit);
@@ -312,7 +313,7 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_e
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 
 	if (cpl(vcpu) || (u32)vcpu->gpr[MOTE_RCX] || !mote_xcr0_valid(value, &mote_caps))
-		return fault(vcpu, exit, X86_TRAP_GP);
+		return fault(vcpu, exit, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
 	return mote_complete(vcpu, exit);
 }
@@ -329,14 +330,6 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit
 	    !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
 	    mote_ioeventfd_write(vcpu->vm, exit->pio.port, exit->pio.size, vcpu->gpr[MOTE_RAX]))
 		return mote_complete(vcpu, exit);
-	return MOTE_NEXT_USER;
-}
-
-static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu, struct mote_exit *exit)
-{
-	if (mote_queue_exception(vcpu, exit->exception.vector, exit->exception.error))
-		return MOTE_NEXT_ENTER;
-	exit->reason = MOTE_EXIT_SHUTDOWN;
 	return MOTE_NEXT_USER;
 }
 
@@ -386,7 +379,7 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	case MOTE_EXIT_NMI_WINDOW:
 		return window_exit(vcpu, MOTE_WINDOW_NMI);
 	case MOTE_EXIT_EXCEPTION:
-		return exit_exception(vcpu, exit);
+		return fault(vcpu, exit, exit->exception.vector, exit->exception.error);
 	case MOTE_EXIT_XSETBV:
 		return exit_xsetbv(vcpu, exit);
 	case MOTE_EXIT_CACHE:
@@ -396,10 +389,10 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		mote_complete(vcpu, exit);
 		return MOTE_NEXT_SLEEP;
 	case MOTE_EXIT_PMC:
-		return fault(vcpu, exit, X86_TRAP_GP);
+		return fault(vcpu, exit, X86_TRAP_GP, 0);
 	case MOTE_EXIT_MWAIT:
 	case MOTE_EXIT_UNDEFINED:
-		return fault(vcpu, exit, X86_TRAP_UD);
+		return fault(vcpu, exit, X86_TRAP_UD, 0);
 	default:
 		return MOTE_NEXT_USER;
 	}
