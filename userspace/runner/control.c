@@ -189,27 +189,37 @@ static struct times thread_times(int tid)
 	};
 }
 
+void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr)
+{
+	struct json_object *exits = json_object_new_object();
+	struct json_object *user_exits = json_object_new_object();
+
+	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
+		__u64 all = 0, user = 0;
+
+		for (unsigned int i = 0; i < nr; i++) {
+			all += vcpus[i].cpu.run->exits[reason];
+			user += vcpus[i].exits[reason];
+		}
+		if (all)
+			add_number(exits, mote_exit_name(reason), all);
+		if (user)
+			add_number(user_exits, mote_exit_name(reason), user);
+	}
+	json_object_object_add(object, "exits", exits);
+	json_object_object_add(object, "exits_to_runner", user_exits);
+}
+
 static struct json_object *vcpu_stat(const struct vcpu *vcpu)
 {
 	struct json_object *row = json_object_new_object();
-	struct json_object *exits = json_object_new_object();
-	struct json_object *user_exits = json_object_new_object();
 	const struct times times = thread_times(vcpu->tid);
 
 	add_number(row, "id", vcpu->cpu.id);
 	add_number(row, "guest_ns", times.guest);
 	add_number(row, "kernel_ns", times.kernel);
 	add_number(row, "runner_ns", times.runner);
-	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
-		__u64 nr = vcpu->cpu.run->exits[reason];
-
-		if (nr)
-			add_number(exits, mote_exit_name(reason), nr);
-		if (vcpu->exits[reason])
-			add_number(user_exits, mote_exit_name(reason), vcpu->exits[reason]);
-	}
-	json_object_object_add(row, "exits", exits);
-	json_object_object_add(row, "exits_to_runner", user_exits);
+	json_add_exits(row, vcpu, 1);
 	return row;
 }
 

@@ -22,6 +22,8 @@
 
 struct console;
 struct control;
+struct json_object;
+struct vcpu;
 struct vm;
 
 #define NAME_MOST 64
@@ -62,6 +64,9 @@ bool rundir_socket(char *path, size_t size, const char *directory, const char *n
 /* Begin to listen; 0, or -1 after a complaint. */
 int control_create(struct vm *vm);
 void control_destroy(struct vm *vm);
+
+/* Add "exits" and, of those, "exits_to_runner": by reason, of all these vCPUs together. */
+void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr);
 
 /* The guest has written to its console. */
 void control_output(struct vm *vm, const void *data, size_t nr);

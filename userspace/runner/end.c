@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <libmote.h>
-
+#include "control.h"
 #include "runner.h"
 #include "vm.h"
 
@@ -95,22 +94,12 @@ void say_event(struct vm *vm, const char *event)
 static void report_json(struct vm *vm)
 {
 	struct json_object *root = event_json(vm, "end");
-	struct json_object *exits = json_object_new_object();
 
 	json_object_object_add(root, "reason", json_object_new_string(ends[vm->end].name));
 	json_object_object_add(root, "status", json_object_new_int(vm->status));
 	if (vm->why[0])
 		json_object_object_add(root, "why", json_object_new_string(vm->why));
-	for (int reason = 0; reason < MOTE_NR_EXITS; reason++) {
-		__u64 sum = 0;
-
-		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-			sum += vm->vcpus[i].exits[reason];
-		if (sum)
-			json_object_object_add(exits, mote_exit_name(reason),
-					       json_object_new_uint64(sum));
-	}
-	json_object_object_add(root, "exits", exits);
+	json_add_exits(root, vm->vcpus, vm->nr_vcpus);
 	print_event(root);
 }
 
