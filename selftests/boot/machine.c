@@ -193,6 +193,70 @@ TEST(fw_cfg)
 	EXPECT_EQ(STATUS_DEBUG(0x20 + 1), command.status) TH_LOG("%s", command.err);
 }
 
+/* Clear a range of MSRs; whatever then is not 0 is in EBX. */
+#define CLEAR(first, last)							\
+	"mov $" #first ", %ecx; 1: xor %eax, %eax; xor %edx, %edx; wrmsr; rdmsr\n"	\
+	"or %eax, %ebx; or %edx, %ebx; inc %ecx; cmp $" #last ", %ecx; jbe 1b\n"
+
+/* Both vendors' performance counters: Intel's general and fixed ones, AMD's old and new. */
+GUEST(counters, 16, "xor %ebx, %ebx\n" CLEAR(0xc1, 0xc8) CLEAR(0x186, 0x18d) CLEAR(0x309, 0x30b)
+      CLEAR(0x38d, 0x390) CLEAR(0xc0010000, 0xc0010007) CLEAR(0xc0010200, 0xc001020b)
+      "test %ebx, %ebx; setnz %al; add $0x11, %al\n" EXIT);
+
+TEST(performance_counters_reset)
+{
+	struct command command;
+
+	run_flat(&command, &guest_counters, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x11), command.status) TH_LOG("%s", command.err);
+}
+
+#define APIC_BASE(change) "mov $0x1b, %ecx; rdmsr; " change ", %ax; wrmsr\n"
+#define X2APIC APIC_BASE("or $0x800") APIC_BASE("or $0x400")
+#define X2APIC_WRITE(msr, value) "mov $" #msr ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
+
+/* Off and on again, twice: then it is as after a reset, and its interrupts arrive. */
+GUEST(apic_again, 16, "jmp 1f; 2:" EXIT_WITH(0x33) "1: xor %ax, %ax; mov %ax, %ds; movw $0x7c02, 0xc0\n"
+      "mov %ax, 0xc2; mov $2, %bx; 3:\n" X2APIC X2APIC_WRITE(0x80f, 0x1ff) APIC_BASE("and $0xf3ff")
+      "dec %bx; jnz 3b\n" X2APIC "mov $0x80f, %ecx; rdmsr; cmp $0xff, %eax; jne 4f\n"
+      X2APIC_WRITE(0x80f, 0x1ff) X2APIC_WRITE(0x83f, 0x30) "sti; nop; nop; 4:" EXIT_WITH(1));
+
+TEST(local_apic_off_and_on)
+{
+	struct command command;
+
+	run_flat(&command, &guest_apic_again, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x33), command.status) TH_LOG("%s", command.err);
+}
+
+/* INIT and SIPI to all but the sender: each of them adds one, by way of a far jump at 0x7000. */
+GUEST(processors, 16, "jmp 1f; 2: xor %ax, %ax; mov %ax, %ds; lock incb 0x500; 3: cli; hlt; jmp 3b\n"
+      "1: xor %ax, %ax; mov %ax, %ds; mov %al, 0x500; movl $0x007c02ea, 0x7000; mov %al, 0x7004\n"
+      X2APIC X2APIC_WRITE(0x830, 0xc4500) X2APIC_WRITE(0x830, 0xc4607) X2APIC_WRITE(0x830, 0xc4607)
+      "4: pause; cmpb $0, 0x500; je 4b; mov $0xffff, %cx; 5: in $0x80, %al; pause; cmpb $3, 0x500; loopne 5b\n"
+      "mov 0x500, %al\n" EXIT);
+
+TEST(init_and_sipi_of_all)
+{
+	struct command command;
+
+	run_flat(&command, &guest_processors, "", "--cpus 4");
+	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
+}
+
+/* Memory is there from address 0 on, to the last byte below 640 KiB, and is its own. */
+GUEST(low_memory, 16, "xor %ax, %ax; mov %ax, %ds; mov $0x9000, %ax; mov %ax, %es\n"
+      "movl $0x12345678, 0; movl $0x9abcdef0, %es:0xfffc; cmpl $0x12345678, 0; jne 1f\n"
+      "cmpl $0x9abcdef0, %es:0xfffc; jne 1f\n" EXIT_WITH(0x44) "1:" EXIT_WITH(1));
+
+TEST(memory_starts_at_0)
+{
+	struct command command;
+
+	run_flat(&command, &guest_low_memory, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x44), command.status) TH_LOG("%s", command.err);
+}
+
 TEST(json)
 {
 	struct json_object *root, *value;
