@@ -417,13 +417,9 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 	if (!nr)
 		return NULL;
 	/* The last row at or before what is wanted. */
-	while (nr > 1) {
-		u32 half = nr / 2;
-
-		if (key(&rows[half]) <= wanted)
-			rows += half;
-		nr -= half;
-	}
+	for (; nr > 1; nr -= nr / 2)
+		if (key(&rows[nr / 2]) <= wanted)
+			rows += nr / 2;
 	if (rows->leaf != leaf || (rows->flags && rows->subleaf != subleaf))
 		return NULL;
 	return rows;

@@ -42,13 +42,9 @@ u32 mote_filter_find(const struct mote_filter_rule *rules, u32 nr, u32 number, u
 	if (!nr)
 		return MOTE_FILTER_DEFAULT;
 	/* The last rule that starts at or before the number. */
-	while (nr > 1) {
-		u32 half = nr / 2;
-
-		if (rules[half].first <= number)
-			rules += half;
-		nr -= half;
-	}
+	for (; nr > 1; nr -= nr / 2)
+		if (rules[nr / 2].first <= number)
+			rules += nr / 2;
 	if (number < rules->first || number > rules->last || !(rules->access & access))
 		return MOTE_FILTER_DEFAULT;
 	return rules->action;

@@ -68,20 +68,14 @@ struct mote_slots {
 static struct mem_slot *find_slot(struct mote_vm *vm, u64 gpa)
 {
 	const struct mote_slots *slots = rcu_dereference(vm->slots);
-	u32 low = 0, high = slots->nr;
+	struct mem_slot *const *slot = slots->slot;
+	u32 nr = slots->nr;
 
-	while (low < high) {
-		u32 middle = (low + high) / 2;
-		struct mem_slot *slot = slots->slot[middle];
-
-		if (gpa < slot->config.gpa)
-			high = middle;
-		else if (gpa - slot->config.gpa >= slot->config.size)
-			low = middle + 1;
-		else
-			return slot;
-	}
-	return NULL;
+	/* The last that begins at or before it. */
+	for (; nr > 1; nr -= nr / 2)
+		if (slot[nr / 2]->config.gpa <= gpa)
+			slot += nr / 2;
+	return nr && gpa - (*slot)->config.gpa < (*slot)->config.size ? *slot : NULL;
 }
 
 /* ---- changes of the nested page tables ------------------------------------------- */

@@ -179,13 +179,9 @@ const struct mote_msr *mote_msr_find(u32 index)
 	u32 nr = ARRAY_SIZE(msrs);
 
 	/* The last row that starts at or before the index. */
-	while (nr > 1) {
-		u32 half = nr / 2;
-
-		if (row[half].first <= index)
-			row += half;
-		nr -= half;
-	}
+	for (; nr > 1; nr -= nr / 2)
+		if (row[nr / 2].first <= index)
+			row += nr / 2;
 	return index >= row->first && index <= row->last ? row : NULL;
 }
 

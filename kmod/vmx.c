@@ -1186,8 +1186,9 @@ static void vmx_inject(struct mote_vcpu *vcpu)
 	to_vmx(vcpu)->nmi_begun |= event->type == MOTE_EVENT_NMI;
 }
 
-static void set_windows(struct vmx_vcpu *v, u32 windows)
+static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 {
+	struct vmx_vcpu *v = to_vmx(vcpu);
 	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING |
 				     (CPU_BASED_CR8_LOAD_EXITING & ~vmx.primary));
 
@@ -1204,11 +1205,6 @@ static void set_windows(struct vmx_vcpu *v, u32 windows)
 		primary |= CPU_BASED_CR8_LOAD_EXITING;
 	v->windows = windows;
 	vmx_set_primary(v, primary);
-}
-
-static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
-{
-	set_windows(to_vmx(vcpu), windows);
 }
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
@@ -1398,8 +1394,8 @@ static void exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	if (exit->reason == MOTE_EXIT_INTERRUPT_WINDOW && !(v->windows & MOTE_WINDOW_INTERRUPT))
 		exit->reason = MOTE_EXIT_NMI_WINDOW;
-	set_windows(v, v->windows & ~(exit->reason == MOTE_EXIT_NMI_WINDOW ?
-				      MOTE_WINDOW_NMI : MOTE_WINDOW_INTERRUPT));
+	vmx_window(&v->vcpu, v->windows & ~(exit->reason == MOTE_EXIT_NMI_WINDOW ?
+					    MOTE_WINDOW_NMI : MOTE_WINDOW_INTERRUPT));
 }
 
 /* Nothing of the guest has changed; an event is still in its field. */
