@@ -5,13 +5,13 @@
  * devices in other threads, other processes or the kernel (vhost) need no exit to
  * user space.
  *
- * The lists change under vm->lock.  An irqfd is called by its eventfd with that
+ * Both change under vm->lock.  An irqfd is called by its eventfd with that
  * one's lock held and interrupts off; ioeventfds are read under RCU.
  */
 #include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/poll.h>
-#include <linux/rculist.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -132,45 +132,58 @@ int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg)
 
 /**
  * struct ioeventfd - a port that writes an eventfd
- * @link: in vm->ioeventfds
+ * @key: ioeventfd_key(); rows of the same differ in size
+ * @size: in bytes, 0: any
  * @eventfd: held
- * @arg: port, size and value
  */
 struct ioeventfd {
-	struct list_head link;
+	u64 key;
+	u32 size;
 	struct eventfd_ctx *eventfd;
-	struct mote_ioeventfd arg;
 };
 
-static bool takes(const struct mote_ioeventfd *arg, u16 port, u8 size, u32 value)
+/* Ascending by key; replaced as a whole, never changed. */
+struct mote_ioeventfds {
+	struct rcu_head rcu;
+	u32 nr;
+	struct ioeventfd rows[];
+};
+
+static u64 ioeventfd_key(u16 port, bool match, u32 value)
 {
-	return arg->port == port && (!arg->size || arg->size == size) &&
-	       (!(arg->flags & MOTE_IOEVENTFD_MATCH) || arg->value == value);
+	return (u64)port << 33 | (u64)match << 32 | value;
+}
+
+static const struct ioeventfd *ioeventfd_for(const struct mote_ioeventfds *set, u64 key, u8 size)
+{
+	const struct ioeventfd *row = set->rows;
+	u32 nr = set->nr;
+
+	/* The last row with this key or a lower one. */
+	for (; nr > 1; nr -= nr / 2)
+		if (row[nr / 2].key <= key)
+			row += nr / 2;
+	for (; row >= set->rows && row->key == key; row--)
+		if (!row->size || row->size == size)
+			return row;
+	return NULL;
 }
 
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax)
 {
 	u32 value = rax & GENMASK_ULL(8 * size - 1, 0);
-	struct ioeventfd *row;
-	bool taken = false;
+	const struct mote_ioeventfds *set;
+	const struct ioeventfd *row = NULL;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(row, &vm->ioeventfds, link) {
-		if (!takes(&row->arg, port, size, value))
-			continue;
+	set = rcu_dereference(vm->ioeventfds);
+	if (set)
+		row = ioeventfd_for(set, ioeventfd_key(port, false, 0), size) ?:
+		      ioeventfd_for(set, ioeventfd_key(port, true, value), size);
+	if (row)
 		mote_eventfd_signal(row->eventfd);
-		taken = true;
-		break;
-	}
 	rcu_read_unlock();
-	return taken;
-}
-
-/* Nobody sees it any more. */
-static void ioeventfd_free(struct ioeventfd *row)
-{
-	eventfd_ctx_put(row->eventfd);
-	kfree(row);
+	return row;
 }
 
 static bool ioeventfd_is_valid(const struct mote_ioeventfd *arg)
@@ -183,72 +196,86 @@ static bool ioeventfd_is_valid(const struct mote_ioeventfd *arg)
 		size && (size == 4 || !(arg->value >> (8 * size))) : !arg->value);
 }
 
-/* Two that could both take a write exclude each other. */
-static struct ioeventfd *ioeventfd_find(struct mote_vm *vm, const struct mote_ioeventfd *arg,
-					bool same, u32 *nr)
+/*
+ * A row with the same key and size, or else the first one that could take a write that the
+ * new one takes, too: -1 for none.
+ */
+static int ioeventfd_find(const struct mote_ioeventfds *set, const struct ioeventfd *new, bool same)
 {
-	u32 match = arg->flags & MOTE_IOEVENTFD_MATCH;
-	struct ioeventfd *row;
+	bool any = !(new->key & BIT_ULL(32));
+	u32 i;
 
-	*nr = 0;
-	list_for_each_entry(row, &vm->ioeventfds, link) {
-		const struct mote_ioeventfd *old = &row->arg;
-		bool equal = old->size == arg->size && old->value == arg->value &&
-			     (old->flags & MOTE_IOEVENTFD_MATCH) == match;
-		bool apart = (old->size && arg->size && old->size != arg->size) ||
-			     (match && old->flags & MOTE_IOEVENTFD_MATCH &&
-			      old->value != arg->value);
+	for (i = 0; set && i < set->nr; i++) {
+		const struct ioeventfd *old = &set->rows[i];
 
-		if (old->port == arg->port && (same ? equal : !apart))
-			return row;
-		++*nr;
+		if (same ? old->key == new->key && old->size == new->size :
+		    old->key >> 33 == new->key >> 33 &&
+		    (!old->size || !new->size || old->size == new->size) &&
+		    (any || !(old->key & BIT_ULL(32)) || old->key == new->key))
+			return i;
 	}
-	return NULL;
+	return -1;
 }
 
-static int ioeventfd_add(struct mote_vm *vm, const struct mote_ioeventfd *arg,
-			 struct eventfd_ctx *eventfd)
+/* Put rows in the place of the old ones: @with another one, or (NULL) without the one @at. */
+static int ioeventfd_replace(struct mote_vm *vm, const struct mote_ioeventfds *old, u32 at,
+			     const struct ioeventfd *with)
 {
-	struct ioeventfd *row = kzalloc(sizeof(*row), GFP_KERNEL_ACCOUNT);
+	u32 was = old ? old->nr : 0, nr = with ? was + 1 : was - 1;
+	struct mote_ioeventfds *set = NULL;
 
-	if (!row)
-		return -ENOMEM;
-	row->eventfd = eventfd;
-	row->arg = *arg;
-	list_add_tail_rcu(&row->link, &vm->ioeventfds);
+	if (with)
+		for (at = 0; at < was && old->rows[at].key < with->key; at++)
+			;
+	if (nr) {
+		set = kvmalloc(struct_size(set, rows, nr), GFP_KERNEL_ACCOUNT);
+		if (!set)
+			return -ENOMEM;
+		set->nr = nr;
+		if (old) {
+			memcpy(set->rows, old->rows, at * sizeof(*set->rows));
+			memcpy(&set->rows[at + !!with], &old->rows[at + !with],
+			       (was - at - !with) * sizeof(*set->rows));
+		}
+		if (with)
+			set->rows[at] = *with;
+	}
+	rcu_assign_pointer(vm->ioeventfds, set);
 	return 0;
 }
 
 int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 {
 	bool remove = arg->flags & MOTE_EVENTFD_REMOVE;
-	struct eventfd_ctx *eventfd;
-	struct ioeventfd *row;
-	int err;
-	u32 nr;
+	struct mote_ioeventfds *old;
+	struct ioeventfd row;
+	int err, at;
 
 	if (!ioeventfd_is_valid(arg))
 		return -EINVAL;
-	eventfd = eventfd_ctx_fdget(arg->fd);
-	if (IS_ERR(eventfd))
-		return PTR_ERR(eventfd);
+	row.eventfd = eventfd_ctx_fdget(arg->fd);
+	if (IS_ERR(row.eventfd))
+		return PTR_ERR(row.eventfd);
+	row.key = ioeventfd_key(arg->port, arg->flags & MOTE_IOEVENTFD_MATCH, arg->value);
+	row.size = arg->size;
 	mutex_lock(&vm->lock);
-	row = ioeventfd_find(vm, arg, remove, &nr);
-	if (remove) {
-		err = row && row->eventfd == eventfd ? 0 : -ENOENT;
-		if (!err)
-			list_del_rcu(&row->link);
-	} else {
-		err = row ? -EEXIST : nr >= MOTE_MAX_EVENTFDS ? -ENOSPC :
-		      ioeventfd_add(vm, arg, eventfd);
-	}
+	old = rcu_dereference_protected(vm->ioeventfds, lockdep_is_held(&vm->lock));
+	at = ioeventfd_find(old, &row, remove);
+	if (remove)
+		err = at >= 0 && old->rows[at].eventfd == row.eventfd ? 0 : -ENOENT;
+	else
+		err = at >= 0 ? -EEXIST : old && old->nr >= MOTE_MAX_EVENTFDS ? -ENOSPC : 0;
+	err = err ?: ioeventfd_replace(vm, old, at, remove ? NULL : &row);
 	mutex_unlock(&vm->lock);
 	if (!err && remove) {
+		/* Nobody sees it any more. */
 		synchronize_rcu();
-		ioeventfd_free(row);
+		eventfd_ctx_put(row.eventfd);
 	}
 	if (err || remove)
-		eventfd_ctx_put(eventfd);
+		eventfd_ctx_put(row.eventfd);
+	if (!err && old)
+		kvfree_rcu(old, rcu);
 	return err;
 }
 
@@ -257,10 +284,12 @@ int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 void mote_eventfds_destroy(struct mote_vm *vm)
 {
 	struct irqfd *irqfd, *next_irqfd;
-	struct ioeventfd *row, *next_row;
+	struct mote_ioeventfds *set = rcu_dereference_protected(vm->ioeventfds, true);
+	u32 i;
 
 	list_for_each_entry_safe(irqfd, next_irqfd, &vm->irqfds, link)
 		irqfd_free(irqfd);
-	list_for_each_entry_safe(row, next_row, &vm->ioeventfds, link)
-		ioeventfd_free(row);
+	for (i = 0; set && i < set->nr; i++)
+		eventfd_ctx_put(set->rows[i].eventfd);
+	kvfree(set);
 }

@@ -326,7 +326,7 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit
 	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
 		     X86_TRAP_GP, &next))
 		return next;
-	if (!list_empty(&vcpu->vm->ioeventfds) &&
+	if (rcu_access_pointer(vcpu->vm->ioeventfds) &&
 	    !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
 	    mote_ioeventfd_write(vcpu->vm, exit->pio.port, exit->pio.size, vcpu->gpr[MOTE_RAX]))
 		return mote_complete(vcpu, exit);

@@ -43,6 +43,7 @@
 #define MOTE_MAX_SLOTS 1024
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
+struct mote_ioeventfds;
 struct mote_lapic;
 struct mote_vcpu;
 struct mote_vm;
@@ -138,7 +139,7 @@ struct mote_vm {
 	u32 nr_vcpus;
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
-	struct list_head ioeventfds;
+	struct mote_ioeventfds __rcu *ioeventfds;
 	struct mote_clock clock;
 	u32 boosted;		/* where the search for a vCPU to yield to begins */
 

@@ -77,7 +77,6 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->irqfds);
-	INIT_LIST_HEAD(&vm->ioeventfds);
 	spin_lock_init(&vm->npt_lock);
 	vm->flags = config->flags;
 	mote_pv_init_clock(vm);

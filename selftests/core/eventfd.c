@@ -146,6 +146,37 @@ TEST_F(eventfd, ports)
 	EXPECT_EQ(102, count_of(self->fd));
 }
 
+GUEST(sweeper, 64, "mov $0x4000, %edx; 1: xor %eax, %eax; out %eax, %dx; inc %eax; out %eax, %dx\n"
+      "inc %edx; cmp $0x4200, %edx; jb 1b; out %al, $0x80\n");
+
+/* As many as there may be, made in another order than they are kept in: each is found, and no other. */
+TEST_F(eventfd, many_ports)
+{
+	struct mote_ioeventfd one = { .fd = self->fd, .flags = MOTE_IOEVENTFD_MATCH, .size = 4 };
+	const __u32 most = 1024;
+
+	for (__u32 i = 0; i < most; i++) {
+		one.port = 0x4000 + (i * 389 % most) / 2;
+		one.value = i * 389 % most % 2;
+		ASSERT_EQ(0, mote_ioeventfd(self->vm, &one));
+	}
+	one.port = 0x3000;
+	EXPECT_EQ(-ENOSPC, mote_ioeventfd(self->vm, &one));
+	one.flags |= MOTE_EVENTFD_REMOVE;
+	EXPECT_EQ(-ENOENT, mote_ioeventfd(self->vm, &one));
+	one.port = 0x4000 + 3;
+	one.value = 1;
+	EXPECT_EQ(0, mote_ioeventfd(self->vm, &one));
+	EXPECT_EQ(-ENOENT, mote_ioeventfd(self->vm, &one));
+	/* All but the one that was removed are taken. */
+	guest_start(&self->guest, GUEST_LONG, &guest_sweeper);
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	EXPECT_EQ(0x4003, self->guest.run->pio.port);
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	EXPECT_EQ(0x80, self->guest.run->pio.port);
+	EXPECT_EQ(most - 1, count_of(self->fd));
+}
+
 static volatile bool over;
 
 static void *add_and_remove(void *vm)
