@@ -244,12 +244,20 @@ static u32 send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr, u32 d
 {
 	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
 	bool one = (icr & MOTE_ICR_MODE) == MOTE_ICR_LOWEST;
+	struct mote_vcpu *vcpu;
 	u32 i, reached = 0;
 
+	/* A physical destination is an id, unless it is all. */
+	if (!(icr & (MOTE_ICR_SHORTHAND | MOTE_ICR_LOGICAL)) && (dest & 0xff) != 0xff) {
+		vcpu = mote_vm_vcpu(vm, dest & 0xff);
+		if (!vcpu || !is_addressed(vcpu, from, icr, dest))
+			return 0;
+		deliver(vcpu, icr);
+		return 1;
+	}
 	for (i = 0; i < nr; i++) {
 		/* Whoever comes first has the lowest priority; the vector spreads the load. */
-		struct mote_vcpu *vcpu = vm->vcpus[one ? (i + icr) % nr : i];
-
+		vcpu = vm->vcpus[one ? (i + icr) % nr : i];
 		if (!is_addressed(vcpu, from, icr, dest))
 			continue;
 		deliver(vcpu, icr);

@@ -136,6 +136,7 @@ struct mote_vm {
 
 	struct mutex lock;
 	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
+	struct mote_vcpu *by_id[MOTE_MAX_VCPUS];	/* the same: read with mote_vm_vcpu() */
 	u32 nr_vcpus;
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
@@ -149,6 +150,13 @@ struct mote_vm {
 	spinlock_t npt_lock;
 	struct mote_npt npt;
 };
+
+/* The vCPU with this id, or NULL. */
+static inline struct mote_vcpu *mote_vm_vcpu(const struct mote_vm *vm, u32 id)
+{
+	/* Pairs with mote_vcpu_create(). */
+	return id < MOTE_MAX_VCPUS ? smp_load_acquire(&vm->by_id[id]) : NULL;
+}
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
 void mote_vm_get(struct mote_vm *vm);

@@ -325,17 +325,6 @@ void mote_pv_withdraw_eoi(struct mote_vcpu *vcpu)
 
 /* ---- hypercalls ------------------------------------------------------------------- */
 
-static struct mote_vcpu *by_id(struct mote_vm *vm, u32 id)
-{
-	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
-	u32 i;
-
-	for (i = 0; i < nr; i++)
-		if (vm->vcpus[i]->id == id)
-			return vm->vcpus[i];
-	return NULL;
-}
-
 /* To the APIC ids from @first on that have a bit in @map.  Return: how many there were. */
 static u64 send_ipis(struct mote_vm *vm, const u64 map[2], u32 first, u32 icr)
 {
@@ -349,7 +338,7 @@ static u64 send_ipis(struct mote_vm *vm, const u64 map[2], u32 first, u32 icr)
 
 		if (!(map[i / 64] & BIT_ULL(i % 64)))
 			continue;
-		vcpu = by_id(vm, first + i);
+		vcpu = mote_vm_vcpu(vm, first + i);
 		if (!vcpu)
 			continue;
 		mote_lapic_send(vcpu, icr & (MOTE_ICR_MODE | 0xff));
@@ -360,7 +349,7 @@ static u64 send_ipis(struct mote_vm *vm, const u64 map[2], u32 first, u32 icr)
 
 static u64 kick(struct mote_vm *vm, u32 id)
 {
-	struct mote_vcpu *vcpu = by_id(vm, id);
+	struct mote_vcpu *vcpu = mote_vm_vcpu(vm, id);
 
 	if (vcpu)
 		mote_lapic_kick(vcpu);
@@ -406,7 +395,7 @@ bool mote_pv_hypercall(struct mote_vcpu *vcpu)
 		return true;
 	case KVM_HC_SCHED_YIELD:
 		*rax = 0;
-		vcpu->pv.yield_to = by_id(vcpu->vm, first);
+		vcpu->pv.yield_to = mote_vm_vcpu(vcpu->vm, first);
 		return true;
 	}
 	return false;

@@ -365,16 +365,6 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 	return NULL;
 }
 
-static bool id_in_use(const struct mote_vm *vm, u32 id)
-{
-	u32 i;
-
-	for (i = 0; i < vm->nr_vcpus; i++)
-		if (vm->vcpus[i]->id == id)
-			return true;
-	return false;
-}
-
 int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 		     struct mote_vcpu **created)
 {
@@ -390,14 +380,15 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 
 	mutex_lock(&vm->lock);
 	err = -EEXIST;
-	if (id_in_use(vm, config->id))
+	if (vm->by_id[config->id])
 		goto err_unlock;
 	err = mote_ops->vcpu_init(vcpu);
 	if (err)
 		goto err_unlock;
 	reset(vcpu);
 	vm->vcpus[vm->nr_vcpus] = vcpu;
-	/* mote_vm_request() reads the list without the lock. */
+	/* mote_vm_vcpu() and mote_vm_request() read them without the lock. */
+	smp_store_release(&vm->by_id[vcpu->id], vcpu);
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
 	mutex_unlock(&vm->lock);
 	trace_state(vcpu, MOTE_VCPU_CREATED);
