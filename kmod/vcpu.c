@@ -387,8 +387,9 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 		goto err_unlock;
 	reset(vcpu);
 	vm->vcpus[vm->nr_vcpus] = vcpu;
-	/* mote_vm_vcpu() and mote_vm_request() read them without the lock. */
+	/* mote_vm_vcpu() reads it without the lock. */
 	smp_store_release(&vm->by_id[vcpu->id], vcpu);
+	/* mote_vm_request() reads the list without the lock. */
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
 	mutex_unlock(&vm->lock);
 	trace_state(vcpu, MOTE_VCPU_CREATED);

@@ -112,8 +112,8 @@ TEST_F_TIMEOUT(devices, console_share_vsock_and_cpu_features, 1200)
 #define WATCH " < in > out 2>&1 & vm=$!; exec 3> in; while kill -0 $vm; do " \
 	"resident=$(awk '/^VmRSS/ { print $2 }' /proc/$vm/status); " \
 	"if ! grep -q 'guest: full' out; then full=$resident; " \
-	"elif [ ! \"$free\" ] && [ $resident -lt $((full - 65536)) ]; then free=$resident; echo >&3; fi; sleep 0.1; " \
-	"done 2> /dev/null; wait $vm; status=$?; echo ${full:-0} ${free:-$full}; cat out; rm in out; exit $status"
+	"elif [ ! \"$free\" ] && [ $resident -lt $((full - 65536)) ]; then free=$resident; echo >&3; fi; " \
+	"sleep 0.1; done 2> /dev/null; wait $vm; status=$?; echo ${full:-0} ${free:-$full}; cat out; rm in out; exit $status"
 
 TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
 {
