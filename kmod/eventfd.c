@@ -171,18 +171,16 @@ static const struct ioeventfd *ioeventfd_for(const struct mote_ioeventfds *set, 
 
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax)
 {
+	/* Preemption is off: a reader of RCU as it is. */
+	const struct mote_ioeventfds *set = rcu_dereference_sched(vm->ioeventfds);
 	u32 value = rax & GENMASK_ULL(8 * size - 1, 0);
-	const struct mote_ioeventfds *set;
 	const struct ioeventfd *row = NULL;
 
-	rcu_read_lock();
-	set = rcu_dereference(vm->ioeventfds);
 	if (set)
 		row = ioeventfd_for(set, ioeventfd_key(port, false, 0), size) ?:
 		      ioeventfd_for(set, ioeventfd_key(port, true, value), size);
 	if (row)
 		mote_eventfd_signal(row->eventfd);
-	rcu_read_unlock();
 	return row;
 }
 

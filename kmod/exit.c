@@ -194,13 +194,30 @@ static bool efer_write(struct mote_vcpu *vcpu, struct mote_state *state, u64 val
 	return true;
 }
 
-static void tsc_write(struct mote_vcpu *vcpu, u64 offset)
+static noinline void tsc_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u64 value)
 {
+	u64 offset = row->kind == MOTE_MSR_TSC ? value - mote_tsc_scale(vcpu->vm, rdtsc()) :
+						 vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust;
+
 	/* A write to either moves the other (SDM 3B, "Time-Stamp Counter Adjustment"). */
 	vcpu->msrs.tsc_adjust += offset - vcpu->tsc_offset;
 	vcpu->tsc_offset = offset;
 	mote_ops->set_state(vcpu, NULL, MOTE_PART_TSC);
 	mote_pv_changed(vcpu);
+}
+
+static noinline bool common_msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row,
+				      u32 index, u64 value)
+{
+	u64 old = vcpu->msrs.apic_base;
+
+	if (index == MSR_IA32_APICBASE && !mote_apic_base_can_change(old, value))
+		return false;
+	if (index == MSR_KVM_PV_EOI_EN && !vcpu->lapic)
+		return false;
+	*msr_field(&vcpu->msrs, row) = value;
+	mote_lapic_base_changed(vcpu, old);
+	return true;
 }
 
 static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
@@ -214,24 +231,12 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	case MOTE_MSR_IGNORED:
 		return true;
 	case MOTE_MSR_TSC:
-		tsc_write(vcpu, value - mote_tsc_scale(vcpu->vm, rdtsc()));
-		return true;
 	case MOTE_MSR_TSC_ADJUST:
-		tsc_write(vcpu, vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust);
+		tsc_write(vcpu, row, value);
 		return true;
 	}
-	if (index == MSR_IA32_APICBASE &&
-	    !mote_apic_base_can_change(vcpu->msrs.apic_base, value))
-		return false;
-	if (index == MSR_KVM_PV_EOI_EN && !vcpu->lapic)
-		return false;
-	if (!is_vendor_msr(row)) {
-		u64 old = vcpu->msrs.apic_base;
-
-		*msr_field(&vcpu->msrs, row) = value;
-		mote_lapic_base_changed(vcpu, old);
-		return true;
-	}
+	if (!is_vendor_msr(row))
+		return common_msr_write(vcpu, row, index, value);
 	part = msr_part(index);
 	if (part == MOTE_PART_EFER) {
 		if (!efer_write(vcpu, state, value))
@@ -285,12 +290,6 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_ex
 
 /* ---- the others ----------------------------------------------------------------------- */
 
-static u32 cpl(struct mote_vcpu *vcpu)
-{
-	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_CPL);
-	return vcpu->part.segs.seg[MOTE_SS].attr >> 5 & 3;
-}
-
 static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 number = vcpu->gpr[MOTE_RAX];
@@ -300,7 +299,7 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mot
 		     X86_TRAP_UD, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
-	if (cpl(vcpu))
+	if (static_call(mote_op_cpl)(vcpu))
 		return fault(vcpu, exit, X86_TRAP_UD, 0);
 	if (!mote_pv_hypercall(vcpu))
 		return MOTE_NEXT_USER;
@@ -312,7 +311,8 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_e
 {
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 
-	if (cpl(vcpu) || (u32)vcpu->gpr[MOTE_RCX] || !mote_xcr0_valid(value, &mote_caps))
+	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
+	    !mote_xcr0_valid(value, &mote_caps))
 		return fault(vcpu, exit, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
 	return mote_complete(vcpu, exit);

@@ -32,6 +32,7 @@
 const struct mote_ops *mote_ops;
 DEFINE_STATIC_CALL_NULL(mote_op_run, mote_op_run_type);
 DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
+DEFINE_STATIC_CALL_RET0(mote_op_cpl, mote_op_cpl_type);
 struct mote_probe mote_host;
 struct mote_caps mote_caps;
 struct mote_resumes mote_resumes;
@@ -397,6 +398,7 @@ static int __init mote_init(void)
 	preempt_enable();
 	static_call_update(mote_op_run, mote_ops->run);
 	static_call_update(mote_op_skip, mote_ops->skip);
+	static_call_update(mote_op_cpl, mote_ops->cpl);
 	err = probe_host(&mote_host, info);
 	if (err)
 		goto out;

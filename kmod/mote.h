@@ -179,7 +179,7 @@ void mote_vm_request(struct mote_vm *vm, u32 request);
 int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
 int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
 void mote_eventfds_destroy(struct mote_vm *vm);
-/* The guest writes to a port; true: an eventfd was told. */
+/* The guest writes to a port, with preemption off; true: an eventfd was told. */
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
 
 /* ---- memory (mem.c) ------------------------------------------------------ */
@@ -400,7 +400,6 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 #define MOTE_PART_EFER BIT(16)	/* msrs.efer */
 #define MOTE_PART_PAT BIT(17)	/* msrs.pat */
 #define MOTE_PART_CR4 BIT(18)	/* crs.cr4; get only */
-#define MOTE_PART_CPL BIT(19)	/* alone: segs.seg[MOTE_SS].attr, whose DPL is the CPL; get only */
 #define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, and as PART_CPL; get only */
 #define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
 
@@ -461,6 +460,7 @@ struct mote_probe {
  *	back into vcpu->event if its delivery is cut short; loaded, interrupts off
  * @window: exit when an interrupt/an NMI can be taken, or CR8 is written: MOTE_WINDOW_*; loaded
  * @can_take: which of MOTE_WINDOW_* are open now; loaded
+ * @cpl: privilege level, 0 to 3; loaded
  * @skip: the instruction of the exit is complete, rip has been moved: end the
  *	shadow; with RFLAGS.TF a single-step trap pends; loaded
  * @flush: forget the guest's translations on this CPU; loaded, interrupts off
@@ -491,6 +491,7 @@ struct mote_ops {
 	void (*inject)(struct mote_vcpu *vcpu);
 	void (*window)(struct mote_vcpu *vcpu, u32 windows);
 	u32 (*can_take)(struct mote_vcpu *vcpu);
+	u32 (*cpl)(const struct mote_vcpu *vcpu);
 	void (*skip)(struct mote_vcpu *vcpu);
 	void (*flush)(struct mote_vcpu *vcpu);
 	void (*run)(struct mote_vcpu *vcpu, struct mote_exit *exit);
@@ -499,11 +500,13 @@ struct mote_ops {
 extern const struct mote_ops mote_vmx_ops;
 extern const struct mote_ops mote_svm_ops;
 
-/* The two of every exit are called directly. */
+/* Those of the shortest paths are called directly. */
 void mote_op_run_type(struct mote_vcpu *vcpu, struct mote_exit *exit);
 void mote_op_skip_type(struct mote_vcpu *vcpu);
+u32 mote_op_cpl_type(const struct mote_vcpu *vcpu);
 DECLARE_STATIC_CALL(mote_op_run, mote_op_run_type);
 DECLARE_STATIC_CALL(mote_op_skip, mote_op_skip_type);
+DECLARE_STATIC_CALL(mote_op_cpl, mote_op_cpl_type);
 
 /* The vendor of this host: constant after the module has loaded; NULL: none. */
 extern const struct mote_ops *mote_ops;

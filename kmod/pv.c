@@ -357,7 +357,7 @@ static u64 kick(struct mote_vm *vm, u32 id)
 }
 
 /* 32-bit guests have 32 bits of each argument, and of the map. */
-static u64 send_ipis_call(struct mote_vcpu *vcpu)
+static noinline u64 send_ipis_call(struct mote_vcpu *vcpu)
 {
 	u64 low = vcpu->gpr[MOTE_RBX], high = vcpu->gpr[MOTE_RCX];
 

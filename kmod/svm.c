@@ -637,6 +637,11 @@ static bool svm_in_shadow(const struct svm_vcpu *svm)
 	return svm->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 }
 
+static u32 svm_cpl(const struct mote_vcpu *vcpu)
+{
+	return container_of(vcpu, const struct svm_vcpu, vcpu)->vmcb->save.cpl;
+}
+
 static u32 svm_can_take(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
@@ -1296,10 +1301,6 @@ static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	struct svm_vcpu *svm = to_svm(vcpu);
 	const struct vmcb_save_area *save = &svm->vmcb->save;
 
-	if (mask == MOTE_PART_CPL) {
-		state->segs.seg[MOTE_SS].attr = save->cpl << 5;
-		return;
-	}
 	if (mask & MOTE_STATE_SEGS) {
 		svm_get_segs(svm, &state->segs);
 	} else if (mask & MOTE_PART_MODE) {
@@ -1338,7 +1339,7 @@ static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
 	svm->generation = 0;
 }
 
-/* What no exit sets. */
+/* All but PAT, which guests write as their drivers map memory. */
 static noinline void svm_set_substates(struct svm_vcpu *svm, const struct mote_state *state,
 				       u32 mask)
 {
@@ -1356,29 +1357,28 @@ static noinline void svm_set_substates(struct svm_vcpu *svm, const struct mote_s
 		svm_set_msrs(save, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
 		svm_set_events(svm, &state->events);
-}
-
-static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_save_area *save = &svm->vmcb->save;
-
-	if (mask & MOTE_STATE_ALL)
-		svm_set_substates(svm, state, mask);
 	if (mask & (MOTE_STATE_MSRS | MOTE_PART_EFER)) {
 		/* NXE and LME change what the page tables say. */
 		save->efer = state->msrs.efer | EFER_SVME;
 		svm_dirty(svm, CLEAN_CRS);
 		svm->generation = 0;
 	}
-	if (mask & (MOTE_STATE_MSRS | MOTE_PART_PAT)) {
-		save->g_pat = state->msrs.pat;
-		svm_dirty(svm, CLEAN_NPT);
-	}
 	if (mask & MOTE_PART_TSC) {
-		svm->vmcb->control.tsc_offset = vcpu->tsc_offset;
+		svm->vmcb->control.tsc_offset = svm->vcpu.tsc_offset;
 		svm_dirty(svm, CLEAN_INTERCEPTS);
 	}
+}
+
+static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (mask & (MOTE_STATE_MSRS | MOTE_PART_PAT)) {
+		svm->vmcb->save.g_pat = state->msrs.pat;
+		svm_dirty(svm, CLEAN_NPT);
+	}
+	if (mask != MOTE_PART_PAT)
+		svm_set_substates(svm, state, mask);
 }
 
 const struct mote_ops mote_svm_ops = {
@@ -1402,6 +1402,7 @@ const struct mote_ops mote_svm_ops = {
 	.inject = svm_inject,
 	.window = svm_window,
 	.can_take = svm_can_take,
+	.cpl = svm_cpl,
 	.skip = svm_skip,
 	.flush = svm_flush,
 	.run = svm_run,

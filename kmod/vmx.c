@@ -1086,9 +1086,12 @@ static void get_mode(const struct vmx_vcpu *v, struct mote_state *state)
 	get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
 }
 
-/* Apart, for the one part that each hypercall asks for. */
-static noinline void get_substates(struct vmx_vcpu *v, struct mote_state *state, u32 mask)
+static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
 {
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
 	if (mask & MOTE_STATE_SEGS)
 		get_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS)
@@ -1107,18 +1110,6 @@ static noinline void get_substates(struct vmx_vcpu *v, struct mote_state *state,
 		state->crs.cr4 = get_cr4(v);
 	if (mask & MOTE_PART_MODE)
 		get_mode(v, state);
-}
-
-static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
-{
-	struct vmx_vcpu *v = to_vmx(vcpu);
-
-	preempt_disable();
-	vmx_claim(v);
-	if (mask == MOTE_PART_CPL)
-		state->segs.seg[MOTE_SS].attr = vmx_attr_from_ar(vmread32(GUEST_SS_AR_BYTES));
-	else
-		get_substates(v, state, mask);
 	preempt_enable();
 }
 
@@ -1205,6 +1196,12 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 		primary |= CPU_BASED_CR8_LOAD_EXITING;
 	v->windows = windows;
 	vmx_set_primary(v, primary);
+}
+
+/* The DPL of SS (SDM 3C, "Guest Register State"). */
+static u32 vmx_cpl(const struct mote_vcpu *vcpu)
+{
+	return vmread32(GUEST_SS_AR_BYTES) >> 5 & 3;
 }
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
@@ -1587,14 +1584,17 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	read_registers(v);
 	reason = vmread32(VM_EXIT_REASON);
 	row = vmx_row(reason);
-	if (unlikely(row.needs != VMX_NEED_LEN)) {
+	exit->qualification = 0;
+	if (row.reason == MOTE_EXIT_PIO) {
+		exit->qualification = vmreadn(EXIT_QUALIFICATION);
+		vmx_decode_pio(exit->qualification, exit);
+	} else if (unlikely(row.needs != VMX_NEED_LEN)) {
 		exit_slow(v, exit, reason, row.needs);
 		return;
 	}
 	exit->reason = row.reason;
 	exit->raw = reason;
 	exit->insn_len = vmread32(VM_EXIT_INSTRUCTION_LEN);
-	exit->qualification = 0;
 }
 
 /* ---- creation ------------------------------------------------------------ */
@@ -1768,6 +1768,7 @@ const struct mote_ops mote_vmx_ops = {
 	.inject = vmx_inject,
 	.window = vmx_window,
 	.can_take = vmx_can_take,
+	.cpl = vmx_cpl,
 	.skip = vmx_skip,
 	.flush = vmx_flush,
 	.run = vmx_run,
