@@ -9,7 +9,7 @@
 
 #include "bench.h"
 
-static bool json, any;
+static bool json, any, growth;
 
 static void print(const char *row, double value)
 {
@@ -48,12 +48,14 @@ bool is_wanted(const char *row)
 static void usage(FILE *file)
 {
 	fputs("usage: bench [--json] mote|kvm [ROW...]\n"
+	      "       bench [--json] growth\n"
 	      "\n"
 	      "Price exits in ticks of the host's TSC, all of them or these:\n"
 	      "\n ", file);
 	for (unsigned int i = 0; i < NR_NAMES; i++)
 		fprintf(file, " %s%s", names[i], i % 8 == 7 ? "\n " : "");
-	fputs("\n\n  --json    an object with a number for each\n"
+	fputs("\n\ngrowth prices some of them, under mote, with more and more of something.\n"
+	      "\n  --json    an object with a number for each\n"
 	      "docs/performance.md says what they are.\n", file);
 }
 
@@ -76,18 +78,24 @@ int main(int argc, char **argv)
 			hypervisor = &hypervisor_mote;
 		else if (!strcmp(argv[i], "kvm"))
 			hypervisor = &hypervisor_kvm;
+		else if (!strcmp(argv[i], "growth"))
+			growth = true;
 		else if (find(argv[i]) < NR_NAMES)
 			wanted |= 1u << find(argv[i]);
 		else
 			return bad_usage(argv[i]);
 	}
-	if (!hypervisor)
+	if (!hypervisor == !growth)
 		return usage(stderr), 2;
 	wanted = wanted ? wanted : ~0u;
-	measure_rows(hypervisor, print);
-	measure_life(hypervisor, print);
-	if (is_wanted("runner") && hypervisor == &hypervisor_mote)
-		measure_runner(print);
+	if (growth) {
+		measure_growth(print);
+	} else {
+		measure_rows(hypervisor, print);
+		measure_life(hypervisor, print);
+		if (is_wanted("runner") && hypervisor == &hypervisor_mote)
+			measure_runner(print);
+	}
 	if (json)
 		puts("\n}");
 	return 0;

@@ -118,7 +118,7 @@ uint64_t ticks(void);
 /* End with a message that says what failed, and errno. */
 void fail(const char *what) __attribute__((noreturn));
 
-/* ---- rows.c, life.c: a name and a number at a time ------------------------------ */
+/* ---- rows.c, life.c, growth.c: a name and a number at a time --------------------- */
 
 /* Called with each result; @value is in instructions if nothing else is said. */
 typedef void (*result_fn)(const char *row, double value);
@@ -129,5 +129,12 @@ bool is_wanted(const char *row);
 void measure_rows(const struct hypervisor *hypervisor, result_fn result);
 void measure_life(const struct hypervisor *hypervisor, result_fn result);
 void measure_runner(result_fn result);
+void measure_growth(result_fn result);
+
+/* Ticks of one operation of a row, without those of the loop. */
+double vm_price(struct vm *vm, const unsigned char *entry, uint64_t operations);
+
+/* mote.c: libmote's part of a VM of mote. */
+struct mote_machine *mote_machine_of(struct vm *vm);
 
 #endif /* BENCH_H */

@@ -30,6 +30,11 @@ static void check(int err, const char *what)
 	fail(what);
 }
 
+struct mote_machine *mote_machine_of(struct vm *vm)
+{
+	return &((struct mote *)vm->own)->machine;
+}
+
 static void set_cpuid(struct mote *mote)
 {
 	struct mote_cpuid_entry entries[MOTE_MAX_CPUID];

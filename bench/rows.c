@@ -35,8 +35,7 @@ static const struct row {
 	{ "self_ipi_halted", payload_self_ipi_halted, 16 },
 };
 
-/* Ticks of one operation, without those of the loop. */
-static double price(struct vm *vm, const unsigned char *entry, uint64_t operations)
+double vm_price(struct vm *vm, const unsigned char *entry, uint64_t operations)
 {
 	struct guest_args args = {
 		.rip = PAYLOAD(payload_empty), .batches = BATCHES, .operations = operations,
@@ -79,7 +78,7 @@ static double price_woken(struct vm *vm)
 		fail("pthread_create");
 	if (sched_setscheduler(0, SCHED_FIFO, &first))
 		fail("sched_setscheduler");
-	ticks = price(vm, payload_woken, 8);
+	ticks = vm_price(vm, payload_woken, 8);
 	sched_setscheduler(0, SCHED_OTHER, &usual);
 	stop = true;
 	pthread_join(thread, NULL);
@@ -96,7 +95,7 @@ static double price_eventfd(struct vm *vm)
 	if (fd < 0)
 		fail("eventfd");
 	vm->hypervisor->eventfd(vm, fd);
-	ticks = price(vm, payload_eventfd, 64);
+	ticks = vm_price(vm, payload_eventfd, 64);
 	close(fd);
 	return ticks;
 }
@@ -193,9 +192,9 @@ void measure_rows(const struct hypervisor *hypervisor, result_fn result)
 	vm_create(&vm, hypervisor);
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (is_wanted(rows[i].name))
-			result(rows[i].name, price(&vm, rows[i].entry, rows[i].operations));
+			result(rows[i].name, vm_price(&vm, rows[i].entry, rows[i].operations));
 	if (is_wanted("hypercall"))
-		result("hypercall", price(&vm, is_vmx ? payload_vmcall : payload_vmmcall, 64));
+		result("hypercall", vm_price(&vm, is_vmx ? payload_vmcall : payload_vmmcall, 64));
 	if (is_wanted("woken"))
 		result("woken", price_woken(&vm));
 	if (is_wanted("eventfd"))
