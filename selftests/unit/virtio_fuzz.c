@@ -27,6 +27,7 @@
 #define USED 0x3000
 #define HEADER 0x8000		/* of a request to a disk */
 #define DEVICES 6		/* disk, network card, random numbers, console, balloon, one outside */
+#define RNG 2
 #define QUEUES 3
 #define EVENTS_MOST 64
 
@@ -279,6 +280,67 @@ static void kick(unsigned int device, unsigned int queue)
 	bus_write(&vm, SPACE_PORT, PCI_IO_FIRST + 16 * device + 2 * queue, 4, 0);
 }
 
+static volatile bool is_flooding;
+
+static uint16_t indices(uint16_t *avail)
+{
+	*avail = *(volatile uint16_t *)(area.hva + AVAIL + offsetof(struct vring_avail, idx));
+	return *(volatile uint16_t *)(area.hva + USED + offsetof(struct vring_used, idx));
+}
+
+/* Make available again what the device gives back, at once. */
+static void *flood(void *unused)
+{
+	struct vring_avail *avail = (void *)(area.hva + AVAIL);
+	uint16_t old;
+
+	while (is_flooding)
+		avail->idx = indices(&old) + VIRTQUEUE_SIZE;
+	return unused;
+}
+
+/* Under such a driver: a kick takes one ring of buffers at most, and the rest is taken later. */
+static void kick_flooded(void)
+{
+	for (unsigned int i = 0; i < 1000000; i++) {
+		uint16_t avail, before = indices(&avail), after;
+
+		kick(RNG, 0);
+		after = indices(&avail);
+		if ((uint16_t)(after - before) > VIRTQUEUE_SIZE)
+			break;
+		handle_events();
+		if (indices(&avail) != after)
+			return;
+	}
+	fprintf(stderr, "a device takes all that its driver puts back, or does not go on with it\n");
+	abort();
+}
+
+static void check_flood(void)
+{
+	static const uint8_t zeros[64];
+	struct fuzz_input input = { zeros, sizeof(zeros) };
+	uint16_t avail, used;
+	pthread_t driver;
+
+	*(struct vring_desc *)(area.hva + DESC) = (struct vring_desc) { HEADER, 16, VRING_DESC_F_WRITE, 0 };
+	set_up(RNG, &input);
+	is_flooding = true;
+	if (pthread_create(&driver, NULL, flood, NULL))
+		abort();
+	kick_flooded();
+	is_flooding = false;
+	pthread_join(driver, NULL);
+	kick(RNG, 0);
+	handle_events();
+	used = indices(&avail);
+	if (used != avail) {
+		fprintf(stderr, "of %u buffers %u have been taken\n", avail, used);
+		abort();
+	}
+}
+
 /* What a driver would do, but for at most one field: a request with its parts in three buffers. */
 static void make_request(unsigned int device, struct fuzz_input *input)
 {
@@ -359,12 +421,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = { data, size };
 	unsigned int device = fuzz_u16(&input) % DEVICES;
+	bool is_first = !area.hva;
 
-	if (!area.hva)
+	if (is_first)
 		make();
 	for (unsigned int i = 0; i < DEVICES; i++)
 		set_bars(i);
 	memset(area.hva, 0, MEMORY);
+	if (is_first)
+		check_flood();
 	set_up(device, &input);
 	while (input.size)
 		step(device, &input);

@@ -102,6 +102,7 @@ static void kick(struct virtqueue *queue)
 {
 	struct virtio *virtio = queue->virtio;
 
+	queue->left = queue->size;
 	if (queue->call >= 0)
 		eventfd_write(queue->notify.fd, 1);
 	else if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)

@@ -45,6 +45,7 @@ struct virtio;
  * @used_hva: likewise
  * @next_avail: the next entry to be taken
  * @next_used: the next entry to be given back
+ * @left: entries to be taken until somebody else has his turn
  */
 struct virtqueue {
 	struct virtio *virtio;
@@ -64,6 +65,7 @@ struct virtqueue {
 	struct vring_used *used_hva;
 	__u16 next_avail;
 	__u16 next_used;
+	__u16 left;
 };
 
 /**
@@ -153,7 +155,10 @@ void virtio_config_changed(struct virtio *virtio);
 /* Find a queue's parts in memory; false if they are not there. */
 bool virtqueue_enable(struct virtqueue *queue);
 
-/* Take the next chain; false if there is none, or the driver has broken the rules. */
+/*
+ * Take the next chain; false if there is none, or the driver has broken the rules, or as
+ * many have been taken as the ring has: then the device is kicked again, in its turn.
+ */
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
 
 /* Give a chain back, with @written bytes in it, and interrupt if the driver wants that. */

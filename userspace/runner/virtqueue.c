@@ -6,6 +6,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "virtio.h"
 
@@ -63,6 +64,7 @@ bool virtqueue_enable(struct virtqueue *queue)
 					   size * sizeof(struct vring_used_elem));
 	queue->next_avail = 0;
 	queue->next_used = 0;
+	queue->left = size;
 	queue->enabled = queue->desc_hva && queue->avail_hva && queue->used_hva &&
 			 !(queue->desc % 16) && !(queue->avail % 2) && !(queue->used % 4);
 	return queue->enabled;
@@ -122,6 +124,12 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 	waiting = index - queue->next_avail;
 	if (!waiting)
 		return false;
+	/* A driver that puts back all that is taken would have the machine's lock held for ever. */
+	if (!queue->left) {
+		eventfd_write(queue->notify.fd, 1);
+		return false;
+	}
+	queue->left--;
 	chain->nr_out = 0;
 	chain->nr_in = 0;
 	chain->head = __atomic_load_n(&queue->avail_hva->ring[queue->next_avail % queue->size],
