@@ -24,6 +24,7 @@ FIXTURE_SETUP(examples)
 	ASSERT_NE(NULL, self->doc);
 	self->guest = fork();
 	if (!self->guest) {
+		setpgid(0, 0);
 		execl("/bin/sh", "sh", "-c", "while :; do ./sequence 1000 > /dev/null; done", NULL);
 		_exit(127);
 	}
@@ -31,7 +32,7 @@ FIXTURE_SETUP(examples)
 
 FIXTURE_TEARDOWN(examples)
 {
-	kill(self->guest, SIGKILL);
+	kill(-self->guest, SIGKILL);
 	waitpid(self->guest, NULL, 0);
 	fclose(self->doc);
 }
