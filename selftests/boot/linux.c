@@ -103,10 +103,12 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	sh("rm disk-?");
 }
 
-#define SERVE "mkdir -p www && head -c 3m /dev/urandom > www/file && md5sum < www/file > www/sum && " \
-	"httpd -f -p 127.0.0.1:8080 -h www & server=$!; "
+#define SERVE(address) \
+	"mkdir -p www && head -c 3m /dev/urandom > www/file && md5sum < www/file > www/sum && " \
+	"httpd -f -p " address ":8080 -h www & server=$!; "
 /* Until the guest listens there is nobody. */
-#define TALK "(until echo hello | nc -w 5 127.0.0.1 2007 | grep -q hello; do sleep 1; done; echo heard > heard) & "
+#define TALK(to) \
+	"(until echo hello | nc -w 5 " to " | grep -q hello; do sleep 1; done; echo heard > heard) & talker=$!; "
 
 /* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
 TEST_F_TIMEOUT(linux_guest, network, 1200)
@@ -115,13 +117,52 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 
 	if (!self->all)
 		SKIP(return, NO_TIME);
-	command_run(command, SERVE TALK "talker=$!; " RUN "; status=$?; kill $server $talker; exit $status",
+	command_run(command, SERVE("127.0.0.1") TALK("127.0.0.1 2007") RUN "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff",
 		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
 	EXPECT_EQ(0, command->status);
 	EXPECT_WELL(command);
 	EXPECT_EQ(0, sh("grep -q heard heard"));
 	sh("rm -r heard www");
+}
+
+/* The host's end is what the network of --net user is, with a server for DHCP. */
+#define CONNECT "modprobe -a tun vhost_net && busybox tunctl -t mote0 && ifconfig mote0 10.0.2.2 netmask 255.255.255.0 && " \
+	"printf '%%s\n' 'start 10.0.2.15' 'end 10.0.2.15' 'interface mote0' 'lease_file leases' 'pidfile pid' " \
+	"'option router 10.0.2.2' 'option dns 10.0.2.3' 'option subnet 255.255.255.0' > dhcp && touch leases && " \
+	"busybox udhcpd -f dhcp 2> /dev/null & dhcp=$!; sleep 1; "
+
+static void boot_with_tap(struct command *command, const char *options)
+{
+	command_run(command, CONNECT SERVE("10.0.2.2") TALK("10.0.2.15 7") RUN
+		    "; status=$?; kill $server $talker $dhcp; exit $status",
+		    "cpus=2 least=400000 more=net-init end=poweroff", options, "< /dev/null");
+	sh("busybox tunctl -d mote0 > /dev/null; rm -r www leases dhcp");
+}
+
+/* Frames that the runner carries, and those that the host's kernel does. */
+TEST_F_TIMEOUT(linux_guest, tap, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	boot_with_tap(command, "--cpus 2 --net tap:mote0");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+	EXPECT_EQ(0, sh("rm heard"));
+}
+
+TEST_F_TIMEOUT(linux_guest, tap_by_vhost, 1200)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	boot_with_tap(command, "--cpus 2 --net vhost:mote0");
+	EXPECT_EQ(0, command->status);
+	EXPECT_WELL(command);
+	EXPECT_EQ(0, sh("rm heard"));
 }
 
 /* A shell, and somebody who types: too early, so that the driver drops what it finds at first. */

@@ -115,6 +115,7 @@ TEST(networks)
 {
 	EXPECT_REFUSED("neither user nor tap", "--net nosuch vmlinuz");
 	EXPECT_REFUSED("neither user nor tap", "--net tap: vmlinuz");
+	EXPECT_REFUSED("neither user nor tap", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22:0 vmlinuz");

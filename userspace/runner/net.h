@@ -29,6 +29,14 @@ struct net {
 	void *card;
 };
 
+/* How the options begin that name a TAP interface: served here, or by the host's kernel. */
+#define NET_TAP "tap:"
+#define NET_VHOST "vhost:"
+#define NET_NAME_MOST 15
+
+/* Locally administered; the same at each start. */
+#define NET_MAC 0x52, 0x54, 0x00, 0x6d, 0x6f, 0x74
+
 /* A frame of Ethernet at most, with a little more: nobody offers larger ones. */
 #define FRAME_MOST 2048
 
@@ -37,5 +45,7 @@ struct net *net_user_create(struct vm *vm);
 
 /* A TAP interface of the host's (net_tap.c). */
 struct net *net_tap_create(struct vm *vm, const char *name);
+/* Only open it; the file descriptor, or -1 after a complaint about --net @how. */
+int net_tap_open(const char *how, const char *name);
 
 #endif /* NET_H */

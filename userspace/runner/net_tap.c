@@ -59,10 +59,24 @@ static void destroy(struct net *net)
 
 static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
 
+int net_tap_open(const char *how, const char *name)
+{
+	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
+	if (fd >= 0 && !ioctl(fd, TUNSETIFF, &request))
+		return fd;
+	complain("--net %s:%s: %s%s", how, name, strerror(errno), errno == EPERM ?
+		 ": make one for this user (ip tuntap add NAME mode tap user USER)" : "");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 struct net *net_tap_create(struct vm *vm, const char *name)
 {
 	struct tap *tap = calloc(1, sizeof(*tap));
-	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
 
 	if (!tap) {
 		complain("no memory for the network");
@@ -71,15 +85,13 @@ struct net *net_tap_create(struct vm *vm, const char *name)
 	tap->vm = vm;
 	tap->net.ops = &ops;
 	tap->source.ready = readable;
-	tap->source.fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
-	if (tap->source.fd >= 0 && !ioctl(tap->source.fd, TUNSETIFF, &request) &&
-	    !source_add(vm, &tap->source, EPOLLIN))
+	tap->source.fd = net_tap_open("tap", name);
+	if (tap->source.fd >= 0 && !source_add(vm, &tap->source, EPOLLIN))
 		return &tap->net;
-	complain("--net tap:%s: %s%s", name, strerror(errno), errno == EPERM ?
-		 ": make one for this user (ip tuntap add NAME mode tap user USER)" : "");
-	if (tap->source.fd >= 0)
+	if (tap->source.fd >= 0) {
+		complain("--net tap:%s: %m", name);
 		close(tap->source.fd);
+	}
 	free(tap);
 	return NULL;
 }

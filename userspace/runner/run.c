@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net.h"
 #include "runner.h"
-#include "vm.h"
 
 const char run_usage[] =
 	"usage: mote run [OPTION]... IMAGE | --firmware[=FILE]\n"
@@ -20,7 +20,7 @@ const char run_usage[] =
 	"  --append ARGS   the kernel's command line\n"
 	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
 	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
-	"  --net WHERE     a network card: user (no privilege needed), or tap:NAME\n"
+	"  --net WHERE     a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
 	"  --vsock CID     sockets between guest and host; the guest's address\n"
 	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket, none\n"
@@ -220,8 +220,12 @@ static int parse_vsock(const char *text, __u64 *cid)
 
 static int parse_net(const char *text, struct options *options)
 {
-	if (strcmp(text, "user") && (strncmp(text, "tap:", 4) || !text[4] || strlen(text + 4) > 15)) {
-		complain("--net: neither user nor tap:NAME: %s", text);
+	const char *name = strchr(text, ':');
+
+	if (strcmp(text, "user") &&
+	    ((strncmp(text, NET_TAP, strlen(NET_TAP)) && strncmp(text, NET_VHOST, strlen(NET_VHOST))) ||
+	     !name[1] || strlen(name + 1) > NET_NAME_MOST)) {
+		complain("--net: neither user nor tap:NAME nor vhost:NAME: %s", text);
 		return -1;
 	}
 	if (options->net) {

@@ -181,6 +181,7 @@ size_t iov_size(const struct iovec *iov, unsigned int nr);
 int virtio_rng_create(struct vm *vm);
 int virtio_blk_create(struct vm *vm);
 int virtio_net_create(struct vm *vm);
+int virtio_vhost_net_create(struct vm *vm);
 int virtio_console_create(struct vm *vm);
 int virtio_balloon_create(struct vm *vm);
 int virtio_vsock_create(struct vm *vm);

@@ -138,24 +138,21 @@ static const struct virtio_ops ops = {
 
 int virtio_net_create(struct vm *vm)
 {
-	/* Locally administered; the same at each start. */
-	static const __u8 mac[] = { 0x52, 0x54, 0x00, 0x6d, 0x6f, 0x74 };
 	const char *where = vm->options->net;
 	struct net_card *card;
 
-	if (!where)
+	if (!where || !strncmp(where, NET_VHOST, strlen(NET_VHOST)))
 		return 0;
 	card = calloc(1, sizeof(*card));
 	if (!card) {
 		complain("no memory for the network card");
 		return -1;
 	}
-	memcpy(card->config.mac, mac, sizeof(mac));
-	card->config.status = VIRTIO_NET_S_LINK_UP;
+	card->config = (struct virtio_net_config) { .mac = { NET_MAC }, .status = VIRTIO_NET_S_LINK_UP };
 	card->virtio.config = &card->config;
 	card->virtio.config_size = sizeof(card->config);
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
-	card->net = strcmp(where, "user") ? net_tap_create(vm, where + strlen("tap:")) :
+	card->net = strcmp(where, "user") ? net_tap_create(vm, where + strlen(NET_TAP)) :
 					    net_user_create(vm);
 	if (!card->net || virtio_create(vm, &card->virtio, &ops)) {
 		net_destroy(&card->virtio);
