@@ -107,8 +107,9 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	"mkdir -p www && head -c 3m /dev/urandom > www/file && md5sum < www/file > www/sum && " \
 	"httpd -f -p " address ":8080 -h www & server=$!; "
 /* Until the guest listens there is nobody. */
-#define TALK(to) \
-	"(until echo hello | nc -w 5 " to " | grep -q hello; do sleep 1; done; echo heard > heard) & talker=$!; "
+#define TALK(to)									\
+	"(until echo hello | nc -w 5 " to " | grep -q hello; do sleep 1; done; "	\
+	"echo heard > heard) & talker=$!; "
 
 /* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
 TEST_F_TIMEOUT(linux_guest, network, 1200)
@@ -117,7 +118,8 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 
 	if (!self->all)
 		SKIP(return, NO_TIME);
-	command_run(command, SERVE("127.0.0.1") TALK("127.0.0.1 2007") RUN "; status=$?; kill $server $talker; exit $status",
+	command_run(command, SERVE("127.0.0.1") TALK("127.0.0.1 2007") RUN
+		    "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff",
 		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
 	EXPECT_EQ(0, command->status);
@@ -127,9 +129,12 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 }
 
 /* The host's end is what the network of --net user is, with a server for DHCP. */
-#define CONNECT "modprobe -a tun vhost_net && busybox tunctl -t mote0 && ifconfig mote0 10.0.2.2 netmask 255.255.255.0 && " \
-	"printf '%%s\n' 'start 10.0.2.15' 'end 10.0.2.15' 'interface mote0' 'lease_file leases' 'pidfile pid' " \
-	"'option router 10.0.2.2' 'option dns 10.0.2.3' 'option subnet 255.255.255.0' > dhcp && touch leases && " \
+#define CONNECT										\
+	"modprobe -a tun vhost_net && busybox tunctl -t mote0 && "			\
+	"ifconfig mote0 10.0.2.2 netmask 255.255.255.0 && touch leases && "		\
+	"printf '%%s\\n' 'start 10.0.2.15' 'end 10.0.2.15' 'interface mote0' "		\
+	"'lease_file leases' 'pidfile pid' 'option router 10.0.2.2' "			\
+	"'option dns 10.0.2.3' 'option subnet 255.255.255.0' > dhcp && "		\
 	"busybox udhcpd -f dhcp 2> /dev/null & dhcp=$!; sleep 1; "
 
 static void boot_with_tap(struct command *command, const char *options)
