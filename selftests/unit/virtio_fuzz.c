@@ -10,6 +10,8 @@
 #include <linux/virtio_ring.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../../userspace/runner/console.h"
@@ -26,8 +28,9 @@
 #define AVAIL 0x2000
 #define USED 0x3000
 #define HEADER 0x8000		/* of a request to a disk */
-#define DEVICES 6		/* disk, network card, random numbers, console, balloon, one outside */
+#define DEVICES 7		/* disk, network card, random numbers, console, balloon, two outside */
 #define RNG 2
+#define FS 6
 #define QUEUES 3
 #define EVENTS_MOST 64
 
@@ -158,6 +161,98 @@ static int create_outside(void)
 	return virtio_create(&vm, &virtio, &ops);
 }
 
+/* ---- a daemon for the file system ------------------------------------------------------- */
+
+enum {
+	GET_FEATURES = 1, SET_VRING_NUM = 8, SET_VRING_ADDR = 9, GET_VRING_BASE = 11,
+	GET_PROTOCOL_FEATURES = 15,
+};
+
+#define REPLY 4
+#define NEED_REPLY 8
+#define REPLY_ACK 8
+#define HEADER_SIZE 12
+
+struct message {
+	uint32_t request, flags, size, index, num;
+	uint64_t desc, used, avail, rest[6];
+} __attribute__((packed));
+
+static int listening, memory_file;
+
+static bool is_inside(uint64_t start, size_t size)
+{
+	uint64_t first = (uintptr_t)area.hva;
+
+	return start >= first && start - first <= MEMORY && size <= MEMORY - (start - first);
+}
+
+/* What the driver can bring about is that queues are set up which are all in memory. */
+static void check_message(const struct message *message)
+{
+	static uint32_t sizes[QUEUES];
+	size_t size;
+
+	if (message->request == SET_VRING_NUM && message->index < QUEUES)
+		sizes[message->index] = message->num;
+	if (message->request != SET_VRING_ADDR)
+		return;
+	size = message->index < QUEUES ? sizes[message->index] : 0;
+	if (!size || !is_inside(message->desc, 16 * size) || !is_inside(message->used, 6 + 8 * size) ||
+	    !is_inside(message->avail, 6 + 2 * size)) {
+		fprintf(stderr, "the daemon gets a queue that is not in memory\n");
+		abort();
+	}
+}
+
+static bool answer(int fd, const struct message *message)
+{
+	uint64_t number = message->request == GET_FEATURES ? VIRTIO_FEATURES | 1ull << 30 :
+			  message->request == GET_PROTOCOL_FEATURES ? REPLY_ACK : 0;
+	struct message reply = { message->request, 1 | REPLY, sizeof(number), number, number >> 32 };
+	bool is_asked = message->request == GET_FEATURES || message->request == GET_VRING_BASE ||
+			message->request == GET_PROTOCOL_FEATURES || message->flags & NEED_REPLY;
+
+	return !is_asked || send(fd, &reply, HEADER_SIZE + sizeof(number), MSG_NOSIGNAL) > 0;
+}
+
+/* The file descriptors that come along are dropped. */
+static void *serve(void *unused)
+{
+	struct message message;
+	int fd = accept(listening, NULL, NULL);
+
+	while (recv(fd, &message, HEADER_SIZE, MSG_WAITALL) == HEADER_SIZE) {
+		if (message.size > sizeof(message) - HEADER_SIZE ||
+		    (message.size && recv(fd, &message.index, message.size, MSG_WAITALL) != message.size))
+			abort();
+		check_message(&message);
+		if (!answer(fd, &message))
+			break;
+	}
+	close(fd);
+	return unused;
+}
+
+static int create_fs(void)
+{
+	static struct sockaddr_un address = { .sun_family = AF_UNIX };
+	pthread_t daemon;
+	int err;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/virtio_fuzz.%d", getpid());
+	listening = socket(AF_UNIX, SOCK_STREAM, 0);
+	memory_file = memfd_create("memory", 0);
+	options.nr_shares = 1;
+	options.shares[0] = (struct share) { .tag = "fs", .path = address.sun_path };
+	if (memory_file < 0 || bind(listening, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listening, 1) || pthread_create(&daemon, NULL, serve, NULL))
+		return -1;
+	err = virtio_fs_create(&vm);
+	unlink(address.sun_path);
+	return err;
+}
+
 /* ---- the machine ------------------------------------------------------------------------ */
 
 static void make(void)
@@ -171,11 +266,12 @@ static void make(void)
 	if (fd < 0 || ftruncate(fd, IMAGE_SIZE) || !area.hva || loop_create(&vm) ||
 	    pci_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
 	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
-	    create_outside()) {
+	    create_outside() || create_fs()) {
 		perror("making the machine");
 		abort();
 	}
 	vm.ram = area.hva;
+	vm.low = MEMORY;
 	image.path = path;
 }
 
@@ -430,6 +526,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(area.hva, 0, MEMORY);
 	if (is_first)
 		check_flood();
+	/* Sent along, and looked at by nobody: memory that ASan knows is no file. */
+	vm.memory_fd = device == FS ? memory_file : -1;
 	set_up(device, &input);
 	while (input.size)
 		step(device, &input);
