@@ -20,7 +20,7 @@
 #define MOST_VCPUS 16
 #define MOST_MIB 8192
 #define MOST_ROWS 1000
-#define CROWD_PORT 0x2000	/* of the ioeventfds that are not looked for, and up */
+#define CROWD_PORT 0	/* of the other ioeventfds: they sort before what is looked for */
 #define CROWD_SLOT 2		/* 1 is hypervisor->memory()'s */
 
 extern const unsigned char payload_empty[], payload_touch[], payload_cpuid[], payload_mmio_write[],
@@ -240,7 +240,10 @@ static void grow_ioeventfds(void)
 	vm.hypervisor->eventfd(&vm, fd);
 	for (unsigned int number = 1, have = 1; number <= MOST_ROWS; number = more(number, MOST_ROWS)) {
 		for (; have < number; have++) {
-			const struct mote_ioeventfd arg = { .fd = fd, .port = CROWD_PORT + have };
+			const struct mote_ioeventfd arg = {
+				.fd = fd, .port = CROWD_PORT, .size = 4,
+				.flags = MOTE_IOEVENTFD_MATCH, .value = have,
+			};
 
 			check(mote_ioeventfd(mote_machine_of(&vm)->fd, &arg), "MOTE_IOEVENTFD");
 		}
