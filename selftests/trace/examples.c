@@ -79,7 +79,7 @@ TEST_F_TIMEOUT(examples, run, 600)
 		}
 		command_run(&self->command, "sh " SCRIPT);
 		EXPECT_EQ(0, self->command.status) TH_LOG("%s: %s", tool, self->command.err);
-		EXPECT_TRUE(strstr(self->command.out, "hitcount:") || strstr(self->command.out, "mote_") ||
+		EXPECT_TRUE(strstr(self->command.out, "} hitcount:") || strstr(self->command.out, "mote_") ||
 			    strstr(self->command.out, "@["))
 			TH_LOG("%s shows: %.400s", tool, self->command.out);
 		ran++;

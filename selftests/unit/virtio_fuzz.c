@@ -2,6 +2,7 @@
 /*
  * The runner's virtio devices and PCI bus, with a driver that breaks every rule:
  * descriptors, indices, addresses and registers are rubbish near what is right.
+ * Where the host's kernel serves sockets and networks, it gets the same.
  * Judges: the sanitizers, for whom the guest's memory is an allocation like any
  * other; the image, which keeps its size; and libFuzzer's clock.
  */
@@ -35,6 +36,7 @@
 #define EVENTS_MOST 64
 
 static struct disk image;
+static unsigned int nr_devices = DEVICES;
 static struct options options = {
 	.net = "user", .cpus = 1, .nr_disks = 1, .console = true, .balloon = MEMORY / 2,
 	.memory = MEMORY,
@@ -81,13 +83,6 @@ struct net *net_user_create(struct vm *which)
 	(void)which;
 	mirror.ops = &ops;
 	return &mirror;
-}
-
-struct net *net_tap_create(struct vm *which, const char *name)
-{
-	(void)which;
-	(void)name;
-	return NULL;
 }
 
 /* A console that now takes all, now nothing, and has input of its own. */
@@ -253,6 +248,21 @@ static int create_fs(void)
 	return err;
 }
 
+static int create_by_kernel(void)
+{
+	if (!access("/dev/vhost-vsock", W_OK)) {
+		options.vsock = 42;
+		nr_devices++;
+		if (virtio_vsock_create(&vm))
+			return -1;
+	}
+	if (access("/dev/vhost-net", W_OK))
+		return 0;
+	options.net = "vhost:fuzz0";
+	nr_devices++;
+	return virtio_vhost_net_create(&vm);
+}
+
 /* ---- the machine ------------------------------------------------------------------------ */
 
 static void make(void)
@@ -266,7 +276,7 @@ static void make(void)
 	if (fd < 0 || ftruncate(fd, IMAGE_SIZE) || !area.hva || loop_create(&vm) ||
 	    pci_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
 	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
-	    create_outside() || create_fs()) {
+	    create_outside() || create_fs() || create_by_kernel()) {
 		perror("making the machine");
 		abort();
 	}
@@ -516,12 +526,13 @@ static void set_bars(unsigned int device)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = { data, size };
-	unsigned int device = fuzz_u16(&input) % DEVICES;
+	unsigned int device = fuzz_u16(&input);
 	bool is_first = !area.hva;
 
 	if (is_first)
 		make();
-	for (unsigned int i = 0; i < DEVICES; i++)
+	device %= nr_devices;
+	for (unsigned int i = 0; i < nr_devices; i++)
 		set_bars(i);
 	memset(area.hva, 0, MEMORY);
 	if (is_first)
@@ -532,7 +543,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (input.size)
 		step(device, &input);
 	handle_events();
-	for (unsigned int i = 0; i < DEVICES; i++)
+	for (unsigned int i = 0; i < nr_devices; i++)
 		write_register(i, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	check_image();
 	return 0;
