@@ -461,8 +461,7 @@ bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu)
 
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu)
 {
-	return vcpu->lapic &&
-	       atomic_read(&vcpu->lapic->signals) & (SIGNAL_INIT | SIGNAL_STARTUP);
+	return vcpu->lapic && atomic_read(&vcpu->lapic->signals) & (SIGNAL_INIT | SIGNAL_STARTUP);
 }
 
 void mote_lapic_start(struct mote_vcpu *vcpu)

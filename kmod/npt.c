@@ -168,8 +168,7 @@ void mote_npt_iter_skip(struct mote_npt_iter *it)
 	u64 size = mote_npt_size(it->level);
 
 	it->gpa = ALIGN_DOWN(it->gpa, size) + size;
-	it->up = it->level < it->top &&
-		 (it->gpa >= it->end || !gpa_index(it->gpa, it->level));
+	it->up = it->level < it->top && (it->gpa >= it->end || !gpa_index(it->gpa, it->level));
 }
 
 /* Find the first entry from here on that is present; false: there is none. */

@@ -241,8 +241,7 @@ bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
 	return (vcpu->msrs.pv_system_time & ENABLED &&
 		pv->clock_seen != READ_ONCE(vcpu->vm->clock.generation)) ||
 	       (vcpu->msrs.pv_steal_time & ENABLED &&
-		(pv->preempted || pv->delay_seen != run_delay())) ||
-	       pv->wall_wanted;
+		(pv->preempted || pv->delay_seen != run_delay())) || pv->wall_wanted;
 }
 
 void mote_pv_publish(struct mote_vcpu *vcpu)
@@ -362,13 +361,11 @@ static noinline u64 send_ipis_call(struct mote_vcpu *vcpu)
 	u64 low = vcpu->gpr[MOTE_RBX], high = vcpu->gpr[MOTE_RCX];
 
 	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_MODE);
-	if (!(vcpu->part.msrs.efer & EFER_LMA &&
-	      vcpu->part.segs.seg[MOTE_CS].attr & CS_LONG)) {
+	if (!(vcpu->part.msrs.efer & EFER_LMA && vcpu->part.segs.seg[MOTE_CS].attr & CS_LONG)) {
 		low = (u32)low | high << 32;
 		high = 0;
 	}
-	return send_ipis(vcpu->vm, (u64[]){ low, high }, vcpu->gpr[MOTE_RDX],
-			 vcpu->gpr[MOTE_RSI]);
+	return send_ipis(vcpu->vm, (u64[]){ low, high }, vcpu->gpr[MOTE_RDX], vcpu->gpr[MOTE_RSI]);
 }
 
 bool mote_pv_hypercall(struct mote_vcpu *vcpu)

@@ -809,8 +809,7 @@ static void svm_after_event(struct svm_vcpu *svm, const struct mote_exit *exit, 
 
 static bool svm_is_64bit(const struct svm_vcpu *svm)
 {
-	return svm->vmcb->save.efer & EFER_LMA &&
-	       svm->vmcb->save.cs.attrib & SVM_SELECTOR_L_MASK;
+	return svm->vmcb->save.efer & EFER_LMA && svm->vmcb->save.cs.attrib & SVM_SELECTOR_L_MASK;
 }
 
 static u64 svm_linear(const struct svm_vcpu *svm, u64 rip)

@@ -1510,8 +1510,7 @@ static bool load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
 static noinline bool prepare_entry(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
-	if (v->vcpu.rflags & X86_EFLAGS_TF &&
-	    vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
+	if (v->vcpu.rflags & X86_EFLAGS_TF && vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
 		set_pending_step();
 	return !v->pdptes_stale || load_pdptes(v, exit);
 }

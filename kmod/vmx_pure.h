@@ -304,8 +304,7 @@ static inline bool vmx_cr0_ok(const struct vmx_mode *mode, u64 cr0)
 {
 	bool pg = cr0 & X86_CR0_PG;
 
-	if (cr0 >> 32 || (pg && !(cr0 & X86_CR0_PE)) ||
-	    (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
+	if (cr0 >> 32 || (pg && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
 		return false;
 	if (!((cr0 ^ mode->cr0) & X86_CR0_PG))
 		return true;
