@@ -400,7 +400,7 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 #define MOTE_PART_EFER BIT(16)	/* msrs.efer */
 #define MOTE_PART_PAT BIT(17)	/* msrs.pat */
 #define MOTE_PART_CR4 BIT(18)	/* crs.cr4; get only */
-#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, and as PART_CPL; get only */
+#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, DPL of SS; get only */
 #define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
 
 /* ---- the seam ------------------------------------------------------------ */

@@ -1338,7 +1338,7 @@ static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
 	svm->generation = 0;
 }
 
-/* All but PAT, which guests write as their drivers map memory. */
+/* All but PAT: apart, so that a write to that alone saves no registers. */
 static noinline void svm_set_substates(struct svm_vcpu *svm, const struct mote_state *state,
 				       u32 mask)
 {

@@ -111,6 +111,14 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	"(until echo hello | nc -w 5 " to " | grep -q hello; do sleep 1; done; "	\
 	"echo heard > heard) & talker=$!; "
 
+#define EXPECT_NETWORK()								\
+	do {									\
+		EXPECT_EQ(0, command->status);					\
+		EXPECT_WELL(command);						\
+		EXPECT_EQ(0, sh("grep -q heard heard"));			\
+		sh("rm -r heard www");						\
+	} while (0)
+
 /* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
 TEST_F_TIMEOUT(linux_guest, network, 1200)
 {
@@ -122,10 +130,7 @@ TEST_F_TIMEOUT(linux_guest, network, 1200)
 		    "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff",
 		    "--cpus 2 --net user --forward 2007:7", "< /dev/null");
-	EXPECT_EQ(0, command->status);
-	EXPECT_WELL(command);
-	EXPECT_EQ(0, sh("grep -q heard heard"));
-	sh("rm -r heard www");
+	EXPECT_NETWORK();
 }
 
 /* The host's end is what the network of --net user is, with a server for DHCP. */
@@ -142,7 +147,7 @@ static void boot_with_tap(struct command *command, const char *options)
 	command_run(command, CONNECT SERVE("10.0.2.2") TALK("10.0.2.15 7") RUN
 		    "; status=$?; kill $server $talker $dhcp; exit $status",
 		    "cpus=2 least=400000 more=net-init end=poweroff", options, "< /dev/null");
-	sh("busybox tunctl -d mote0 > /dev/null; rm -r www leases dhcp");
+	sh("busybox tunctl -d mote0 > /dev/null; rm leases dhcp");
 }
 
 /* Frames that the runner carries, and those that the host's kernel does. */
@@ -153,9 +158,7 @@ TEST_F_TIMEOUT(linux_guest, tap, 1200)
 	if (!self->all)
 		SKIP(return, NO_TIME);
 	boot_with_tap(command, "--cpus 2 --net tap:mote0");
-	EXPECT_EQ(0, command->status);
-	EXPECT_WELL(command);
-	EXPECT_EQ(0, sh("rm heard"));
+	EXPECT_NETWORK();
 }
 
 TEST_F_TIMEOUT(linux_guest, tap_by_vhost, 1200)
@@ -165,9 +168,7 @@ TEST_F_TIMEOUT(linux_guest, tap_by_vhost, 1200)
 	if (!self->all)
 		SKIP(return, NO_TIME);
 	boot_with_tap(command, "--cpus 2 --net vhost:mote0");
-	EXPECT_EQ(0, command->status);
-	EXPECT_WELL(command);
-	EXPECT_EQ(0, sh("rm heard"));
+	EXPECT_NETWORK();
 }
 
 /* A shell, and somebody who types: too early, so that the driver drops what it finds at first. */

@@ -258,9 +258,8 @@ static int create_by_kernel(void)
 	}
 	if (access("/dev/vhost-net", W_OK))
 		return 0;
-	options.net = "vhost:fuzz0";
 	nr_devices++;
-	return virtio_vhost_net_create(&vm);
+	return virtio_vhost_net_create(&vm, "fuzz0");
 }
 
 /* ---- the machine ------------------------------------------------------------------------ */

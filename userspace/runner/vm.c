@@ -59,8 +59,8 @@ static int create_devices(struct vm *vm)
 	static int (*const create[])(struct vm *vm) = {
 		pic_create, ioapic_create, pci_create, pit_create, rtc_create, acpi_pm_create, reset_create,
 		debug_exit_create, fw_cfg_create, serial_create,
-		virtio_blk_create, virtio_net_create, virtio_vhost_net_create, virtio_rng_create,
-		virtio_console_create, virtio_balloon_create, virtio_vsock_create, virtio_fs_create,
+		virtio_blk_create, virtio_net_create, virtio_rng_create, virtio_console_create,
+		virtio_balloon_create, virtio_vsock_create, virtio_fs_create,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(create); i++)

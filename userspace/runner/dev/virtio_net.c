@@ -141,8 +141,10 @@ int virtio_net_create(struct vm *vm)
 	const char *where = vm->options->net;
 	struct net_card *card;
 
-	if (!where || !strncmp(where, NET_VHOST, strlen(NET_VHOST)))
+	if (!where)
 		return 0;
+	if (!strncmp(where, NET_VHOST, strlen(NET_VHOST)))
+		return virtio_vhost_net_create(vm, where + strlen(NET_VHOST));
 	card = calloc(1, sizeof(*card));
 	if (!card) {
 		complain("no memory for the network card");

@@ -94,14 +94,10 @@ static int open_net(struct vhost_net *net, const char *name)
 	return net->tap < 0 ? -1 : 0;
 }
 
-int virtio_vhost_net_create(struct vm *vm)
+int virtio_vhost_net_create(struct vm *vm, const char *name)
 {
-	const char *where = vm->options->net;
-	struct vhost_net *net;
+	struct vhost_net *net = calloc(1, sizeof(*net));
 
-	if (!where || strncmp(where, NET_VHOST, strlen(NET_VHOST)))
-		return 0;
-	net = calloc(1, sizeof(*net));
 	if (!net) {
 		complain("no memory for the network card");
 		return -1;
@@ -112,7 +108,7 @@ int virtio_vhost_net_create(struct vm *vm)
 	net->virtio.config = &net->config;
 	net->virtio.config_size = sizeof(net->config);
 	net->virtio.nr_outside = NR_QUEUES;
-	if (!open_net(net, where + strlen(NET_VHOST)) && !virtio_create(vm, &net->virtio, &ops))
+	if (!open_net(net, name) && !virtio_create(vm, &net->virtio, &ops))
 		return 0;
 	net_destroy(&net->virtio);
 	return -1;
