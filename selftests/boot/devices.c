@@ -106,14 +106,15 @@ TEST_F_TIMEOUT(devices, console_share_vsock_and_cpu_features, 1200)
 }
 
 /*
- * Its memory, in kB: before the guest says that it is full, and when 64 MiB of that have
- * come back, which the guest is told: its kernel reports a part every two seconds.
+ * Its memory, in kB: once the guest says that it is full, and when 64 MiB of that have
+ * come back, each of which the guest is told: its kernel reports a part every two seconds.
  */
-#define WATCH " < in > out 2>&1 & vm=$!; exec 3> in; while kill -0 $vm; do " \
-	"resident=$(awk '/^VmRSS/ { print $2 }' /proc/$vm/status); " \
-	"if ! grep -q 'guest: full' out; then full=$resident; " \
-	"elif [ ! \"$free\" ] && [ $resident -lt $((full - 65536)) ]; then free=$resident; echo >&3; fi; " \
-	"sleep 0.1; done 2> /dev/null; wait $vm; status=$?; echo ${full:-0} ${free:-$full}; cat out; rm in out; exit $status"
+#define WATCH " < in > out 2>&1 & vm=$!; exec 3> in; trap '' PIPE; "			\
+	"resident() { awk '/^VmRSS/ { print $2 }' /proc/$vm/status; }; "		\
+	AWAIT("full") "full=$(resident); echo >&3; "					\
+	"while kill -0 $vm && [ $(resident) -ge $((full - 65536)) ]; do sleep 0.1; done 2> /dev/null; " \
+	"free=$(resident); echo >&3; wait $vm; status=$?; "				\
+	"echo $full ${free:-$full}; cat out; rm in out; exit $status"
 
 TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
 {
@@ -123,7 +124,8 @@ TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
 
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
-	command_run(command, "mkfifo in; " RUN WATCH, "devices=reporting", "--memory 256M --balloon");
+	command_run(command, "mkfifo in; : > out; " RUN WATCH, "devices=reporting",
+		    "--memory 256M --balloon");
 	EXPECT_WELL(command, 0);
 	full = strtol(command->out, &rest, 10);
 	EXPECT_GT(full - (64 << 10), strtol(rest, NULL, 10)) TH_LOG("%.20s", command->out);
