@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote run: bad input is one line that says what and what to do, status 2, and nothing left behind. */
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include "kselftest_harness.h"
 #include "boot.h"
@@ -153,11 +156,89 @@ TEST(sockets)
 	EXPECT_REFUSED("modprobe vhost_vsock", "--vsock 3 vmlinuz");
 	ASSERT_EQ(0, sh("modprobe vhost_vsock"));
 	write_flat(&guest_idle);
-	command_run(&command, "mote run --flat --timeout 100 --vsock 3 " FLAT_IMAGE " & sleep 1; "
+	command_run(&command, "mote run --flat --timeout 100 --name first --vsock 3 " FLAT_IMAGE " & "
+		    "for i in $(seq 600); do mote ps | grep -q '^first ' && break; sleep 0.1; done; "
 		    "mote run --vsock 3 vmlinuz; status=$?; kill $!; wait $!; exit $status");
 	unlink(FLAT_IMAGE);
 	EXPECT_EQ(2, command.status);
 	EXPECT_NE(NULL, strstr(command.err, "CID 3 is in use")) TH_LOG("%s", command.err);
+}
+
+/*
+ * What a vhost-user daemon may say to the first question, for its features: request, flags
+ * (its version; 4 is an answer), size of what follows, which is a number.
+ */
+struct answer {
+	__u32 request, flags, size, number[2];
+};
+
+#define ANSWER_SIZE offsetof(struct answer, number)
+#define GET_FEATURES 1
+#define IS_ANSWER 5
+
+/* After a whole answer it is silent until the other one has had enough, else it is gone. */
+static void serve_once(int listening, const struct answer *answer, size_t size)
+{
+	struct answer question;
+	int fd = accept(listening, NULL, NULL);
+
+	if (read(fd, &question, ANSWER_SIZE) == ANSWER_SIZE && write(fd, answer, size) == (ssize_t)size &&
+	    size == sizeof(*answer))
+		while (read(fd, &question, sizeof(question)) > 0)
+			;
+	close(fd);
+}
+
+FIXTURE(share)
+{
+	int listening;
+};
+
+FIXTURE_SETUP(share)
+{
+	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "liar" };
+
+	self->listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ASSERT_EQ(0, bind(self->listening, (const struct sockaddr *)&address, sizeof(address)));
+	ASSERT_EQ(0, listen(self->listening, 1));
+}
+
+FIXTURE_TEARDOWN(share)
+{
+	close(self->listening);
+	unlink("liar");
+}
+
+TEST_F_TIMEOUT(share, daemons_that_lie, 300)
+{
+	static const struct {
+		struct answer answer;
+		size_t size;
+		const char *say;
+	} lies[] = {
+		{ { GET_FEATURES, IS_ANSWER, 8 }, 0, "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, 4, "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, ANSWER_SIZE + 4, "does not answer" },
+		{ { GET_FEATURES + 1, IS_ANSWER, 8 }, sizeof(struct answer), "does not answer" },
+		{ { GET_FEATURES, 1, 8 }, sizeof(struct answer), "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, 4 }, sizeof(struct answer), "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, ~0u }, sizeof(struct answer), "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, sizeof(struct answer), "does not know virtio 1.0" },
+		/* It has a protocol, and then nothing to say of that, for longer than anybody waits. */
+		{ { GET_FEATURES, IS_ANSWER, 8, { 1 << 30, 1 } }, sizeof(struct answer), "does not answer" },
+	};
+	pid_t pid;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			serve_once(self->listening, &lies[i].answer, lies[i].size);
+			_exit(0);
+		}
+		EXPECT_REFUSED(lies[i].say, "--share a=liar vmlinuz");
+		waitpid(pid, NULL, 0);
+	}
 }
 
 TEST(without_the_module)
