@@ -3,6 +3,8 @@
  * The ACPI tables: RSDP, XSDT, FADT, FACS, MADT, and the DSDT that iasl has
  * compiled.  ACPI 6.4, "ACPI Software Programming Model"; the fixed hardware that
  * the FADT names is in dev/acpi_pm.c.
+ *
+ * Somebody has to link them: firmware, which puts them where it likes, or we do.
  */
 #include <string.h>
 
@@ -23,18 +25,6 @@ struct header {
 	__u32 oem_revision;
 	char creator[4];
 	__u32 creator_revision;
-} PACKED;
-
-struct rsdp {
-	char signature[8];
-	__u8 checksum;
-	char oem[6];
-	__u8 revision;
-	__u32 rsdt;
-	__u32 length;
-	__u64 xsdt;
-	__u8 extended_checksum;
-	__u8 reserved[3];
 } PACKED;
 
 struct address {
@@ -125,19 +115,33 @@ struct madt_nmi {
 #define TRIGGER_LEVEL (3u << 2)
 #define ALL_PROCESSORS 0xff
 
-static __u8 checksum(const void *data, size_t size)
-{
-	const __u8 *byte = data;
-	__u8 sum = 0;
+/* ---- making them ------------------------------------------------------------------- */
 
-	while (size--)
-		sum += *byte++;
-	return -sum;
+static void add_pointer(struct acpi_tables *tables, bool in_rsdp, size_t at, size_t size)
+{
+	tables->pointers[tables->nr_pointers++] = (struct acpi_pointer) { in_rsdp, at, size };
 }
 
-static __u64 put_table(struct layout *layout, struct header *header, const char *signature,
-		       unsigned int revision, size_t size)
+static void add_sum(struct acpi_tables *tables, bool in_rsdp, size_t at, size_t first, size_t size)
 {
+	tables->sums[tables->nr_sums++] = (struct acpi_sum) { in_rsdp, at, first, size };
+}
+
+/* Returns where it is. */
+static size_t put(struct acpi_tables *tables, const void *data, size_t size)
+{
+	size_t at = tables->size;
+
+	memcpy(tables->bytes + at, data, size);
+	tables->size = (at + size + ACPI_ALIGNMENT - 1) & ~(size_t)(ACPI_ALIGNMENT - 1);
+	return at;
+}
+
+static size_t put_table(struct acpi_tables *tables, struct header *header, const char *signature,
+			unsigned int revision, size_t size)
+{
+	size_t at;
+
 	memcpy(header->signature, signature, 4);
 	header->length = size;
 	header->revision = revision;
@@ -147,15 +151,16 @@ static __u64 put_table(struct layout *layout, struct header *header, const char 
 	memcpy(header->creator, "MOTE", 4);
 	header->creator_revision = 1;
 	header->checksum = 0;
-	header->checksum = checksum(header, size);
-	return layout_put(layout, header, size);
+	at = put(tables, header, size);
+	add_sum(tables, false, at + offsetof(struct header, checksum), at, size);
+	return at;
 }
 
-static __u64 put_facs(struct layout *layout)
+static size_t put_facs(struct acpi_tables *tables)
 {
 	const struct facs facs = { .signature = "FACS", .length = sizeof(facs), .version = 2 };
 
-	return layout_put(layout, &facs, sizeof(facs));
+	return put(tables, &facs, sizeof(facs));
 }
 
 static struct address port(__u64 first, unsigned int bytes)
@@ -163,7 +168,7 @@ static struct address port(__u64 first, unsigned int bytes)
 	return (struct address) { SPACE_IO, 8 * bytes, 0, bytes == 4 ? 3 : bytes, first };
 }
 
-static __u64 put_fadt(struct layout *layout, __u64 facs, __u64 dsdt)
+static size_t put_fadt(struct acpi_tables *tables, size_t facs, size_t dsdt)
 {
 	struct fadt fadt = {
 		.facs = facs, .dsdt = dsdt, .x_dsdt = dsdt, .sci = LINE_ACPI,
@@ -177,15 +182,19 @@ static __u64 put_fadt(struct layout *layout, __u64 facs, __u64 dsdt)
 		.flags = FADT_WBINVD | FADT_NO_SLEEP_BUTTON | FADT_TIMER_32_BITS | FADT_RESET,
 		.reset = port(RESET_PORT, 1), .reset_value = RESET_VALUE, .minor = 4,
 	};
+	size_t at;
 
 	/* The event block is two registers of 16 bits. */
 	fadt.x_pm1a_event.access = 2;
-	return put_table(layout, &fadt.header, "FACP", 6, sizeof(fadt));
+	at = put_table(tables, &fadt.header, "FACP", 6, sizeof(fadt));
+	add_pointer(tables, false, at + offsetof(struct fadt, facs), sizeof(fadt.facs));
+	add_pointer(tables, false, at + offsetof(struct fadt, dsdt), sizeof(fadt.dsdt));
+	add_pointer(tables, false, at + offsetof(struct fadt, x_dsdt), sizeof(fadt.x_dsdt));
+	return at;
 }
 
-static __u64 put_madt(struct layout *layout)
+static size_t put_madt(struct acpi_tables *tables, unsigned int nr_cpus)
 {
-	unsigned int nr = layout->vm->nr_vcpus;
 	struct {
 		struct madt madt;
 		struct madt_ioapic ioapic;
@@ -203,39 +212,97 @@ static __u64 put_madt(struct layout *layout)
 			 .pin = 1 },
 	};
 
-	for (unsigned int i = 0; i < nr; i++)
+	_Static_assert(sizeof(table) + sizeof(dsdt_aml_code) + 1024 < ACPI_TABLES_MOST, "room for all");
+	for (unsigned int i = 0; i < nr_cpus; i++)
 		table.lapics[i] = (struct madt_lapic) {
 			.length = sizeof(table.lapics[i]), .processor = i, .id = i, .flags = 1,
 		};
-	return put_table(layout, &table.madt.header, "APIC", 5,
-			 offsetof(typeof(table), lapics) + nr * sizeof(table.lapics[0]));
+	return put_table(tables, &table.madt.header, "APIC", 5,
+			 offsetof(typeof(table), lapics) + nr_cpus * sizeof(table.lapics[0]));
 }
 
-static __u64 put_rsdp(struct layout *layout, __u64 xsdt)
+static size_t put_xsdt(struct acpi_tables *tables, size_t fadt, size_t madt)
 {
-	struct rsdp rsdp = {
-		.signature = "RSD PTR ", .oem = "MOTE  ", .revision = 2, .length = sizeof(rsdp),
+	struct {
+		struct header header;
+		__u64 tables[2];
+	} PACKED xsdt = { .tables = { fadt, madt } };
+	size_t at = put_table(tables, &xsdt.header, "XSDT", 1, sizeof(xsdt));
+
+	for (size_t i = 0; i < ARRAY_SIZE(xsdt.tables); i++)
+		add_pointer(tables, false, at + sizeof(xsdt.header) + i * sizeof(xsdt.tables[0]),
+			    sizeof(xsdt.tables[0]));
+	return at;
+}
+
+static void make_rsdp(struct acpi_tables *tables, size_t xsdt)
+{
+	struct acpi_rsdp *rsdp = &tables->rsdp;
+
+	*rsdp = (struct acpi_rsdp) {
+		.signature = "RSD PTR ", .oem = "MOTE  ", .revision = 2, .length = sizeof(*rsdp),
 		.xsdt = xsdt,
 	};
+	add_pointer(tables, true, offsetof(struct acpi_rsdp, xsdt), sizeof(rsdp->xsdt));
+	/* The first one is of what ACPI 1.0 had. */
+	add_sum(tables, true, offsetof(struct acpi_rsdp, checksum), 0, offsetof(struct acpi_rsdp, length));
+	add_sum(tables, true, offsetof(struct acpi_rsdp, extended_checksum), 0, sizeof(*rsdp));
+}
 
-	/* The first checksum is of what ACPI 1.0 had. */
-	rsdp.checksum = checksum(&rsdp, offsetof(struct rsdp, length));
-	rsdp.extended_checksum = checksum(&rsdp, sizeof(rsdp));
-	return layout_put(layout, &rsdp, sizeof(rsdp));
+void acpi_make_tables(struct acpi_tables *tables, unsigned int nr_cpus)
+{
+	size_t dsdt, fadt, madt;
+
+	memset(tables, 0, sizeof(*tables));
+	dsdt = put(tables, dsdt_aml_code, sizeof(dsdt_aml_code));
+	fadt = put_fadt(tables, put_facs(tables), dsdt);
+	madt = put_madt(tables, nr_cpus);
+	make_rsdp(tables, put_xsdt(tables, fadt, madt));
+}
+
+/* ---- linking them ------------------------------------------------------------------ */
+
+static __u8 checksum(const __u8 *byte, size_t size)
+{
+	__u8 sum = 0;
+
+	while (size--)
+		sum += *byte++;
+	return -sum;
+}
+
+static __u8 *bytes_of(struct acpi_tables *tables, bool in_rsdp)
+{
+	return in_rsdp ? (__u8 *)&tables->rsdp : tables->bytes;
+}
+
+static void link_tables(struct acpi_tables *tables, __u64 gpa)
+{
+	for (unsigned int i = 0; i < tables->nr_pointers; i++) {
+		const struct acpi_pointer *pointer = &tables->pointers[i];
+		__u8 *bytes = bytes_of(tables, pointer->in_rsdp) + pointer->at;
+		__u64 value = 0;
+
+		memcpy(&value, bytes, pointer->size);
+		value += gpa;
+		memcpy(bytes, &value, pointer->size);
+	}
+	for (unsigned int i = 0; i < tables->nr_sums; i++) {
+		const struct acpi_sum *sum = &tables->sums[i];
+		__u8 *bytes = bytes_of(tables, sum->in_rsdp);
+
+		bytes[sum->at] = checksum(bytes + sum->first, sum->size);
+	}
 }
 
 int acpi_write_tables(struct vm *vm, __u64 gpa, __u64 *rsdp)
 {
-	struct layout layout = { .vm = vm, .at = gpa, .end = gpa + FIRMWARE_TABLES };
-	struct {
-		struct header header;
-		__u64 tables[2];
-	} PACKED xsdt;
-	__u64 dsdt = layout_put(&layout, dsdt_aml_code, sizeof(dsdt_aml_code));
+	struct acpi_tables tables;
 
-	memset(&xsdt, 0, sizeof(xsdt));
-	xsdt.tables[0] = put_fadt(&layout, put_facs(&layout), dsdt);
-	xsdt.tables[1] = put_madt(&layout);
-	*rsdp = put_rsdp(&layout, put_table(&layout, &xsdt.header, "XSDT", 1, sizeof(xsdt)));
-	return layout.err;
+	acpi_make_tables(&tables, vm->nr_vcpus);
+	link_tables(&tables, gpa);
+	*rsdp = gpa + tables.size;
+	if (load_bytes(vm, gpa, tables.bytes, tables.size))
+		return -1;
+	return load_bytes(vm, *rsdp, &tables.rsdp, sizeof(tables.rsdp));
 }

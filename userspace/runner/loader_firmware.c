@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Firmware: its image ends at 4 GiB, where vCPU 0 begins after RESET, and the last
- * part of it is below 1 MiB, too, in memory that can be written to.  It finds the
- * ACPI tables by fw_cfg (dev/fw_cfg.c): they are at the end of low memory, which is
- * reserved for them.
+ * part of it is below 1 MiB, too, in memory that can be written to.  It takes the
+ * ACPI tables from fw_cfg (dev/fw_cfg.c).
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "acpi.h"
 #include "loader.h"
 #include "runner.h"
 
@@ -50,9 +48,9 @@ static int load(struct vm *vm, const struct file *file)
 		complain("firmware wants %lluM of memory at least (--memory)", LEAST_MEMORY >> 20);
 		return -1;
 	}
-	if (map(vm, file) || file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow))
+	if (map(vm, file))
 		return -1;
-	return acpi_write_tables(vm, vm->low - FIRMWARE_TABLES, &vm->rsdp);
+	return file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow);
 }
 
 int load_firmware(struct vm *vm)

@@ -12,6 +12,8 @@
 #include "runner.h"
 
 #define PORT 0x510
+#define FILE_NAME 56
+#define PACKED __attribute__((packed))
 
 enum {
 	ITEM_SIGNATURE = 0x00,
@@ -29,27 +31,45 @@ struct file_entry {
 	__u32 size;
 	__u16 select;
 	__u16 reserved;
-	char name[56];
+	char name[FILE_NAME];
 };
 
-#define FILES_MOST 4
+#define FILES_MOST 5
 
 struct directory {
 	__u32 nr;
 	struct file_entry files[FILES_MOST];
 };
 
-/* What firmware does with files: allocate memory for one (QEMU, hw/acpi/bios-linker-loader.c). */
+/* What firmware does with files (QEMU, hw/acpi/bios-linker-loader.c). */
 struct loader_command {
 	__u32 command;
-	char file[56];
-	__u32 align;
-	__u8 zone;
-	__u8 pad[63];
-} __attribute__((packed));
+	union {
+		struct {
+			char file[FILE_NAME];
+			__u32 align;
+			__u8 zone;
+		} PACKED allocate;
+		/* Add where @to is to a number in @in. */
+		struct {
+			char in[FILE_NAME];
+			char to[FILE_NAME];
+			__u32 at;
+			__u8 size;
+		} PACKED pointer;
+		struct {
+			char file[FILE_NAME];
+			__u32 at, first, size;
+		} PACKED sum;
+		__u8 room[124];
+	};
+} PACKED;
 
-#define LOADER_ALLOCATE 1
-#define LOADER_ZONE_LOW 2	/* below 1 MiB */
+enum { LOADER_ALLOCATE = 1, LOADER_POINTER, LOADER_SUM };
+enum { ZONE_HIGH = 1, ZONE_BELOW_1M };
+
+#define FILE_RSDP "etc/acpi/rsdp"
+#define FILE_TABLES "etc/acpi/tables"
 
 struct item {
 	__u16 select;
@@ -57,7 +77,7 @@ struct item {
 	size_t size;
 };
 
-#define ITEMS_MOST 12
+#define ITEMS_MOST (8 + FILES_MOST)
 
 struct fw_cfg {
 	struct device device;
@@ -72,8 +92,10 @@ struct fw_cfg {
 	__u16 no_graphics, cpus;
 	struct e820 e820[E820_MOST];
 	struct directory directory;
-	__u8 rsdp[ACPI_RSDP_SIZE];
-	struct loader_command loader;
+	struct acpi_tables tables;
+	struct loader_command loader[2 + ARRAY_SIZE(((struct acpi_tables *)0)->pointers) +
+				     ARRAY_SIZE(((struct acpi_tables *)0)->sums)];
+	unsigned int nr_commands;
 	__u16 console;
 };
 
@@ -143,18 +165,55 @@ static void add_file(struct fw_cfg *fw, const char *name, const void *data, size
 	add_item(fw, ITEM_FIRST_FILE + nr, data, size);
 }
 
-/* Where the tables are, and a console on the serial port. */
-static void add_firmware_files(struct fw_cfg *fw, struct vm *vm)
+static struct loader_command *add_command(struct fw_cfg *fw, __u32 command)
 {
-	mote_machine_read(&vm->machine, vm->rsdp, fw->rsdp, sizeof(fw->rsdp));
-	fw->loader = (struct loader_command) {
-		.command = LOADER_ALLOCATE, .file = "etc/acpi/rsdp", .align = 16,
-		.zone = LOADER_ZONE_LOW,
-	};
-	fw->console = SERIAL_PORT;
-	add_file(fw, "etc/acpi/rsdp", fw->rsdp, sizeof(fw->rsdp));
-	add_file(fw, "etc/table-loader", &fw->loader, sizeof(fw->loader));
-	add_file(fw, "etc/sercon-port", &fw->console, sizeof(fw->console));
+	struct loader_command *loader = &fw->loader[fw->nr_commands++];
+
+	loader->command = command;
+	return loader;
+}
+
+static void allocate(struct fw_cfg *fw, const char *file, __u8 zone)
+{
+	struct loader_command *loader = add_command(fw, LOADER_ALLOCATE);
+
+	strcpy(loader->allocate.file, file);
+	loader->allocate.align = ACPI_ALIGNMENT;
+	loader->allocate.zone = zone;
+}
+
+static const char *file_of(bool in_rsdp)
+{
+	return in_rsdp ? FILE_RSDP : FILE_TABLES;
+}
+
+/* Little-endian, as the machine. */
+static void add_tables(struct fw_cfg *fw, unsigned int nr_cpus)
+{
+	const struct acpi_tables *tables = &fw->tables;
+
+	acpi_make_tables(&fw->tables, nr_cpus);
+	allocate(fw, FILE_RSDP, ZONE_BELOW_1M);
+	allocate(fw, FILE_TABLES, ZONE_HIGH);
+	for (unsigned int i = 0; i < tables->nr_pointers; i++) {
+		struct loader_command *loader = add_command(fw, LOADER_POINTER);
+
+		strcpy(loader->pointer.in, file_of(tables->pointers[i].in_rsdp));
+		strcpy(loader->pointer.to, FILE_TABLES);
+		loader->pointer.at = tables->pointers[i].at;
+		loader->pointer.size = tables->pointers[i].size;
+	}
+	for (unsigned int i = 0; i < tables->nr_sums; i++) {
+		struct loader_command *loader = add_command(fw, LOADER_SUM);
+
+		strcpy(loader->sum.file, file_of(tables->sums[i].in_rsdp));
+		loader->sum.at = tables->sums[i].at;
+		loader->sum.first = tables->sums[i].first;
+		loader->sum.size = tables->sums[i].size;
+	}
+	add_file(fw, FILE_RSDP, &tables->rsdp, sizeof(tables->rsdp));
+	add_file(fw, FILE_TABLES, tables->bytes, tables->size);
+	add_file(fw, "etc/table-loader", fw->loader, fw->nr_commands * sizeof(fw->loader[0]));
 }
 
 int fw_cfg_create(struct vm *vm)
@@ -176,8 +235,11 @@ int fw_cfg_create(struct vm *vm)
 	add_item(fw, ITEM_CPUS, &fw->cpus, sizeof(fw->cpus));
 	add_item(fw, ITEM_MOST_CPUS, &fw->cpus, sizeof(fw->cpus));
 	add_file(fw, "etc/e820", fw->e820, e820_map(vm, fw->e820) * sizeof(fw->e820[0]));
-	if (vm->rsdp)
-		add_firmware_files(fw, vm);
+	if (vm->options->firmware) {
+		add_tables(fw, vm->nr_vcpus);
+		fw->console = SERIAL_PORT;
+		add_file(fw, "etc/sercon-port", &fw->console, sizeof(fw->console));
+	}
 	add_item(fw, ITEM_FILES, &fw->directory, sizeof(fw->directory));
 	device_add(vm, &fw->device, &ops);
 	return device_ports(&fw->device, PORT, 2, 2, 0);
