@@ -25,10 +25,12 @@ DefinitionBlock ("", "DSDT", 2, "MOTE", "MOTE", 1)
 					0, 0, 0, 0, 1)
 				IO (Decode16, 0xcf8, 0xcf8, 1, 8)
 				WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
-					0, 0xc000, 0xffff, 0, 0x4000)
+					0, 0x0000, 0x0cf7, 0, 0x0cf8)
+				WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+					0, 0x0d00, 0xffff, 0, 0xf300)
 				DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed,
 					NonCacheable, ReadWrite,
-					0, 0xc0000000, 0xfebfffff, 0, 0x3ec00000)
+					0, 0x80000000, 0xfebfffff, 0, 0x7ec00000)
 			})
 		}
 

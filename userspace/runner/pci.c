@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The PCI bus: configuration mechanism 1, a host bridge, and what all functions
- * share: configuration space, BARs, MSI-X.  BARs have addresses from the
+ * The PCI bus: configuration mechanism 1, and what all functions share:
+ * configuration space, BARs, MSI-X.  BARs have addresses from the
  * beginning, as firmware would give them, so that guests without it need not.
  *
  * Not here: bridges, interrupt pins, power management.
@@ -22,19 +22,13 @@
 #define RESET_OFFSET 1
 #define RESET_CPU 0x04
 
-#define BRIDGE_VENDOR 0x1b36
-#define BRIDGE_DEVICE 0x0008
-/* By which SeaBIOS knows that there is fw_cfg. */
-#define BOARD_VENDOR 0x1af4
-#define BOARD 0x1100
-
 enum { ID_ADDRESS, ID_DATA };
 
 struct bus_device {
 	struct device device;
 	__u32 address;
 	__u8 reset;
-	struct pci_device *slots[PCI_SLOTS];
+	struct pci_device *functions[PCI_FUNCTIONS];
 	__u64 next[NR_SPACES];	/* where the next BAR goes */
 };
 
@@ -121,10 +115,10 @@ static void config_write(struct pci_device *pci, unsigned int at, unsigned int s
 /* Whom the address port names, or NULL. */
 static struct pci_device *addressed(const struct bus_device *bus)
 {
-	/* Bus 0, function 0. */
-	if (!(bus->address & ENABLED) || bus->address & 0xff0700)
+	/* Bus 0. */
+	if (!(bus->address & ENABLED) || bus->address & 0xff0000)
 		return NULL;
-	return bus->slots[bus->address >> 11 & (PCI_SLOTS - 1)];
+	return bus->functions[bus->address >> 8 & (PCI_FUNCTIONS - 1)];
 }
 
 static __u64 bus_device_read(struct device *device, const struct region *region, __u64 offset,
@@ -170,18 +164,10 @@ static const struct device_ops bus_ops = {
 
 /* ---- making functions ------------------------------------------------------------------- */
 
-int pci_add(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
-	    const struct pci_identity *identity)
+void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
+		const struct pci_identity *identity, unsigned int devfn)
 {
-	struct bus_device *bus = bus_of(vm->pci);
-
-	while (pci->slot < PCI_SLOTS && bus->slots[pci->slot])
-		pci->slot++;
-	if (pci->slot == PCI_SLOTS) {
-		complain("too many devices for the PCI bus: %u are the most", PCI_SLOTS);
-		return -1;
-	}
-	bus->slots[pci->slot] = pci;
+	bus_of(vm->pci)->functions[devfn] = pci;
 	device_add(vm, &pci->device, ops);
 	put(pci, PCI_VENDOR_ID, 2, identity->vendor);
 	put(pci, PCI_DEVICE_ID, 2, identity->device);
@@ -193,6 +179,22 @@ int pci_add(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
 	pci->writable[PCI_COMMAND + 1] = PCI_COMMAND_INTX_DISABLE >> 8;
 	pci->writable[PCI_INTERRUPT_LINE] = 0xff;
 	pci->cap_end = PCI_STD_HEADER_SIZEOF;
+}
+
+int pci_add(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
+	    const struct pci_identity *identity)
+{
+	const struct bus_device *bus = bus_of(vm->pci);
+	unsigned int devfn = 0;
+
+	while (devfn < PCI_FUNCTIONS && bus->functions[devfn])
+		devfn += PCI_DEVFN(1, 0);
+	if (devfn >= PCI_FUNCTIONS) {
+		complain("too many devices for the PCI bus: %u are the most",
+			 PCI_FUNCTIONS / PCI_DEVFN(1, 0));
+		return -1;
+	}
+	pci_add_at(vm, pci, ops, identity, devfn);
 	return 0;
 }
 
@@ -225,28 +227,16 @@ unsigned int pci_add_capability(struct pci_device *pci, const void *data, size_t
 
 int pci_create(struct vm *vm)
 {
-	static const struct pci_identity bridge = {
-		.vendor = BRIDGE_VENDOR, .device = BRIDGE_DEVICE, .class = 0x060000,
-		.subsystem_vendor = BOARD_VENDOR, .subsystem = BOARD,
-	};
-	static const struct device_ops bridge_ops = {
-		.name = "host bridge", .destroy = bus_device_destroy,
-	};
 	struct bus_device *bus = calloc(1, sizeof(*bus));
-	struct pci_device *pci = calloc(1, sizeof(*pci));
 
-	if (!bus || !pci) {
+	if (!bus) {
 		complain("no memory for the PCI bus");
-		free(bus);
-		free(pci);
 		return -1;
 	}
 	bus->next[SPACE_PORT] = PCI_IO_FIRST;
 	bus->next[SPACE_MMIO] = PCI_MEMORY_FIRST;
 	device_add(vm, &bus->device, &bus_ops);
 	vm->pci = &bus->device;
-	if (pci_add(vm, pci, &bridge_ops, &bridge))
-		return -1;
 	if (device_ports(&bus->device, PORT_ADDRESS, 4, 4, ID_ADDRESS))
 		return -1;
 	return device_ports(&bus->device, PORT_DATA, 4, 4, ID_DATA);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The PCI bus: one bus, functions without bridges, interrupts by MSI-X alone.
+ * The PCI bus: one bus, without bridges to others, interrupts by MSI-X alone.
  * PCI Local Bus Specification 3.0.
  */
 #ifndef PCI_H
@@ -8,13 +8,14 @@
 
 #include "vm.h"
 
-/* What the guest may give to BARs; dsdt.asl says the same. */
+/* What BARs are given at first; dsdt.asl has windows for what the guest may give them. */
 #define PCI_IO_FIRST 0xc000
 #define PCI_IO_END 0x10000
 #define PCI_MEMORY_FIRST LOW_MEMORY_END
 #define PCI_MEMORY_END IOAPIC_BASE
 
-#define PCI_SLOTS 32
+#define PCI_DEVFN(slot, function) ((slot) << 3 | (function))
+#define PCI_FUNCTIONS PCI_DEVFN(32, 0)
 #define PCI_CONFIG 256
 #define PCI_BARS 6
 
@@ -44,11 +45,10 @@ struct msix_entry {
 #define MSIX_MOST 32
 
 /**
- * struct pci_device - a function, number 0 of its slot
+ * struct pci_device - a function
  * @device: what all devices begin with; a region's id is the BAR's number
  * @moved: a BAR has been mapped elsewhere or not at all; may be NULL
  * @msix_changed: messages, or whether they are held back, may have changed; may be NULL
- * @slot: where it is
  * @config: configuration space
  * @writable: which of its bits the guest can change
  * @bars: base address registers
@@ -63,7 +63,6 @@ struct pci_device {
 	struct device device;
 	void (*moved)(struct pci_device *pci, unsigned int bar);
 	void (*msix_changed)(struct pci_device *pci);
-	unsigned int slot;
 	__u8 config[PCI_CONFIG];
 	__u8 writable[PCI_CONFIG];
 	struct pci_bar bars[PCI_BARS];
@@ -93,10 +92,17 @@ struct pci_identity {
 	__u8 revision;
 };
 
-/* The bus itself, with its host bridge. */
+/* The bus itself. */
 int pci_create(struct vm *vm);
 
-/* Put a function into the next free slot; 0, or -1 after a complaint. */
+/* What is on it without having been asked for. */
+int chipset_create(struct vm *vm);
+
+/* Put a function where nothing else is. */
+void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
+		const struct pci_identity *identity, unsigned int devfn);
+
+/* Put it into the next free slot; 0, or -1 after a complaint. */
 int pci_add(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
 	    const struct pci_identity *identity);
 

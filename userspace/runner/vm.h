@@ -17,7 +17,7 @@
 #include "device.h"
 
 /* Guest-physical memory: from 0 to here, and from 4 GiB on. */
-#define LOW_MEMORY_END 0xc0000000ull
+#define LOW_MEMORY_END 0x80000000ull
 #define HIGH_MEMORY 0x100000000ull
 /* What the firmware would keep for itself: the end of conventional memory ... */
 #define EBDA 0x9fc00
@@ -25,8 +25,6 @@
 /* ... and where it would be: here are the ACPI tables. */
 #define FIRMWARE 0xe0000
 #define EXTENDED_MEMORY 0x100000
-/* Where there is firmware they are at the end of low memory, and have so much room. */
-#define FIRMWARE_TABLES 0x10000
 
 #define IOAPIC_BASE 0xfec00000ull
 #define LAPIC_BASE 0xfee00000ull
@@ -192,7 +190,6 @@ struct vcpu {
  * @memory_fd: the file that it is; -1: it is none
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
- * @rsdp: the first ACPI table, for firmware; 0: without
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
  * @name: what it is called
@@ -225,7 +222,6 @@ struct vm {
 	int memory_fd;
 	__u64 low;
 	__u64 high;
-	__u64 rsdp;
 	unsigned int nr_vcpus;
 	struct vcpu *vcpus;
 
