@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote run --firmware: SeaBIOS boots a disk, a boot sector of ours and GRUB. */
-#include <stdlib.h>
+/* mote run --firmware: SeaBIOS boots a boot sector of ours; it and OVMF boot GRUB from a disk. */
 #include <string.h>
 
 #include "kselftest_harness.h"
@@ -49,20 +48,35 @@ TEST_F_TIMEOUT(firmware, boot_sector, 300)
 	unlink("disk");
 }
 
-/* From there to GRUB, and from there to Linux, which looks at what it finds. */
+/* From there to GRUB, and from there to Linux, which looks at what it finds: see firmware-init. */
+#define BOOT(firmware) "mote run --timeout 1000 --memory 512M --cpus 2 --firmware=" firmware		\
+	" --disk grub.img,ro < /dev/null"
+
+#define EXPECT_BOOTED(command)								\
+	do {										\
+		EXPECT_EQ(0, (command)->status);					\
+		EXPECT_NE(NULL, strstr((command)->out, "GRUB is here"));		\
+		EXPECT_EQ(NULL, strstr((command)->out, "FAILED"));			\
+		EXPECT_NE(NULL, strstr((command)->out, "guest: all is well")) {		\
+			TH_LOG("%s%s", (command)->out, (command)->err);			\
+		}									\
+	} while (0)
+
 TEST_F_TIMEOUT(firmware, grub, 1200)
 {
-	struct command *command = &self->command;
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	command_run(&self->command, BOOT("bios.bin"));
+	EXPECT_BOOTED(&self->command);
+}
 
-	if (!getenv("MOTE_LONG"))
-		SKIP(return, "not on this hardware: too slow but for make check-long");
-	command_run(command, "mote run --timeout 1000 --memory 256M --cpus 2 --firmware=bios.bin "
-		    "--disk grub.img,ro < /dev/null");
-	EXPECT_EQ(0, command->status);
-	EXPECT_NE(NULL, strstr(command->out, "GRUB is here"));
-	EXPECT_NE(NULL, strstr(command->out, "guest: all is well")) {
-		TH_LOG("%s%s", command->out, command->err);
-	}
+/* The other way around: UEFI has its own GRUB, and the guest knows it. */
+TEST_F_TIMEOUT(firmware, uefi, 1200)
+{
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	command_run(&self->command, BOOT("ovmf.fd"));
+	EXPECT_BOOTED(&self->command);
 }
 
 TEST_F(firmware, bad_input)
@@ -74,6 +88,12 @@ TEST_F(firmware, bad_input)
 	EXPECT_NE(NULL, strstr(command->err, "cannot open the firmware"));
 	command_run(command, "printf x > x; mote run --firmware=x; rm x");
 	EXPECT_NE(NULL, strstr(command->err, "is no firmware"));
+	command_run(command, "mote run --firmware=uefi");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "install Debian's package ovmf"));
+	command_run(command, "mote run --firmware");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "install Debian's package seabios"));
 	command_run(command, "mote run --firmware=bios.bin --memory 8M");
 	EXPECT_NE(NULL, strstr(command->err, "--memory"));
 	command_run(command, "mote run --firmware=bios.bin vmlinuz");

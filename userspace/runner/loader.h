@@ -10,6 +10,10 @@
 
 #include "vm.h"
 
+/* Firmware where Debian's packages of these names have it. */
+#define SEABIOS "/usr/share/seabios/bios.bin"
+#define OVMF "/usr/share/ovmf/OVMF.fd"
+
 /* How much of an image is looked at to tell what it is. */
 #define HEAD_SIZE 8192
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "loader.h"
 #include "runner.h"
@@ -53,12 +54,23 @@ static int load(struct vm *vm, const struct file *file)
 	return file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow);
 }
 
+/* Who has named no file may not know whose that is. */
+static bool is_missing(const char *path, const char *usual, const char *package)
+{
+	if (strcmp(path, usual) || !access(path, F_OK))
+		return false;
+	complain("there is no %s: install Debian's package %s, or name other firmware", path, package);
+	return true;
+}
+
 int load_firmware(struct vm *vm)
 {
+	const char *path = vm->options->firmware;
 	struct file file;
 	int err;
 
-	if (file_open(&file, vm->options->firmware, "firmware"))
+	if (is_missing(path, SEABIOS, "seabios") || is_missing(path, OVMF, "ovmf") ||
+	    file_open(&file, path, "firmware"))
 		return -1;
 	err = load(vm, &file);
 	file_close(&file);

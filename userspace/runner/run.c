@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loader.h"
 #include "net.h"
 #include "runner.h"
 
@@ -26,7 +27,7 @@ const char run_usage[] =
 	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket, none\n"
 	"  --console       on stdio a virtio console, hvc0, instead of the serial port\n"
 	"  --balloon[=SIZE]  take memory back; leave the guest SIZE at first\n"
-	"  --firmware[=FILE]  boot the first disk by SeaBIOS, or by other firmware\n"
+	"  --firmware[=FILE]  boot a disk by SeaBIOS, UEFI (=uefi), or other firmware\n"
 	"  --flat          IMAGE is code for real mode, loaded to and started at 0x7c00\n"
 	"  --timeout S     end the VM after S seconds, with status 124\n"
 	"  --name NAME     what mote ps and others call the VM (the image's name)\n"
@@ -34,9 +35,6 @@ const char run_usage[] =
 	"Exit status: 0 power-off; v<<1|1 the guest wrote v to port 0xf4; 2 it could not\n"
 	"start; 4 reset; 6 triple fault; 8 it could not go on; 10 mote stop --force;\n"
 	"124 time limit; 130 Ctrl-A x; 128+N signal N.\n";
-
-/* Where Debian's package seabios has it. */
-#define SEABIOS "/usr/share/seabios/bios.bin"
 
 #define MEBI (1ull << 20)
 #define LEAST_MEMORY (1 * MEBI)
@@ -278,7 +276,7 @@ static int parse_option(int option, struct options *options)
 	case OPT_DISK:
 		return add_disk(optarg, options);
 	case OPT_FIRMWARE:
-		options->firmware = optarg ? optarg : SEABIOS;
+		options->firmware = !optarg ? SEABIOS : strcmp(optarg, "uefi") ? optarg : OVMF;
 		return 0;
 	case OPT_FLAT:
 		options->flat = true;
