@@ -374,6 +374,7 @@ struct mote_vcpu {
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
+	u8 put_off;		/* entries of this run before which TIF_NOTIFY_RESUME was set */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
 	const struct mote_msr *last_msr;	/* that was asked for, or NULL */
 	struct mote_exit exit;	/* the last one */

@@ -15,6 +15,7 @@
 #include <linux/entry-common.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/task_work.h>
 #include <asm/apicdef.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
@@ -432,7 +433,7 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu)
 /* Those of user space's windows that are not shut by LVT0. */
 static u32 wanted_windows(const struct mote_vcpu *vcpu)
 {
-	return mote_lapic_takes_extint(vcpu) ? vcpu->window : vcpu->window & MOTE_WINDOW_NMI;
+	return vcpu->window & (vcpu->window && mote_lapic_takes_extint(vcpu) ? ~0 : MOTE_WINDOW_NMI);
 }
 
 int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
@@ -587,6 +588,17 @@ static void set_reason(struct mote_exit *exit, u32 reason)
 }
 
 /*
+ * What is to be done on the way back to user space may wait for some entries, as in
+ * a system call: a thread has it, for rseq, whenever it has slept, as in HLT.
+ */
+#define PUT_OFF 30
+
+static __always_inline u32 has_work(struct mote_vcpu *vcpu)
+{
+	return atomic_read(&vcpu->requests) | vcpu->window | vcpu->event.valid | vcpu->halted;
+}
+
+/*
  * Last look before the entry, with interrupts off.  Return: MOTE_NEXT_ENTER,
  * another place to go first, or -EINTR.
  */
@@ -597,8 +609,9 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	set_reason(exit, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
-	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME) ||
-	    READ_ONCE(vcpu->run->immediate_exit))
+	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL) || READ_ONCE(vcpu->run->immediate_exit) ||
+	    (work & _TIF_NOTIFY_RESUME &&
+	     (task_work_pending(current) || vcpu->put_off++ == PUT_OFF)))
 		return -EINTR;
 	if (work & _TIF_NEED_RESCHED) {
 		mote_pv_preempted(vcpu);
@@ -606,6 +619,8 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	}
 	if (unlikely(mote_pv_is_stale(vcpu)))
 		return MOTE_NEXT_SLEEP;
+	if (!has_work(vcpu))
+		return MOTE_NEXT_ENTER;
 	if (unlikely(mote_lapic_is_signalled(vcpu))) {
 		exit->reason = MOTE_EXIT_INIT;
 		return MOTE_NEXT_SLEEP;
@@ -626,8 +641,7 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 
 static __always_inline int prepare(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
-	if (likely(!((read_thread_flags() & HOST_WORK) | atomic_read(&vcpu->requests) |
-		     vcpu->window | vcpu->event.valid | vcpu->halted |
+	if (likely(!((read_thread_flags() & HOST_WORK) | has_work(vcpu) |
 		     READ_ONCE(vcpu->run->immediate_exit))))
 		return MOTE_NEXT_ENTER;
 	return prepare_slow(vcpu, exit);
@@ -889,6 +903,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	int next;
 
 	set_reason(exit, MOTE_EXIT_INTERRUPT);
+	vcpu->put_off = 0;
 	next = take_registers(vcpu, &complete);
 	if (next)
 		return next;

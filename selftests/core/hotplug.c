@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -16,6 +18,8 @@
 GUEST(count, 64, "1: inc %rax; out %al, $0x80; jmp 1b");
 /* Bochs holds the host's interrupts back where the guest has IF clear. */
 GUEST(spin, 64, "sti; 1: incq GUEST_FREE; jmp 1b");
+/* Exits that the kernel handles, and then one to here. */
+GUEST(exits, 64, "1: mov $100, %esi; 2: xor %eax, %eax; cpuid; dec %esi; jnz 2b; out %al, $0x80; jmp 1b");
 
 #define CPU1_ONLINE "/sys/devices/system/cpu/cpu1/online"
 #define PM_TEST "/sys/power/pm_test"
@@ -215,6 +219,69 @@ TEST_F(hotplug, between_vms)
 	guest_start(&guest, GUEST_LONG, &guest_count);
 	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
 	guest_destroy(&guest);
+}
+
+/* ---- a thread goes to another -------------------------------------------------------- */
+
+/* What the kernel writes on the way back to user space, which mote puts off for a while. */
+static __u32 rseq_cpu(void)
+{
+	const char *thread = __builtin_thread_pointer();
+
+	return ((const volatile struct rseq *)(thread + __rseq_offset))->cpu_id;
+}
+
+/* Where it is, asked of the kernel, if it was not moved meanwhile. */
+static bool knows_its_cpu(void)
+{
+	__u32 before, cpu;
+
+	do {
+		before = rseq_cpu();
+		syscall(SYS_getcpu, &cpu, NULL, NULL);
+	} while (rseq_cpu() != before);
+	return before == cpu;
+}
+
+struct wanderer {
+	struct guest guest;
+	volatile bool stop;
+	unsigned long runs, wrong;
+};
+
+static void *wanderer_run(void *data)
+{
+	struct wanderer *wanderer = data;
+
+	for (; !wanderer->stop; wanderer->runs++) {
+		if (guest_run(&wanderer->guest) != MOTE_EXIT_PIO)
+			break;
+		wanderer->wrong += !knows_its_cpu();
+	}
+	return NULL;
+}
+
+TEST(thread_knows_its_cpu)
+{
+	struct wanderer wanderer = { .runs = 0 };
+	pthread_t thread;
+
+	if (get_nprocs() == 1)
+		SKIP(return, "not on this hardware: one CPU");
+	ASSERT_LT(0, __rseq_size);
+	guest_create(&wanderer.guest);
+	guest_start(&wanderer.guest, GUEST_LONG, &guest_exits);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wanderer_run, &wanderer));
+	for (int i = 0; i < 500; i++) {
+		ASSERT_EQ(0, pin(thread, i % 2));
+		usleep(1000);
+	}
+	EXPECT_EQ(EBUSY, pthread_tryjoin_np(thread, NULL));
+	wanderer.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(10, wanderer.runs);
+	EXPECT_EQ(0, wanderer.wrong);
+	guest_destroy(&wanderer.guest);
 }
 
 /* ---- all go -------------------------------------------------------------------------- */
