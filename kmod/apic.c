@@ -8,8 +8,6 @@
  * handed in, and reg[0x8] keeps its low half only.
  */
 #include <linux/bitops.h>
-#include <linux/bits.h>
-#include <linux/kernel.h>
 #include <linux/string.h>
 
 #include "policy.h"
@@ -100,17 +98,13 @@ void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2)
 
 /* ---- bitmaps of 256 vectors ------------------------------------------------------- */
 
-static u64 word(const u32 *map, int i)
-{
-	return map[2 * i] | (u64)map[2 * i + 1] << 32;
-}
-
 static int highest(const u32 *map)
 {
-	int i = word(map, 3) ? 3 : word(map, 2) ? 2 : word(map, 1) ? 1 : 0;
+	const u64 __attribute__((__may_alias__)) *word = (const void *)map;
+	int i = word[3] ? 3 : word[2] ? 2 : word[1] ? 1 : 0;
 
 	/* fls64() of nothing is 0. */
-	return 64 * i + fls64(word(map, i)) - 1;
+	return 64 * i + fls64(word[i]) - 1;
 }
 
 static void set(u32 *map, u8 vector)

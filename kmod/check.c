@@ -447,8 +447,7 @@ FAILS(event_64bit)
 {
 	u8 vector = s->events.injected.vector;
 
-	return has_injected(s, MOTE_EVENT_EXCEPTION) && is_64bit(s) &&
-	       (vector == 4 || vector == 5);
+	return has_injected(s, MOTE_EVENT_EXCEPTION) && is_64bit(s) && (vector == 4 || vector == 5);
 }
 
 /*

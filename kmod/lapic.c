@@ -343,7 +343,7 @@ static void send_icr(struct mote_vcpu *vcpu)
 	/* To itself: no need to send anything. */
 	if ((icr & (MOTE_ICR_SHORTHAND | MOTE_ICR_MODE)) == (MOTE_ICR_SELF | MOTE_ICR_FIXED)) {
 		mote_apic_accept(&vcpu->lapic->apic, icr, false);
-		look(vcpu);
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 		return;
 	}
 	send(vcpu->vm, vcpu, icr, dest);

@@ -526,7 +526,7 @@ static struct mem_slot *writable_slot(struct mote_vm *vm, u64 gpa, u32 len, u64 
 	return slot;
 }
 
-int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
+static int write_slot(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
 {
 	int index = srcu_read_lock(&vm->srcu);
 	struct mem_slot *slot;
@@ -534,27 +534,24 @@ int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
 	u64 hva;
 
 	slot = writable_slot(vm, gpa, len, &hva);
-	if (slot)
+	if (slot && !atomic)
 		err = mote_user_write(hva, data, len);
+	else if (slot) /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
+		err = slot->dirty ? -EFAULT : mote_user_write_atomic(hva, data, len);
 	if (!err && slot->dirty)
 		log_write(slot, gpa, len);
 	srcu_read_unlock(&vm->srcu, index);
 	return err;
 }
 
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
+{
+	return write_slot(vm, gpa, data, len, false);
+}
+
 int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
 {
-	int index = srcu_read_lock(&vm->srcu);
-	struct mem_slot *slot;
-	int err = -ENXIO;
-	u64 hva;
-
-	/* To log it would take vm->npt_lock, whose holder may wait for this CPU. */
-	slot = writable_slot(vm, gpa, len, &hva);
-	if (slot)
-		err = slot->dirty ? -EFAULT : mote_user_write_atomic(hva, data, len);
-	srcu_read_unlock(&vm->srcu, index);
-	return err;
+	return write_slot(vm, gpa, data, len, true);
 }
 
 /* ---- slots --------------------------------------------------------------------------- */

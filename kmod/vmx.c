@@ -974,8 +974,7 @@ static void set_cr4(struct vmx_vcpu *v, u64 cr4)
 {
 	v->cr4_shadow = cr4;
 	vmwriten(CR4_READ_SHADOW, cr4);
-	vmwriten(GUEST_CR4, (cr4 & cr4_owned()) | X86_CR4_VMXE |
-			    (cr4_read_shadow() & X86_CR4_MCE));
+	vmwriten(GUEST_CR4, (cr4 & cr4_owned()) | X86_CR4_VMXE | (cr4_read_shadow() & X86_CR4_MCE));
 }
 
 /* The entry control says the same as EFER.LMA; exits save it with unrestricted guests. */
