@@ -100,11 +100,11 @@ static void common_pair(struct mote_vm *vm, u64 *tsc, u64 *ns)
 /* Otherwise each vCPU has its own, from the CPU that it runs on. */
 static void own_pair(struct mote_vcpu *vcpu, u64 *tsc, u64 *ns)
 {
-	preempt_disable();
+	local_irq_disable();
 	*tsc = rdtsc();
 	*ns = clock_now(vcpu->vm);
 	vcpu->tsc_cpu = smp_processor_id();
-	preempt_enable();
+	local_irq_enable();
 }
 
 /*
