@@ -433,7 +433,8 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu)
 /* Those of user space's windows that are not shut by LVT0. */
 static u32 wanted_windows(const struct mote_vcpu *vcpu)
 {
-	return vcpu->window & (vcpu->window && mote_lapic_takes_extint(vcpu) ? ~0 : MOTE_WINDOW_NMI);
+	return vcpu->window && mote_lapic_takes_extint(vcpu) ? vcpu->window :
+							       vcpu->window & MOTE_WINDOW_NMI;
 }
 
 int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
@@ -587,12 +588,6 @@ static void set_reason(struct mote_exit *exit, u32 reason)
 	exit->qualification = 0;
 }
 
-/*
- * What is to be done on the way back to user space may wait for some entries, as in
- * a system call: a thread has it, for rseq, whenever it has slept, as in HLT.
- */
-#define PUT_OFF 30
-
 static __always_inline u32 has_work(struct mote_vcpu *vcpu)
 {
 	return atomic_read(&vcpu->requests) | vcpu->window | vcpu->event.valid | vcpu->halted;
@@ -609,9 +604,12 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	set_reason(exit, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
+	/*
+	 * What is to be done on the way back to user space may wait for some entries, as in a
+	 * system call: a thread has it, for rseq, whenever it has slept, as in HLT.
+	 */
 	if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL) || READ_ONCE(vcpu->run->immediate_exit) ||
-	    (work & _TIF_NOTIFY_RESUME &&
-	     (task_work_pending(current) || vcpu->put_off++ == PUT_OFF)))
+	    (work & _TIF_NOTIFY_RESUME && (task_work_pending(current) || vcpu->put_off++ == 30)))
 		return -EINTR;
 	if (work & _TIF_NEED_RESCHED) {
 		mote_pv_preempted(vcpu);

@@ -273,7 +273,7 @@ static void make(void)
 	options.disks[0] = (struct disk) { .path = path };
 	area = (struct mote_area) { .size = MEMORY, .hva = aligned_alloc(4096, MEMORY) };
 	if (fd < 0 || ftruncate(fd, IMAGE_SIZE) || !area.hva || loop_create(&vm) ||
-	    pci_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
+	    pci_create(&vm) || chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
 	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
 	    create_outside() || create_fs() || create_by_kernel()) {
 		perror("making the machine");
@@ -471,10 +471,16 @@ static void make_request(unsigned int device, struct fuzz_input *input)
 	kick(device, what / 16 % QUEUES);
 }
 
+/* The chipset has the first ones. */
+static unsigned int slot(unsigned int device)
+{
+	return device + 2;
+}
+
 static void step(unsigned int device, struct fuzz_input *input)
 {
 	uint16_t what = fuzz_u16(input), at = fuzz_u16(input), data = fuzz_u16(input);
-	unsigned int size = 1u << what / 16 % 3;
+	unsigned int size = 1u << what / 16 % 3, where;
 
 	switch (what % 8) {
 	case 0:
@@ -493,7 +499,9 @@ static void step(unsigned int device, struct fuzz_input *input)
 		write_register(device, MSIX + at % 64, 4, data);
 		break;
 	case 5:
-		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (device + 1) << 11 | (at & 0xfc));
+		/* Or another function, which may be one of the chipset's, or none. */
+		where = at >> 8 & 7 ? slot(device) << 3 : at >> 11;
+		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | where << 8 | (at & 0xfc));
 		bus_write(&vm, SPACE_PORT, 0xcfc + (at & 3), size, data);
 		bus_read(&vm, SPACE_PORT, 0xcfc + (at & 3), size);
 		break;
@@ -517,7 +525,7 @@ static void set_bars(unsigned int device)
 	};
 
 	for (unsigned int i = 0; i < 3; i++) {
-		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (device + 1) << 11 | values[i][0]);
+		bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | slot(device) << 11 | values[i][0]);
 		bus_write(&vm, SPACE_PORT, 0xcfc, 4, values[i][1]);
 	}
 }
