@@ -34,7 +34,7 @@ FIXTURE_TEARDOWN(firmware)
 {
 }
 
-TEST_F_TIMEOUT(firmware, boot_sector, 300)
+TEST_F(firmware, boot_sector)
 {
 	struct command *command = &self->command;
 
@@ -70,7 +70,7 @@ TEST_F_TIMEOUT(firmware, grub, 1200)
 	EXPECT_BOOTED(&self->command);
 }
 
-/* The other way around: UEFI has its own GRUB, and the guest knows it. */
+/* By UEFI, which finds another GRUB there; the guest knows by which it was started. */
 TEST_F_TIMEOUT(firmware, uefi, 1200)
 {
 	if (!is_time_for_systems())

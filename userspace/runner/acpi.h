@@ -18,6 +18,9 @@ struct vm;
 #define ACPI_TABLES_MOST 8192
 /* Of each table; FACS wants the most. */
 #define ACPI_ALIGNMENT 64
+/* To tables, in all of them; and checksums of all of them. */
+#define ACPI_POINTERS 6
+#define ACPI_SUMS 5
 
 /* "Root System Description Pointer": the first table, which leads to the others. */
 struct acpi_rsdp {
@@ -61,9 +64,9 @@ struct acpi_tables {
 	struct acpi_rsdp rsdp;
 	__u8 bytes[ACPI_TABLES_MOST];
 	size_t size;
-	struct acpi_pointer pointers[6];
+	struct acpi_pointer pointers[ACPI_POINTERS];
 	unsigned int nr_pointers;
-	struct acpi_sum sums[5];
+	struct acpi_sum sums[ACPI_SUMS];
 	unsigned int nr_sums;
 };
 

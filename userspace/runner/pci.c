@@ -47,7 +47,7 @@ static __u32 get(const struct pci_device *pci, unsigned int at, unsigned int siz
 	return value;
 }
 
-static void put(struct pci_device *pci, unsigned int at, unsigned int size, __u32 value)
+void pci_put(struct pci_device *pci, unsigned int at, unsigned int size, __u32 value)
 {
 	memcpy(pci->config + at, &value, size);
 }
@@ -169,12 +169,12 @@ void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *
 {
 	bus_of(vm->pci)->functions[devfn] = pci;
 	device_add(vm, &pci->device, ops);
-	put(pci, PCI_VENDOR_ID, 2, identity->vendor);
-	put(pci, PCI_DEVICE_ID, 2, identity->device);
-	put(pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
-	put(pci, PCI_CLASS_REVISION, 4, identity->class << 8 | identity->revision);
-	put(pci, PCI_SUBSYSTEM_VENDOR_ID, 2, identity->subsystem_vendor);
-	put(pci, PCI_SUBSYSTEM_ID, 2, identity->subsystem);
+	pci_put(pci, PCI_VENDOR_ID, 2, identity->vendor);
+	pci_put(pci, PCI_DEVICE_ID, 2, identity->device);
+	pci_put(pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	pci_put(pci, PCI_CLASS_REVISION, 4, identity->class << 8 | identity->revision);
+	pci_put(pci, PCI_SUBSYSTEM_VENDOR_ID, 2, identity->subsystem_vendor);
+	pci_put(pci, PCI_SUBSYSTEM_ID, 2, identity->subsystem);
 	pci->writable[PCI_COMMAND] = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	pci->writable[PCI_COMMAND + 1] = PCI_COMMAND_INTX_DISABLE >> 8;
 	pci->writable[PCI_INTERRUPT_LINE] = 0xff;
@@ -207,7 +207,7 @@ void pci_add_bar(struct pci_device *pci, unsigned int number, enum bus_space spa
 
 	bus->next[space] = address + size;
 	pci->bars[number] = (struct pci_bar) { .space = space, .size = size };
-	put(pci, at, 4, address | (space == SPACE_PORT ? PCI_BASE_ADDRESS_SPACE_IO : 0));
+	pci_put(pci, at, 4, address | (space == SPACE_PORT ? PCI_BASE_ADDRESS_SPACE_IO : 0));
 	memcpy(pci->writable + at, &mask, sizeof(mask));
 	update_bars(pci);
 }

@@ -106,6 +106,9 @@ void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *
 int pci_add(struct vm *vm, struct pci_device *pci, const struct device_ops *ops,
 	    const struct pci_identity *identity);
 
+/* Put @size bytes, 4 at most, into its configuration space. */
+void pci_put(struct pci_device *pci, unsigned int at, unsigned int size, __u32 value);
+
 /* Give it a BAR, at an address as firmware would choose it. */
 void pci_add_bar(struct pci_device *pci, unsigned int bar, enum bus_space space, __u64 size);
 

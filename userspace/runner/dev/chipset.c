@@ -33,11 +33,6 @@
 #define PM_MISC 0x80
 #define PM_MISC_IO 1
 
-static void put(struct pci_device *pci, unsigned int at, __u32 value)
-{
-	memcpy(pci->config + at, &value, sizeof(value));
-}
-
 static void init_host(struct pci_device *pci)
 {
 	memset(pci->writable + HOST_PAM, 0xff, HOST_PAM_SIZE);
@@ -51,9 +46,9 @@ static void init_isa(struct pci_device *pci)
 
 static void init_pm(struct pci_device *pci)
 {
-	put(pci, PM_BASE, ACPI_PM_EVENT | PCI_BASE_ADDRESS_SPACE_IO);
-	put(pci, PM_DEVACTB, PM_DEVACTB_APMC);
-	put(pci, PM_MISC, PM_MISC_IO);
+	pci_put(pci, PM_BASE, 4, ACPI_PM_EVENT | PCI_BASE_ADDRESS_SPACE_IO);
+	pci_put(pci, PM_DEVACTB, 4, PM_DEVACTB_APMC);
+	pci_put(pci, PM_MISC, 4, PM_MISC_IO);
 }
 
 static const struct {

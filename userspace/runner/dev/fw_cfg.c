@@ -93,8 +93,7 @@ struct fw_cfg {
 	struct e820 e820[E820_MOST];
 	struct directory directory;
 	struct acpi_tables tables;
-	struct loader_command loader[2 + ARRAY_SIZE(((struct acpi_tables *)0)->pointers) +
-				     ARRAY_SIZE(((struct acpi_tables *)0)->sums)];
+	struct loader_command loader[2 + ACPI_POINTERS + ACPI_SUMS];
 	unsigned int nr_commands;
 	__u16 console;
 };
