@@ -114,7 +114,7 @@ FIXTURE_TEARDOWN(slow)
 {
 }
 
-TEST_F_TIMEOUT(slow, reader, 300)
+TEST_F(slow, reader)
 {
 	write_flat(&guest_flood);
 	command_run(&self->command, "mote run --flat --timeout 250 " FLAT_IMAGE

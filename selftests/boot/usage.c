@@ -209,7 +209,7 @@ FIXTURE_TEARDOWN(share)
 	unlink("liar");
 }
 
-TEST_F_TIMEOUT(share, daemons_that_lie, 300)
+TEST_F(share, daemons_that_lie)
 {
 	static const struct {
 		struct answer answer;

@@ -376,7 +376,7 @@ static void edge_set(struct guest *guest, void *arg)
 }
 
 /* Whatever it does, it harms nobody, and the guest that was there runs on. */
-TEST_F_TIMEOUT(call, edges, 300)
+TEST_F(call, edges)
 {
 	static __u64 room[1024];
 	struct mote_slot slot = { .slot = 7, .gpa = 0x10000000, .size = 0x10000, .hva = GOOD_HVA };

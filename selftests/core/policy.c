@@ -341,7 +341,7 @@ static int sweep(struct guest *guest, __u32 first, __u32 last, bool write, __u64
 }
 
 /* All MSRs there may be, read and written: the host's do not change. */
-TEST_F_TIMEOUT(policy, all_msrs, 300)
+TEST_F(policy, all_msrs)
 {
 	static const __u32 ranges[] = { 0, 0x40000000, 0xc0000000, 0xc0010000 };
 	__u64 before[32] = { 0 }, after[32] = { 0 };
@@ -361,7 +361,7 @@ GUEST(sweep_ports, 64,
       "xor %edx, %edx; 1: in %dx, %al; out %al, %dx; inc %edx; cmp $0x10000, %edx; jne 1b; hlt");
 
 /* All ports, both ways: each is an exit, and names its port. */
-TEST_F_TIMEOUT(policy, all_ports, 300)
+TEST_F(policy, all_ports)
 {
 	struct mote_run *run;
 	int n = 0, reason;

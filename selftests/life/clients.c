@@ -40,8 +40,6 @@ FIXTURE_TEARDOWN(clients)
 	sh("rm -f " FLAT_IMAGE);
 }
 
-#define CLIENTS(name) TEST_F_TIMEOUT(clients, name, 300)
-
 static int dial(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SOCKET };
@@ -99,7 +97,7 @@ static const char *hear(int fd, char *line, size_t size)
 
 #define MALFORMED "a request is one line"
 
-CLIENTS(malformed)
+TEST_F(clients, malformed)
 {
 	static const char *const requests[] = {
 		"hello\n", "{\n", "[]\n", "17\n", "null\n", "\"status\"\n", "{}\n", "{\"do\":17}\n",
@@ -119,7 +117,7 @@ CLIENTS(malformed)
 	EXPECT_REFUSAL(MALFORMED, deep, sizeof(deep));
 }
 
-CLIENTS(endless)
+TEST_F(clients, endless)
 {
 	static char line[4096];
 
@@ -129,7 +127,7 @@ CLIENTS(endless)
 }
 
 /* One byte at a time, and two requests at a time. */
-CLIENTS(pieces)
+TEST_F(clients, pieces)
 {
 	static const char request[] = "{\"do\":\"status\"}\n{\"do\":\"stat\"}\n";
 	int fd;
@@ -152,7 +150,7 @@ CLIENTS(pieces)
 }
 
 /* Who asks and does not listen, and who leaves in the middle of everything. */
-CLIENTS(rude)
+TEST_F(clients, rude)
 {
 	static const char request[] = "{\"do\":\"stat\"}\n";
 	int fd;
@@ -180,7 +178,7 @@ CLIENTS(rude)
 }
 
 /* To a guest that does not read: what does not fit is not taken. */
-CLIENTS(typed)
+TEST_F(clients, typed)
 {
 	char data[1000];
 	ssize_t done;
@@ -203,7 +201,7 @@ CLIENTS(typed)
 	close(fd);
 }
 
-CLIENTS(many)
+TEST_F(clients, many)
 {
 	int fds[CLIENTS_MOST], more;
 

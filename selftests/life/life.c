@@ -55,9 +55,7 @@ FIXTURE_TEARDOWN(life)
 	sh("rm -f " FLAT_IMAGE);
 }
 
-#define LIFE(name) TEST_F_TIMEOUT(life, name, 300)
-
-LIFE(list)
+TEST_F(life, list)
 {
 	char text[64];
 
@@ -87,7 +85,7 @@ LIFE(list)
 	EXPECT_TRUE(vm_is("one", "running"));
 }
 
-LIFE(names)
+TEST_F(life, names)
 {
 	ASSERT_TRUE(vm_start_flat("alpha", &guest_spin, ""));
 	ASSERT_TRUE(vm_start_flat("alphabet", &guest_spin, ""));
@@ -110,7 +108,7 @@ LIFE(names)
 	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE "-2 '"));
 }
 
-LIFE(bad_input)
+TEST_F(life, bad_input)
 {
 	static const char *const verbs[] = { "stop", "pause", "resume", "console", "stat" };
 
@@ -132,7 +130,7 @@ LIFE(bad_input)
 	unlink("help");
 }
 
-LIFE(privacy)
+TEST_F(life, privacy)
 {
 	ASSERT_TRUE(vm_start_flat("mine", &guest_spin, ""));
 	EXPECT_EQ(0, sh("test $(stat -c %%a " RUNTIME_DIR "/mote) = 700"));
@@ -166,7 +164,7 @@ static long dots(void)
 	return stat(RUNTIME_DIR "/ticker.out", &stat_of_file) ? -1 : stat_of_file.st_size;
 }
 
-LIFE(pause_and_resume)
+TEST_F(life, pause_and_resume)
 {
 	long before;
 
@@ -195,7 +193,7 @@ LIFE(pause_and_resume)
 	EXPECT_NE(NULL, strstr(self->command.out, "\"reason\":\"stopped\",\"status\":10"));
 }
 
-LIFE(power_button)
+TEST_F(life, power_button)
 {
 	ASSERT_TRUE(vm_start_flat("button", &guest_button, "--json"));
 	EXPECT_EQ(0, sh("mote stop button"));
@@ -208,7 +206,7 @@ LIFE(power_button)
 	EXPECT_EQ(0, vm_status("paused"));
 }
 
-LIFE(force)
+TEST_F(life, force)
 {
 	ASSERT_TRUE(vm_start_flat("deaf", &guest_spin, ""));
 	command_run(&self->command, "mote stop --timeout 1 deaf");
@@ -222,7 +220,7 @@ LIFE(force)
 	EXPECT_COMPLAINT(2, "no VM of yours", "mote stop other");
 }
 
-LIFE(console)
+TEST_F(life, console)
 {
 	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
 	/* What was there before, what comes then; two at a time see the same. */
@@ -241,7 +239,7 @@ LIFE(console)
 }
 
 /* Beside who has started the VM: both type, both see all. */
-LIFE(beside_stdio)
+TEST_F(life, beside_stdio)
 {
 	write_flat(&guest_echo);
 	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkfifo keys && "
@@ -274,7 +272,7 @@ static bool shows(int fd, const char *text)
 	return false;
 }
 
-LIFE(terminal)
+TEST_F(life, terminal)
 {
 	struct termios before, during, after;
 	int fd, status;
@@ -322,7 +320,7 @@ static long long stat_number(const char *name, const char *group, const char *ke
 	return number;
 }
 
-LIFE(statistics)
+TEST_F(life, statistics)
 {
 	ASSERT_TRUE(vm_start_flat("counted", &guest_counted, ""));
 	EXPECT_TRUE(comes_true("mote stat counted | grep '^pio *200 *200$'"));

@@ -72,7 +72,7 @@ static long count_vms(void)
 
 #define KILL(name) "kill -9 $(cat " RUNTIME_DIR "/" name ".pid)"
 
-TEST_F_TIMEOUT(several, one_is_killed, 300)
+TEST_F(several, one_is_killed)
 {
 	ASSERT_TRUE(vm_start_flat("careful", &guest_careful, ""));
 	ASSERT_TRUE(vm_start_flat("killed", &guest_careful, "--serial socket --cpus 2"));
@@ -100,7 +100,7 @@ TEST_F_TIMEOUT(several, one_is_killed, 300)
 }
 
 /* While many come and go, in each of the ways in which they can. */
-TEST_F_TIMEOUT(several, others_crash, 300)
+TEST_F(several, others_crash)
 {
 	static const struct {
 		const char *options;
@@ -127,7 +127,7 @@ TEST_F_TIMEOUT(several, others_crash, 300)
 }
 
 /* More of them than processors, all spinning: each gets its share, and so has the host. */
-TEST_F_TIMEOUT(several, many_spin, 300)
+TEST_F(several, many_spin)
 {
 	char name[] = "spin0", line[512];
 

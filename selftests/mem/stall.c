@@ -221,7 +221,7 @@ static bool is_over(size_t i)
 }
 
 /* The machine beneath may have held up the host, once: a call that is to blame is so each time. */
-TEST_F_TIMEOUT(calls, go_on_beside, 300)
+TEST_F(calls, go_on_beside)
 {
 	struct guest guest;
 	pthread_t thread;
