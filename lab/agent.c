@@ -14,7 +14,7 @@
  * What to do comes in /lab/job, a list of NUL-terminated "key=value" strings:
  * arg (one a word of the command), env, module (to load first), get (a file to
  * send afterwards), tty (ROWSxCOLS: give the command a terminal whose keyboard
- * is ttyS1).
+ * is ttyS1), beat (after so many seconds without anything else, send a beat).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,6 +52,7 @@ enum channel {
 	CH_FILE		= 'F',	/* a file begins: "f PATH", "d PATH" (a tar archive) or "! PATH: reason" */
 	CH_DATA		= 'D',	/* its bytes; an empty frame ends it */
 	CH_EXIT		= 'X',	/* the command's exit status, one byte; the last frame */
+	CH_BEAT		= 'T',	/* the host's timer goes on; empty */
 };
 
 #define MAX_ARGS	1024
@@ -63,7 +64,8 @@ static struct {
 	char *gets[MAX_GETS];
 	int nr_gets;
 	const char *tty;
-} job;
+	int beat;		/* ms, or -1 */
+} job = { .beat = -1 };
 
 static char buffer[UINT16_MAX];
 
@@ -174,6 +176,8 @@ static void read_job(void)
 			load_module(s + 7);
 		else if (!strncmp(s, "tty=", 4))
 			job.tty = s + 4;
+		else if (!strncmp(s, "beat=", 5))
+			job.beat = atoi(s + 5) * 1000;
 	}
 	close(fd);
 }
@@ -342,8 +346,11 @@ static int run_command(int signals, int kmsg)
 			{ .fd = child.keyboard, .events = POLLIN },
 		};
 		struct signalfd_siginfo info;
+		int nr = poll(fds, 5, job.beat);
 
-		if (poll(fds, 5, -1) < 0)
+		if (nr == 0)
+			frame(CH_BEAT, NULL, 0);
+		if (nr <= 0)
 			continue;
 		if (fds[1].revents)
 			forward_kmsg(kmsg);
