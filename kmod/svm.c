@@ -27,6 +27,7 @@
 #include <trace/events/ipi.h>
 
 #include "mote.h"
+#include "quirk/quirk.h"
 #include "svm.h"
 
 /* APM, "VMCB State Caching": parts of the VMCB that the CPU may have in a cache. */
@@ -67,7 +68,8 @@
 #define EXTRA_XSS BIT(1)     /* IA32_XSS is in use: XSAVES of a guest would show it */
 #define EXTRA_PKRU BIT(2)    /* a guest may enable protection keys */
 #define EXTRA_TSC_AUX BIT(3) /* RDPID, which has no intercept, shows the CPU's number */
-#define EXTRA_VIRQ BIT(4)    /* a hypervisor beneath: see svm_inject_virtual() */
+#define EXTRA_TCG BIT(4)     /* QEMU's translator is the CPU: see svm_inject_virtual() */
+#define EXTRA_BOCHS BIT(5)   /* Bochs is the CPU: see quirk/bochs_clock.c */
 
 /* What an entry and an exit have to see to besides the usual: &svm_vcpu.rare. */
 #define RARE_DEBUG BIT(0) /* a debug trap pends */
@@ -75,7 +77,8 @@
 #define RARE_IRET BIT(2)  /* the IRET that ends an NMI handler is about to run */
 #define RARE_STEP BIT(3)  /* RFLAGS.TF is ours in this entry */
 #define RARE_VIRQ BIT(4)  /* the interrupt of this entry is a virtual one */
-#define RARE_SHADOW BIT(5) /* the hypervisor beneath may forget the shadow */
+#define RARE_SHADOW BIT(5) /* QEMU may forget the shadow */
+#define RARE_WINDOW BIT(6) /* a window is a virtual interrupt on QEMU: see quirk/qemu_timer.c */
 
 struct svm_cpu {
 	struct svm_asids asids;
@@ -108,6 +111,7 @@ struct svm_vcpu {
 
 	u64 entry_rip, entry_rsp;	/* with @rare, of the last entry */
 	u64 step_tf, step_dr6;		/* with RARE_STEP, the guest's own */
+	struct mote_host_timer host_timer;
 
 	/* The last code page that was looked up; @code_gva is ~0 for none. */
 	u64 code_cr3, code_gva, code_gpa, code_hva;
@@ -221,6 +225,7 @@ static void svm_teardown(void)
 {
 	int cpu;
 
+	mote_bochs_clock_teardown();
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
 
@@ -245,10 +250,12 @@ static u64 svm_page(void)
 
 static int svm_setup(void)
 {
-	int cpu;
+	int cpu, err;
 
-	host_extras = boot_cpu_has(X86_FEATURE_HYPERVISOR) ? EXTRA_VIRQ : 0;
-	if (host_extras && boot_cpu_has(X86_FEATURE_OSXSAVE))
+	host_extras = mote_is_qemu_tcg() ? EXTRA_TCG : 0;
+	if (mote_is_bochs())
+		host_extras |= EXTRA_BOCHS;
+	if (boot_cpu_has(X86_FEATURE_HYPERVISOR) && boot_cpu_has(X86_FEATURE_OSXSAVE))
 		host_extras |= EXTRA_XSETBV;
 	if (boot_cpu_has(X86_FEATURE_OSPKE))
 		host_extras |= EXTRA_PKRU;
@@ -275,7 +282,10 @@ static int svm_setup(void)
 			return -ENOMEM;
 		}
 	}
-	return 0;
+	err = host_extras & EXTRA_BOCHS ? mote_bochs_clock_setup() : 0;
+	if (err)
+		svm_teardown();
+	return err;
 }
 
 static int svm_cpu_enable(void)
@@ -288,6 +298,8 @@ static int svm_cpu_enable(void)
 		return -EBUSY;
 	if (wrmsrl_safe(MSR_EFER, efer | EFER_SVME))
 		return -EIO;
+	if (!cpu->enabled)
+		mote_bochs_clock(true);
 	cpu->enabled = true;
 	wrmsrl(MSR_VM_HSAVE_PA, cpu->hsave);
 	/* Another hypervisor may have left a ratio. */
@@ -308,6 +320,7 @@ static void svm_cpu_disable(void)
 	if (!cpu->enabled)
 		return;
 	cpu->enabled = false;
+	mote_bochs_clock(false);
 	asm volatile("1: stgi\n2:" _ASM_EXTABLE(1b, 2b) ::: "memory");
 	wrmsrl_safe(MSR_VM_HSAVE_PA, 0);
 	if (!rdmsrl_safe(MSR_EFER, &efer))
@@ -559,9 +572,11 @@ static void svm_window(struct mote_vcpu *vcpu, u32 windows)
 	svm_dirty(svm, CLEAN_INTR);
 	svm_intercept(svm, INTERCEPT_VINTR, interrupt);
 	svm_intercept(svm, INTERCEPT_CR8_WRITE, interrupt || windows & MOTE_WINDOW_TPR);
-	svm->rare &= ~RARE_NMI;
+	svm->rare &= ~(RARE_NMI | RARE_WINDOW);
 	if (windows & MOTE_WINDOW_NMI)
 		svm->rare |= RARE_NMI;
+	if (interrupt && host_extras & EXTRA_TCG)
+		svm->rare |= RARE_WINDOW;
 }
 
 /* Another way will do to look again for what an interrupt window was asked for. */
@@ -617,8 +632,8 @@ static void svm_inject(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (host_extras & EXTRA_VIRQ && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
-	    !(svm->rare & ~RARE_SHADOW)) {
+	if (host_extras & EXTRA_TCG && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	    !(svm->rare & ~(RARE_SHADOW | RARE_WINDOW))) {
 		svm_inject_virtual(svm);
 		return;
 	}
@@ -626,6 +641,9 @@ static void svm_inject(struct mote_vcpu *vcpu)
 	if (!(svm->vmcb->save.cr0 & X86_CR0_PE))
 		vcpu->event.has_error = 0;
 	svm->vmcb->control.event_inj = svm_event_encode(&vcpu->event);
+	/* QUIRK(bochs 2.7): an NMI would block the host's, which are to end this guest. */
+	if (host_extras & EXTRA_BOCHS && vcpu->event.type == MOTE_EVENT_NMI)
+		svm->vmcb->control.event_inj &= ~SVM_EVTINJ_TYPE_MASK;
 	svm->vmcb->control.event_inj_err = vcpu->event.error;
 	/* With RARE_IRET: RIP moves, but not because the IRET ran. */
 	if (vcpu->event.type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
@@ -713,7 +731,7 @@ static void svm_keep_shadow(struct svm_vcpu *svm)
 /* After whatever may have left the vCPU in a shadow. */
 static void svm_notice_shadow(struct svm_vcpu *svm)
 {
-	if (host_extras & EXTRA_VIRQ && svm_in_shadow(svm))
+	if (host_extras & EXTRA_TCG && svm_in_shadow(svm))
 		svm->rare |= RARE_SHADOW;
 }
 
@@ -738,6 +756,8 @@ static void svm_rare_entry(struct svm_vcpu *svm)
 	}
 	svm->entry_rip = svm->vcpu.rip;
 	svm->entry_rsp = svm->vcpu.gpr[MOTE_RSP];
+	if (svm->rare & (RARE_VIRQ | RARE_WINDOW))
+		mote_qemu_keep_timer(&svm->host_timer);
 }
 
 static void svm_end_step(struct svm_vcpu *svm, struct mote_exit *exit, bool moved)
@@ -790,6 +810,8 @@ static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
 {
 	svm->vcpu.event = svm_event_decode(info, error);
+	if (host_extras & EXTRA_BOCHS && svm->vcpu.event.vector == X86_TRAP_NMI)
+		svm->vcpu.event.type = MOTE_EVENT_NMI;
 	if (svm->vcpu.event.valid && svm->vcpu.event.type == MOTE_EVENT_NMI)
 		svm_block_nmis(svm, false);
 }
@@ -1178,7 +1200,7 @@ static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
-	u32 injected, reason;
+	u32 injected, reason, rare;
 
 	if (unlikely(svm->rare))
 		svm_rare_entry(svm);
@@ -1189,11 +1211,15 @@ static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 
 	svm_switch(svm);
 
+	rare = svm->rare;
+	if (unlikely(rare & (RARE_VIRQ | RARE_WINDOW)))
+		mote_qemu_give_timer_back(&svm->host_timer);
 	svm_read_vmcb(svm);
 	svm_restore_host_drs(vcpu);
 	reason = svm_reason(control->exit_code);
 	if (likely(BIT(reason) & INSN_EXITS) &&
-	    likely(!(injected | svm->rare | (control->exit_int_info & SVM_EXITINTINFO_VALID))))
+	    likely(!(injected | (rare & ~RARE_WINDOW) |
+		     (control->exit_int_info & SVM_EXITINTINFO_VALID))))
 		svm_insn_exit(svm, exit, reason);
 	else
 		svm_other_exit(svm, exit, injected);
