@@ -171,6 +171,22 @@ TEST_F_TIMEOUT(linux_guest, tap_by_vhost, 1200)
 	EXPECT_NETWORK();
 }
 
+/* One kernel starts the next, and so on, with its CPUs taken down and up before: see kexec-init. */
+TEST_F_TIMEOUT(linux_guest, kexec, 14400)
+{
+	struct command *command = &self->command;
+	long rounds = guest_rounds(2, host_is_tcg() ? 200 : 5);
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	command_run(command, "mote run --timeout 14400 --initrd initrd-kexec --memory 768M --cpus 2 --append "
+		    "'console=ttyS0 quiet panic=-1 cpus=2 least=600000 more=kexec-init rounds=%ld end=poweroff' "
+		    "vmlinuz < /dev/null", rounds);
+	EXPECT_EQ(0, command->status);
+	EXPECT_NE(NULL, strstr(command->out, "guest: kexec, 1 to go"));
+	EXPECT_WELL(command);
+}
+
 /* A shell, and somebody who types: too early, so that the driver drops what it finds at first. */
 #define TYPE "printf 'echo $((6 * 7)) is it\\n/bin/busybox poweroff -f\\n' > typed; " \
 	"printf '%%0100d' 0 | tr 0 '\\n' | cat - typed | "
