@@ -127,6 +127,9 @@ static void mount_all(void)
 	};
 
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		/* What --put has put there is to be seen, and is in memory, too. */
+		if (rmdir(mounts[i].where) && errno == ENOTEMPTY && !strcmp(mounts[i].type, "tmpfs"))
+			continue;
 		mkdir(mounts[i].where, 0755);
 		/* A kernel without one of them is a host without it. */
 		mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, mounts[i].options);
@@ -150,13 +153,15 @@ static void loopback_up(void)
 
 static void load_module(const char *name)
 {
+	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
 		execl("/bin/modprobe", "modprobe", name, NULL);
 		_exit(127);
 	}
-	waitpid(pid, NULL, 0);
+	if (waitpid(pid, &status, 0) != pid || status)
+		framef(CH_STDERR, "lab/host: module %s could not be loaded\n", name);
 }
 
 static void read_job(void)

@@ -11,6 +11,8 @@ at once wait for one another, and an interrupted one leaves nothing half done.
 import contextlib
 import fcntl
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -101,12 +103,96 @@ def building(destination):
     os.chmod(temporary, 0o755)
     try:
         yield temporary
+        seal(temporary, destination)
         if os.path.isdir(destination):
             os.rename(destination, temporary + ".old")
         os.rename(temporary, destination)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(temporary + ".old", ignore_errors=True)
+
+
+# --- seals -----------------------------------------------------------------
+
+SEAL = ".seal"
+
+
+def fingerprints(entry, leave_out=()):
+    """What each file of an entry (or the one file that it is) has in it, by its name in there."""
+    found = {}
+    if os.path.isfile(entry):
+        return {"": fingerprint(entry)}
+    for directory, names, files in os.walk(entry):
+        if os.path.relpath(directory, entry) in leave_out:
+            names.clear()
+            continue
+        links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+        for name in files + links:
+            path_of = os.path.join(directory, name)
+            found[os.path.relpath(path_of, entry)] = fingerprint(path_of)
+    return found
+
+
+def fingerprint(file):
+    if os.path.islink(file):
+        return "-> " + os.readlink(file)
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def seal(entry, destination=None, leave_out=()):
+    """Write down beside a finished entry, or where it will be, what is in it, but for what changes."""
+    target = f"{destination or entry}{SEAL}"
+    with open(f"{target}.new", "w") as handle:
+        json.dump({"without": list(leave_out), "files": fingerprints(entry, leave_out)}, handle)
+    os.rename(f"{target}.new", target)
+
+
+def is_whole(entry):
+    try:
+        with open(f"{entry}{SEAL}") as handle:
+            sealed = json.load(handle)
+        return fingerprints(entry, sealed["without"]) == sealed["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def entries():
+    """What others rely on, once it is there under its name."""
+    for pattern in ("kernel/*-*", "pkg/*/*=*", "source/*", "debian/*", "image/*.cpio"):
+        for entry in sorted(glob.glob(path(pattern))):
+            if not entry.endswith((SEAL, ".new")) and not os.path.islink(entry):
+                yield entry
+
+
+def is_busy():
+    """Does anybody make something just now, perhaps from what is there?"""
+    for name in glob.glob(path("locks", "*")):
+        with open(name) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+def check():
+    """Remove what is damaged, or was never finished, so that it is made anew; return (whole, removed)."""
+    whole, removed = 0, []
+    if is_busy():
+        return whole, removed
+    for entry in entries():
+        # A debug kernel that is not finished goes on where it was.
+        unfinished = os.path.basename(entry).startswith("debug-") and not os.path.exists(os.path.join(entry, "release"))
+        if unfinished or is_whole(entry):
+            whole += 1
+            continue
+        shutil.rmtree(entry, ignore_errors=True)
+        for file in (entry, f"{entry}{SEAL}"):
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+        removed.append(os.path.relpath(entry, root()))
+    return whole, removed
 
 
 def point(link, target):

@@ -317,11 +317,13 @@ def build_debug(tree, destination):
         cache.run([*make, f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"], "configuring the debug kernel", env=env)
         check_config(os.path.join(objects, ".config"))
         cache.run([*make, "bzImage", "modules"], "building the debug kernel", env=env)
-    # Without DWARF but with BTF, the kernel proper serves booting and module builds alike.
+    # The kernel proper serves booting and module builds alike.
     with cache.step("installing it"):
         install(objects, destination)
         prune(objects)
         os.symlink("../vmlinux", os.path.join(objects, "vmlinux"))
+        # Modules are built against it, which may add to it.
+        cache.seal(destination, leave_out=("kdir",))
 
 
 def check_config(config):

@@ -7,6 +7,7 @@ what belongs to one run (the job and the files that it carries). The first
 two are cached by what went into them.
 """
 
+import contextlib
 import glob
 import hashlib
 import lzma
@@ -142,6 +143,7 @@ def cached(name, inputs, fill):
                 fill(archive)
                 archive.end()
                 new.flush()
+                cache.seal(new.name, destination)
                 os.link(new.name, destination)
             forget_old(name)
     return destination
@@ -152,6 +154,8 @@ def forget_old(name):
     versions = sorted(glob.glob(cache.path("image", f"{name}-????????????????.cpio")), key=os.path.getmtime)
     for version in versions[:-3]:
         os.unlink(version)
+        with contextlib.suppress(OSError):
+            os.unlink(version + cache.SEAL)
 
 
 # --- the base --------------------------------------------------------------
