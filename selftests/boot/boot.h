@@ -49,7 +49,7 @@ static inline void write_flat(const struct guest_code *code)
 #define run_flat(command, code, pipe, arguments)					\
 	do {										\
 		write_flat(code);							\
-		command_run(command, "%s mote run --flat --timeout 100 %s " FLAT_IMAGE,	\
+		command_run(command, "%s mote run --flat --timeout 7000 %s " FLAT_IMAGE,	\
 			    pipe, arguments);						\
 		unlink(FLAT_IMAGE);							\
 	} while (0)

@@ -13,7 +13,7 @@
 #include "kselftest_harness.h"
 #include "boot.h"
 
-#define RUN "mote run --timeout 1200 --initrd initrd-devices --append \"console=ttyS0 quiet panic=-1 " \
+#define RUN "mote run --timeout 7000 --initrd initrd-devices --append \"console=ttyS0 quiet panic=-1 " \
 	"cpus=1 least=200000 more=devices-init end=poweroff %s\" %s vmlinuz"
 #define PORT 2007
 
@@ -83,7 +83,7 @@ static pid_t serve(void)
 #define BACK "; status=$?; umount -l /mnt; cat out; rm out; exit $status"
 #define MAKE_SHARE "mkdir shared && head -c 3m /dev/urandom > shared/file && md5sum < shared/file > shared/sum"
 
-TEST_F_TIMEOUT(devices, console_share_vsock_and_cpu_features, 1200)
+TEST_F(devices, console_share_vsock_and_cpu_features)
 {
 	struct command *command = &self->command;
 
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(devices, console_share_vsock_and_cpu_features, 1200)
 	"free=$(resident); echo >&3; wait $vm; status=$?; "				\
 	"echo $full ${free:-$full}; cat out; rm in out; exit $status"
 
-TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
+TEST_F(devices, free_memory_is_reported)
 {
 	struct command *command = &self->command;
 	char *rest;
@@ -131,7 +131,7 @@ TEST_F_TIMEOUT(devices, free_memory_is_reported, 1200)
 	EXPECT_GT(full - (64 << 10), strtol(rest, NULL, 10)) TH_LOG("%.20s", command->out);
 }
 
-TEST_F_TIMEOUT(devices, balloon, 1200)
+TEST_F(devices, balloon)
 {
 	struct command *command = &self->command;
 
@@ -147,7 +147,7 @@ TEST_F_TIMEOUT(devices, balloon, 1200)
  * A daemon of the owner's own: who does not ask it does not notice.  To switch off
  * would be to ask it, as that synchronizes file systems.
  */
-TEST_F_TIMEOUT(devices, daemon_that_dies, 1200)
+TEST_F(devices, daemon_that_dies)
 {
 	struct command *command = &self->command;
 
@@ -164,7 +164,7 @@ TEST_F_TIMEOUT(devices, daemon_that_dies, 1200)
 }
 
 /* What the guest has synced is in the image, whatever happens to the process then. */
-TEST_F_TIMEOUT(devices, killed_after_a_flush, 1200)
+TEST_F(devices, killed_after_a_flush)
 {
 	struct command *command = &self->command;
 

@@ -6,7 +6,7 @@
 #include "kselftest_harness.h"
 #include "boot.h"
 
-#define RUN "mote run --timeout 100 --memory 64M --append 'one two' " \
+#define RUN "mote run --timeout 7000 --memory 64M --append 'one two' " \
 	"--module 'first its words' --module second "
 
 static void write_modules(void)
@@ -68,7 +68,7 @@ TEST(plain)
 	struct command command;
 
 	write_elf(&guest_plain, 0x300000, guest_plain.size);
-	command_run(&command, "mote run --timeout 100 image");
+	command_run(&command, "mote run --timeout 7000 image");
 	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
 	unlink("image");
 }

@@ -39,7 +39,7 @@ TEST_F(firmware, boot_sector)
 	struct command *command = &self->command;
 
 	write_disk();
-	command_run(command, "mote run --timeout 200 --memory 32M --firmware=bios.bin --disk disk "
+	command_run(command, "mote run --timeout 7000 --memory 32M --firmware=bios.bin --disk disk "
 		    "< /dev/null");
 	EXPECT_EQ(STATUS_DEBUG(0x2a), command->status);
 	EXPECT_NE(NULL, strstr(command->out, "SeaBIOS")) {
@@ -49,7 +49,7 @@ TEST_F(firmware, boot_sector)
 }
 
 /* From there to GRUB, and from there to Linux, which looks at what it finds: see firmware-init. */
-#define BOOT(firmware) "mote run --timeout 1000 --memory 512M --cpus 2 --firmware=" firmware		\
+#define BOOT(firmware) "mote run --timeout 7000 --memory 512M --cpus 2 --firmware=" firmware		\
 	" --disk grub.img,ro < /dev/null"
 
 #define EXPECT_BOOTED(command)								\
@@ -62,7 +62,7 @@ TEST_F(firmware, boot_sector)
 		}									\
 	} while (0)
 
-TEST_F_TIMEOUT(firmware, grub, 1200)
+TEST_F(firmware, grub)
 {
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
@@ -71,7 +71,7 @@ TEST_F_TIMEOUT(firmware, grub, 1200)
 }
 
 /* By UEFI, which finds another GRUB there; the guest knows by which it was started. */
-TEST_F_TIMEOUT(firmware, uefi, 1200)
+TEST_F(firmware, uefi)
 {
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);

@@ -10,7 +10,7 @@
 #include "kselftest_harness.h"
 #include "boot.h"
 
-#define RUN "mote run --timeout 1200 --initrd initrd --append \"console=ttyS0 quiet panic=-1 %s\" %s vmlinuz %s"
+#define RUN "mote run --timeout 7000 --initrd initrd --append \"console=ttyS0 quiet panic=-1 %s\" %s vmlinuz %s"
 
 FIXTURE(linux_guest)
 {
@@ -40,7 +40,7 @@ static void boot(struct command *command, const char *append, const char *option
 		EXPECT_EQ(NULL, strstr((command)->out, "FAILED"));		\
 	} while (0)
 
-TEST_F_TIMEOUT(linux_guest, two_processors_and_power_off, 1200)
+TEST_F(linux_guest, two_processors_and_power_off)
 {
 	struct command *command = &self->command;
 
@@ -49,7 +49,7 @@ TEST_F_TIMEOUT(linux_guest, two_processors_and_power_off, 1200)
 	EXPECT_WELL(command);
 }
 
-TEST_F_TIMEOUT(linux_guest, one_processor_and_reset, 1200)
+TEST_F(linux_guest, one_processor_and_reset)
 {
 	struct command *command = &self->command;
 
@@ -60,7 +60,7 @@ TEST_F_TIMEOUT(linux_guest, one_processor_and_reset, 1200)
 	EXPECT_WELL(command);
 }
 
-TEST_F_TIMEOUT(linux_guest, four_processors_and_debug_exit, 1200)
+TEST_F(linux_guest, four_processors_and_debug_exit)
 {
 	struct command *command = &self->command;
 
@@ -72,7 +72,7 @@ TEST_F_TIMEOUT(linux_guest, four_processors_and_debug_exit, 1200)
 }
 
 /* Memory on both sides of the hole below 4 GiB; it is only promised, not there. */
-TEST_F_TIMEOUT(linux_guest, much_memory, 1200)
+TEST_F(linux_guest, much_memory)
 {
 	struct command *command = &self->command;
 
@@ -84,7 +84,7 @@ TEST_F_TIMEOUT(linux_guest, much_memory, 1200)
 }
 
 /* Disks that are written, read, shared and discarded, and random numbers: see virtio-init. */
-TEST_F_TIMEOUT(linux_guest, disks, 1200)
+TEST_F(linux_guest, disks)
 {
 	struct command *command = &self->command;
 
@@ -120,7 +120,7 @@ TEST_F_TIMEOUT(linux_guest, disks, 1200)
 	} while (0)
 
 /* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
-TEST_F_TIMEOUT(linux_guest, network, 1200)
+TEST_F(linux_guest, network)
 {
 	struct command *command = &self->command;
 
@@ -151,7 +151,7 @@ static void boot_with_tap(struct command *command, const char *options)
 }
 
 /* Frames that the runner carries, and those that the host's kernel does. */
-TEST_F_TIMEOUT(linux_guest, tap, 1200)
+TEST_F(linux_guest, tap)
 {
 	struct command *command = &self->command;
 
@@ -161,7 +161,7 @@ TEST_F_TIMEOUT(linux_guest, tap, 1200)
 	EXPECT_NETWORK();
 }
 
-TEST_F_TIMEOUT(linux_guest, tap_by_vhost, 1200)
+TEST_F(linux_guest, tap_by_vhost)
 {
 	struct command *command = &self->command;
 
@@ -201,7 +201,7 @@ TEST_F_TIMEOUT(linux_guest, kexec, 14400)
 		}								\
 	} while (0)
 
-TEST_F_TIMEOUT(linux_guest, shell, 1200)
+TEST_F(linux_guest, shell)
 {
 	struct command *command = &self->command;
 
@@ -210,7 +210,7 @@ TEST_F_TIMEOUT(linux_guest, shell, 1200)
 	EXPECT_SHELL("cpus=1 least=400000", "");
 }
 
-TEST_F_TIMEOUT(linux_guest, shell_on_four_processors, 1200)
+TEST_F(linux_guest, shell_on_four_processors)
 {
 	struct command *command = &self->command;
 
@@ -221,13 +221,13 @@ TEST_F_TIMEOUT(linux_guest, shell_on_four_processors, 1200)
 }
 
 /* The kernel for 32 bits, with the same eyes. */
-TEST_F_TIMEOUT(linux_guest, i386, 1200)
+TEST_F(linux_guest, i386)
 {
 	struct command *command = &self->command;
 
 	if (!self->all)
 		SKIP(return, NO_TIME);
-	command_run(command, "mote run --timeout 1200 --memory 256M --cpus 2 --initrd initrd-686 --append "
+	command_run(command, "mote run --timeout 7000 --memory 256M --cpus 2 --initrd initrd-686 --append "
 		    "'console=ttyS0 quiet panic=-1 cpus=2 least=200000 machine=i686 end=poweroff' "
 		    "vmlinuz-686 < /dev/null");
 	EXPECT_EQ(0, command->status);

@@ -117,7 +117,7 @@ FIXTURE_TEARDOWN(slow)
 TEST_F(slow, reader)
 {
 	write_flat(&guest_flood);
-	command_run(&self->command, "mote run --flat --timeout 250 " FLAT_IMAGE
+	command_run(&self->command, "mote run --flat --timeout 7000 " FLAT_IMAGE
 		    " < /dev/null | (sleep 1; wc -c)");
 	unlink(FLAT_IMAGE);
 	EXPECT_EQ(65536, atoi(self->command.out));

@@ -24,10 +24,10 @@ FIXTURE_TEARDOWN(system)
  * never ends: that the last test, which waits, has begun is enough.
  */
 #define MEMTEST									\
-	"mote run --memory 16M --timeout 500 --append console=ttyS0,115200 memtest.bin > screen " \
+	"mote run --memory 16M --timeout 7000 --append console=ttyS0,115200 memtest.bin > screen " \
 	"< /dev/null & until grep -q 'Bit fade' screen || ! kill -0 $!; do sleep 1; done; kill $!; wait $!"
 
-TEST_F_TIMEOUT(system, memtest, 600)
+TEST_F(system, memtest)
 {
 	struct command *command = &self->command;
 
@@ -45,13 +45,13 @@ TEST_F_TIMEOUT(system, memtest, 600)
  * GNU Mach looks for all the devices that it has drivers for.  What it misses then
  * is a module to start, and it resets the machine.
  */
-TEST_F_TIMEOUT(system, mach, 600)
+TEST_F(system, mach)
 {
 	struct command *command = &self->command;
 
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
-	command_run(command, "mote run --memory 64M --timeout 500 --append console=com0 gnumach < /dev/null");
+	command_run(command, "mote run --memory 64M --timeout 7000 --append console=com0 gnumach < /dev/null");
 	EXPECT_EQ(STATUS_RESET, command->status);
 	EXPECT_NE(NULL, strstr(command->out, "Probing PCI hardware."));
 	EXPECT_NE(NULL, strstr(command->out, "scsi : detected total."));

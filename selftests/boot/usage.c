@@ -156,7 +156,7 @@ TEST(sockets)
 	EXPECT_REFUSED("modprobe vhost_vsock", "--vsock 3 vmlinuz");
 	ASSERT_EQ(0, sh("modprobe vhost_vsock"));
 	write_flat(&guest_idle);
-	command_run(&command, "mote run --flat --timeout 100 --name first --vsock 3 " FLAT_IMAGE " & "
+	command_run(&command, "mote run --flat --timeout 7000 --name first --vsock 3 " FLAT_IMAGE " & "
 		    "for i in $(seq 600); do mote ps | grep -q '^first ' && break; sleep 0.1; done; "
 		    "mote run --vsock 3 vmlinuz; status=$?; kill $!; wait $!; exit $status");
 	unlink(FLAT_IMAGE);

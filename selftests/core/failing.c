@@ -347,7 +347,7 @@ static bool sequence(struct __test_metadata *_metadata, struct guest *guest, int
 	return hit;
 }
 
-TEST_F_TIMEOUT(failing, each_once, 240)
+TEST_F(failing, each_once)
 {
 	if (self->lacks)
 		SKIP(return, "not on this kernel: no fault injection (%s)", self->lacks);
@@ -418,7 +418,7 @@ static int chances(int fd, int (*call)(int), int image)
 #define OF_MOTE 40
 
 /* Loading and unloading: the module is there afterwards, or gone. */
-TEST_F_TIMEOUT(failing, the_module, 500)
+TEST_F(failing, the_module)
 {
 	struct command path;
 	struct mote_info info;

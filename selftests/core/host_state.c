@@ -234,7 +234,7 @@ static __u64 hits(int breakpoint)
 	return read(breakpoint, &count, sizeof(count)) == sizeof(count) ? count : ~0ull;
 }
 
-TEST_F_TIMEOUT(host, equal_over_exits, 500)
+TEST_F(host, equal_over_exits)
 {
 	int bad = 0;
 

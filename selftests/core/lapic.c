@@ -424,7 +424,7 @@ static void set_player(struct guest *guest, int id, long rounds)
 }
 
 /* Two CPUs send each other an IPI for each they get: none is lost, none comes twice. */
-TEST_F_TIMEOUT(lapic, ping_pong, 3600)
+TEST_F(lapic, ping_pong)
 {
 	long rounds = guest_rounds(2000, 500000);
 	struct guest second;
@@ -558,7 +558,7 @@ TEST_F(lapic, timer_lateness)
 }
 
 /* Device interrupts, IPIs and NMIs among four vCPUs: each is counted, none is lost or doubled. */
-TEST_F_TIMEOUT(lapic, storm, 120)
+TEST_F(lapic, storm)
 {
 	static const struct mote_event nmi = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
 	struct storm storm = { .guests[0] = self->guest };

@@ -168,7 +168,7 @@ FIXTURE(order) {};
 FIXTURE_SETUP(order) {}
 FIXTURE_TEARDOWN(order) {}
 
-TEST_F_TIMEOUT(order, all_permutations, 120)
+TEST_F(order, all_permutations)
 {
 	struct setup setup = { 0 };
 	struct mote_info info;

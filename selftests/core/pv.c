@@ -237,7 +237,7 @@ static void nothing(int signal)
 {
 }
 
-TEST_F_TIMEOUT(pv, steal_time, 60)
+TEST_F(pv, steal_time)
 {
 	volatile struct kvm_steal_time *steal = (void *)(self->guest.ram + STEAL);
 	time_t end = time(NULL) + 40;

@@ -102,7 +102,7 @@ TEST_F(life, names)
 	EXPECT_EQ(0, sh("mote pause b"));
 	EXPECT_TRUE(vm_is("beta", "paused"));
 	/* Those that are not named count. */
-	ASSERT_EQ(0, sh("for i in 1 2; do mote run --memory 2M --flat --timeout 1000 " FLAT_IMAGE
+	ASSERT_EQ(0, sh("for i in 1 2; do mote run --memory 2M --flat --timeout 7000 " FLAT_IMAGE
 			" < /dev/null > /dev/null 2>&1 & echo $! > " RUNTIME_DIR "/$i.pid; done"));
 	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE " '"));
 	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE "-2 '"));
@@ -243,7 +243,7 @@ TEST_F(life, beside_stdio)
 {
 	write_flat(&guest_echo);
 	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkfifo keys && "
-			"{ mote run --name both --memory 2M --timeout 1000 --flat $OLDPWD/" FLAT_IMAGE
+			"{ mote run --name both --memory 2M --timeout 7000 --flat $OLDPWD/" FLAT_IMAGE
 			" < keys > both.out & echo $! > both.pid; } && "
 			"{ (printf RUN; sleep 250) > keys & echo $! > keys.pid; }"));
 	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>run'"));

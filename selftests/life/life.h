@@ -16,7 +16,7 @@
 #define RUNTIME_DIR "/tmp/life-test"
 
 /* How often something is looked for, ten times a second of the host's. */
-#define PATIENCE 3000
+#define PATIENCE 72000
 
 static inline void life_begin(void)
 {
@@ -73,7 +73,7 @@ static inline bool vm_is(const char *name, const char *state)
 
 /* A VM in the background: NAME.out and .err, .pid, and .status when it has ended. */
 #define VM(name, options, image)							\
-	"cd " RUNTIME_DIR " && { mote run --name " name " --timeout 1000 " options " " image	\
+	"cd " RUNTIME_DIR " && { mote run --name " name " --timeout 7000 " options " " image	\
 	" < /dev/null > " name ".out 2> " name ".err & echo $! > " name ".pid; wait $!;"	\
 	" echo $? > " name ".status; } > /dev/null 2>&1 &"
 

@@ -291,7 +291,7 @@ static void change(unsigned char *where, size_t size, unsigned int what)
 	}
 }
 
-TEST_F_TIMEOUT(churn, pages, 3600)
+TEST_F(churn, pages)
 {
 	long round;
 
@@ -314,7 +314,7 @@ TEST_F_TIMEOUT(churn, pages, 3600)
 }
 
 /* The same few pages are lost and faulted in again and again: both meet each time. */
-TEST_F_TIMEOUT(churn, few_pages, 3600)
+TEST_F(churn, few_pages)
 {
 	const size_t few = 2;
 	long round;
@@ -335,7 +335,7 @@ TEST_F_TIMEOUT(churn, few_pages, 3600)
 }
 
 /* Copies on write: after a fork all pages are shared until somebody writes. */
-TEST_F_TIMEOUT(churn, fork, 3600)
+TEST_F(churn, fork)
 {
 	long round;
 	int status;
@@ -363,7 +363,7 @@ TEST_F_TIMEOUT(churn, fork, 3600)
 }
 
 /* Slots are added, moved and removed, and show one memory or another. */
-TEST_F_TIMEOUT(churn, slots, 3600)
+TEST_F(churn, slots)
 {
 	unsigned char *memory[2] = { self->memory, memory_get(SIZE) };
 	struct guest *guest = &self->guest;

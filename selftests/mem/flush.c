@@ -155,7 +155,7 @@ FIXTURE_TEARDOWN(flush)
 	guest_destroy(&self->guest);
 }
 
-TEST_F_TIMEOUT(flush, acknowledged, 200)
+TEST_F(flush, acknowledged)
 {
 	struct verdict verdict = {};
 

@@ -236,7 +236,7 @@ TEST_F(calls, go_on_beside)
 	madvise(memory, LARGE, MADV_NOHUGEPAGE);
 	asleep = true;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, watch, NULL));
-	for (int round = 0; round < 3 && nr_over; round++) {
+	for (int round = 0; round < 10 && nr_over; round++) {
 		nr_over = 0;
 		ASSERT_EQ(0, call_all(&guest)) TH_LOG("%m");
 		for (size_t i = 0; i < NR_CALLS; i++)

@@ -234,7 +234,7 @@ FIXTURE_TEARDOWN(states)
 	close(self->mote);
 }
 
-TEST_F_TIMEOUT(states, random, 2300)
+TEST_F(states, random)
 {
 	unsigned long n, limit = 1000000, entered = 0, named = 0, invalid = 0;
 	time_t end = is_long_run() ? 0 : time(NULL) + 10;

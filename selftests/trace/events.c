@@ -71,7 +71,7 @@ static bool next_exit(FIXTURE_DATA(events) * self)
 	return false;
 }
 
-TEST_F_TIMEOUT(events, exits_in_order, 600)
+TEST_F(events, exits_in_order)
 {
 	unsigned long long last = 0;
 
@@ -87,7 +87,7 @@ TEST_F_TIMEOUT(events, exits_in_order, 600)
 	EXPECT_FALSE(next_exit(self));
 }
 
-TEST_F_TIMEOUT(events, port_io, 600)
+TEST_F(events, port_io)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(next_event(self, "pio"));
@@ -106,7 +106,7 @@ TEST_F_TIMEOUT(events, port_io, 600)
 	EXPECT_FALSE(next_event(self, "pio"));
 }
 
-TEST_F_TIMEOUT(events, msrs, 600)
+TEST_F(events, msrs)
 {
 	for (int i = 0; i < ROUNDS; i++)
 		for (unsigned int write = 0; write < 2; write++) {
@@ -119,7 +119,7 @@ TEST_F_TIMEOUT(events, msrs, 600)
 	EXPECT_FALSE(next_event(self, "msr"));
 }
 
-TEST_F_TIMEOUT(events, cpuid, 600)
+TEST_F(events, cpuid)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(next_event(self, "cpuid"));
@@ -129,7 +129,7 @@ TEST_F_TIMEOUT(events, cpuid, 600)
 	EXPECT_FALSE(next_event(self, "cpuid"));
 }
 
-TEST_F_TIMEOUT(events, hypercalls_and_mmio, 600)
+TEST_F(events, hypercalls_and_mmio)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(next_event(self, "mmio"));
@@ -143,7 +143,7 @@ TEST_F_TIMEOUT(events, hypercalls_and_mmio, 600)
 }
 
 /* Memory that the guest touches first is mapped, with what is around it. */
-TEST_F_TIMEOUT(events, nested_faults, 600)
+TEST_F(events, nested_faults)
 {
 	ASSERT_TRUE(next_event(self, "nested_fault"));
 	do {
@@ -155,7 +155,7 @@ TEST_F_TIMEOUT(events, nested_faults, 600)
 }
 
 /* Each exit is handled once, by whom it should be, and takes time. */
-TEST_F_TIMEOUT(events, handled, 600)
+TEST_F(events, handled)
 {
 	static const struct { const char *reason, *where; } in_order[] = {
 		{ "cpuid", "fast" }, { "rdmsr", "fast" }, { "wrmsr", "fast" }, { "pio", "user" },
@@ -176,7 +176,7 @@ TEST_F_TIMEOUT(events, handled, 600)
 	EXPECT_EQ(ROUNDS * nr, at);
 }
 
-TEST_F_TIMEOUT(events, vcpu_states, 600)
+TEST_F(events, vcpu_states)
 {
 	unsigned int at = 0, last = 0;
 

@@ -67,7 +67,7 @@ static bool can_run(const char *tool)
 	return !sh("command -v %s", tool);
 }
 
-TEST_F_TIMEOUT(examples, run, 600)
+TEST_F(examples, run)
 {
 	char tool[32];
 	int nr = 0, ran = 0;

@@ -77,7 +77,7 @@ FIXTURE_TEARDOWN(latency)
 {
 }
 
-TEST_F_TIMEOUT(latency, counts_are_those_of_the_run_page, 600)
+TEST_F(latency, counts_are_those_of_the_run_page)
 {
 	struct command command;
 	struct json_object *root = trace(&command, "", "100");
@@ -89,7 +89,7 @@ TEST_F_TIMEOUT(latency, counts_are_those_of_the_run_page, 600)
 	json_object_put(root);
 }
 
-TEST_F_TIMEOUT(latency, histograms_sum_to_the_counts, 600)
+TEST_F(latency, histograms_sum_to_the_counts)
 {
 	struct command command;
 	struct json_object *rows, *root = trace(&command, "--by vcpu --by rip", "50");
@@ -113,7 +113,7 @@ TEST_F_TIMEOUT(latency, histograms_sum_to_the_counts, 600)
 }
 
 /* In the long run ten million. */
-TEST_F_TIMEOUT(latency, many_exits, 600)
+TEST_F(latency, many_exits)
 {
 	long rounds = guest_rounds(50000, 10000000);
 	struct command command;
@@ -130,7 +130,7 @@ TEST_F_TIMEOUT(latency, many_exits, 600)
 }
 
 /* Another VM's exits are another's. */
-TEST_F_TIMEOUT(latency, filter, 600)
+TEST_F(latency, filter)
 {
 	struct command command;
 	struct json_object *root = trace(&command, "--vm 77", "10");
@@ -145,7 +145,7 @@ TEST_F_TIMEOUT(latency, filter, 600)
 }
 
 /* Instructions that an exit costs more while its histogram is kept. */
-TEST_F_TIMEOUT(latency, price, 600)
+TEST_F(latency, price)
 {
 	unsigned long long off, on;
 	struct command command;

@@ -63,7 +63,7 @@ FIXTURE_TEARDOWN(tool)
 {
 }
 
-TEST_F_TIMEOUT(tool, leaves_nothing_behind, 600)
+TEST_F(tool, leaves_nothing_behind)
 {
 	int programs = count_bpf(BPF_PROG_GET_NEXT_ID), maps = count_bpf(BPF_MAP_GET_NEXT_ID);
 	pid_t child;
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(tool, leaves_nothing_behind, 600)
 }
 
 /* Where the buffer is full the loss is told, and what came and what did not is all there was. */
-TEST_F_TIMEOUT(tool, loss_is_told, 600)
+TEST_F(tool, loss_is_told)
 {
 	struct command command;
 	struct json_object *root;
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(tool, loss_is_told, 600)
 	json_object_put(root);
 }
 
-TEST_F_TIMEOUT(tool, file_and_pictures, 600)
+TEST_F(tool, file_and_pictures)
 {
 	static const char *const commands[] = {
 		"report", "report --events", "report --by vm --by rip --histogram", "flame",
@@ -145,7 +145,7 @@ TEST_F_TIMEOUT(tool, file_and_pictures, 600)
 	unlink(TRACE_FILE);
 }
 
-TEST_F_TIMEOUT(tool, top_and_exit_status, 600)
+TEST_F(tool, top_and_exit_status)
 {
 	struct command command;
 
@@ -159,7 +159,7 @@ TEST_F_TIMEOUT(tool, top_and_exit_status, 600)
 	EXPECT_TRUE(is_one_line(command.err));
 }
 
-TEST_F_TIMEOUT(tool, without_privileges, 600)
+TEST_F(tool, without_privileges)
 {
 	struct command command;
 
@@ -170,7 +170,7 @@ TEST_F_TIMEOUT(tool, without_privileges, 600)
 	EXPECT_NE(NULL, strstr(command.err, "root"));
 }
 
-TEST_F_TIMEOUT(tool, without_the_module, 600)
+TEST_F(tool, without_the_module)
 {
 	struct command command;
 
@@ -183,7 +183,7 @@ TEST_F_TIMEOUT(tool, without_the_module, 600)
 }
 
 /* A kernel that has no bpf(2). */
-TEST_F_TIMEOUT(tool, without_bpf, 600)
+TEST_F(tool, without_bpf)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -203,7 +203,7 @@ TEST_F_TIMEOUT(tool, without_bpf, 600)
 	EXPECT_NE(NULL, strstr(command.err, "CONFIG_BPF"));
 }
 
-TEST_F_TIMEOUT(tool, wrong_usage, 600)
+TEST_F(tool, wrong_usage)
 {
 	static const char *const lines[] = {
 		"", "nosuch", "latency --nosuch", "latency --vm", "latency --vm x", "latency --vm 5000000000",
