@@ -51,7 +51,8 @@ TEST_F(system, mach)
 
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
-	command_run(command, "mote run --memory 64M --timeout 7000 --append console=com0 gnumach < /dev/null");
+	command_run(command,
+		    "mote run --memory 64M --timeout 7000 --append console=com0 gnumach < /dev/null");
 	EXPECT_EQ(STATUS_RESET, command->status);
 	EXPECT_NE(NULL, strstr(command->out, "Probing PCI hardware."));
 	EXPECT_NE(NULL, strstr(command->out, "scsi : detected total."));

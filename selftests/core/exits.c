@@ -102,7 +102,7 @@ static void count_end(const struct guest *guest, struct count *count, bool with_
 	count->all = 0;
 	for (int i = 0; i < MOTE_NR_EXITS; i++)
 		if (i != MOTE_EXIT_TIMER && i != MOTE_EXIT_NPF && i != MOTE_EXIT_PIO &&
-		    (with_interrupts || i != MOTE_EXIT_INTERRUPT))
+		    i != MOTE_EXIT_NMI && (with_interrupts || i != MOTE_EXIT_INTERRUPT))
 			count->all += guest->run->exits[i] - count->start[i];
 }
 
