@@ -157,6 +157,14 @@ def is_whole(entry):
         return False
 
 
+def remove(entry):
+    """An entry, a directory or a file, and its seal."""
+    shutil.rmtree(entry, ignore_errors=True)
+    for file in (entry, f"{entry}{SEAL}"):
+        with contextlib.suppress(OSError):
+            os.unlink(file)
+
+
 def entries():
     """What others rely on, once it is there under its name."""
     for pattern in ("kernel/*-*", "pkg/*/*=*", "source/*", "debian/*", "image/*.cpio"):
@@ -187,10 +195,7 @@ def check():
         if unfinished or is_whole(entry):
             whole += 1
             continue
-        shutil.rmtree(entry, ignore_errors=True)
-        for file in (entry, f"{entry}{SEAL}"):
-            with contextlib.suppress(OSError):
-                os.unlink(file)
+        remove(entry)
         removed.append(os.path.relpath(entry, root()))
     return whole, removed
 

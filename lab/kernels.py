@@ -358,5 +358,5 @@ def forget_unused(destination):
     for other in glob.glob(cache.path("kernel", "debug-*")):
         used = os.path.getmtime(os.path.join(other, "release") if os.path.exists(os.path.join(other, "release"))
                                 else other)
-        if other != destination and time.time() - used > FORGET_AFTER:
-            shutil.rmtree(other, ignore_errors=True)
+        if other != destination and not other.endswith(cache.SEAL) and time.time() - used > FORGET_AFTER:
+            cache.remove(other)

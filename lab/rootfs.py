@@ -7,7 +7,6 @@ what belongs to one run (the job and the files that it carries). The first
 two are cached by what went into them.
 """
 
-import contextlib
 import glob
 import hashlib
 import lzma
@@ -153,9 +152,7 @@ def forget_old(name):
     """Keep the newest few of an archive's versions."""
     versions = sorted(glob.glob(cache.path("image", f"{name}-????????????????.cpio")), key=os.path.getmtime)
     for version in versions[:-3]:
-        os.unlink(version)
-        with contextlib.suppress(OSError):
-            os.unlink(version + cache.SEAL)
+        cache.remove(version)
 
 
 # --- the base --------------------------------------------------------------
