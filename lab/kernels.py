@@ -313,7 +313,7 @@ def build_debug(tree, destination):
     make = ["make", "-s", "-C", tree, f"O={objects}", f"-j{os.cpu_count()}", "KBUILD_BUILD_HOST=mote-lab",
             "KBUILD_BUILD_USER=mote", "KBUILD_BUILD_TIMESTAMP=1 January 2026"]
     env = clean_environment()
-    with cache.step("building the debug kernel (4 to 6 minutes on 2 cores, once)"):
+    with cache.step("building the debug kernel (several minutes on 2 cores, once)"):
         cache.run([*make, f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"], "configuring the debug kernel", env=env)
         check_config(os.path.join(objects, ".config"))
         cache.run([*make, "bzImage", "modules"], "building the debug kernel", env=env)

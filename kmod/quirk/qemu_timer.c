@@ -8,7 +8,7 @@
  * that is never: a guest that does not exit has the CPU for good.
  *
  * So the timer is a periodic one in such an entry: what got lost comes again.  Seen by
- * core/host_timer within 10,000 entries, on QEMU 7.2; see docs/security.md.
+ * core/host_timer within 20,000 entries, on QEMU 7.2; see docs/security.md.
  */
 #include <linux/bits.h>
 #include <linux/minmax.h>
