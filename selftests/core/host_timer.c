@@ -18,6 +18,7 @@
 
 #define RFLAGS_IF 0x200
 #define SPIN 0xfeeb /* jmp . */
+#define VECTOR 0x40
 
 static struct guest *interrupted;
 
@@ -25,13 +26,6 @@ static void on_signal(int sig)
 {
 	interrupted->stop = true;
 	interrupted->run->immediate_exit = 1;
-}
-
-static void set_alarm(long us)
-{
-	struct itimerval timer = { .it_value = { .tv_sec = us / 1000000, .tv_usec = us % 1000000 } };
-
-	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 static void catch_alarms(struct guest *guest)
@@ -44,12 +38,6 @@ static void catch_alarms(struct guest *guest)
 
 GUEST(spin, 64, "1: jmp 1b");
 
-/* A vector's handler is an endless loop. */
-static void hang_in_handler(struct guest *guest, int vector)
-{
-	*(__u16 *)(guest->ram + GUEST_HANDLERS + 4 * vector) = SPIN;
-}
-
 /*
  * An entry takes an interrupt into the guest, or waits for its window, at the very moment at
  * which a timer of the host's expires; after that there are no exits but those of the host.
@@ -60,20 +48,22 @@ static void race(struct guest *guest, long rounds, bool window)
 	struct mote_state state;
 
 	guest_start(guest, GUEST_LONG, &guest_spin);
-	hang_in_handler(guest, 0x40);
+	*(__u16 *)(guest->ram + GUEST_HANDLERS + 4 * VECTOR) = SPIN;
 	guest_get(guest, &state, MOTE_STATE_GPRS | MOTE_STATE_EVENTS);
 	state.gprs.rflags |= window ? 0 : RFLAGS_IF;
 	if (!window)
 		state.events.injected = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x40,
+			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = VECTOR,
 		};
 	guest->run->window = window ? MOTE_WINDOW_INTERRUPT : 0;
 	catch_alarms(guest);
 	for (long i = 0; i < rounds; i++) {
+		struct itimerval timer = { .it_value = { .tv_usec = 1 + i % 97 } };
+
 		guest_set(guest, &state);
 		guest->stop = false;
 		guest->run->immediate_exit = 0;
-		set_alarm(1 + i % 97);
+		setitimer(ITIMER_REAL, &timer, NULL);
 		if (guest_run(guest) != -EINTR)
 			abort();
 	}
@@ -178,13 +168,6 @@ static void *sit(void *data)
 	return NULL;
 }
 
-static void wait_a_little(long us)
-{
-	struct timespec time = { .tv_nsec = us * 1000 };
-
-	nanosleep(&time, NULL);
-}
-
 static void act(struct guest *guest, pthread_t thread, enum act act)
 {
 	struct mote_msi msi = { .address = 0xfee00000 | VICTIM << 12 };
@@ -251,10 +234,10 @@ static void sit_and_act(unsigned int *seed)
 
 		printf(" %s", act_names[what]);
 		fflush(stdout);
-		wait_a_little(rand_r(seed) % 2000);
+		usleep(rand_r(seed) % 2000);
 		act(&guest, thread, what);
 	}
-	wait_a_little(rand_r(seed) % 2000);
+	usleep(rand_r(seed) % 2000);
 	over = true;
 	guest.run->immediate_exit = 1;
 	pthread_kill(thread, SIGUSR1);

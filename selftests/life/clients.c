@@ -153,6 +153,7 @@ TEST_F(clients, pieces)
 TEST_F(clients, rude)
 {
 	static const char request[] = "{\"do\":\"stat\"}\n";
+	long nr = guest_rounds(20000, 100000);
 	int fd;
 
 	ASSERT_TRUE(vm_start_flat("victim", &guest_flood, "--serial socket"));
@@ -173,7 +174,7 @@ TEST_F(clients, rude)
 	fd = dial();
 	ASSERT_LE(0, fd);
 	send_all(fd, "{\"do\":\"console\"}\n", 17);
-	EXPECT_EQ(0, sh("mote console victim < /dev/null | head -c 20000 | wc -c | grep -q '^20000$'"));
+	EXPECT_EQ(0, sh("mote console victim < /dev/null | head -c %ld | wc -c | grep -q '^%ld$'", nr, nr));
 	close(fd);
 }
 
