@@ -171,7 +171,10 @@ TEST_F(linux_guest, tap_by_vhost)
 	EXPECT_NETWORK();
 }
 
-/* One kernel starts the next, and so on, with its CPUs taken down and up before: see kexec-init. */
+/*
+ * One kernel starts the next, and so on, with its CPUs taken down and up before; the last one
+ * panics on its second CPU, and its crash kernel goes on there: see kexec-init.
+ */
 TEST_F_TIMEOUT(linux_guest, kexec, 14400)
 {
 	struct command *command = &self->command;
@@ -180,10 +183,11 @@ TEST_F_TIMEOUT(linux_guest, kexec, 14400)
 	if (!self->all)
 		SKIP(return, NO_TIME);
 	command_run(command, "mote run --timeout 14400 --initrd initrd-kexec --memory 768M --cpus 2 --append "
-		    "'console=ttyS0 quiet panic=-1 cpus=2 least=600000 more=kexec-init rounds=%ld end=poweroff' "
-		    "vmlinuz < /dev/null", rounds);
+		    "'console=ttyS0 quiet panic=-1 crashkernel=192M cpus=2 least=400000 more=kexec-init rounds=%ld "
+		    "crash=1 end=poweroff' vmlinuz < /dev/null", rounds);
 	EXPECT_EQ(0, command->status);
 	EXPECT_NE(NULL, strstr(command->out, "guest: kexec, 1 to go"));
+	EXPECT_NE(NULL, strstr(command->out, "guest: 1 cpus"));
 	EXPECT_WELL(command);
 }
 
