@@ -105,7 +105,7 @@ install-user: user
 	install -D -m 644 build/lib/libmote.a $(DESTDIR)$(PREFIX)/lib/libmote.a
 
 install-headers:
-	install -D -m 644 uapi/mote.h $(DESTDIR)$(PREFIX)/include/mote.h
+	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote
 	install -m 644 userspace/libmote/*.h $(DESTDIR)$(PREFIX)/include/libmote
 
@@ -120,7 +120,7 @@ install-udev:
 .PHONY: uninstall
 uninstall: ## undo make install
 	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/lib/libmote.a \
-		$(DESTDIR)$(PREFIX)/include/mote.h \
+		$(DESTDIR)$(PREFIX)/include/linux/mote.h \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
 		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmote

@@ -22,7 +22,10 @@
 #include <linux/uaccess.h>
 
 #include "chardev.h"
+#include "apic/lapic.h"
 #include "mote.h"
+#include "pv/pv.h"
+#include "vendor.h"
 
 /**
  * struct mote_call - one ioctl of one kind of file

@@ -15,8 +15,11 @@
 #include <asm/trapnr.h>
 #include <asm/tsc.h>
 
+#include "apic/lapic.h"
 #include "mote.h"
-#include "trace.h"
+#include "pv/pv.h"
+#include "trace/trace.h"
+#include "vendor.h"
 
 /* ---- how an instruction ends ---------------------------------------------------- */
 

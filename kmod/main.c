@@ -28,6 +28,8 @@
 #include "chardev.h"
 #include "compat.h"
 #include "mote.h"
+#include "pv/pv.h"
+#include "vendor.h"
 
 const struct mote_ops *mote_ops;
 DEFINE_STATIC_CALL_NULL(mote_op_run, mote_op_run_type);

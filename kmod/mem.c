@@ -27,7 +27,8 @@
 #include <linux/swap.h>
 
 #include "mote.h"
-#include "trace.h"
+#include "trace/trace.h"
+#include "vendor.h"
 
 #ifndef CONFIG_MMU_NOTIFIER
 #error "mote needs a kernel with CONFIG_MMU_NOTIFIER: many options select it, CONFIG_KVM among them"

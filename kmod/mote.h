@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The module's own header: its objects, and the seam between common code and
- * the two vendors' (struct mote_ops).
+ * The module's own header: its objects and what the core does with them.  What a
+ * vendor does is in vendor.h, each room beside the core has a header of its own.
  *
  * Who calls whom: chardev.c (file descriptors, copying from and to user
  * space) -> vm.c, vcpu.c (objects, the run loop) -> exit.c (what to do about
- * an exit) -> policy in pure files (cpuid.c, msr.c, check.c, insn.c, npt.c).
+ * an exit) -> policy in pure files (guest/, npt.c).
  * mem.c ties slots, the owner's memory and npt.c together.  vmx.c and svm.c
  * are reached through mote_ops alone.
  *
@@ -28,15 +28,14 @@
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
-#include <linux/static_call.h>
 #include <linux/types.h>
 #include <asm/fpu/types.h>
 #include <asm/msr-index.h>
 
-#include <mote.h>
+#include <linux/mote.h>
 
+#include "guest/guest.h"
 #include "npt.h"
-#include "policy.h"
 
 #define MOTE_MAX_VMS 256
 #define MOTE_MAX_VCPUS 64
@@ -173,14 +172,6 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
  * interrupts on.
  */
 void mote_vm_request(struct mote_vm *vm, u32 request);
-
-/* ---- eventfds (eventfd.c) ------------------------------------------------- */
-
-int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
-int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
-void mote_eventfds_destroy(struct mote_vm *vm);
-/* The guest writes to a port, with preemption off; true: an eventfd was told. */
-bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
 
 /* ---- memory (mem.c) ------------------------------------------------------ */
 
@@ -404,121 +395,6 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 #define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, DPL of SS; get only */
 #define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
 
-/* ---- the seam ------------------------------------------------------------ */
-
-/**
- * struct mote_probe - what one CPU has
- * @vendor: &enum mote_vendor
- * @features: bits as in &enum mote_feature
- * @obstacle: the gravest &enum mote_obstacle_code, 0 if none
- * @detail: of the obstacle
- * @gpa_bits: width of guest-physical addresses
- * @nr_asids: address-space tags
- * @revision: VMCS revision identifier, or SVM revision
- */
-struct mote_probe {
-	u32 vendor;
-	u64 features;
-	u32 obstacle;
-	u64 detail;
-	u32 gpa_bits;
-	u32 nr_asids;
-	u32 revision;
-};
-
-/**
- * struct mote_ops - what a vendor does; all of it is mandatory
- *
- * Host:
- * @name: "VT-x" or "AMD-V"
- * @holder: the module that holds the extension when mote does not: "kvm_intel"
- * @vcpu_size: bytes of the vendor's vCPU struct, which begins with struct mote_vcpu
- * @npt_format: of the nested page tables
- * @probe: look at this CPU, with interrupts off, changing nothing
- * @setup: allocate what the host needs, before the first cpu_enable
- * @teardown: undo setup
- * @cpu_enable: VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO
- * @cpu_disable: undo it; harmless where it is not enabled; any context
- *
- * VM, under vm->lock:
- * @vm_init: allocate @vm->vendor (MSR bitmap…)
- * @vm_destroy: undo vm_init
- *
- * vCPU, under vcpu->lock:
- * @vcpu_init: allocate; for the VM's first vCPU the MSR bitmap is made from the
- *	whitelist and the MSR filter, which are constant from here on; the whole
- *	state is set next
- * @vcpu_destroy: undo
- * @load: make it current on this CPU, preemption off from here to put; guest
- *	state that the host does not use (syscall MSRs…) goes into the CPU
- * @put: take that out of the CPU again, give the host its own
- * @get_state: fill the parts in mask that the vendor keeps: SEGS; CRS cr0, cr3,
- *	cr4, pdpte and flags (not cr2, cr8, xcr0); DRS dr7; MSRS efer to pat
- *	(not those in vcpu->msrs); EVENTS shadow, nmi_blocked, pending_debug;
- *	and MOTE_PART_*; loaded or not
- * @set_state: likewise; never fails, the values have been looked at
- * @inject: put vcpu->event into the hardware's injection field; run() takes it
- *	back into vcpu->event if its delivery is cut short; loaded, interrupts off
- * @window: exit when an interrupt/an NMI can be taken, or CR8 is written: MOTE_WINDOW_*; loaded
- * @can_take: which of MOTE_WINDOW_* are open now; loaded
- * @cpl: privilege level, 0 to 3; loaded
- * @skip: the instruction of the exit is complete, rip has been moved: end the
- *	shadow; with RFLAGS.TF a single-step trap pends; loaded
- * @flush: forget the guest's translations on this CPU; loaded, interrupts off
- * @run: enter, leave, fill the exit; loaded, interrupts off before and after
- */
-struct mote_ops {
-	const char *name;
-	const char *holder;
-	size_t vcpu_size;
-	const struct mote_npt_format *npt_format;
-
-	void (*probe)(struct mote_probe *probe);
-	int (*setup)(void);
-	void (*teardown)(void);
-	int (*cpu_enable)(void);
-	void (*cpu_disable)(void);
-
-	int (*vm_init)(struct mote_vm *vm);
-	void (*vm_destroy)(struct mote_vm *vm);
-
-	int (*vcpu_init)(struct mote_vcpu *vcpu);
-	void (*vcpu_destroy)(struct mote_vcpu *vcpu);
-	void (*load)(struct mote_vcpu *vcpu);
-	void (*put)(struct mote_vcpu *vcpu);
-	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
-	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
-
-	void (*inject)(struct mote_vcpu *vcpu);
-	void (*window)(struct mote_vcpu *vcpu, u32 windows);
-	u32 (*can_take)(struct mote_vcpu *vcpu);
-	u32 (*cpl)(const struct mote_vcpu *vcpu);
-	void (*skip)(struct mote_vcpu *vcpu);
-	void (*flush)(struct mote_vcpu *vcpu);
-	void (*run)(struct mote_vcpu *vcpu, struct mote_exit *exit);
-};
-
-extern const struct mote_ops mote_vmx_ops;
-extern const struct mote_ops mote_svm_ops;
-
-/* Those of the shortest paths are called directly. */
-void mote_op_run_type(struct mote_vcpu *vcpu, struct mote_exit *exit);
-void mote_op_skip_type(struct mote_vcpu *vcpu);
-u32 mote_op_cpl_type(const struct mote_vcpu *vcpu);
-DECLARE_STATIC_CALL(mote_op_run, mote_op_run_type);
-DECLARE_STATIC_CALL(mote_op_skip, mote_op_skip_type);
-DECLARE_STATIC_CALL(mote_op_cpl, mote_op_cpl_type);
-
-/* The vendor of this host: constant after the module has loaded; NULL: none. */
-extern const struct mote_ops *mote_ops;
-/* What the host has, the same on every CPU; constant after load. */
-extern struct mote_probe mote_host;
-
-static inline bool mote_has(enum mote_feature feature)
-{
-	return mote_host.features & BIT_ULL(feature);
-}
-
 /* ---- vCPU (vcpu.c), exits (exit.c) ---------------------------------------- */
 
 int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
@@ -551,83 +427,6 @@ void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
 
 /* A start-up IPI: begin at vector * 4 KiB; the vCPU is put. */
 void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector);
-
-/* ---- the local APIC (lapic.c); vcpu->lock is held but for mote_lapic_msi() ------- */
-
-int mote_lapic_create(struct mote_vcpu *vcpu);
-void mote_lapic_destroy(struct mote_vcpu *vcpu);
-
-/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody).  Any context. */
-int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
-bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
-
-/* Complete an access to the xAPIC page: 0 or -EINVAL. */
-int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);
-
-#define X2APIC_MSR 0x800
-
-static inline bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
-{
-	return vcpu->lapic && (index - X2APIC_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
-}
-
-/* False: #GP. */
-bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
-enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
-/* IA32_APIC_BASE was @old until now; also without a local APIC, or the same as before. */
-void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
-
-/**
- * mote_lapic_prepare() - before an entry: let the CPU have the next interrupt
- * @vcpu: loaded, interrupts off; its event is set if one can be taken
- *
- * Return: the windows that another one waits for.
- */
-u32 mote_lapic_prepare(struct mote_vcpu *vcpu);
-
-/* Do the interrupts that user space injects, an 8259's, reach the CPU? */
-bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);
-
-/* Has an INIT or a start-up IPI come?  Then mote_lapic_start() is next, with the vCPU put. */
-bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
-void mote_lapic_start(struct mote_vcpu *vcpu);
-
-void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
-void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
-
-/* Send a fixed interrupt or an NMI, as in ICR, to this one; any context. */
-void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
-/* Wake it from HLT, or from the next one; any context. */
-void mote_lapic_kick(struct mote_vcpu *vcpu);
-
-/* ---- the paravirtual interface (pv.c); vcpu->lock is held -------------------------- */
-
-/* CPUID leaf 0x40000101, EAX. */
-u32 mote_pv_features(void);
-void mote_pv_init_clock(struct mote_vm *vm);
-int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value);
-int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value);
-
-/* Has the guest to be told something?  Then mote_pv_publish() is next, with the vCPU put. */
-bool mote_pv_is_stale(const struct mote_vcpu *vcpu);
-void mote_pv_publish(struct mote_vcpu *vcpu);
-/* Its MSRs or its TSC are other ones. */
-void mote_pv_changed(struct mote_vcpu *vcpu);
-/* An MSR has been written; true: the guest is to be told something now. */
-bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index);
-/* Another thread runs it. */
-void mote_pv_new_task(struct mote_vcpu *vcpu);
-/* The thread is about to wait for a CPU. */
-void mote_pv_preempted(struct mote_vcpu *vcpu);
-
-/* The guest may end the interrupt that it is about to get by clearing a flag. */
-void mote_pv_offer_eoi(struct mote_vcpu *vcpu);
-/* Has it?  Then the offer is over. */
-bool mote_pv_eoi_is_done(struct mote_vcpu *vcpu);
-void mote_pv_withdraw_eoi(struct mote_vcpu *vcpu);
-
-/* Do what RAX asks for, and the result is in RAX; false: user space's to do. */
-bool mote_pv_hypercall(struct mote_vcpu *vcpu);
 
 /* Let the guest take an exception at the next entry; false: a triple fault. */
 static inline bool mote_queue_exception(struct mote_vcpu *vcpu, u8 vector, u32 error)

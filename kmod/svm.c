@@ -11,7 +11,7 @@
  * CPU, with preemption off.
  *
  * Not here: what an exit means for the guest (exit.c), pure conversions
- * (svm.h), the switch itself (vmenter_svm.S).
+ * (svm_arch.h), the switch itself (vmenter_svm.S).
  */
 #include <linux/hw_breakpoint.h>
 #include <linux/mem_encrypt.h>
@@ -27,8 +27,10 @@
 #include <trace/events/ipi.h>
 
 #include "mote.h"
+#include "quirk/insn.h"
 #include "quirk/quirk.h"
-#include "svm.h"
+#include "svm_arch.h"
+#include "vendor.h"
 
 /* APM, "VMCB State Caching": parts of the VMCB that the CPU may have in a cache. */
 #define CLEAN_INTERCEPTS BIT(0)

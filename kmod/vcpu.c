@@ -23,8 +23,11 @@
 #include <asm/trapnr.h>
 #include <trace/events/ipi.h>
 
+#include "apic/lapic.h"
 #include "mote.h"
-#include "trace.h"
+#include "pv/pv.h"
+#include "trace/trace.h"
+#include "vendor.h"
 
 /* ---- load and put -------------------------------------------------------------- */
 

@@ -14,7 +14,10 @@
 #include <linux/smp.h>
 #include <asm/tsc.h>
 
+#include "apic/lapic.h"
 #include "mote.h"
+#include "pv/pv.h"
+#include "vendor.h"
 
 static DEFINE_IDA(vm_ids);
 

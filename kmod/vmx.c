@@ -12,7 +12,7 @@
  * that load and put without an entry cost next to nothing.
  *
  * Not here: what an exit means for the guest (exit.c), nested page tables
- * (npt.c).  What can be said without hardware is in vmx_pure.h.
+ * (npt.c).  What can be said without hardware is in vmx_arch.h.
  */
 #include <linux/cpu.h>
 #include <linux/hw_breakpoint.h>
@@ -36,7 +36,8 @@
 #include <asm/tsc.h>
 
 #include "mote.h"
-#include "vmx_pure.h"
+#include "vendor.h"
+#include "vmx_arch.h"
 
 /* Older headers have no name for it (SDM 3D, "Basic VMX Information"). */
 #ifndef VMX_BASIC_TRUE_CTLS

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../apic.c"
+#include "../apic/apic.c"
 
 #define ID 0x23
 /* Under KASAN as many as do not look like a lockup. */

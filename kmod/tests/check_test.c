@@ -7,7 +7,7 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
-#include "../check.c"
+#include "../guest/check.c"
 
 static const struct mote_caps caps = {
 	.vendor = MOTE_VENDOR_SVM,

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../cpuid.c"
+#include "../guest/cpuid.c"
 
 #define MAX_ROWS 64
 

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../filter.c"
+#include "../guest/filter.c"
 
 #define ONE(f, l, a, x) { { .first = (f), .last = (l), .action = (a), .access = (x) } }
 

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../insn.c"
+#include "../quirk/insn.c"
 
 /* ---- lengths ----------------------------------------------------------------- */
 

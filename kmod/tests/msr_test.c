@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../msr.c"
+#include "../guest/msr.c"
 
 static const struct mote_caps caps = {
 	.vendor = MOTE_VENDOR_SVM,

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../vmx_pure.h"
+#include "../vmx_arch.h"
 
 /* ---- exits ---------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * libmote: a thin function for each call of the ABI in uapi/mote.h.
+ * libmote: a thin function for each call of the ABI in uapi/linux/mote.h.
  *
  * Functions return 0 or a non-negative value, or a negative errno.  None
  * prints, none keeps state: a file descriptor is all there is.  Objects that
@@ -9,7 +9,7 @@
 #ifndef LIBMOTE_H
 #define LIBMOTE_H
 
-#include <mote.h>
+#include <linux/mote.h>
 
 #define MOTE_DEVICE "/dev/mote"
 
@@ -29,7 +29,7 @@ int mote_open(void);
 int mote_get_info(int fd, struct mote_info *info);
 
 /*
- * The calls of uapi/mote.h, one by one: @vm and @vcpu are file descriptors, and
+ * The calls of uapi/linux/mote.h, one by one: @vm and @vcpu are file descriptors, and
  * what the kernel returns as errno comes back as its negative.
  */
 int mote_create_vm(int fd, const struct mote_vm_config *config);

@@ -13,7 +13,7 @@
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
-#include "policy.h"
+#include "guest.h"
 
 #define SDM_CRS "SDM 3C, \"Checks on Guest Control Registers, Debug Registers, and MSRs\", 27.3.1.1"
 #define SDM_SEGS "SDM 3C, \"Checks on Guest Segment Registers\", 27.3.1.2"

@@ -2,7 +2,7 @@
 /* What is traced around each entry and exit, and the branch that leads here. */
 #include <asm/tsc.h>
 
-#include "mote.h"
+#include "../mote.h"
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 

@@ -13,7 +13,7 @@
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 
-#include "policy.h"
+#include "guest.h"
 
 /* Not in <asm/msr-index.h>. */
 #define MTRR_CAP_WC BIT(10)

@@ -5,7 +5,7 @@
  */
 #include <linux/errno.h>
 
-#include "policy.h"
+#include "guest.h"
 
 #define BOTH (MOTE_FILTER_READ | MOTE_FILTER_WRITE)
 

@@ -13,7 +13,7 @@
 #include <linux/jump_label.h>
 #include <linux/tracepoint.h>
 
-#include <mote.h>
+#include <linux/mote.h>
 
 /*
  * One branch for all events of instructions, entries and exits: is any of them traced?  OUT and
@@ -219,6 +219,6 @@ VCPU_EVENT(mote_vcpu_state);
 
 #undef TRACE_INCLUDE_PATH
 #undef TRACE_INCLUDE_FILE
-#define TRACE_INCLUDE_PATH .
+#define TRACE_INCLUDE_PATH trace
 #define TRACE_INCLUDE_FILE trace
 #include <trace/define_trace.h>

@@ -12,7 +12,7 @@
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
-#include "policy.h"
+#include "insn.h"
 
 #define MAX_INSN 15
 

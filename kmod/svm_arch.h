@@ -4,8 +4,8 @@
  * VMCB, where an MSR's bits are in the permission map, which ASID is next.
  * Pure functions, so that they can be tested anywhere.
  */
-#ifndef MOTE_SVM_H
-#define MOTE_SVM_H
+#ifndef MOTE_SVM_ARCH_H
+#define MOTE_SVM_ARCH_H
 
 #include <asm/svm.h>
 #include <asm/trap_pf.h>
@@ -312,4 +312,4 @@ static inline int svm_decode_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8
 /* Run the guest until it exits; see there. */
 void mote_svm_enter(u64 *gpr, u64 vmcb, u64 host);
 
-#endif /* MOTE_SVM_H */
+#endif /* MOTE_SVM_ARCH_H */

@@ -4,8 +4,8 @@
  * word must be, what a segment looks like in the VMCS.  Pure functions, for
  * vmx.c and for its tests; and at the end, the way into the entry code.
  */
-#ifndef MOTE_VMX_PURE_H
-#define MOTE_VMX_PURE_H
+#ifndef MOTE_VMX_ARCH_H
+#define MOTE_VMX_ARCH_H
 
 #include <linux/bits.h>
 #include <linux/types.h>
@@ -332,4 +332,4 @@ static inline bool vmx_cr4_ok(const struct vmx_mode *mode, u64 cr4, u64 allowed)
 bool vmx_enter(u64 *gpr, unsigned long *host_rsp, bool launched);
 void vmx_exit(void);
 
-#endif /* MOTE_VMX_PURE_H */
+#endif /* MOTE_VMX_ARCH_H */

@@ -16,7 +16,9 @@
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
-#include "mote.h"
+#include "../pv/pv.h"
+#include "../vendor.h"
+#include "lapic.h"
 
 /* &mote_lapic.signals: bits 0 to 7 are the vector of a start-up IPI. */
 #define SIGNAL_STARTUP BIT(8)

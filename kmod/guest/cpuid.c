@@ -17,7 +17,7 @@
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
-#include "policy.h"
+#include "guest.h"
 
 /* A feature's bit in its register. */
 #define F(name) BIT(X86_FEATURE_##name & 31)

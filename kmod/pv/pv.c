@@ -23,7 +23,9 @@
 #include <asm/tsc.h>
 #include <uapi/linux/kvm_para.h>
 
-#include "mote.h"
+#include "../apic/lapic.h"
+#include "../vendor.h"
+#include "pv.h"
 
 #define ENABLED 1ull	/* bit 0 of each MSR but that of the wall clock */
 #define CS_LONG BIT(13)	/* L, in &mote_segment.attr */

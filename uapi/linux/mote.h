@@ -924,7 +924,7 @@ struct mote_apic_access {
 /* ---- tracepoints ------------------------------------------------------------ */
 
 /*
- * Of the events of kmod/trace.h: names, the order and meaning of their arguments, and the
+ * Of the events of kmod/trace/trace.h: names, the order and meaning of their arguments, and the
  * numbers in them.  docs/tracing.md says what may change without a new version.
  */
 #define MOTE_TRACE_VERSION 1

@@ -10,7 +10,7 @@
 #include <linux/bitops.h>
 #include <linux/string.h>
 
-#include "policy.h"
+#include "apic.h"
 
 #define VERSION (0x14 | 5 << 16) /* not an 82489DX; six LVT entries */
 #define SVR_ENABLED BIT(8)

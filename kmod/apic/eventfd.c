@@ -14,8 +14,8 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 
-#include "compat.h"
-#include "mote.h"
+#include "../compat.h"
+#include "lapic.h"
 
 /* ---- irqfd ----------------------------------------------------------------- */
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The local APIC of a vCPU, and what reaches it or is told by it without user space:
+ * messages, irqfds and ioeventfds.  vcpu->lock is held, unless it says "any context".
+ */
+#ifndef MOTE_LAPIC_H
+#define MOTE_LAPIC_H
+
+#include "apic.h"
+#include "../mote.h"
+
+int mote_lapic_create(struct mote_vcpu *vcpu);
+void mote_lapic_destroy(struct mote_vcpu *vcpu);
+
+/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody).  Any context. */
+int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
+bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
+
+/* Complete an access to the xAPIC page: 0 or -EINVAL. */
+int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);
+
+#define X2APIC_MSR 0x800
+
+static inline bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
+{
+	return vcpu->lapic && (index - X2APIC_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
+}
+
+/* False: #GP. */
+bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
+enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
+/* IA32_APIC_BASE was @old until now; also without a local APIC, or the same as before. */
+void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
+
+/**
+ * mote_lapic_prepare() - before an entry: let the CPU have the next interrupt
+ * @vcpu: loaded, interrupts off; its event is set if one can be taken
+ *
+ * Return: the windows that another one waits for.
+ */
+u32 mote_lapic_prepare(struct mote_vcpu *vcpu);
+
+/* Do the interrupts that user space injects, an 8259's, reach the CPU? */
+bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);
+
+/* Has an INIT or a start-up IPI come?  Then mote_lapic_start() is next, with the vCPU put. */
+bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
+void mote_lapic_start(struct mote_vcpu *vcpu);
+
+void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
+void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
+
+/* Send a fixed interrupt or an NMI, as in ICR, to this one; any context. */
+void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
+/* Wake it from HLT, or from the next one; any context. */
+void mote_lapic_kick(struct mote_vcpu *vcpu);
+
+/* ---- eventfd.c ----------------------------------------------------------------- */
+
+int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
+int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
+void mote_eventfds_destroy(struct mote_vm *vm);
+/* The guest writes to a port, with preemption off; true: an eventfd was told. */
+bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
+
+#endif /* MOTE_LAPIC_H */

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The seam between common code and the two vendors': vmx.c and svm.c are reached
+ * through struct mote_ops alone.
+ */
+#ifndef MOTE_VENDOR_H
+#define MOTE_VENDOR_H
+
+#include <linux/static_call.h>
+
+#include "mote.h"
+
+/**
+ * struct mote_probe - what one CPU has
+ * @vendor: &enum mote_vendor
+ * @features: bits as in &enum mote_feature
+ * @obstacle: the gravest &enum mote_obstacle_code, 0 if none
+ * @detail: of the obstacle
+ * @gpa_bits: width of guest-physical addresses
+ * @nr_asids: address-space tags
+ * @revision: VMCS revision identifier, or SVM revision
+ */
+struct mote_probe {
+	u32 vendor;
+	u64 features;
+	u32 obstacle;
+	u64 detail;
+	u32 gpa_bits;
+	u32 nr_asids;
+	u32 revision;
+};
+
+/**
+ * struct mote_ops - what a vendor does; all of it is mandatory
+ *
+ * Host:
+ * @name: "VT-x" or "AMD-V"
+ * @holder: the module that holds the extension when mote does not: "kvm_intel"
+ * @vcpu_size: bytes of the vendor's vCPU struct, which begins with struct mote_vcpu
+ * @npt_format: of the nested page tables
+ * @probe: look at this CPU, with interrupts off, changing nothing
+ * @setup: allocate what the host needs, before the first cpu_enable
+ * @teardown: undo setup
+ * @cpu_enable: VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO
+ * @cpu_disable: undo it; harmless where it is not enabled; any context
+ *
+ * VM, under vm->lock:
+ * @vm_init: allocate @vm->vendor (MSR bitmap…)
+ * @vm_destroy: undo vm_init
+ *
+ * vCPU, under vcpu->lock:
+ * @vcpu_init: allocate; for the VM's first vCPU the MSR bitmap is made from the
+ *	whitelist and the MSR filter, which are constant from here on; the whole
+ *	state is set next
+ * @vcpu_destroy: undo
+ * @load: make it current on this CPU, preemption off from here to put; guest
+ *	state that the host does not use (syscall MSRs…) goes into the CPU
+ * @put: take that out of the CPU again, give the host its own
+ * @get_state: fill the parts in mask that the vendor keeps: SEGS; CRS cr0, cr3,
+ *	cr4, pdpte and flags (not cr2, cr8, xcr0); DRS dr7; MSRS efer to pat
+ *	(not those in vcpu->msrs); EVENTS shadow, nmi_blocked, pending_debug;
+ *	and MOTE_PART_*; loaded or not
+ * @set_state: likewise; never fails, the values have been looked at
+ * @inject: put vcpu->event into the hardware's injection field; run() takes it
+ *	back into vcpu->event if its delivery is cut short; loaded, interrupts off
+ * @window: exit when an interrupt/an NMI can be taken, or CR8 is written: MOTE_WINDOW_*; loaded
+ * @can_take: which of MOTE_WINDOW_* are open now; loaded
+ * @cpl: privilege level, 0 to 3; loaded
+ * @skip: the instruction of the exit is complete, rip has been moved: end the
+ *	shadow; with RFLAGS.TF a single-step trap pends; loaded
+ * @flush: forget the guest's translations on this CPU; loaded, interrupts off
+ * @run: enter, leave, fill the exit; loaded, interrupts off before and after
+ */
+struct mote_ops {
+	const char *name;
+	const char *holder;
+	size_t vcpu_size;
+	const struct mote_npt_format *npt_format;
+
+	void (*probe)(struct mote_probe *probe);
+	int (*setup)(void);
+	void (*teardown)(void);
+	int (*cpu_enable)(void);
+	void (*cpu_disable)(void);
+
+	int (*vm_init)(struct mote_vm *vm);
+	void (*vm_destroy)(struct mote_vm *vm);
+
+	int (*vcpu_init)(struct mote_vcpu *vcpu);
+	void (*vcpu_destroy)(struct mote_vcpu *vcpu);
+	void (*load)(struct mote_vcpu *vcpu);
+	void (*put)(struct mote_vcpu *vcpu);
+	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
+	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
+
+	void (*inject)(struct mote_vcpu *vcpu);
+	void (*window)(struct mote_vcpu *vcpu, u32 windows);
+	u32 (*can_take)(struct mote_vcpu *vcpu);
+	u32 (*cpl)(const struct mote_vcpu *vcpu);
+	void (*skip)(struct mote_vcpu *vcpu);
+	void (*flush)(struct mote_vcpu *vcpu);
+	void (*run)(struct mote_vcpu *vcpu, struct mote_exit *exit);
+};
+
+extern const struct mote_ops mote_vmx_ops;
+extern const struct mote_ops mote_svm_ops;
+
+/* Those of the shortest paths are called directly. */
+void mote_op_run_type(struct mote_vcpu *vcpu, struct mote_exit *exit);
+void mote_op_skip_type(struct mote_vcpu *vcpu);
+u32 mote_op_cpl_type(const struct mote_vcpu *vcpu);
+DECLARE_STATIC_CALL(mote_op_run, mote_op_run_type);
+DECLARE_STATIC_CALL(mote_op_skip, mote_op_skip_type);
+DECLARE_STATIC_CALL(mote_op_cpl, mote_op_cpl_type);
+
+/* The vendor of this host: constant after the module has loaded; NULL: none. */
+extern const struct mote_ops *mote_ops;
+/* What the host has, the same on every CPU; constant after load. */
+extern struct mote_probe mote_host;
+
+static inline bool mote_has(enum mote_feature feature)
+{
+	return mote_host.features & BIT_ULL(feature);
+}
+
+#endif /* MOTE_VENDOR_H */
