@@ -76,14 +76,14 @@ out:
 }
 
 /* An array of user space's in kernel memory; NULL for none, or an ERR_PTR. */
-static void *copy_array(u64 user, u32 nr, u32 max, size_t size)
+static void *chardev_copy_array(u64 user, u32 nr, u32 max, size_t size)
 {
 	if (nr > max)
 		return ERR_PTR(-E2BIG);
 	return nr ? memdup_user(u64_to_user_ptr(user), nr * size) : NULL;
 }
 
-static const struct mote_call *find_call(const struct mote_call *calls, size_t nr, u32 cmd)
+static const struct mote_call *chardev_find_call(const struct mote_call *calls, size_t nr, u32 cmd)
 {
 	size_t i;
 
@@ -93,7 +93,7 @@ static const struct mote_call *find_call(const struct mote_call *calls, size_t n
 	return NULL;
 }
 
-static long call_locked(const struct mote_call *call, void *object, void *arg)
+static long chardev_call(const struct mote_call *call, void *object, void *arg)
 {
 	struct mote_vcpu *vcpu = object;
 	long ret;
@@ -107,10 +107,10 @@ static long call_locked(const struct mote_call *call, void *object, void *arg)
 	return ret;
 }
 
-static long dispatch(const struct mote_call *calls, size_t nr, void *object, u32 cmd,
-		     void __user *user)
+static long chardev_dispatch(const struct mote_call *calls, size_t nr, void *object, u32 cmd,
+			     void __user *user)
 {
-	const struct mote_call *call = find_call(calls, nr, cmd);
+	const struct mote_call *call = chardev_find_call(calls, nr, cmd);
 	u32 size = _IOC_SIZE(cmd);
 	u64 small[SMALL_ARG / sizeof(u64)];
 	void *arg = small;
@@ -129,7 +129,7 @@ static long dispatch(const struct mote_call *calls, size_t nr, void *object, u32
 	} else {
 		memset(arg, 0, size);
 	}
-	ret = call_locked(call, object, arg);
+	ret = chardev_call(call, object, arg);
 	if (ret >= 0 && (_IOC_DIR(cmd) & _IOC_READ) && copy_to_user(user, arg, size))
 		ret = -EFAULT;
 out:
@@ -237,7 +237,7 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (current->mm != vcpu->vm->mm)
 		return -EIO;
 	if (cmd != MOTE_RUN)
-		return dispatch(vcpu_calls, ARRAY_SIZE(vcpu_calls), vcpu, cmd, (void __user *)arg);
+		return chardev_dispatch(vcpu_calls, ARRAY_SIZE(vcpu_calls), vcpu, cmd, (void __user *)arg);
 
 	/* The one call whose price matters. */
 	if (mutex_lock_killable(&vcpu->lock))
@@ -326,7 +326,7 @@ static long vm_call_set_filter(void *object, void *arg)
 
 	if (filter->kind >= MOTE_NR_FILTERS)
 		return -EINVAL;
-	rules = copy_array(filter->rules, filter->nr, MOTE_MAX_RULES, sizeof(*rules));
+	rules = chardev_copy_array(filter->rules, filter->nr, MOTE_MAX_RULES, sizeof(*rules));
 	if (IS_ERR(rules))
 		return PTR_ERR(rules);
 	err = mote_filter_check(filter->kind, rules, filter->nr);
@@ -418,7 +418,7 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (current->mm != vm->mm)
 		return -EIO;
-	return dispatch(vm_calls, ARRAY_SIZE(vm_calls), vm, cmd, (void __user *)arg);
+	return chardev_dispatch(vm_calls, ARRAY_SIZE(vm_calls), vm, cmd, (void __user *)arg);
 }
 
 static int vm_release(struct inode *inode, struct file *file)
@@ -483,7 +483,7 @@ static const struct mote_call dev_calls[] = {
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	return dispatch(dev_calls, ARRAY_SIZE(dev_calls), NULL, cmd, (void __user *)arg);
+	return chardev_dispatch(dev_calls, ARRAY_SIZE(dev_calls), NULL, cmd, (void __user *)arg);
 }
 
 static const struct file_operations dev_fops = {

@@ -30,8 +30,8 @@ enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exi
 	return MOTE_NEXT_ENTER;
 }
 
-static noinline enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector,
-				     u32 error)
+static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector,
+					  u32 error)
 {
 	if (mote_queue_exception(vcpu, vector, error))
 		return MOTE_NEXT_ENTER;
@@ -40,7 +40,7 @@ static noinline enum mote_next fault(struct mote_vcpu *vcpu, struct mote_exit *e
 }
 
 /* The action of a filter for a number. */
-static u32 filter(const struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access)
+static u32 exit_filter(const struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access)
 {
 	const struct mote_filter_set *set = vcpu->vm->filters[kind];
 
@@ -51,18 +51,18 @@ static u32 filter(const struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access
  * Apply a filter's action: true if that was all, with *next; false to go on
  * as without a filter.
  */
-static bool filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action, u8 vector,
-		     enum mote_next *next)
+static bool exit_filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action, u8 vector,
+			  enum mote_next *next)
 {
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
-	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : fault(vcpu, exit, vector, 0);
+	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : exit_fault(vcpu, exit, vector, 0);
 	return true;
 }
 
 /* ---- CPUID ----------------------------------------------------------------------- */
 
-static void answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
+static void cpuid_answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
 {
 	vcpu->gpr[MOTE_RAX] = row->eax;
 	vcpu->gpr[MOTE_RBX] = row->ebx;
@@ -70,17 +70,17 @@ static void answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
 	vcpu->gpr[MOTE_RDX] = row->edx;
 }
 
-static noinline void answer_dynamic(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
+static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
 {
 	struct mote_cpuid_entry copy = *row;
 
 	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_CR4);
 	mote_cpuid_patch(&copy, vcpu->part.crs.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
-	answer(vcpu, &copy);
+	cpuid_answer(vcpu, &copy);
 }
 
 /* As a rule the one of the last time: guests use CPUID to serialize, too. */
-static const struct mote_cpuid_entry *find_cpuid(struct mote_cpuid *table, u32 leaf, u32 subleaf)
+static const struct mote_cpuid_entry *cpuid_find(struct mote_cpuid *table, u32 leaf, u32 subleaf)
 {
 	static const struct mote_cpuid_entry zero;
 	const struct mote_cpuid_entry *row = table->last;
@@ -101,14 +101,14 @@ static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_ex
 	const struct mote_cpuid_entry *row;
 	enum mote_next next;
 
-	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
-		     X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
+			  X86_TRAP_GP, &next))
 		return next;
-	row = find_cpuid(vcpu->cpuid, leaf, subleaf);
+	row = cpuid_find(vcpu->cpuid, leaf, subleaf);
 	if (unlikely(mote_cpuid_is_dynamic(leaf)))
-		answer_dynamic(vcpu, row);
+		cpuid_answer_dynamic(vcpu, row);
 	else
-		answer(vcpu, row);
+		cpuid_answer(vcpu, row);
 	return mote_complete(vcpu, exit);
 }
 
@@ -120,7 +120,7 @@ static u64 *msr_field(struct mote_msrs *msrs, const struct mote_msr *row)
 }
 
 /* Those that the vendor keeps come before apic_base; see struct mote_ops. */
-static bool is_vendor_msr(const struct mote_msr *row)
+static bool msr_is_vendor(const struct mote_msr *row)
 {
 	return row->field < offsetof(struct mote_msrs, apic_base);
 }
@@ -132,7 +132,7 @@ static u32 msr_part(u32 index)
 }
 
 /* As a rule the one of the last time. */
-static const struct mote_msr *find_msr(struct mote_vcpu *vcpu, u32 index)
+static const struct mote_msr *msr_find(struct mote_vcpu *vcpu, u32 index)
 {
 	const struct mote_msr *row = vcpu->last_msr;
 
@@ -147,7 +147,7 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 {
 	switch (row->kind) {
 	case MOTE_MSR_STATE:
-		if (!is_vendor_msr(row))
+		if (!msr_is_vendor(row))
 			return *msr_field(&vcpu->msrs, row);
 		mote_ops->get_state(vcpu, &vcpu->part, msr_part(index));
 		return *msr_field(&vcpu->part.msrs, row);
@@ -167,14 +167,14 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_ex
 	enum mote_next next;
 	u64 value;
 
-	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
-		     X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
+			  X86_TRAP_GP, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index)) {
 		if (!mote_lapic_rdmsr(vcpu, index, &value))
-			return fault(vcpu, exit, X86_TRAP_GP, 0);
+			return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
 	} else {
-		row = find_msr(vcpu, index);
+		row = msr_find(vcpu, index);
 		if (!row || row->kind == MOTE_MSR_UNKNOWN)
 			return MOTE_NEXT_USER;
 		value = msr_read(vcpu, row, index);
@@ -185,7 +185,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_ex
 }
 
 /* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
-static bool efer_write(struct mote_vcpu *vcpu, struct mote_state *state, u64 value)
+static bool msr_write_efer(struct mote_vcpu *vcpu, struct mote_state *state, u64 value)
 {
 	u64 old;
 
@@ -197,7 +197,7 @@ static bool efer_write(struct mote_vcpu *vcpu, struct mote_state *state, u64 val
 	return true;
 }
 
-static noinline void tsc_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u64 value)
+static noinline void msr_write_tsc(struct mote_vcpu *vcpu, const struct mote_msr *row, u64 value)
 {
 	u64 offset = row->kind == MOTE_MSR_TSC ? value - mote_tsc_scale(vcpu->vm, rdtsc()) :
 						 vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust;
@@ -209,7 +209,7 @@ static noinline void tsc_write(struct mote_vcpu *vcpu, const struct mote_msr *ro
 	mote_pv_changed(vcpu);
 }
 
-static noinline bool common_msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row,
+static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_msr *row,
 				      u32 index, u64 value)
 {
 	u64 old = vcpu->msrs.apic_base;
@@ -235,14 +235,14 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 		return true;
 	case MOTE_MSR_TSC:
 	case MOTE_MSR_TSC_ADJUST:
-		tsc_write(vcpu, row, value);
+		msr_write_tsc(vcpu, row, value);
 		return true;
 	}
-	if (!is_vendor_msr(row))
-		return common_msr_write(vcpu, row, index, value);
+	if (!msr_is_vendor(row))
+		return msr_write_common(vcpu, row, index, value);
 	part = msr_part(index);
 	if (part == MOTE_PART_EFER) {
-		if (!efer_write(vcpu, state, value))
+		if (!msr_write_efer(vcpu, state, value))
 			return false;
 	} else {
 		if (part == MOTE_STATE_MSRS)
@@ -253,12 +253,12 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	return true;
 }
 
-static enum mote_next write_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 index,
-				  u64 value)
+static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 index,
+				       u64 value)
 {
 	switch (mote_lapic_wrmsr(vcpu, index, value, &exit->vector)) {
 	case MOTE_APIC_INVALID:
-		return fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
 	case MOTE_APIC_BROADCAST:
 		mote_complete(vcpu, exit);
 		exit->reason = MOTE_EXIT_EOI;
@@ -276,18 +276,18 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_ex
 	const struct mote_msr *row;
 	enum mote_next next;
 
-	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
-		     X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
+			  X86_TRAP_GP, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index))
-		return write_lapic(vcpu, exit, index, value);
-	row = find_msr(vcpu, index);
+		return exit_wrmsr_lapic(vcpu, exit, index, value);
+	row = msr_find(vcpu, index);
 	if (!row || row->kind == MOTE_MSR_UNKNOWN)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
-		return fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
 	mote_complete(vcpu, exit);
-	return !is_vendor_msr(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
+	return !msr_is_vendor(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
 								   MOTE_NEXT_ENTER;
 }
 
@@ -298,12 +298,12 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mot
 	u32 number = vcpu->gpr[MOTE_RAX];
 	enum mote_next next;
 
-	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
-		     X86_TRAP_UD, &next))
+	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
+			  X86_TRAP_UD, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
 	if (static_call(mote_op_cpl)(vcpu))
-		return fault(vcpu, exit, X86_TRAP_UD, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_UD, 0);
 	if (!mote_pv_hypercall(vcpu))
 		return MOTE_NEXT_USER;
 	mote_complete(vcpu, exit);
@@ -316,7 +316,7 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_e
 
 	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
 	    !mote_xcr0_valid(value, &mote_caps))
-		return fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
 	return mote_complete(vcpu, exit);
 }
@@ -326,8 +326,8 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit
 	u32 access = exit->pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
 	enum mote_next next;
 
-	if (filtered(vcpu, exit, filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
-		     X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
+			  X86_TRAP_GP, &next))
 		return next;
 	if (rcu_access_pointer(vcpu->vm->ioeventfds) &&
 	    !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
@@ -344,7 +344,7 @@ static enum mote_next exit_hlt(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	return mote_complete(vcpu, exit);
 }
 
-static enum mote_next window_exit(struct mote_vcpu *vcpu, u32 window)
+static enum mote_next exit_window(struct mote_vcpu *vcpu, u32 window)
 {
 	/* The vendor's request has served; what is asked for still is asked for again. */
 	vcpu->window_set &= ~window;
@@ -378,11 +378,11 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	case MOTE_EXIT_DR:
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_INTERRUPT_WINDOW:
-		return window_exit(vcpu, MOTE_WINDOW_INTERRUPT);
+		return exit_window(vcpu, MOTE_WINDOW_INTERRUPT);
 	case MOTE_EXIT_NMI_WINDOW:
-		return window_exit(vcpu, MOTE_WINDOW_NMI);
+		return exit_window(vcpu, MOTE_WINDOW_NMI);
 	case MOTE_EXIT_EXCEPTION:
-		return fault(vcpu, exit, exit->exception.vector, exit->exception.error);
+		return exit_fault(vcpu, exit, exit->exception.vector, exit->exception.error);
 	case MOTE_EXIT_XSETBV:
 		return exit_xsetbv(vcpu, exit);
 	case MOTE_EXIT_CACHE:
@@ -392,10 +392,10 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		mote_complete(vcpu, exit);
 		return MOTE_NEXT_SLEEP;
 	case MOTE_EXIT_PMC:
-		return fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
 	case MOTE_EXIT_MWAIT:
 	case MOTE_EXIT_UNDEFINED:
-		return fault(vcpu, exit, X86_TRAP_UD, 0);
+		return exit_fault(vcpu, exit, X86_TRAP_UD, 0);
 	default:
 		return MOTE_NEXT_USER;
 	}

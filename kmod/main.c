@@ -47,7 +47,7 @@ static bool host_crash_hook;
 static u64 host_suspend_tsc;
 static bool host_ends;	/* the machine goes down: nobody enters any more */
 
-static const char *const obstacle_names[] = {
+static const char *const host_obstacle_names[] = {
 	[MOTE_OBSTACLE_NO_EXTENSION] = "no virtualization extension",
 	[MOTE_OBSTACLE_FIRMWARE] = "disabled by firmware",
 	[MOTE_OBSTACLE_HELD] = "held by another hypervisor",
@@ -57,7 +57,7 @@ static const char *const obstacle_names[] = {
 	[MOTE_OBSTACLE_ENABLE] = "a CPU refused",
 };
 
-static const char *const feature_names[MOTE_NR_FEATURES] = {
+static const char *const host_feature_names[MOTE_NR_FEATURES] = {
 	[MOTE_FEATURE_NPT] = "nested-paging",
 	[MOTE_FEATURE_UNRESTRICTED] = "unrestricted-guest",
 	[MOTE_FEATURE_ASID] = "tagged-tlb",
@@ -79,13 +79,13 @@ static const char *const feature_names[MOTE_NR_FEATURES] = {
 
 /* ---- what the CPUs have ---------------------------------------------------- */
 
-static void probe_this_cpu(void *probes)
+static void host_probe_cpu(void *probes)
 {
 	mote_ops->probe((struct mote_probe *)probes + smp_processor_id());
 }
 
 /* Which vendor this host has; SVM's answer stands where there is neither. */
-static const struct mote_ops *choose_vendor(void)
+static const struct mote_ops *host_choose_vendor(void)
 {
 	struct mote_probe probe = {};
 
@@ -93,7 +93,7 @@ static const struct mote_ops *choose_vendor(void)
 	return probe.vendor == MOTE_VENDOR_VMX ? &mote_vmx_ops : &mote_svm_ops;
 }
 
-static void add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 detail)
+static void host_add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 detail)
 {
 	struct mote_obstacle *obstacle = info->obstacles;
 	u32 i;
@@ -116,27 +116,27 @@ static void add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 detail)
  * Add one CPU's answer to the whole.  What a CPU cannot tell because something
  * stands in its way (a hidden or locked extension) is no difference.
  */
-static void merge_probe(struct mote_probe *host, struct mote_info *info,
-			const struct mote_probe *probe, u32 cpu)
+static void host_merge_probe(struct mote_probe *host, struct mote_info *info,
+			     const struct mote_probe *probe, u32 cpu)
 {
 	u64 differ = host->features ^ probe->features;
 
 	if (probe->obstacle)
-		add_obstacle(info, probe->obstacle, cpu, probe->detail);
+		host_add_obstacle(info, probe->obstacle, cpu, probe->detail);
 	else if (probe->vendor != host->vendor || differ || probe->revision != host->revision)
-		add_obstacle(info, MOTE_OBSTACLE_ASYMMETRIC, cpu, differ);
+		host_add_obstacle(info, MOTE_OBSTACLE_ASYMMETRIC, cpu, differ);
 	host->features &= probe->features;
 	host->gpa_bits = min(host->gpa_bits, probe->gpa_bits);
 	host->nr_asids = min(host->nr_asids, probe->nr_asids);
 }
 
-static bool locked_down(void)
+static bool host_locked_down(void)
 {
 	return !module_sig_ok(THIS_MODULE) && security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
 }
 
 /* Probe all online CPUs.  Return: 0 or -ENOMEM. */
-static int probe_host(struct mote_probe *host, struct mote_info *info)
+static int host_probe(struct mote_probe *host, struct mote_info *info)
 {
 	struct mote_probe *probes = kcalloc(nr_cpu_ids, sizeof(*probes), GFP_KERNEL);
 	int first, cpu;
@@ -145,18 +145,18 @@ static int probe_host(struct mote_probe *host, struct mote_info *info)
 		return -ENOMEM;
 
 	cpus_read_lock();
-	on_each_cpu(probe_this_cpu, probes, true);
+	on_each_cpu(host_probe_cpu, probes, true);
 	first = cpumask_first(cpu_online_mask);
 	*host = probes[first];
 	for_each_online_cpu(cpu) {
-		merge_probe(host, info, &probes[cpu], cpu);
+		host_merge_probe(host, info, &probes[cpu], cpu);
 		info->cpus_online++;
 	}
 	cpus_read_unlock();
 	kfree(probes);
 
-	if (locked_down())
-		add_obstacle(info, MOTE_OBSTACLE_LOCKDOWN, first, 0);
+	if (host_locked_down())
+		host_add_obstacle(info, MOTE_OBSTACLE_LOCKDOWN, first, 0);
 	return 0;
 }
 
@@ -166,7 +166,7 @@ int mote_host_info(struct mote_info *info)
 	int err;
 
 	*info = (struct mote_info){ .abi_version = MOTE_ABI_VERSION };
-	err = probe_host(&host, info);
+	err = host_probe(&host, info);
 	if (err)
 		return err;
 
@@ -187,7 +187,7 @@ int mote_host_info(struct mote_info *info)
 }
 
 /* One line that says what there is. */
-static void report(const struct mote_info *info)
+static void host_report(const struct mote_info *info)
 {
 	char features[256] = "";
 	size_t used = 0;
@@ -196,10 +196,10 @@ static void report(const struct mote_info *info)
 	for (i = 0; i < MOTE_NR_FEATURES; i++)
 		if (info->features & BIT_ULL(i))
 			used += scnprintf(features + used, sizeof(features) - used, " %s",
-					  feature_names[i]);
+					  host_feature_names[i]);
 	if (info->nr_obstacles)
 		pr_info("%s: %s on %u of %u CPUs (see mote doctor);%s\n", mote_ops->name,
-			obstacle_names[info->obstacles[0].code], info->obstacles[0].cpus,
+			host_obstacle_names[info->obstacles[0].code], info->obstacles[0].cpus,
 			info->cpus_online, features);
 	else
 		pr_info("%s on %u CPUs:%s\n", mote_ops->name, info->cpus_online, features);
@@ -207,7 +207,7 @@ static void report(const struct mote_info *info)
 
 /* ---- who owns it ------------------------------------------------------------ */
 
-static int enable_this_cpu(void)
+static int host_enable_cpu(void)
 {
 	int err = READ_ONCE(host_ends) ? -ESHUTDOWN : mote_ops->cpu_enable();
 
@@ -217,7 +217,7 @@ static int enable_this_cpu(void)
 }
 
 /* The flag goes first: nothing may enter a guest on the way out. */
-static void disable_this_cpu(void *unused)
+static void host_disable_cpu(void *unused)
 {
 	this_cpu_write(mote_cpu_enabled, false);
 	mote_ops->cpu_disable();
@@ -229,7 +229,7 @@ static int host_cpu_online(unsigned int cpu)
 	int err;
 
 	local_irq_save(flags);
-	err = enable_this_cpu();
+	err = host_enable_cpu();
 	local_irq_restore(flags);
 	return err;
 }
@@ -239,7 +239,7 @@ static int host_cpu_offline(unsigned int cpu)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	disable_this_cpu(NULL);
+	host_disable_cpu(NULL);
 	local_irq_restore(flags);
 	return 0;
 }
@@ -247,7 +247,7 @@ static int host_cpu_offline(unsigned int cpu)
 /* Secondary CPUs are offline by now: hotplug has seen to them. */
 static int host_suspend(MOTE_SYSCORE_ARG)
 {
-	disable_this_cpu(NULL);
+	host_disable_cpu(NULL);
 	host_suspend_tsc = rdtsc();
 	return 0;
 }
@@ -260,22 +260,22 @@ static void host_resume(MOTE_SYSCORE_ARG)
 	if (now < host_suspend_tsc)
 		mote_resumes.tsc_lost += host_suspend_tsc - now;
 	mote_resumes.count++;
-	enable_this_cpu();
+	host_enable_cpu();
 }
 
 MOTE_SYSCORE(host_syscore, host_suspend, host_resume);
 
-static void leave_this_cpu(void *unused)
+static void host_leave_cpu(void *unused)
 {
 	if (this_cpu_read(mote_cpu_enabled))
-		disable_this_cpu(NULL);
+		host_disable_cpu(NULL);
 }
 
 /* User space still runs, and may make VMs: the next kernel must not find their CPUs so. */
 static int host_reboot(struct notifier_block *block, unsigned long event, void *data)
 {
 	WRITE_ONCE(host_ends, true);
-	on_each_cpu(leave_this_cpu, NULL, true);
+	on_each_cpu(host_leave_cpu, NULL, true);
 	return NOTIFY_DONE;
 }
 
@@ -283,14 +283,14 @@ static struct notifier_block host_reboot_block = { .notifier_call = host_reboot 
 
 static void host_crash(void)
 {
-	disable_this_cpu(NULL);
+	host_disable_cpu(NULL);
 }
 
 /*
  * The kernel has one hook for leaving virtualization operation in a crash, and
  * warns if it is taken; KVM takes it when its vendor module loads.
  */
-static bool crash_hook_is_free(void)
+static bool host_crash_hook_is_free(void)
 {
 	struct path path;
 	char name[32];
@@ -317,7 +317,7 @@ static int host_take(void)
 		return host_state;
 	}
 	mote_syscore_register(&host_syscore);
-	host_crash_hook = crash_hook_is_free();
+	host_crash_hook = host_crash_hook_is_free();
 	if (host_crash_hook)
 		cpu_emergency_register_virt_callback(host_crash);
 	return 0;
@@ -341,7 +341,7 @@ static int host_obstacle(void)
 
 	if (!info)
 		return err;
-	err = probe_host(&host, info);
+	err = host_probe(&host, info);
 	if (!err && info->nr_obstacles)
 		switch (info->obstacles[0].code) {
 		case MOTE_OBSTACLE_HELD:
@@ -396,12 +396,12 @@ static int __init mote_init(void)
 		return err;
 
 	preempt_disable();
-	mote_ops = choose_vendor();
+	mote_ops = host_choose_vendor();
 	preempt_enable();
 	static_call_update(mote_op_run, mote_ops->run);
 	static_call_update(mote_op_skip, mote_ops->skip);
 	static_call_update(mote_op_cpl, mote_ops->cpl);
-	err = probe_host(&mote_host, info);
+	err = host_probe(&mote_host, info);
 	if (err)
 		goto out;
 	info->features = mote_host.features;
@@ -409,7 +409,7 @@ static int __init mote_init(void)
 		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
 		       mote_host_cpuid);
 	mote_caps.pv_features = mote_pv_features();
-	report(info);
+	host_report(info);
 	err = register_reboot_notifier(&host_reboot_block);
 	if (err)
 		goto out;

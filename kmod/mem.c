@@ -66,7 +66,7 @@ struct mote_slots {
 };
 
 /* Under RCU; the slot is held by RCU, or by vm->srcu if that was taken before. */
-static struct mem_slot *find_slot(struct mote_vm *vm, u64 gpa)
+static struct mem_slot *slot_find(struct mote_vm *vm, u64 gpa)
 {
 	const struct mote_slots *slots = rcu_dereference(vm->slots);
 	struct mem_slot *const *slot = slots->slot;
@@ -82,7 +82,7 @@ static struct mem_slot *find_slot(struct mote_vm *vm, u64 gpa)
 /* ---- changes of the nested page tables ------------------------------------------- */
 
 /* The guest's use of a page becomes the owner's: else reclaim would drop what it wrote. */
-static void forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
+static void mem_forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 {
 	unsigned long pfn = PHYS_PFN(hpa);
 	unsigned long end = PHYS_PFN(hpa + size);
@@ -99,7 +99,7 @@ static void forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 	}
 }
 
-static void free_tables(u64 *table)
+static void mem_free_tables(u64 *table)
 {
 	while (table) {
 		u64 *next = (u64 *)(unsigned long)*table;
@@ -110,25 +110,25 @@ static void free_tables(u64 *table)
 }
 
 /* Before vm->npt_lock is released: wait until no CPU uses what is gone. */
-static void settle(struct mote_vm *vm, struct mote_npt_changes *changes)
+static void mem_flush_and_free(struct mote_vm *vm, struct mote_npt_changes *changes)
 {
 	lockdep_assert_held(&vm->npt_lock);
 	if (changes->flush)
 		mote_vm_request(vm, MOTE_REQ_FLUSH);
-	free_tables(changes->tables);
+	mem_free_tables(changes->tables);
 	*changes = (struct mote_npt_changes){};
 }
 
 typedef u64 change_fn(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
 
 /* Unmap or protect a range, piece by piece; the lock is released between if @yield. */
-static void change_range(struct mote_vm *vm, change_fn *change, u64 start, u64 end, bool yield)
+static void mem_change_range(struct mote_vm *vm, change_fn *change, u64 start, u64 end, bool yield)
 {
 	struct mote_npt_changes changes = {};
 
 	for (;;) {
 		start = change(&vm->npt, start, end, &changes);
-		settle(vm, &changes);
+		mem_flush_and_free(vm, &changes);
 		if (start >= end)
 			break;
 		if (yield)
@@ -136,12 +136,12 @@ static void change_range(struct mote_vm *vm, change_fn *change, u64 start, u64 e
 	}
 }
 
-static void change_slot(const struct mem_slot *slot, change_fn *change)
+static void slot_change(const struct mem_slot *slot, change_fn *change)
 {
 	struct mote_vm *vm = slot->vm;
 
 	spin_lock(&vm->npt_lock);
-	change_range(vm, change, slot->config.gpa, slot->config.gpa + slot->config.size, true);
+	mem_change_range(vm, change, slot->config.gpa, slot->config.gpa + slot->config.size, true);
 	spin_unlock(&vm->npt_lock);
 }
 
@@ -158,8 +158,8 @@ static bool slot_invalidate(struct mmu_interval_notifier *notifier,
 	spin_lock(&vm->npt_lock);
 	/* From here to the end of the owner's change no fault of this slot gets through. */
 	mmu_interval_set_seq(notifier, seq);
-	change_range(vm, mote_npt_unmap, config->gpa + start, config->gpa + end,
-		     mmu_notifier_range_blockable(range));
+	mem_change_range(vm, mote_npt_unmap, config->gpa + start, config->gpa + end,
+			 mmu_notifier_range_blockable(range));
 	spin_unlock(&vm->npt_lock);
 	return true;
 }
@@ -175,7 +175,7 @@ static const struct mmu_interval_notifier_ops slot_notifier_ops = {
 #define PAGE_WRITE BIT_ULL(1)
 
 /* What may be had by get_user_pages(), and the zero page; not memory of devices. */
-static u64 page_of(pte_t pte)
+static u64 mem_page_of(pte_t pte)
 {
 	u64 page = (pte_val(pte) & PTE_PFN_MASK) | PAGE_READ;
 
@@ -192,7 +192,7 @@ static u64 page_of(pte_t pte)
  * Return: the level of the leaf, 0 if there is none; @leaf; at level 1 @table,
  * which points to the leaf in its table.
  */
-static int owner_walk(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte_t **table)
+static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte_t **table)
 {
 	pgd_t pgd = READ_ONCE(*pgd_offset(mm, hva));
 	p4d_t p4d;
@@ -247,7 +247,7 @@ struct mem_fault {
 	u64 page[AROUND];
 };
 
-static bool level_fits(const struct mem_fault *fault, int level)
+static bool fault_level_fits(const struct mem_fault *fault, int level)
 {
 	const struct mote_slot *config = &fault->slot->config;
 	u64 size = mote_npt_size(level);
@@ -262,9 +262,9 @@ static int fault_level(const struct mem_fault *fault, int host)
 {
 	if (fault->slot->dirty || (fault->exec && fault->slot->vm->npt.format->small_only))
 		return 1;
-	if (host == 3 && mote_has(MOTE_FEATURE_NPT_1G) && level_fits(fault, 3))
+	if (host == 3 && mote_has(MOTE_FEATURE_NPT_1G) && fault_level_fits(fault, 3))
 		return 3;
-	if (host >= 2 && mote_has(MOTE_FEATURE_NPT_2M) && level_fits(fault, 2))
+	if (host >= 2 && mote_has(MOTE_FEATURE_NPT_2M) && fault_level_fits(fault, 2))
 		return 2;
 	return 1;
 }
@@ -286,7 +286,7 @@ static void fault_look_around(struct mem_fault *fault, int host, u64 page, const
 		s64 offset = fault->first + i * PAGE_SIZE - fault->gpa;
 
 		fault->page[i] = host > 1 ? page + offset :
-				 page_of(READ_ONCE(table[offset / (s64)PAGE_SIZE]));
+				 mem_page_of(READ_ONCE(table[offset / (s64)PAGE_SIZE]));
 	}
 }
 
@@ -304,9 +304,9 @@ static bool fault_look(struct mem_fault *fault)
 	int host;
 
 	local_irq_disable();
-	host = owner_walk(fault->slot->vm->mm, fault->hva, &leaf, &table);
+	host = mem_walk_mm(fault->slot->vm->mm, fault->hva, &leaf, &table);
 	if (host)
-		page = page_of(leaf);
+		page = mem_page_of(leaf);
 	/* The base of a large page has bits that say other things. */
 	if (page && host > 1)
 		page = (ALIGN_DOWN(page, mote_npt_size(host)) | (page & ~PAGE_MASK)) +
@@ -398,13 +398,13 @@ static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 	spin_lock(&vm->npt_lock);
 	if (!mmu_interval_read_retry(&fault->slot->notifier, fault->seq)) {
 		err = fault_map(fault, cache, &changes);
-		settle(vm, &changes);
+		mem_flush_and_free(vm, &changes);
 	}
 	spin_unlock(&vm->npt_lock);
 	return err;
 }
 
-static int cache_fill(struct mote_npt_cache *cache)
+static int mem_cache_fill(struct mote_npt_cache *cache)
 {
 	while (cache->nr < ARRAY_SIZE(cache->table)) {
 		u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
@@ -416,7 +416,7 @@ static int cache_fill(struct mote_npt_cache *cache)
 	return 0;
 }
 
-static void cache_drain(struct mote_npt_cache *cache)
+static void mem_cache_drain(struct mote_npt_cache *cache)
 {
 	while (cache->nr)
 		free_page((unsigned long)cache->table[--cache->nr]);
@@ -433,7 +433,7 @@ static int fault_once(struct mem_fault *fault, struct mote_npt_cache *cache)
 	if (err != -ENOMEM)
 		return err;
 	/* Most faults need no table: they are allocated when it turns out that one does. */
-	err = cache_fill(cache);
+	err = mem_cache_fill(cache);
 	return err ?: fault_install(fault, cache);
 }
 
@@ -462,7 +462,7 @@ static int fault_handle(struct mote_vcpu *vcpu, struct mem_slot *slot, u64 gpa, 
 			break;
 		cond_resched();
 	}
-	cache_drain(&cache);
+	mem_cache_drain(&cache);
 	*hva = fault.hva + offset_in_page(gpa);
 	trace_mote_nested_fault(slot->vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
 	return err;
@@ -476,7 +476,7 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 	int err = -ENXIO;
 
 	rcu_read_lock();
-	slot = find_slot(vm, gpa);
+	slot = slot_find(vm, gpa);
 	rcu_read_unlock();
 	if (slot && !(access & MOTE_ACCESS_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
 		err = fault_handle(vcpu, slot, gpa, access, hva);
@@ -489,7 +489,7 @@ bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva)
 	const struct mem_slot *slot;
 
 	rcu_read_lock();
-	slot = find_slot(vm, gpa);
+	slot = slot_find(vm, gpa);
 	if (slot)
 		*hva = gpa - slot->config.gpa + slot->config.hva;
 	rcu_read_unlock();
@@ -503,7 +503,7 @@ int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
 	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
 }
 
-static void log_write(struct mem_slot *slot, u64 gpa, u32 len)
+static void slot_log_write(struct mem_slot *slot, u64 gpa, u32 len)
 {
 	u64 first = (gpa - slot->config.gpa) >> PAGE_SHIFT;
 	u64 last = (gpa + len - 1 - slot->config.gpa) >> PAGE_SHIFT;
@@ -513,12 +513,12 @@ static void log_write(struct mem_slot *slot, u64 gpa, u32 len)
 	spin_unlock(&slot->vm->npt_lock);
 }
 
-static struct mem_slot *writable_slot(struct mote_vm *vm, u64 gpa, u32 len, u64 *hva)
+static struct mem_slot *slot_find_writable(struct mote_vm *vm, u64 gpa, u32 len, u64 *hva)
 {
 	struct mem_slot *slot;
 
 	rcu_read_lock();
-	slot = find_slot(vm, gpa);
+	slot = slot_find(vm, gpa);
 	rcu_read_unlock();
 	if (!slot || slot->config.flags & MOTE_SLOT_READONLY ||
 	    len > slot->config.size - (gpa - slot->config.gpa))
@@ -527,37 +527,37 @@ static struct mem_slot *writable_slot(struct mote_vm *vm, u64 gpa, u32 len, u64 
 	return slot;
 }
 
-static int write_slot(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
+static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
 {
 	int index = srcu_read_lock(&vm->srcu);
 	struct mem_slot *slot;
 	int err = -ENXIO;
 	u64 hva;
 
-	slot = writable_slot(vm, gpa, len, &hva);
+	slot = slot_find_writable(vm, gpa, len, &hva);
 	if (slot && !atomic)
 		err = mote_user_write(hva, data, len);
 	else if (slot) /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
 		err = slot->dirty ? -EFAULT : mote_user_write_atomic(hva, data, len);
 	if (!err && slot->dirty)
-		log_write(slot, gpa, len);
+		slot_log_write(slot, gpa, len);
 	srcu_read_unlock(&vm->srcu, index);
 	return err;
 }
 
 int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
 {
-	return write_slot(vm, gpa, data, len, false);
+	return slot_write(vm, gpa, data, len, false);
 }
 
 int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
 {
-	return write_slot(vm, gpa, data, len, true);
+	return slot_write(vm, gpa, data, len, true);
 }
 
 /* ---- slots --------------------------------------------------------------------------- */
 
-static int check_config(const struct mote_slot *config)
+static int slot_check_config(const struct mote_slot *config)
 {
 	u64 gpa_end = 1ULL << min_t(u32, mote_host.gpa_bits, MOTE_NPT_BITS);
 
@@ -577,12 +577,12 @@ static int check_config(const struct mote_slot *config)
 	return 0;
 }
 
-static bool overlaps(const struct mote_slot *a, const struct mote_slot *b)
+static bool slot_overlaps(const struct mote_slot *a, const struct mote_slot *b)
 {
 	return a->gpa < b->gpa + b->size && b->gpa < a->gpa + a->size;
 }
 
-static bool same_memory(const struct mem_slot *slot, const struct mote_slot *config)
+static bool slot_is_same_memory(const struct mem_slot *slot, const struct mote_slot *config)
 {
 	return slot->config.gpa == config->gpa && slot->config.size == config->size &&
 	       slot->config.hva == config->hva;
@@ -599,7 +599,7 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 		return ERR_PTR(err);
 	slot->vm = vm;
 	slot->config = *config;
-	if (old && same_memory(old, config) && config->flags & MOTE_SLOT_LOG_DIRTY)
+	if (old && slot_is_same_memory(old, config) && config->flags & MOTE_SLOT_LOG_DIRTY)
 		slot->dirty = old->dirty;
 	if (config->flags & MOTE_SLOT_LOG_DIRTY && !slot->dirty) {
 		slot->dirty = kvcalloc(BITS_TO_LONGS(config->size >> PAGE_SHIFT), sizeof(long),
@@ -639,16 +639,16 @@ static void slot_retire(struct mem_slot *out, const struct mem_slot *in)
 	/* Faults that found it are over, and there will be no others. */
 	if (vm->nr_vcpus)
 		synchronize_srcu_expedited(&vm->srcu);
-	if (in && same_memory(out, &in->config)) {
+	if (in && slot_is_same_memory(out, &in->config)) {
 		lost = out->config.flags & ~in->config.flags;
 		gained = in->config.flags & ~out->config.flags;
 		/* Without a log, large pages can come back: by faults. */
 		if (lost & MOTE_SLOT_LOG_DIRTY)
-			change_slot(out, mote_npt_unmap);
+			slot_change(out, mote_npt_unmap);
 		else if (gained)
-			change_slot(out, mote_npt_protect);
+			slot_change(out, mote_npt_protect);
 	} else {
-		change_slot(out, mote_npt_unmap);
+		slot_change(out, mote_npt_unmap);
 	}
 	slot_destroy(out, in);
 }
@@ -696,18 +696,18 @@ static struct mem_slot *slot_by_number(const struct mote_slots *slots, u32 numbe
 	return NULL;
 }
 
-static bool is_free(const struct mote_slots *slots, const struct mote_slot *config)
+static bool slots_are_free_at(const struct mote_slots *slots, const struct mote_slot *config)
 {
 	u32 i;
 
 	for (i = 0; i < slots->nr; i++)
 		if (slots->slot[i]->config.slot != config->slot &&
-		    overlaps(&slots->slot[i]->config, config))
+		    slot_overlaps(&slots->slot[i]->config, config))
 			return false;
 	return true;
 }
 
-static int replace_slot(struct mote_vm *vm, const struct mote_slot *config, struct mem_slot *out)
+static int slot_replace(struct mote_vm *vm, const struct mote_slot *config, struct mem_slot *out)
 {
 	struct mote_slots *old = slots_of(vm);
 	struct mote_slots *slots = slots_alloc(old->nr + 1);
@@ -730,29 +730,29 @@ static int replace_slot(struct mote_vm *vm, const struct mote_slot *config, stru
 	return 0;
 }
 
-static int set_slot(struct mote_vm *vm, const struct mote_slot *config)
+static int slot_set(struct mote_vm *vm, const struct mote_slot *config)
 {
 	const struct mote_slots *slots = slots_of(vm);
 	struct mem_slot *out = slot_by_number(slots, config->slot);
 
 	if (!config->size && !out)
 		return -ENOENT;
-	if (config->size && !is_free(slots, config))
+	if (config->size && !slots_are_free_at(slots, config))
 		return -EEXIST;
-	if (out && same_memory(out, config) && out->config.flags == config->flags)
+	if (out && slot_is_same_memory(out, config) && out->config.flags == config->flags)
 		return 0;
-	return replace_slot(vm, config, out);
+	return slot_replace(vm, config, out);
 }
 
 int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 {
-	int err = check_config(config);
+	int err = slot_check_config(config);
 
 	if (err)
 		return err;
 	if (mutex_lock_killable(&vm->lock))
 		return -EINTR;
-	err = set_slot(vm, config);
+	err = slot_set(vm, config);
 	mutex_unlock(&vm->lock);
 	return err;
 }
@@ -760,7 +760,7 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 /* ---- dirty logs ------------------------------------------------------------------------ */
 
 /* Move 64 bits of the log, those in @mask, into a word; their pages become read-only. */
-static u64 take_dirty(struct mem_slot *slot, u64 index, u64 mask, struct mote_npt_changes *changes)
+static u64 slot_take_dirty(struct mem_slot *slot, u64 index, u64 mask, struct mote_npt_changes *changes)
 {
 	u64 start = slot->config.gpa + index * 64 * PAGE_SIZE;
 	u64 end = min(start + 64 * PAGE_SIZE, slot->config.gpa + slot->config.size);
@@ -773,7 +773,7 @@ static u64 take_dirty(struct mem_slot *slot, u64 index, u64 mask, struct mote_np
 	return word;
 }
 
-static void take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
+static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 {
 	struct mote_vm *vm = slot->vm;
 	struct mote_npt_changes changes = {};
@@ -783,14 +783,14 @@ static void take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 	for (i = 0; i * 64 < nr; i++) {
 		u64 left = nr - i * 64;
 
-		words[i] = take_dirty(slot, first / 64 + i, left < 64 ? BIT_ULL(left) - 1 : ~0ULL,
-				      &changes);
+		words[i] = slot_take_dirty(slot, first / 64 + i, left < 64 ? BIT_ULL(left) - 1 : ~0ULL,
+					   &changes);
 		if (i % 64 == 63) {
-			settle(vm, &changes);
+			mem_flush_and_free(vm, &changes);
 			cond_resched_lock(&vm->npt_lock);
 		}
 	}
-	settle(vm, &changes);
+	mem_flush_and_free(vm, &changes);
 	spin_unlock(&vm->npt_lock);
 }
 
@@ -811,7 +811,7 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
 	if (!slot->dirty || dirty->first % 64 || !dirty->nr || dirty->first >= pages ||
 	    dirty->nr > pages - dirty->first)
 		goto out;
-	take_log(slot, dirty->first, dirty->nr, words);
+	slot_take_log(slot, dirty->first, dirty->nr, words);
 	err = 0;
 out:
 	mutex_unlock(&vm->lock);
@@ -831,7 +831,7 @@ int mote_mem_init(struct mote_vm *vm)
 		return -ENOMEM;
 	}
 	RCU_INIT_POINTER(vm->slots, slots);
-	vm->npt.forget = forget_pages;
+	vm->npt.forget = mem_forget_pages;
 	mote_npt_init(&vm->npt, mote_ops->npt_format, root);
 	return 0;
 }
@@ -844,10 +844,10 @@ void mote_mem_destroy(struct mote_vm *vm)
 	u32 i;
 
 	for (i = 0; i < slots->nr; i++) {
-		change_slot(slots->slot[i], mote_npt_unmap);
+		slot_change(slots->slot[i], mote_npt_unmap);
 		slot_destroy(slots->slot[i], NULL);
 	}
 	kfree(slots);
 	mote_npt_clear(&vm->npt, &changes);
-	free_tables(changes.tables);
+	mem_free_tables(changes.tables);
 }

@@ -24,32 +24,32 @@
 /* Leaves that one call changes before it lets the caller flush and breathe. */
 #define PIECE 1024
 
-static u64 entry_hpa(const struct mote_npt *npt, u64 entry)
+static u64 npt_entry_hpa(const struct mote_npt *npt, u64 entry)
 {
 	return entry & HPA_MASK & ~npt->format->table;
 }
 
-static u64 *entry_table(const struct mote_npt *npt, u64 entry)
+static u64 *npt_entry_table(const struct mote_npt *npt, u64 entry)
 {
-	return phys_to_virt(entry_hpa(npt, entry));
+	return phys_to_virt(npt_entry_hpa(npt, entry));
 }
 
-static bool is_present(const struct mote_npt *npt, u64 entry)
+static bool npt_is_present(const struct mote_npt *npt, u64 entry)
 {
 	return entry & npt->format->present;
 }
 
-static u32 gpa_index(u64 gpa, int level)
+static u32 npt_gpa_index(u64 gpa, int level)
 {
 	return (gpa >> (12 + 9 * (level - 1))) % MOTE_NPT_ENTRIES;
 }
 
-static u64 make_table(const struct mote_npt *npt, const u64 *table)
+static u64 npt_make_table(const struct mote_npt *npt, const u64 *table)
 {
 	return virt_to_phys((void *)table) | npt->format->table;
 }
 
-static u64 make_leaf(const struct mote_npt *npt, int level, u64 hpa, bool write)
+static u64 npt_make_leaf(const struct mote_npt *npt, int level, u64 hpa, bool write)
 {
 	const struct mote_npt_format *format = npt->format;
 	u64 leaf = hpa | format->leaf;
@@ -60,7 +60,7 @@ static u64 make_leaf(const struct mote_npt *npt, int level, u64 hpa, bool write)
 }
 
 /* Clear and set bits while CPUs may set others; returns what was there. */
-static u64 update(u64 *entry, u64 clear, u64 set)
+static u64 npt_update(u64 *entry, u64 clear, u64 set)
 {
 	u64 old = READ_ONCE(*entry);
 
@@ -70,13 +70,13 @@ static u64 update(u64 *entry, u64 clear, u64 set)
 }
 
 /* A leaf is gone, or its write permission where that stands for the dirty bit. */
-static void forget(const struct mote_npt *npt, u64 leaf, int level)
+static void npt_forget(const struct mote_npt *npt, u64 leaf, int level)
 {
 	const struct mote_npt_format *format = npt->format;
 	u64 accessed = format->accessed ?: format->present;
 	u64 dirty = format->dirty ?: format->write;
 
-	npt->forget(entry_hpa(npt, leaf), mote_npt_size(level), leaf & accessed, leaf & dirty);
+	npt->forget(npt_entry_hpa(npt, leaf), mote_npt_size(level), leaf & accessed, leaf & dirty);
 }
 
 /* ---- tables ---------------------------------------------------------------- */
@@ -85,7 +85,7 @@ static void forget(const struct mote_npt *npt, u64 leaf, int level)
  * A table that is out of the tree may still be walked: its entries must stay
  * not present.  The address of a page is, in both formats.
  */
-static void discard_table(struct mote_npt *npt, u64 *table, struct mote_npt_changes *changes)
+static void npt_discard_table(struct mote_npt *npt, u64 *table, struct mote_npt_changes *changes)
 {
 	WRITE_ONCE(*table, (unsigned long)changes->tables);
 	changes->tables = table;
@@ -93,7 +93,7 @@ static void discard_table(struct mote_npt *npt, u64 *table, struct mote_npt_chan
 	npt->tables--;
 }
 
-static bool table_is_empty(const u64 *table)
+static bool npt_table_is_empty(const u64 *table)
 {
 	u32 i;
 
@@ -103,7 +103,7 @@ static bool table_is_empty(const u64 *table)
 	return true;
 }
 
-static u64 *add_table(struct mote_npt *npt, struct mote_npt_cache *cache)
+static u64 *npt_add_table(struct mote_npt *npt, struct mote_npt_cache *cache)
 {
 	if (!cache->nr)
 		return NULL;
@@ -112,11 +112,11 @@ static u64 *add_table(struct mote_npt *npt, struct mote_npt_cache *cache)
 }
 
 /* Put a table with the same translations into the place of a large leaf. */
-static u64 *split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *entry, int level,
-		  struct mote_npt_changes *changes)
+static u64 *npt_split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *entry, int level,
+		      struct mote_npt_changes *changes)
 {
 	const struct mote_npt_format *format = npt->format;
-	u64 *table = add_table(npt, cache);
+	u64 *table = npt_add_table(npt, cache);
 	u64 old = READ_ONCE(*entry);
 	u64 small;
 	u32 i;
@@ -130,7 +130,7 @@ static u64 *split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *entry
 			small &= ~format->large;
 		for (i = 0; i < MOTE_NPT_ENTRIES; i++)
 			table[i] = small + i * mote_npt_size(level - 1);
-	} while (!try_cmpxchg(entry, &old, make_table(npt, table)));
+	} while (!try_cmpxchg(entry, &old, npt_make_table(npt, table)));
 	/* One address must not be translated by pages of two sizes. */
 	changes->flush = true;
 	return table;
@@ -138,8 +138,8 @@ static u64 *split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *entry
 
 /* ---- the iterator ------------------------------------------------------------ */
 
-static void iter_start(struct mote_npt_iter *it, struct mote_npt *npt, u64 *table, int level,
-		       u64 start, u64 end)
+static void npt_iter_start(struct mote_npt_iter *it, struct mote_npt *npt, u64 *table, int level,
+			   u64 start, u64 end)
 {
 	it->npt = npt;
 	it->gpa = start;
@@ -153,12 +153,12 @@ static void iter_start(struct mote_npt_iter *it, struct mote_npt *npt, u64 *tabl
 /* Begin a walk of [start, end); see mote_npt_for_each(). */
 void mote_npt_iter_init(struct mote_npt_iter *it, struct mote_npt *npt, u64 start, u64 end)
 {
-	iter_start(it, npt, npt->root, MOTE_NPT_LEVELS, start, end);
+	npt_iter_start(it, npt, npt->root, MOTE_NPT_LEVELS, start, end);
 }
 
-static void iter_load(struct mote_npt_iter *it)
+static void npt_iter_load(struct mote_npt_iter *it)
 {
-	it->entry = &it->table[it->level][gpa_index(it->gpa, it->level)];
+	it->entry = &it->table[it->level][npt_gpa_index(it->gpa, it->level)];
 	it->value = READ_ONCE(*it->entry);
 }
 
@@ -168,7 +168,7 @@ void mote_npt_iter_skip(struct mote_npt_iter *it)
 	u64 size = mote_npt_size(it->level);
 
 	it->gpa = ALIGN_DOWN(it->gpa, size) + size;
-	it->up = it->level < it->top && (it->gpa >= it->end || !gpa_index(it->gpa, it->level));
+	it->up = it->level < it->top && (it->gpa >= it->end || !npt_gpa_index(it->gpa, it->level));
 }
 
 /* Find the first entry from here on that is present; false: there is none. */
@@ -178,18 +178,18 @@ bool mote_npt_iter_find(struct mote_npt_iter *it)
 		it->up = false;
 		it->level++;
 		it->gpa = ALIGN_DOWN(it->gpa - 1, mote_npt_size(it->level));
-		iter_load(it);
+		npt_iter_load(it);
 		return true;
 	}
 	while (it->gpa < it->end) {
-		iter_load(it);
-		if (!is_present(it->npt, it->value)) {
+		npt_iter_load(it);
+		if (!npt_is_present(it->npt, it->value)) {
 			mote_npt_iter_skip(it);
 			if (it->up)
 				return mote_npt_iter_find(it);
 		} else if (mote_npt_is_table(it->npt, it->value, it->level)) {
 			it->level--;
-			it->table[it->level] = entry_table(it->npt, it->value);
+			it->table[it->level] = npt_entry_table(it->npt, it->value);
 		} else {
 			return true;
 		}
@@ -208,26 +208,26 @@ void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u
 }
 
 /* Take apart a table that has left the tree, and all below it; @level: of its entries. */
-static void clear_table(struct mote_npt *npt, u64 *table, int level,
-			struct mote_npt_changes *changes)
+static void npt_clear_table(struct mote_npt *npt, u64 *table, int level,
+			    struct mote_npt_changes *changes)
 {
 	struct mote_npt_iter it;
 
-	for (iter_start(&it, npt, table, level, 0, MOTE_NPT_ENTRIES * mote_npt_size(level));
+	for (npt_iter_start(&it, npt, table, level, 0, MOTE_NPT_ENTRIES * mote_npt_size(level));
 	     mote_npt_iter_find(&it); mote_npt_iter_skip(&it)) {
 		u64 old = xchg(it.entry, 0);
 
 		if (mote_npt_is_table(npt, old, it.level))
-			discard_table(npt, entry_table(npt, old), changes);
+			npt_discard_table(npt, npt_entry_table(npt, old), changes);
 		else
-			forget(npt, old, it.level);
+			npt_forget(npt, old, it.level);
 	}
-	discard_table(npt, table, changes);
+	npt_discard_table(npt, table, changes);
 }
 
 void mote_npt_clear(struct mote_npt *npt, struct mote_npt_changes *changes)
 {
-	clear_table(npt, npt->root, MOTE_NPT_LEVELS, changes);
+	npt_clear_table(npt, npt->root, MOTE_NPT_LEVELS, changes);
 	npt->root = NULL;
 }
 
@@ -240,40 +240,40 @@ u64 *mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa,
 	int at;
 
 	for (at = MOTE_NPT_LEVELS; at > level; at--) {
-		u64 *entry = &table[gpa_index(gpa, at)];
+		u64 *entry = &table[npt_gpa_index(gpa, at)];
 		u64 value = READ_ONCE(*entry);
 
-		if (!is_present(npt, value)) {
-			table = add_table(npt, cache);
+		if (!npt_is_present(npt, value)) {
+			table = npt_add_table(npt, cache);
 			if (table)
-				WRITE_ONCE(*entry, make_table(npt, table));
+				WRITE_ONCE(*entry, npt_make_table(npt, table));
 		} else if (mote_npt_is_table(npt, value, at)) {
-			table = entry_table(npt, value);
+			table = npt_entry_table(npt, value);
 		} else {
-			table = split(npt, cache, entry, at, changes);
+			table = npt_split(npt, cache, entry, at, changes);
 		}
 		if (!table)
 			return NULL;
 	}
-	return &table[gpa_index(gpa, level)];
+	return &table[npt_gpa_index(gpa, level)];
 }
 
 void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write,
 		  struct mote_npt_changes *changes)
 {
-	u64 leaf = make_leaf(npt, level, hpa, write);
+	u64 leaf = npt_make_leaf(npt, level, hpa, write);
 	u64 old = READ_ONCE(*entry);
 
-	if (!is_present(npt, old)) {
+	if (!npt_is_present(npt, old)) {
 		WRITE_ONCE(*entry, leaf);
 	} else if (mote_npt_is_table(npt, old, level)) {
 		WRITE_ONCE(*entry, leaf);
-		clear_table(npt, entry_table(npt, old), level - 1, changes);
-	} else if (entry_hpa(npt, old) == hpa) {
+		npt_clear_table(npt, npt_entry_table(npt, old), level - 1, changes);
+	} else if (npt_entry_hpa(npt, old) == hpa) {
 		if ((old & leaf) != leaf)
-			update(entry, 0, leaf);
+			npt_update(entry, 0, leaf);
 	} else {
-		forget(npt, xchg(entry, leaf), level);
+		npt_forget(npt, xchg(entry, leaf), level);
 		changes->flush = true;
 	}
 }
@@ -289,15 +289,15 @@ u64 mote_npt_unmap(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_cha
 		if (mote_npt_is_table(npt, it.value, it.level)) {
 			u64 *table = it.table[it.level - 1];
 
-			if (!table_is_empty(table))
+			if (!npt_table_is_empty(table))
 				continue;
 			WRITE_ONCE(*it.entry, 0);
-			discard_table(npt, table, changes);
+			npt_discard_table(npt, table, changes);
 			continue;
 		}
 		if (nr++ == PIECE)
 			return it.gpa;
-		forget(npt, xchg(it.entry, 0), it.level);
+		npt_forget(npt, xchg(it.entry, 0), it.level);
 		changes->flush = true;
 	}
 	return end;
@@ -317,9 +317,9 @@ u64 mote_npt_protect(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_c
 			return it.gpa;
 		if (!(it.value & npt->format->write))
 			continue;
-		old = update(it.entry, npt->format->write, 0);
+		old = npt_update(it.entry, npt->format->write, 0);
 		if (!npt->format->dirty)
-			forget(npt, old, it.level);
+			npt_forget(npt, old, it.level);
 		changes->flush = true;
 	}
 	return end;

@@ -26,23 +26,8 @@
 #include <asm/ptrace.h>
 #include <trace/events/ipi.h>
 
-#include "mote.h"
-#include "quirk/insn.h"
-#include "quirk/quirk.h"
-#include "svm_arch.h"
-#include "vendor.h"
-
-/* APM, "VMCB State Caching": parts of the VMCB that the CPU may have in a cache. */
-#define CLEAN_INTERCEPTS BIT(0)
-#define CLEAN_ASID BIT(2)
-#define CLEAN_INTR BIT(3)
-#define CLEAN_NPT BIT(4)
-#define CLEAN_CRS BIT(5)
-#define CLEAN_DRS BIT(6)
-#define CLEAN_TABLES BIT(7)
-#define CLEAN_SEGS BIT(8)
-#define CLEAN_CR2 BIT(9)
-#define CLEAN_ALL GENMASK(10, 0)
+#include "quirk/svm_fetch.h"
+#include "quirk/svm_tcg.h"
 
 #define DR7_ENABLES 0xff
 
@@ -65,67 +50,11 @@
 
 #define BASE_EXCEPTIONS (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
 
-/* Host state that is switched only on CPUs that have it: &host_extras. */
-#define EXTRA_XSETBV BIT(0)  /* a hypervisor beneath may not honour the XSETBV intercept */
-#define EXTRA_XSS BIT(1)     /* IA32_XSS is in use: XSAVES of a guest would show it */
-#define EXTRA_PKRU BIT(2)    /* a guest may enable protection keys */
-#define EXTRA_TSC_AUX BIT(3) /* RDPID, which has no intercept, shows the CPU's number */
-#define EXTRA_TCG BIT(4)     /* QEMU's translator is the CPU: see svm_inject_virtual() */
-#define EXTRA_BOCHS BIT(5)   /* Bochs is the CPU: see quirk/bochs_clock.c */
-
-/* What an entry and an exit have to see to besides the usual: &svm_vcpu.rare. */
-#define RARE_DEBUG BIT(0) /* a debug trap pends */
-#define RARE_NMI BIT(1)	  /* an NMI window was asked for */
-#define RARE_IRET BIT(2)  /* the IRET that ends an NMI handler is about to run */
-#define RARE_STEP BIT(3)  /* RFLAGS.TF is ours in this entry */
-#define RARE_VIRQ BIT(4)  /* the interrupt of this entry is a virtual one */
-#define RARE_SHADOW BIT(5) /* QEMU may forget the shadow */
-#define RARE_WINDOW BIT(6) /* a window is a virtual interrupt on QEMU: see quirk/qemu_timer.c */
-
-struct svm_cpu {
-	struct svm_asids asids;
-	u64 host;	/* VMCB for the host's VMSAVE state: physical address */
-	u64 hsave;	/* where VMRUN saves the rest: physical address */
-	u64 last;	/* &svm_vcpu.serial of the last guest here */
-	u64 tsc_aux;	/* of the host */
-	bool enabled;	/* EFER.SVME was set by us */
-};
-
-struct svm_vm {
-	unsigned long *msrpm;
-	u64 *top;	/* fifth level of nested paging, where the host has five; or NULL */
-	u64 ncr3;
-};
-
-struct svm_vcpu {
-	struct mote_vcpu vcpu;
-	struct vmcb *vmcb;
-	u64 vmcb_hpa;
-	struct svm_cpu *cpu;	/* on which it ran last */
-	u64 generation;		/* of its ASID; 0: take a new one */
-	u64 serial;		/* unlike any other vCPU's, ever */
-	u64 pending_debug;	/* as in &mote_events */
-	u32 rare;
-	u32 pkru;
-	bool nmi_blocked;
-	u8 shadow;		/* MOTE_SHADOW_* as set, while RIP is @shadow_rip */
-	u64 shadow_rip;
-
-	u64 entry_rip, entry_rsp;	/* with @rare, of the last entry */
-	u64 step_tf, step_dr6;		/* with RARE_STEP, the guest's own */
-	struct mote_host_timer host_timer;
-
-	/* The last code page that was looked up; @code_gva is ~0 for none. */
-	u64 code_cr3, code_gva, code_gpa, code_hva;
-	u64 missing_gpa;	/* what the fetch failed to read */
-	u32 missing_access;
-};
-
 static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
-static struct page *iopm;
-static u32 host_extras;
-static u64 host_xss;
-static atomic64_t serials;
+static struct page *svm_iopm;
+u32 svm_host_extras;
+static u64 svm_host_xss;
+static atomic64_t svm_serials;
 
 /* Executable, writable only with RW; the CPU sets A and D.  WB: entry 0 of the host's PAT. */
 static const struct mote_npt_format svm_npt_format = {
@@ -137,16 +66,6 @@ static const struct mote_npt_format svm_npt_format = {
 	.accessed = _PAGE_ACCESSED,
 	.dirty = _PAGE_DIRTY,
 };
-
-static struct svm_vcpu *to_svm(struct mote_vcpu *vcpu)
-{
-	return container_of(vcpu, struct svm_vcpu, vcpu);
-}
-
-static void svm_dirty(struct svm_vcpu *svm, u32 parts)
-{
-	svm->vmcb->control.clean &= ~parts;
-}
 
 static void svm_intercept(struct svm_vcpu *svm, u32 bit, bool on)
 {
@@ -238,9 +157,9 @@ static void svm_teardown(void)
 		c->host = 0;
 		c->hsave = 0;
 	}
-	if (iopm)
-		__free_pages(iopm, IOPM_ORDER);
-	iopm = NULL;
+	if (svm_iopm)
+		__free_pages(svm_iopm, IOPM_ORDER);
+	svm_iopm = NULL;
 }
 
 static u64 svm_page(void)
@@ -254,26 +173,26 @@ static int svm_setup(void)
 {
 	int cpu, err;
 
-	host_extras = mote_is_qemu_tcg() ? EXTRA_TCG : 0;
+	svm_host_extras = mote_is_qemu_tcg() ? EXTRA_TCG : 0;
 	if (mote_is_bochs())
-		host_extras |= EXTRA_BOCHS;
-	if (boot_cpu_has(X86_FEATURE_HYPERVISOR) && boot_cpu_has(X86_FEATURE_OSXSAVE))
-		host_extras |= EXTRA_XSETBV;
+		svm_host_extras |= EXTRA_BOCHS;
+	if (svm_host_extras && boot_cpu_has(X86_FEATURE_OSXSAVE))
+		svm_host_extras |= EXTRA_XSETBV;
 	if (boot_cpu_has(X86_FEATURE_OSPKE))
-		host_extras |= EXTRA_PKRU;
+		svm_host_extras |= EXTRA_PKRU;
 	if (boot_cpu_has(X86_FEATURE_RDPID))
-		host_extras |= EXTRA_TSC_AUX;
-	host_xss = 0;
+		svm_host_extras |= EXTRA_TSC_AUX;
+	svm_host_xss = 0;
 	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		rdmsrl_safe(MSR_IA32_XSS, &host_xss);
-	if (host_xss)
-		host_extras |= EXTRA_XSS;
+		rdmsrl_safe(MSR_IA32_XSS, &svm_host_xss);
+	if (svm_host_xss)
+		svm_host_extras |= EXTRA_XSS;
 
-	iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
-	if (!iopm)
+	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
+	if (!svm_iopm)
 		return -ENOMEM;
 	/* Every port exits. */
-	memset(page_address(iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
+	memset(page_address(svm_iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
 
@@ -284,7 +203,7 @@ static int svm_setup(void)
 			return -ENOMEM;
 		}
 	}
-	err = host_extras & EXTRA_BOCHS ? mote_bochs_clock_setup() : 0;
+	err = svm_host_extras & EXTRA_BOCHS ? mote_bochs_clock_setup() : 0;
 	if (err)
 		svm_teardown();
 	return err;
@@ -307,7 +226,7 @@ static int svm_cpu_enable(void)
 	/* Another hypervisor may have left a ratio. */
 	if (mote_has(MOTE_FEATURE_TSC_SCALING))
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
-	if (host_extras & EXTRA_TSC_AUX)
+	if (svm_host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
 	svm_asids_reset(&cpu->asids, mote_host.nr_asids);
 	return 0;
@@ -444,7 +363,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 		control->pause_filter_count = 3000;
 	}
 
-	control->iopm_base_pa = __pa(page_address(iopm));
+	control->iopm_base_pa = __pa(page_address(svm_iopm));
 	control->msrpm_base_pa = __pa(vm->msrpm);
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
@@ -464,7 +383,7 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __pa(svm->vmcb);
-	svm->serial = atomic64_inc_return(&serials);
+	svm->serial = atomic64_inc_return(&svm_serials);
 	svm->code_gva = ~0ull;
 	if (!vcpu->vm->nr_vcpus)
 		svm_init_msrpm(vcpu->vm, ((struct svm_vm *)vcpu->vm->vendor)->msrpm);
@@ -505,7 +424,7 @@ static void svm_load(struct mote_vcpu *vcpu)
 		if (boot_cpu_has(X86_FEATURE_USE_IBPB))
 			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
-	if (host_extras & EXTRA_TSC_AUX)
+	if (svm_host_extras & EXTRA_TSC_AUX)
 		wrmsrl(MSR_TSC_AUX, 0);
 	if (vcpu->vm->tsc_ratio)
 		wrmsrl(MSR_AMD64_TSC_RATIO, vcpu->vm->tsc_ratio >> 16);
@@ -515,7 +434,7 @@ static void svm_put(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (host_extras & EXTRA_TSC_AUX)
+	if (svm_host_extras & EXTRA_TSC_AUX)
 		wrmsrl(MSR_TSC_AUX, svm->cpu->tsc_aux);
 	if (vcpu->vm->tsc_ratio)
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
@@ -562,7 +481,7 @@ static void svm_block_nmis(struct svm_vcpu *svm, bool blocked)
  * could be.  QEMU cannot stand a write to CR8 while one pends, so these exit
  * meanwhile, too.
  */
-static void svm_window(struct mote_vcpu *vcpu, u32 windows)
+void svm_window(struct mote_vcpu *vcpu, u32 windows)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool interrupt = windows & MOTE_WINDOW_INTERRUPT;
@@ -577,64 +496,15 @@ static void svm_window(struct mote_vcpu *vcpu, u32 windows)
 	svm->rare &= ~(RARE_NMI | RARE_WINDOW);
 	if (windows & MOTE_WINDOW_NMI)
 		svm->rare |= RARE_NMI;
-	if (interrupt && host_extras & EXTRA_TCG)
+	if (interrupt && svm_host_extras & EXTRA_TCG)
 		svm->rare |= RARE_WINDOW;
-}
-
-/* Another way will do to look again for what an interrupt window was asked for. */
-static void svm_drop_window(struct svm_vcpu *svm)
-{
-	struct mote_vcpu *vcpu = &svm->vcpu;
-
-	if (!(vcpu->window_set & MOTE_WINDOW_INTERRUPT))
-		return;
-	vcpu->window_set &= ~MOTE_WINDOW_INTERRUPT;
-	svm_window(vcpu, vcpu->window_set);
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-}
-
-/*
- * QEMU delivers an injected interrupt a second time if something else stops the guest
- * before its next exit, whatever IF is by then: there it is a virtual one, which the
- * CPU takes before anything else.  A window would need its place: the next exit serves.
- */
-static void svm_inject_virtual(struct svm_vcpu *svm)
-{
-	struct vmcb_control_area *control = &svm->vmcb->control;
-
-	svm_drop_window(svm);
-	control->int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
-	control->int_vector = svm->vcpu.event.vector;
-	svm_dirty(svm, CLEAN_INTR);
-	svm->rare |= RARE_VIRQ;
-}
-
-/*
- * After the exit: one that still pends was not delivered.  QEMU calls it an
- * exception then; and it goes on pending behind a real one.
- */
-static void svm_take_virtual_back(struct svm_vcpu *svm)
-{
-	struct vmcb_control_area *control = &svm->vmcb->control;
-	struct mote_event *event = &svm->vcpu.event;
-
-	if (control->int_ctl & V_IRQ_MASK) {
-		if (event->valid && event->vector != control->int_vector)
-			return;
-		*event = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = control->int_vector,
-		};
-	}
-	svm->rare &= ~RARE_VIRQ;
-	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
-	svm_dirty(svm, CLEAN_INTR);
 }
 
 static void svm_inject(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (host_extras & EXTRA_TCG && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	if (svm_host_extras & EXTRA_TCG && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
 	    !(svm->rare & ~(RARE_SHADOW | RARE_WINDOW))) {
 		svm_inject_virtual(svm);
 		return;
@@ -644,17 +514,12 @@ static void svm_inject(struct mote_vcpu *vcpu)
 		vcpu->event.has_error = 0;
 	svm->vmcb->control.event_inj = svm_event_encode(&vcpu->event);
 	/* QUIRK(bochs 2.7): an NMI would block the host's, which are to end this guest. */
-	if (host_extras & EXTRA_BOCHS && vcpu->event.type == MOTE_EVENT_NMI)
+	if (svm_host_extras & EXTRA_BOCHS && vcpu->event.type == MOTE_EVENT_NMI)
 		svm->vmcb->control.event_inj &= ~SVM_EVTINJ_TYPE_MASK;
 	svm->vmcb->control.event_inj_err = vcpu->event.error;
 	/* With RARE_IRET: RIP moves, but not because the IRET ran. */
 	if (vcpu->event.type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
 		svm_block_nmis(svm, true);
-}
-
-static bool svm_in_shadow(const struct svm_vcpu *svm)
-{
-	return svm->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 }
 
 static u32 svm_cpl(const struct mote_vcpu *vcpu)
@@ -679,7 +544,7 @@ static void svm_set_pending_debug(struct svm_vcpu *svm, u64 bits)
 	svm->rare = bits ? svm->rare | RARE_DEBUG : svm->rare & ~RARE_DEBUG;
 }
 
-static void svm_skip(struct mote_vcpu *vcpu)
+void svm_skip(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
@@ -704,7 +569,7 @@ static void svm_inject_debug(struct svm_vcpu *svm)
  * shadow.  Let the guest do that one.  An exception would push our TF; so
  * each exits, for once.
  */
-static void svm_step(struct svm_vcpu *svm)
+void svm_step(struct svm_vcpu *svm)
 {
 	if (svm->rare & RARE_STEP)
 		return;
@@ -714,27 +579,6 @@ static void svm_step(struct svm_vcpu *svm)
 	svm->vcpu.rflags |= X86_EFLAGS_TF;
 	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = ~0u;
 	svm_dirty(svm, CLEAN_INTERCEPTS);
-}
-
-/*
- * QEMU before 9.1 does not load the interrupt shadow at VMRUN: an interrupt between STI and
- * HLT would leave a guest asleep.  The instruction is stepped over, without a window.
- */
-static void svm_keep_shadow(struct svm_vcpu *svm)
-{
-	if (!svm_in_shadow(svm) || svm->vmcb->control.event_inj & SVM_EVTINJ_VALID) {
-		svm->rare &= ~RARE_SHADOW;
-		return;
-	}
-	svm_drop_window(svm);
-	svm_step(svm);
-}
-
-/* After whatever may have left the vCPU in a shadow. */
-static void svm_notice_shadow(struct svm_vcpu *svm)
-{
-	if (host_extras & EXTRA_TCG && svm_in_shadow(svm))
-		svm->rare |= RARE_SHADOW;
 }
 
 /* With something in svm->rare, before an entry. */
@@ -812,7 +656,7 @@ static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
 {
 	svm->vcpu.event = svm_event_decode(info, error);
-	if (host_extras & EXTRA_BOCHS && svm->vcpu.event.vector == X86_TRAP_NMI)
+	if (svm_host_extras & EXTRA_BOCHS && svm->vcpu.event.vector == X86_TRAP_NMI)
 		svm->vcpu.event.type = MOTE_EVENT_NMI;
 	if (svm->vcpu.event.valid && svm->vcpu.event.type == MOTE_EVENT_NMI)
 		svm_block_nmis(svm, false);
@@ -830,165 +674,6 @@ static void svm_after_event(struct svm_vcpu *svm, const struct mote_exit *exit, 
 }
 
 /* ---- vCPU: instructions -------------------------------------------------------------------- */
-
-static bool svm_is_64bit(const struct svm_vcpu *svm)
-{
-	return svm->vmcb->save.efer & EFER_LMA && svm->vmcb->save.cs.attrib & SVM_SELECTOR_L_MASK;
-}
-
-static u64 svm_linear(const struct svm_vcpu *svm, u64 rip)
-{
-	return svm_is_64bit(svm) ? rip : (u32)(svm->vmcb->save.cs.base + rip);
-}
-
-static int svm_read_table(void *context, u64 gpa, void *data, u32 len)
-{
-	struct svm_vcpu *svm = context;
-
-	svm->missing_gpa = gpa;
-	svm->missing_access = MOTE_ACCESS_READ;
-	return mote_mem_read(svm->vcpu.vm, gpa, data, len);
-}
-
-/*
- * Look a code page up, unless it is the last one.  That may be stale, if the
- * guest has changed its tables since; but then what is there is not the
- * instruction of the exit.  Changes of slots forget it (svm_flush()).
- */
-static int svm_code_page(struct svm_vcpu *svm, u64 page)
-{
-	const struct vmcb_save_area *save = &svm->vmcb->save;
-	const struct mote_walk walk = {
-		.cr0 = save->cr0, .cr3 = save->cr3, .cr4 = save->cr4,
-		.efer = save->efer & ~EFER_SVME, .read = svm_read_table, .context = svm,
-	};
-	int err;
-
-	if (page != svm->code_gva || save->cr3 != svm->code_cr3) {
-		svm->code_gva = ~0ull;
-		err = mote_walk_gva(&walk, page, &svm->code_gpa);
-		if (err)
-			return err;
-	}
-	svm->missing_gpa = svm->code_gpa;
-	svm->missing_access = MOTE_ACCESS_EXEC;
-	if (!mote_mem_hva(svm->vcpu.vm, svm->code_gpa, &svm->code_hva))
-		return -ENXIO;
-	svm->code_gva = page;
-	svm->code_cr3 = save->cr3;
-	return 0;
-}
-
-/* Up to 15 bytes from CS:RIP.  Return: how many; *err says why not all. */
-static u32 svm_fetch(struct svm_vcpu *svm, u8 *bytes, int *err)
-{
-	u32 nr, len, offset;
-	u64 gva;
-
-	*err = 0;
-	for (nr = 0; nr < 15 && !*err; nr += len) {
-		gva = svm_linear(svm, svm->vcpu.rip + nr);
-		offset = gva & ~PAGE_MASK;
-		len = min_t(u32, 15 - nr, PAGE_SIZE - offset);
-		*err = svm_code_page(svm, gva & PAGE_MASK) ?:
-		       mote_user_read(svm->code_hva + offset, bytes + nr, len);
-		if (*err)
-			len = 0;
-	}
-	return nr;
-}
-
-/*
- * The instruction of the exit could not be read.  Either its page (or a page
- * table) is not in memory just now: ask for it as a nested fault would, and
- * let the guest come here again.  Or what was read is not what the CPU executed:
- * a page or a page table has changed.  Then the guest tries again, too, and
- * nobody relies on what he knew of its tables.
- */
-static void svm_fetch_failed(struct svm_vcpu *svm, struct mote_exit *exit, int err)
-{
-	svm->code_gva = ~0ull;
-	exit->reason = MOTE_EXIT_NONE;
-	if (err == -EFAULT || err == -ENXIO) {
-		exit->reason = MOTE_EXIT_NPF;
-		exit->npf.gpa = svm->missing_gpa;
-		exit->npf.access = svm->missing_access;
-	} else {
-		svm->generation = 0;
-	}
-}
-
-/* The usual encodings, without prefixes: what a guest that exits often uses. */
-static __always_inline u32 svm_plain_length(const struct svm_vcpu *svm, u32 reason)
-{
-	static const struct {
-		u32 mask, code, len;
-	} plain[] = {
-		[MOTE_EXIT_CPUID] = { 0xffff, 0xa20f, 2 },
-		[MOTE_EXIT_HLT] = { 0xff, 0xf4, 1 },
-		[MOTE_EXIT_RDMSR] = { 0xffff, 0x320f, 2 },
-		[MOTE_EXIT_WRMSR] = { 0xffff, 0x300f, 2 },
-		[MOTE_EXIT_HYPERCALL] = { 0xffffff, 0xd9010f, 3 },
-	};
-	u64 gva = svm_linear(svm, svm->vcpu.rip);
-	u32 offset = gva & ~PAGE_MASK;
-	s64 word;
-
-	if (reason >= ARRAY_SIZE(plain) || svm->code_gva != (gva & PAGE_MASK) ||
-	    svm->code_cr3 != svm->vmcb->save.cr3 || offset > PAGE_SIZE - sizeof(u32))
-		return 0;
-	word = mote_user_read_word(svm->code_hva + offset);
-	return word >= 0 && (word & plain[reason].mask) == plain[reason].code ?
-	       plain[reason].len : 0;
-}
-
-/* Return: 0 if it is another exit now. */
-static noinline u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
-{
-	u8 bytes[15];
-	int err, len;
-	u32 nr;
-
-	nr = svm_fetch(svm, bytes, &err);
-	len = mote_insn_length(bytes, nr, exit->reason, svm_is_64bit(svm));
-	if (likely(len > 0))
-		return len;
-	svm_fetch_failed(svm, exit, err);
-	return 0;
-}
-
-/* MOV to CR8 while a window is asked for. */
-static void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
-{
-	struct mote_vcpu *vcpu = &svm->vcpu;
-	bool is_64bit = svm_is_64bit(svm);
-	int err, len;
-	u8 bytes[15];
-	u64 value;
-	u32 nr;
-	u8 reg;
-
-	nr = svm_fetch(svm, bytes, &err);
-	len = svm_decode_mov_cr8(bytes, nr, is_64bit, &reg);
-	if (len < 0) {
-		svm_fetch_failed(svm, exit, err);
-		return;
-	}
-	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
-	if (value > 15) {
-		exit->reason = MOTE_EXIT_EXCEPTION;
-		exit->exception = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_GP,
-			.has_error = 1,
-		};
-		return;
-	}
-	vcpu->cr8 = value;
-	/* An interrupt may have waited for it. */
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-	vcpu->rip = mote_next_rip(vcpu, len);
-	svm_skip(vcpu);
-}
 
 /* ---- vCPU: entry and exit ------------------------------------------------------------------ */
 
@@ -1019,9 +704,9 @@ static u32 svm_extras_before(struct svm_vcpu *svm)
 {
 	u32 host_pkru = 0;
 
-	if (host_extras & EXTRA_XSS)
+	if (svm_host_extras & EXTRA_XSS)
 		wrmsrl(MSR_IA32_XSS, 0);
-	if (host_extras & EXTRA_PKRU) {
+	if (svm_host_extras & EXTRA_PKRU) {
 		host_pkru = rdpkru();
 		if (host_pkru != svm->pkru)
 			wrpkru(svm->pkru);
@@ -1031,13 +716,13 @@ static u32 svm_extras_before(struct svm_vcpu *svm)
 
 static void svm_extras_after(struct svm_vcpu *svm, u32 host_pkru)
 {
-	if (host_extras & EXTRA_PKRU) {
+	if (svm_host_extras & EXTRA_PKRU) {
 		svm->pkru = rdpkru();
 		if (host_pkru != svm->pkru)
 			wrpkru(host_pkru);
 	}
-	if (host_extras & EXTRA_XSS)
-		wrmsrl(MSR_IA32_XSS, host_xss);
+	if (svm_host_extras & EXTRA_XSS)
+		wrmsrl(MSR_IA32_XSS, svm_host_xss);
 }
 
 /* What common code keeps goes into the VMCB, if it has changed. */
@@ -1139,7 +824,7 @@ static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 
 static __always_inline void svm_switch(struct svm_vcpu *svm)
 {
-	u32 extras = host_extras, host_pkru = 0;
+	u32 extras = svm_host_extras, host_pkru = 0;
 
 	if (unlikely(svm->vcpu.dr_live || svm->vmcb->save.dr7 & DR7_ENABLES))
 		svm_load_drs(svm);

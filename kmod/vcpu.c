@@ -35,7 +35,7 @@
  * The TSC is another one: that of another CPU, or it has begun anew while the host
  * was suspended.  The guest's does not go back.
  */
-static noinline void new_tsc(struct mote_vcpu *vcpu)
+static noinline void vcpu_new_tsc(struct mote_vcpu *vcpu)
 {
 	u64 offset = vcpu->tsc_offset +
 		     mote_tsc_scale(vcpu->vm, mote_resumes.tsc_lost - vcpu->tsc_lost);
@@ -69,7 +69,7 @@ static int vcpu_load(struct mote_vcpu *vcpu)
 	}
 	mote_ops->load(vcpu);
 	if (unlikely(vcpu->tsc_cpu != smp_processor_id() || vcpu->resumes != mote_resumes.count))
-		new_tsc(vcpu);
+		vcpu_new_tsc(vcpu);
 	vcpu->cpu = smp_processor_id();
 	WRITE_ONCE(vcpu->mode, MOTE_MODE_LOADED);
 	/* Mode before requests: see mote_vm_request(). */
@@ -87,7 +87,7 @@ static void vcpu_put(struct mote_vcpu *vcpu)
 	preempt_enable();
 }
 
-static __always_inline void trace_state(struct mote_vcpu *vcpu, u32 state)
+static __always_inline void vcpu_trace_state(struct mote_vcpu *vcpu, u32 state)
 {
 	if (trace_mote_vcpu_state_enabled())
 		trace_mote_vcpu_state(vcpu->vm->id, vcpu->id, rdtsc(), state);
@@ -95,7 +95,7 @@ static __always_inline void trace_state(struct mote_vcpu *vcpu, u32 state)
 
 /* ---- state ---------------------------------------------------------------------------- */
 
-static void get_gprs(struct mote_vcpu *vcpu, struct mote_gprs *gprs)
+static void vcpu_get_gprs(struct mote_vcpu *vcpu, struct mote_gprs *gprs)
 {
 	memcpy(gprs->gpr, vcpu->gpr, sizeof(gprs->gpr));
 	gprs->rip = vcpu->rip;
@@ -103,11 +103,11 @@ static void get_gprs(struct mote_vcpu *vcpu, struct mote_gprs *gprs)
 }
 
 /* All but the XSAVE image. */
-static void get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
+static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
 {
 	if (mask & MOTE_STATE_GPRS)
-		get_gprs(vcpu, &state->gprs);
-	/* The common fields first: a vendor's get_state() fills its own only. */
+		vcpu_get_gprs(vcpu, &state->gprs);
+	/* The common fields first: a vendor's vcpu_get_state() fills its own only. */
 	if (mask & MOTE_STATE_CRS) {
 		state->crs.cr2 = vcpu->cr2;
 		state->crs.cr8 = vcpu->cr8;
@@ -132,13 +132,13 @@ static void get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask
 }
 
 /* Would a CPU enter this state?  @failed: the first check that fails, or NULL; 0 or -ENOMEM. */
-static int judge(struct mote_vcpu *vcpu, const struct mote_check **failed)
+static int vcpu_judge(struct mote_vcpu *vcpu, const struct mote_check **failed)
 {
 	struct mote_state *state = kzalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
 
 	if (!state)
 		return -ENOMEM;
-	get_state(vcpu, state, MOTE_STATE_ALL & ~MOTE_STATE_XSAVE);
+	vcpu_get_state(vcpu, state, MOTE_STATE_ALL & ~MOTE_STATE_XSAVE);
 	*failed = mote_check_state(state, &mote_caps);
 	kfree(state);
 	return 0;
@@ -149,7 +149,7 @@ u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
 	return vcpu->fpu.uabi_size;
 }
 
-static bool is_reserved_zero(const struct mote_vcpu *vcpu, const struct mote_state *state)
+static bool vcpu_is_reserved_zero(const struct mote_vcpu *vcpu, const struct mote_state *state)
 {
 	return !(state->mask & ~(MOTE_STATE_ALL | (vcpu->lapic ? MOTE_STATE_APIC : 0))) &&
 	       !memchr_inv(state->reserved, 0, sizeof(state->reserved));
@@ -161,13 +161,13 @@ int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *
 	u32 size = state->xsave_size;
 	u64 user = state->xsave;
 
-	if (!is_reserved_zero(vcpu, state))
+	if (!vcpu_is_reserved_zero(vcpu, state))
 		return -EINVAL;
 	memset(state, 0, sizeof(*state));
 	state->mask = mask;
 	state->xsave_size = size;
 	state->xsave = user;
-	get_state(vcpu, state, mask);
+	vcpu_get_state(vcpu, state, mask);
 	if (mask & MOTE_STATE_APIC)
 		mote_lapic_get(vcpu, &state->apic);
 	if (mask & MOTE_STATE_XSAVE)
@@ -176,7 +176,7 @@ int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *
 	return 0;
 }
 
-static void set_events(struct mote_vcpu *vcpu, const struct mote_events *events)
+static void vcpu_set_events(struct mote_vcpu *vcpu, const struct mote_events *events)
 {
 	vcpu->event = events->injected;
 	atomic_set(&vcpu->nmis, events->nmi_pending);
@@ -185,7 +185,7 @@ static void set_events(struct mote_vcpu *vcpu, const struct mote_events *events)
 		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
-static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
+static void vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 {
 	u32 mask = state->mask & ~MOTE_STATE_XSAVE;
 
@@ -211,7 +211,7 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 		mote_pv_changed(vcpu);
 	}
 	if (mask & MOTE_STATE_EVENTS)
-		set_events(vcpu, &state->events);
+		vcpu_set_events(vcpu, &state->events);
 	if (mask & MOTE_STATE_TSC) {
 		vcpu->tsc_offset = state->tsc.offset;
 		mask |= MOTE_PART_TSC;
@@ -224,7 +224,7 @@ static void set_state(struct mote_vcpu *vcpu, const struct mote_state *state)
 }
 
 /* What mote_check_values() cannot judge without the vCPU. */
-static bool fits_lapic(const struct mote_vcpu *vcpu, const struct mote_state *state)
+static bool vcpu_fits_lapic(const struct mote_vcpu *vcpu, const struct mote_state *state)
 {
 	u64 apic_base = state->mask & MOTE_STATE_MSRS ? state->msrs.apic_base :
 							vcpu->msrs.apic_base;
@@ -242,17 +242,17 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 	u32 pkru = 0;
 	int err;
 
-	if (!is_reserved_zero(vcpu, state))
+	if (!vcpu_is_reserved_zero(vcpu, state))
 		return -EINVAL;
 	err = mote_check_values(state, &mote_caps);
-	if (!err && !fits_lapic(vcpu, state))
+	if (!err && !vcpu_fits_lapic(vcpu, state))
 		err = -EINVAL;
 	/* The image is judged and taken in one step: last of what can fail. */
 	if (!err && state->mask & MOTE_STATE_XSAVE)
 		err = fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, xsave, mote_caps.xcr0, &pkru);
 	if (err)
 		return err;
-	set_state(vcpu, state);
+	vcpu_set_state(vcpu, state);
 	if (state->mask & MOTE_STATE_APIC)
 		mote_lapic_set(vcpu, &state->apic);
 	return 0;
@@ -261,7 +261,7 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 /* ---- creation --------------------------------------------------------------- */
 
 /* SDM 3A, "Processor State After Reset", but for what follows from the id. */
-static const struct mote_state reset_state = {
+static const struct mote_state vcpu_reset_state = {
 	.mask = MOTE_STATE_ALL & ~MOTE_STATE_XSAVE,
 	.gprs = { .rip = 0xfff0, .rflags = X86_EFLAGS_FIXED },
 	.segs = {
@@ -284,9 +284,9 @@ static const struct mote_state reset_state = {
 	},
 };
 
-static void reset(struct mote_vcpu *vcpu)
+static void vcpu_reset(struct mote_vcpu *vcpu)
 {
-	set_state(vcpu, &reset_state);
+	vcpu_set_state(vcpu, &vcpu_reset_state);
 	vcpu->gpr[MOTE_RDX] = cpuid_eax(1);
 	vcpu->msrs.apic_base |= vcpu->id ? 0 : MSR_IA32_APICBASE_BSP;
 	if (vcpu->lapic && vcpu->id)
@@ -299,20 +299,20 @@ void mote_vcpu_init(struct mote_vcpu *vcpu)
 
 	/* SDM 3A, "Processor State After Reset": caching, MSRs and the FPU stay as they are. */
 	mote_ops->get_state(vcpu, &state, MOTE_STATE_MSRS | MOTE_PART_MODE);
-	state.mask = reset_state.mask & ~(MOTE_STATE_MSRS | MOTE_STATE_TSC);
-	state.gprs = reset_state.gprs;
+	state.mask = vcpu_reset_state.mask & ~(MOTE_STATE_MSRS | MOTE_STATE_TSC);
+	state.gprs = vcpu_reset_state.gprs;
 	state.gprs.gpr[MOTE_RDX] = cpuid_eax(1);
-	state.segs = reset_state.segs;
+	state.segs = vcpu_reset_state.segs;
 	state.crs = (struct mote_crs){
 		.cr0 = X86_CR0_ET | (state.crs.cr0 & (X86_CR0_CD | X86_CR0_NW)),
 		.xcr0 = vcpu->xcr0,
 	};
-	state.drs = reset_state.drs;
+	state.drs = vcpu_reset_state.drs;
 	state.events = (struct mote_events){
 		.halted = vcpu->msrs.apic_base & MSR_IA32_APICBASE_BSP ? 0 : MOTE_WAITS_FOR_SIPI,
 	};
 	state.msrs.efer = 0;
-	set_state(vcpu, &state);
+	vcpu_set_state(vcpu, &state);
 	mote_ops->set_state(vcpu, &state, MOTE_PART_EFER);
 }
 
@@ -323,12 +323,12 @@ void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector)
 	mote_ops->get_state(vcpu, &state, MOTE_STATE_SEGS);
 	state.segs.seg[MOTE_CS].selector = vector << 8;
 	state.segs.seg[MOTE_CS].base = vector << 12;
-	set_state(vcpu, &state);
+	vcpu_set_state(vcpu, &state);
 	vcpu->rip = 0;
 	vcpu->halted = 0;
 }
 
-static void vcpu_init_common(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
+static void vcpu_init(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
 {
 	vcpu->vm = vm;
 	vcpu->id = id;
@@ -359,7 +359,7 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 
 	if (!vcpu)
 		return NULL;
-	vcpu_init_common(vcpu, vm, id);
+	vcpu_init(vcpu, vm, id);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->cpuid = kzalloc(sizeof(*vcpu->cpuid), GFP_KERNEL_ACCOUNT);
 	if (vcpu->run && vcpu->cpuid && !mote_lapic_create(vcpu) &&
@@ -389,14 +389,14 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 	err = mote_ops->vcpu_init(vcpu);
 	if (err)
 		goto err_unlock;
-	reset(vcpu);
+	vcpu_reset(vcpu);
 	vm->vcpus[vm->nr_vcpus] = vcpu;
 	/* mote_vm_vcpu() reads it without the lock. */
 	smp_store_release(&vm->by_id[vcpu->id], vcpu);
 	/* mote_vm_request() reads the list without the lock. */
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
 	mutex_unlock(&vm->lock);
-	trace_state(vcpu, MOTE_VCPU_CREATED);
+	vcpu_trace_state(vcpu, MOTE_VCPU_CREATED);
 	*created = vcpu;
 	return 0;
 
@@ -408,7 +408,7 @@ err_unlock:
 
 void mote_vcpu_destroy(struct mote_vcpu *vcpu)
 {
-	trace_state(vcpu, MOTE_VCPU_DESTROYED);
+	vcpu_trace_state(vcpu, MOTE_VCPU_DESTROYED);
 	mote_ops->vcpu_destroy(vcpu);
 	vcpu_free(vcpu);
 }
@@ -434,7 +434,7 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu)
 }
 
 /* Those of user space's windows that are not shut by LVT0. */
-static u32 wanted_windows(const struct mote_vcpu *vcpu)
+static u32 vcpu_wanted_windows(const struct mote_vcpu *vcpu)
 {
 	return vcpu->window && mote_lapic_takes_extint(vcpu) ? vcpu->window :
 							       vcpu->window & MOTE_WINDOW_NMI;
@@ -469,7 +469,7 @@ int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 }
 
 /* Remember the thread, for who wants it to run. */
-static noinline void new_task(struct mote_vcpu *vcpu)
+static noinline void vcpu_new_task(struct mote_vcpu *vcpu)
 {
 	struct pid *old = rcu_dereference_protected(vcpu->pid, lockdep_is_held(&vcpu->lock));
 
@@ -480,7 +480,7 @@ static noinline void new_task(struct mote_vcpu *vcpu)
 	mote_pv_new_task(vcpu);
 }
 
-static bool yield_to_vcpu(struct mote_vcpu *to)
+static bool vcpu_yield_to(struct mote_vcpu *to)
 {
 	struct task_struct *task;
 	bool yielded;
@@ -505,13 +505,13 @@ void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
 	u32 first = READ_ONCE(vm->boosted), i;
 
 	if (to) {
-		yield_to_vcpu(to);
+		vcpu_yield_to(to);
 		return;
 	}
 	/* Each in its turn, as nobody knows who holds what this one waits for. */
 	for (i = 1; i <= nr; i++) {
 		to = vm->vcpus[(first + i) % nr];
-		if (to != vcpu && yield_to_vcpu(to)) {
+		if (to != vcpu && vcpu_yield_to(to)) {
 			WRITE_ONCE(vm->boosted, (first + i) % nr);
 			return;
 		}
@@ -527,18 +527,18 @@ void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
  * Has the guest shut out an interrupt that was on its way?  One that a CPU delivers late, as
  * QEMU does (see svm_inject_virtual()), may come back after a CLI.
  */
-static bool event_waits(struct mote_vcpu *vcpu)
+static bool vcpu_event_waits(struct mote_vcpu *vcpu)
 {
 	return vcpu->event.valid && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
 	       !(mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT);
 }
 
 /* Hand at most one event to the hardware; ask for an exit when the next can follow. */
-static void prepare_event(struct mote_vcpu *vcpu)
+static void vcpu_prepare_event(struct mote_vcpu *vcpu)
 {
 	struct mote_event *event = &vcpu->event;
-	u32 window = wanted_windows(vcpu);
-	bool waits = event_waits(vcpu);
+	u32 window = vcpu_wanted_windows(vcpu);
+	bool waits = vcpu_event_waits(vcpu);
 
 	/* An NMI would need its place. */
 	if (waits) {
@@ -568,13 +568,13 @@ static void prepare_event(struct mote_vcpu *vcpu)
 }
 
 /* A window that user space asked for and that is open already ends the run. */
-static bool window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static bool vcpu_window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	u32 open;
 
 	if (!vcpu->window || vcpu->event.valid)
 		return false;
-	open = wanted_windows(vcpu) & mote_ops->can_take(vcpu);
+	open = vcpu_wanted_windows(vcpu) & mote_ops->can_take(vcpu);
 	if (!open)
 		return false;
 	exit->reason = open & MOTE_WINDOW_INTERRUPT ? MOTE_EXIT_INTERRUPT_WINDOW :
@@ -583,7 +583,7 @@ static bool window_is_open(struct mote_vcpu *vcpu, struct mote_exit *exit)
 }
 
 /* Not by hardware; what else there is to an exit belongs to other reasons. */
-static void set_reason(struct mote_exit *exit, u32 reason)
+static void vcpu_set_reason(struct mote_exit *exit, u32 reason)
 {
 	exit->reason = reason;
 	exit->raw = 0;
@@ -591,7 +591,7 @@ static void set_reason(struct mote_exit *exit, u32 reason)
 	exit->qualification = 0;
 }
 
-static __always_inline u32 has_work(struct mote_vcpu *vcpu)
+static __always_inline u32 vcpu_has_work(struct mote_vcpu *vcpu)
 {
 	return atomic_read(&vcpu->requests) | vcpu->window | vcpu->event.valid | vcpu->halted;
 }
@@ -600,11 +600,11 @@ static __always_inline u32 has_work(struct mote_vcpu *vcpu)
  * Last look before the entry, with interrupts off.  Return: MOTE_NEXT_ENTER,
  * another place to go first, or -EINTR.
  */
-static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static int vcpu_prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
 
-	set_reason(exit, MOTE_EXIT_NONE);
+	vcpu_set_reason(exit, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
 	/*
@@ -620,19 +620,19 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	}
 	if (unlikely(mote_pv_is_stale(vcpu)))
 		return MOTE_NEXT_SLEEP;
-	if (!has_work(vcpu))
+	if (!vcpu_has_work(vcpu))
 		return MOTE_NEXT_ENTER;
 	if (unlikely(mote_lapic_is_signalled(vcpu))) {
 		exit->reason = MOTE_EXIT_INIT;
 		return MOTE_NEXT_SLEEP;
 	}
-	if (window_is_open(vcpu, exit))
+	if (vcpu_window_is_open(vcpu, exit))
 		return MOTE_NEXT_USER;
 	/* Last of all: who leaves before has not looked at what they are for. */
 	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
 		mote_ops->flush(vcpu);
 	if (vcpu->halted != MOTE_WAITS_FOR_SIPI)
-		prepare_event(vcpu);
+		vcpu_prepare_event(vcpu);
 	if (vcpu->halted) {
 		exit->reason = MOTE_EXIT_HLT;
 		return MOTE_NEXT_SLEEP;
@@ -640,19 +640,19 @@ static int prepare_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	return MOTE_NEXT_ENTER;
 }
 
-static __always_inline int prepare(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static __always_inline int vcpu_prepare(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
-	if (likely(!((read_thread_flags() & HOST_WORK) | has_work(vcpu) |
+	if (likely(!((read_thread_flags() & HOST_WORK) | vcpu_has_work(vcpu) |
 		     READ_ONCE(vcpu->run->immediate_exit))))
 		return MOTE_NEXT_ENTER;
-	return prepare_slow(vcpu, exit);
+	return vcpu_prepare_slow(vcpu, exit);
 }
 
 /*
  * The guest's XCR0 is in force from just before the entry to just after the
  * exit only: the host's interrupts may use the FPU.
  */
-static __always_inline void enter(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static __always_inline void vcpu_enter(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	if (vcpu->xcr0 != vcpu->host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
@@ -662,34 +662,34 @@ static __always_inline void enter(struct mote_vcpu *vcpu, struct mote_exit *exit
 }
 
 /* Out of line: without tracing, all of it costs one branch that is not taken. */
-static noinline void enter_traced(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline void vcpu_enter_traced(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	mote_trace_entry(vcpu);
-	enter(vcpu, exit);
+	vcpu_enter(vcpu, exit);
 	mote_trace_exit(vcpu, exit);
 }
 
 /* The vCPU is loaded. */
-static void end_instruction(struct mote_vcpu *vcpu, u64 rip)
+static void vcpu_complete(struct mote_vcpu *vcpu, u64 rip)
 {
 	vcpu->rip = rip;
 	static_call(mote_op_skip)(vcpu);
 }
 
 /* Run until something needs the vCPU to be put. */
-static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static int vcpu_run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	int next;
 
 	do {
 		local_irq_disable();
-		next = prepare(vcpu, exit);
+		next = vcpu_prepare(vcpu, exit);
 		if (next == MOTE_NEXT_ENTER) {
 			current->flags |= PF_VCPU; /* a tick that ends the guest is its time */
 			if (static_branch_unlikely(&mote_traced))
-				enter_traced(vcpu, exit);
+				vcpu_enter_traced(vcpu, exit);
 			else
-				enter(vcpu, exit);
+				vcpu_enter(vcpu, exit);
 		}
 		local_irq_enable();
 		if (next != MOTE_NEXT_ENTER)
@@ -703,7 +703,7 @@ static int run_loaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 }
 
 /* Sleep in HLT until there is something to do. */
-static int sleep_halted(struct mote_vcpu *vcpu)
+static int vcpu_sleep_halted(struct mote_vcpu *vcpu)
 {
 	trace_mote_halt(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
 	rcuwait_wait_event(&vcpu->wait,
@@ -713,17 +713,17 @@ static int sleep_halted(struct mote_vcpu *vcpu)
 	return MOTE_NEXT_ENTER;
 }
 
-static int run_put(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static int vcpu_run_unloaded(struct mote_vcpu *vcpu, struct mote_exit *exit)
 {
 	vcpu->traced.where |= MOTE_HANDLED_KERNEL;
 	cond_resched();
 	if (exit->reason == MOTE_EXIT_HLT && vcpu->halted)
-		return sleep_halted(vcpu);
+		return vcpu_sleep_halted(vcpu);
 	return mote_exit_slow(vcpu, exit);
 }
 
 /* @rip: behind the instruction that user space has completed, 0 for none. */
-static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit, u64 rip)
+static int vcpu_run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit, u64 rip)
 {
 	int next;
 
@@ -734,13 +734,13 @@ static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit, u64 rip)
 		if (next)
 			break;
 		if (rip) {
-			end_instruction(vcpu, rip);
+			vcpu_complete(vcpu, rip);
 			rip = 0;
 		}
-		next = run_loaded(vcpu, exit);
+		next = vcpu_run_loaded(vcpu, exit);
 		vcpu_put(vcpu);
 		if (next == MOTE_NEXT_SLEEP)
-			next = run_put(vcpu, exit);
+			next = vcpu_run_unloaded(vcpu, exit);
 	} while (next == MOTE_NEXT_ENTER);
 	return next;
 }
@@ -751,7 +751,7 @@ static int run_loop(struct mote_vcpu *vcpu, struct mote_exit *exit, u64 rip)
 #define HARMLESS_FLAGS (X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
 			X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF)
 
-static void take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 set)
+static void vcpu_take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 set)
 {
 	u32 i;
 
@@ -766,7 +766,7 @@ static void take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 se
  * 4 GiB or flags that matter are judged with the rest of the state.
  * @complete: out: where to go on behind a completed instruction, if there is one
  */
-static int take_registers(struct mote_vcpu *vcpu, u64 *complete)
+static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 {
 	struct mote_run *run = vcpu->run;
 	u32 set = READ_ONCE(run->set);
@@ -779,7 +779,7 @@ static int take_registers(struct mote_vcpu *vcpu, u64 *complete)
 	if (set & MOTE_SET_COMPLETE && !(set & MOTE_SET_RIP) && !rip)
 		return -EINVAL;
 	WRITE_ONCE(run->set, 0);
-	take_gprs(vcpu, run, set);
+	vcpu_take_gprs(vcpu, run, set);
 	if (set & MOTE_SET_RFLAGS) {
 		u64 rflags = READ_ONCE(run->rflags);
 
@@ -800,8 +800,8 @@ static int take_registers(struct mote_vcpu *vcpu, u64 *complete)
 }
 
 /* State was set from outside: judge it, as it is behind the instruction that is complete. */
-static noinline int judge_new(struct mote_vcpu *vcpu, u64 *complete,
-			      const struct mote_check **failed)
+static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete,
+				   const struct mote_check **failed)
 {
 	int err;
 
@@ -809,14 +809,14 @@ static noinline int judge_new(struct mote_vcpu *vcpu, u64 *complete,
 		err = vcpu_load(vcpu);
 		if (err)
 			return err;
-		end_instruction(vcpu, *complete);
+		vcpu_complete(vcpu, *complete);
 		vcpu_put(vcpu);
 		*complete = 0;
 	}
-	return judge(vcpu, failed);
+	return vcpu_judge(vcpu, failed);
 }
 
-static void fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
+static void vcpu_fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
 {
 	const struct mote_state *state = &vcpu->part;
 
@@ -830,14 +830,14 @@ static void fill_mode(struct mote_vcpu *vcpu, struct mote_run *run)
 	};
 }
 
-static void fill_fail(struct mote_vcpu *vcpu, u64 hardware)
+static void vcpu_fill_fail(struct mote_vcpu *vcpu, u64 hardware)
 {
 	static const struct mote_check no_memory = { "not enough memory to look at the state", "" };
 	const struct mote_check *check = &no_memory;
 	struct mote_run *run = vcpu->run;
 
 	/* No memory leaves the pointer as it is. */
-	judge(vcpu, &check);
+	vcpu_judge(vcpu, &check);
 	run->fail.hardware = hardware;
 	strscpy((char *)run->fail.check,
 		check ? check->text : "a check that mote does not know; please report the state",
@@ -845,7 +845,7 @@ static void fill_fail(struct mote_vcpu *vcpu, u64 hardware)
 	strscpy((char *)run->fail.section, check ? check->section : "", sizeof(run->fail.section));
 }
 
-static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+static void vcpu_fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 {
 	struct mote_run *run = vcpu->run;
 
@@ -855,7 +855,7 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 		run->pio.size = exit->pio.size;
 		run->pio.flags = exit->pio.flags;
 		if (exit->pio.flags & MOTE_PIO_STRING)
-			fill_mode(vcpu, run);
+			vcpu_fill_mode(vcpu, run);
 		break;
 	case MOTE_EXIT_MMIO:
 	case MOTE_EXIT_MEMORY:
@@ -863,7 +863,7 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 		run->memory.access = exit->npf.access;
 		run->memory.hva = exit->npf.hva;
 		run->memory.error = exit->npf.error;
-		fill_mode(vcpu, run);
+		vcpu_fill_mode(vcpu, run);
 		break;
 	case MOTE_EXIT_RDMSR:
 	case MOTE_EXIT_WRMSR:
@@ -877,12 +877,12 @@ static void fill_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 		run->task = exit->task;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
-		fill_fail(vcpu, exit->fail);
+		vcpu_fill_fail(vcpu, exit->fail);
 		break;
 	}
 }
 
-static void fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+static void vcpu_fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 {
 	struct mote_run *run = vcpu->run;
 
@@ -893,7 +893,7 @@ static void fill_run(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 	run->reason = exit->reason;
 	run->raw_reason = exit->raw;
 	run->next_rip = vcpu->next_rip;
-	fill_exit(vcpu, exit);
+	vcpu_fill_exit(vcpu, exit);
 }
 
 int mote_vcpu_run(struct mote_vcpu *vcpu)
@@ -903,18 +903,18 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	u64 complete = 0;
 	int next;
 
-	set_reason(exit, MOTE_EXIT_INTERRUPT);
+	vcpu_set_reason(exit, MOTE_EXIT_INTERRUPT);
 	vcpu->put_off = 0;
-	next = take_registers(vcpu, &complete);
+	next = vcpu_take_registers(vcpu, &complete);
 	if (next)
 		return next;
 	vcpu->traced.where |= MOTE_HANDLED_USER;
-	trace_state(vcpu, MOTE_VCPU_RUN);
+	vcpu_trace_state(vcpu, MOTE_VCPU_RUN);
 	if (unlikely(rcu_access_pointer(vcpu->pid) != task_pid(current)))
-		new_task(vcpu);
+		vcpu_new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
 	if (unlikely(vcpu->check))
-		next = judge_new(vcpu, &complete, &failed);
+		next = vcpu_judge_new(vcpu, &complete, &failed);
 	if (failed) {
 		exit->reason = MOTE_EXIT_FAIL_ENTRY;
 		exit->fail = 0; /* not by hardware */
@@ -922,13 +922,13 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	} else if (!next) {
 		vcpu->check = false;
 		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-		next = run_loop(vcpu, exit, complete);
+		next = vcpu_run_loop(vcpu, exit, complete);
 		fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 		vcpu->check |= exit->reason == MOTE_EXIT_FAIL_ENTRY;
 	}
 	if (next < 0)
-		set_reason(exit, MOTE_EXIT_INTERRUPT);
-	fill_run(vcpu, exit);
-	trace_state(vcpu, MOTE_VCPU_USER);
+		vcpu_set_reason(exit, MOTE_EXIT_INTERRUPT);
+	vcpu_fill_run(vcpu, exit);
+	vcpu_trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);
 }

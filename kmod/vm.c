@@ -43,14 +43,14 @@ err_cleanup_srcu:
 	return err;
 }
 
-static bool config_is_valid(const struct mote_vm_config *config)
+static bool vm_config_is_valid(const struct mote_vm_config *config)
 {
 	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) &&
 	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
 }
 
 /* AMD has 32 bits behind the point, and so has everyone. */
-static int set_tsc(struct mote_vm *vm, u32 khz)
+static int vm_set_tsc(struct mote_vm *vm, u32 khz)
 {
 	vm->tsc_khz = khz ?: tsc_khz;
 	if (vm->tsc_khz == tsc_khz)
@@ -68,12 +68,12 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	struct mote_vm *vm;
 	int err;
 
-	if (!config_is_valid(config))
+	if (!vm_config_is_valid(config))
 		return ERR_PTR(-EINVAL);
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
-	err = set_tsc(vm, config->tsc_khz) ?: mote_host_get();
+	err = vm_set_tsc(vm, config->tsc_khz) ?: mote_host_get();
 	if (err)
 		goto err_free;
 
@@ -148,7 +148,7 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
 	return err;
 }
 
-static void acknowledge(void *unused)
+static void vm_acknowledge(void *unused)
 {
 }
 
@@ -180,7 +180,7 @@ void mote_vm_request(struct mote_vm *vm, u32 request)
 	}
 	if (any) {
 		preempt_disable();
-		smp_call_function_many(all ? cpu_online_mask : loaded, acknowledge, NULL, true);
+		smp_call_function_many(all ? cpu_online_mask : loaded, vm_acknowledge, NULL, true);
 		preempt_enable();
 	}
 	if (!all)

@@ -35,7 +35,7 @@
 #include <asm/tlbflush.h>
 #include <asm/tsc.h>
 
-#include "mote.h"
+#include "quirk/vmx_l1tf.h"
 #include "vendor.h"
 #include "vmx_arch.h"
 
@@ -77,7 +77,7 @@ struct vmx_vcpu {
 	bool launched;		/* VMRESUME, not VMLAUNCH */
 	bool in;		/* the guest's state is in the CPU: see vmx_switch_in() */
 	bool syscall_in;	/* the MSRs of SYSCALL are, too */
-	bool nmi_begun;		/* NMIs may be blocked: see interruptibility() */
+	bool nmi_begun;		/* NMIs may be blocked: see vmx_interruptibility() */
 	bool pdptes_stale;	/* to be read from memory before the next entry */
 	u16 vpid;		/* 0: none, every entry flushes */
 	u32 primary;		/* PRIMARY… controls as the VMCS has them */
@@ -210,7 +210,7 @@ VMX_FIELDS(n, unsigned long, VMX_WIDTH_NATURAL)
 
 /* ---- what the CPU can do ------------------------------------------------- */
 
-static u64 read_msr(u32 msr)
+static u64 vmx_read_msr(u32 msr)
 {
 	u64 value = 0;
 
@@ -221,9 +221,9 @@ static u64 read_msr(u32 msr)
 /* Bits that a guest is deliberately *not* stopped from using are listed; all else exits. */
 static bool vmx_execution_controls(struct vmx_caps *caps, bool true_ctls)
 {
-	u64 pin = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
+	u64 pin = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
 				       MSR_IA32_VMX_PINBASED_CTLS);
-	u64 primary = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
+	u64 primary = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
 					   MSR_IA32_VMX_PROCBASED_CTLS);
 
 	/* No acknowledging at exits, no posted interrupts: the host takes its own. */
@@ -252,8 +252,8 @@ static bool vmx_execution_controls(struct vmx_caps *caps, bool true_ctls)
 
 static bool vmx_switch_controls(struct vmx_caps *caps, bool true_ctls)
 {
-	u64 exit = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
-	u64 entry = read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
+	u64 exit = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
+	u64 entry = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
 
 	caps->exit = vmx_control(exit, VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
 				 VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
@@ -272,7 +272,7 @@ static bool vmx_switch_controls(struct vmx_caps *caps, bool true_ctls)
 /* RDTSCP, INVPCID, XSAVES, WAITPKG, VMFUNC… are off, that is #UD; ENCLS exits where it is. */
 static bool vmx_secondary_controls(struct vmx_caps *caps)
 {
-	u64 secondary = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2);
+	u64 secondary = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2);
 	u32 must = SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 		   SECONDARY_EXEC_WBINVD_EXITING;
 
@@ -288,11 +288,11 @@ static bool vmx_secondary_controls(struct vmx_caps *caps)
 /* Return: what of the floor is missing, a mask of features. */
 static u64 vmx_read_caps(struct vmx_caps *caps)
 {
-	u64 may = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, missing = 0;
+	u64 may = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, missing = 0;
 	bool true_ctls, ok;
 
 	*caps = (struct vmx_caps){
-		.basic = read_msr(MSR_IA32_VMX_BASIC), .ept = read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
+		.basic = vmx_read_msr(MSR_IA32_VMX_BASIC), .ept = vmx_read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
 	};
 	true_ctls = caps->basic & VMX_BASIC_TRUE_CTLS;
 	ok = vmx_execution_controls(caps, true_ctls) & vmx_secondary_controls(caps) &
@@ -309,7 +309,7 @@ static u64 vmx_read_caps(struct vmx_caps *caps)
 
 static u64 vmx_features(const struct vmx_caps *caps)
 {
-	u64 secondary = read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
+	u64 secondary = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
 	const struct { u8 feature; bool has; } table[] = {
 		{ MOTE_FEATURE_NPT, (caps->ept & VMX_EPT_NEEDED) == VMX_EPT_NEEDED },
 		{ MOTE_FEATURE_UNRESTRICTED, secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST },
@@ -338,7 +338,7 @@ static u64 vmx_features(const struct vmx_caps *caps)
 
 static void vmx_probe(struct mote_probe *probe)
 {
-	u64 lock = read_msr(MSR_IA32_FEAT_CTL), missing;
+	u64 lock = vmx_read_msr(MSR_IA32_FEAT_CTL), missing;
 	struct vmx_caps caps;
 
 	*probe = (struct mote_probe){ .obstacle = MOTE_OBSTACLE_NO_EXTENSION };
@@ -363,88 +363,6 @@ static void vmx_probe(struct mote_probe *probe)
 	}
 }
 
-/* ---- L1 terminal fault --------------------------------------------------- */
-
-/*
- * The host's choice for guests (Documentation/admin-guide/hw-vuln/l1tf.rst):
- * the L1 data cache is emptied before each entry, or before those that follow
- * code of the host which may have left secrets there.
- */
-static DEFINE_STATIC_KEY_FALSE(vmx_l1d_flush_key);
-static bool vmx_l1d_always;
-static u8 *vmx_l1d_pages;
-#define VMX_L1D_ORDER 4
-
-static enum vmx_l1d_flush_state l1d_policy(void)
-{
-	if (!boot_cpu_has_bug(X86_BUG_L1TF) ||
-	    (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) &&
-	     read_msr(MSR_IA32_ARCH_CAPABILITIES) & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH))
-		return VMENTER_L1D_FLUSH_NOT_REQUIRED;
-	if (l1tf_mitigation == L1TF_MITIGATION_FULL_FORCE)
-		return VMENTER_L1D_FLUSH_ALWAYS;
-	/* What kvm_intel's parameter said, if it was loaded: then it is not AUTO. */
-	if (l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_AUTO)
-		return l1tf_vmx_mitigation;
-	switch (l1tf_mitigation) {
-	case L1TF_MITIGATION_OFF:
-		return VMENTER_L1D_FLUSH_NEVER;
-	case L1TF_MITIGATION_FULL:
-		return VMENTER_L1D_FLUSH_ALWAYS;
-	default:
-		return VMENTER_L1D_FLUSH_COND;
-	}
-}
-
-static int l1d_setup(void)
-{
-	enum vmx_l1d_flush_state policy = l1d_policy();
-
-	vmx_l1d_always = policy == VMENTER_L1D_FLUSH_ALWAYS;
-	if (!vmx_l1d_always && policy != VMENTER_L1D_FLUSH_COND) {
-		static_branch_disable(&vmx_l1d_flush_key);
-		return 0;
-	}
-	if (!boot_cpu_has(X86_FEATURE_FLUSH_L1D)) {
-		vmx_l1d_pages = (u8 *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, VMX_L1D_ORDER);
-		if (!vmx_l1d_pages)
-			return -ENOMEM;
-	}
-	static_branch_enable(&vmx_l1d_flush_key);
-	return 0;
-}
-
-static void l1d_teardown(void)
-{
-	free_pages((unsigned long)vmx_l1d_pages, VMX_L1D_ORDER);
-	vmx_l1d_pages = NULL;
-}
-
-/* @after_host: more of the host ran since the last exit than its handling here. */
-static noinline void l1d_flush(bool after_host)
-{
-	u32 size = PAGE_SIZE << VMX_L1D_ORDER, i;
-
-#if IS_ENABLED(CONFIG_KVM_INTEL)
-	/* The kernel's interrupt entry sets this one. */
-	after_host |= kvm_get_cpu_l1tf_flush_l1d();
-	kvm_clear_cpu_l1tf_flush_l1d();
-#endif
-	if (!after_host && !vmx_l1d_always)
-		return;
-	if (static_cpu_has(X86_FEATURE_FLUSH_L1D)) {
-		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
-		return;
-	}
-	/* Without the microcode: load other lines, once the TLB has their pages. */
-	for (i = 0; i < size; i += PAGE_SIZE)
-		READ_ONCE(vmx_l1d_pages[i]);
-	cpuid_eax(0);
-	for (i = 0; i < size; i += 64)
-		READ_ONCE(vmx_l1d_pages[i]);
-	asm volatile("lfence" : : : "memory");
-}
-
 /* ---- host ---------------------------------------------------------------- */
 
 static struct mote_npt_format vmx_npt_format = {
@@ -457,7 +375,7 @@ static struct mote_npt_format vmx_npt_format = {
 	.large = BIT_ULL(7),
 };
 
-static void free_regions(void)
+static void vmx_free_regions(void)
 {
 	int cpu;
 
@@ -467,7 +385,7 @@ static void free_regions(void)
 	}
 }
 
-static int alloc_regions(void)
+static int vmx_alloc_regions(void)
 {
 	struct page *page;
 	int cpu;
@@ -475,7 +393,7 @@ static int alloc_regions(void)
 	for_each_possible_cpu(cpu) {
 		page = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
 		if (!page) {
-			free_regions();
+			vmx_free_regions();
 			return -ENOMEM;
 		}
 		per_cpu(vmx_region, cpu) = page_address(page);
@@ -501,23 +419,23 @@ static int vmx_setup(void)
 	rdmsrl(MSR_LSTAR, vmx_host_lstar);
 	rdmsrl(MSR_SYSCALL_MASK, vmx_host_sfmask);
 	store_idt(&vmx_host_idt);
-	err = alloc_regions();
+	err = vmx_alloc_regions();
 	if (err)
 		return err;
-	err = l1d_setup();
+	err = vmx_l1d_setup();
 	if (err)
-		free_regions();
+		vmx_free_regions();
 	return err;
 }
 
 static void vmx_teardown(void)
 {
-	l1d_teardown();
-	free_regions();
+	vmx_l1d_teardown();
+	vmx_free_regions();
 }
 
 /* Firmware that left it open leaves the choice to the first who asks. */
-static bool feature_control_ok(void)
+static bool vmx_feature_control_ok(void)
 {
 	u64 lock = 0;
 
@@ -533,7 +451,7 @@ static int vmx_cpu_enable(void)
 {
 	if (cr4_read_shadow() & X86_CR4_VMXE)
 		return -EBUSY;
-	if (!feature_control_ok())
+	if (!vmx_feature_control_ok())
 		return -EIO;
 	/* Older CPUs cannot trace in VMX operation: perf has to know. */
 	intel_pt_handle_vmx(1);
@@ -668,7 +586,7 @@ static void vmx_claim(struct vmx_vcpu *v)
 
 /* ---- guest state that the VMCS does not switch --------------------------- */
 
-static void write_msr_if(u32 msr, u64 value, u64 now)
+static void vmx_write_msr_if(u32 msr, u64 value, u64 now)
 {
 	if (value != now)
 		wrmsrl(msr, value);
@@ -678,22 +596,22 @@ static void write_msr_if(u32 msr, u64 value, u64 now)
  * The MSRs of SYSCALL, which a guest without EFER.SCE cannot use: its values
  * wait in vmx_vcpu.  Accesses to them exit, so nothing has to be read back.
  */
-static void switch_syscall(struct vmx_vcpu *v, bool in)
+static void vmx_switch_syscall(struct vmx_vcpu *v, bool in)
 {
 	/* Remembered: the VMCS cannot be asked any more once the CPU has left VMX operation. */
 	v->syscall_in = in;
-	write_msr_if(MSR_STAR, in ? v->star : vmx_host_star, in ? vmx_host_star : v->star);
-	write_msr_if(MSR_LSTAR, in ? v->lstar : vmx_host_lstar, in ? vmx_host_lstar : v->lstar);
-	write_msr_if(MSR_SYSCALL_MASK, in ? v->sfmask : vmx_host_sfmask,
-		     in ? vmx_host_sfmask : v->sfmask);
+	vmx_write_msr_if(MSR_STAR, in ? v->star : vmx_host_star, in ? vmx_host_star : v->star);
+	vmx_write_msr_if(MSR_LSTAR, in ? v->lstar : vmx_host_lstar, in ? vmx_host_lstar : v->lstar);
+	vmx_write_msr_if(MSR_SYSCALL_MASK, in ? v->sfmask : vmx_host_sfmask,
+			 in ? vmx_host_sfmask : v->sfmask);
 }
 
-static bool has_syscall(const struct vmx_vcpu *v)
+static bool vmx_has_syscall(const struct vmx_vcpu *v)
 {
 	return vmread64(GUEST_IA32_EFER) & EFER_SCE;
 }
 
-static void load_drs(const struct mote_vcpu *vcpu)
+static void vmx_load_drs(const struct mote_vcpu *vcpu)
 {
 	set_debugreg(vcpu->dr[0], 0);
 	set_debugreg(vcpu->dr[1], 1);
@@ -710,16 +628,16 @@ static void vmx_set_primary(struct vmx_vcpu *v, u32 primary)
 }
 
 /* From now on the guest's debug registers are in the CPU while it runs; VMCS is current. */
-static void use_drs(struct vmx_vcpu *v)
+static void vmx_use_drs(struct vmx_vcpu *v)
 {
 	v->vcpu.dr_live = true;
 	vmx_set_primary(v, v->primary & ~CPU_BASED_MOV_DR_EXITING);
 	if (v->in)
-		load_drs(&v->vcpu);
+		vmx_load_drs(&v->vcpu);
 }
 
 /* Until the guest touches them again, if no breakpoint is set. */
-static void save_drs(struct vmx_vcpu *v)
+static void vmx_save_drs(struct vmx_vcpu *v)
 {
 	struct mote_vcpu *vcpu = &v->vcpu;
 
@@ -737,7 +655,7 @@ static void save_drs(struct vmx_vcpu *v)
 }
 
 /* What exits load with fixed values, or from the VMCS, and the task may have otherwise. */
-static void save_host(struct vmx_vcpu *v)
+static void vmx_save_host(struct vmx_vcpu *v)
 {
 	u64 fs_base = x86_fsbase_read_cpu();
 
@@ -755,7 +673,7 @@ static void save_host(struct vmx_vcpu *v)
 	rdmsrl(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base);
 }
 
-static void restore_host(const struct vmx_vcpu *v)
+static void vmx_restore_host(const struct vmx_vcpu *v)
 {
 	/* Null selectors, which 64-bit tasks have as a rule, are there already. */
 	if (v->host_ldt)
@@ -788,11 +706,11 @@ static void restore_host(const struct vmx_vcpu *v)
 }
 
 /*
- * The guest's interruptibility state.  Only an NMI that was injected, or a state
+ * The guest's vmx_interruptibility state.  Only an NMI that was injected, or a state
  * that was set, can have begun to block NMIs; yet Bochs 2.7 has one flag for all
  * guests of a CPU, which an entry does not clear.
  */
-static u32 interruptibility(struct vmx_vcpu *v)
+static u32 vmx_interruptibility(struct vmx_vcpu *v)
 {
 	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
 
@@ -804,7 +722,7 @@ static u32 interruptibility(struct vmx_vcpu *v)
 	return state;
 }
 
-static void block_nmis(struct vmx_vcpu *v, bool block)
+static void vmx_block_nmis(struct vmx_vcpu *v, bool block)
 {
 	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~GUEST_INTR_STATE_NMI;
 
@@ -815,34 +733,34 @@ static void block_nmis(struct vmx_vcpu *v, bool block)
 /* At the first entry after load(), with interrupts off. */
 static noinline void vmx_switch_in(struct vmx_vcpu *v)
 {
-	save_host(v);
-	write_msr_if(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
-	if (has_syscall(v))
-		switch_syscall(v, true);
+	vmx_save_host(v);
+	vmx_write_msr_if(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
+	if (vmx_has_syscall(v))
+		vmx_switch_syscall(v, true);
 	if (v->vcpu.dr_live)
-		load_drs(&v->vcpu);
+		vmx_load_drs(&v->vcpu);
 	if (this_cpu_read(vmx_last) != v->serial) {
 		indirect_branch_prediction_barrier();
 		this_cpu_write(vmx_last, v->serial);
 	}
 	v->in = true;
 	if (static_branch_unlikely(&vmx_l1d_flush_key))
-		l1d_flush(true);
+		vmx_l1d_flush(true);
 }
 
 static void vmx_switch_out(struct vmx_vcpu *v)
 {
 	v->in = false;
 	if (v->nmi_begun)
-		interruptibility(v);
+		vmx_interruptibility(v);
 	if (v->vcpu.dr_live)
-		save_drs(v);
+		vmx_save_drs(v);
 	if (v->syscall_in)
-		switch_syscall(v, false);
+		vmx_switch_syscall(v, false);
 	/* SWAPGS changes it without an exit: the guest's value has to be read. */
 	rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
-	write_msr_if(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
-	restore_host(v);
+	vmx_write_msr_if(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
+	vmx_restore_host(v);
 }
 
 static void vmx_load(struct mote_vcpu *vcpu)
@@ -867,7 +785,7 @@ static const u32 vmx_msr_whitelist[] = {
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 };
 
-static bool is_filtered(const struct mote_vm *vm, u32 msr, u32 access)
+static bool vmx_is_filtered(const struct mote_vm *vm, u32 msr, u32 access)
 {
 	const struct mote_filter_set *set = vm->filters[MOTE_FILTER_MSR];
 
@@ -880,9 +798,9 @@ static void vmx_fill_msr_bitmap(struct mote_vm *vm)
 
 	for (i = 0; i < ARRAY_SIZE(vmx_msr_whitelist); i++) {
 		msr = vmx_msr_whitelist[i];
-		if (!is_filtered(vm, msr, MOTE_FILTER_READ))
+		if (!vmx_is_filtered(vm, msr, MOTE_FILTER_READ))
 			__clear_bit(vmx_msr_bit(msr), vm->vendor);
-		if (!is_filtered(vm, msr, MOTE_FILTER_WRITE))
+		if (!vmx_is_filtered(vm, msr, MOTE_FILTER_WRITE))
 			__clear_bit(vmx_msr_bit(msr) + VMX_MSR_WRITE, vm->vendor);
 	}
 }
@@ -906,7 +824,7 @@ static void vmx_vm_destroy(struct mote_vm *vm)
 /* Fields of the eight segment registers are numbered as enum mote_seg is. */
 #define VMX_SEG(field, seg) ((field) + 2 * (seg))
 
-static void get_segment(u32 seg, struct mote_segment *segment)
+static void vmx_get_segment(u32 seg, struct mote_segment *segment)
 {
 	segment->selector = vmread16(VMX_SEG(GUEST_ES_SELECTOR, seg));
 	segment->base = vmreadn(VMX_SEG(GUEST_ES_BASE, seg));
@@ -914,7 +832,7 @@ static void get_segment(u32 seg, struct mote_segment *segment)
 	segment->attr = vmx_attr_from_ar(vmread32(VMX_SEG(GUEST_ES_AR_BYTES, seg)));
 }
 
-static void set_segment(u32 seg, const struct mote_segment *segment)
+static void vmx_set_segment(u32 seg, const struct mote_segment *segment)
 {
 	vmwrite16(VMX_SEG(GUEST_ES_SELECTOR, seg), segment->selector);
 	vmwriten(VMX_SEG(GUEST_ES_BASE, seg), segment->base);
@@ -922,35 +840,35 @@ static void set_segment(u32 seg, const struct mote_segment *segment)
 	vmwrite32(VMX_SEG(GUEST_ES_AR_BYTES, seg), vmx_attr_to_ar(segment->attr));
 }
 
-static void get_segs(struct mote_segs *segs)
+static void vmx_get_segs(struct mote_segs *segs)
 {
 	u32 i;
 
 	for (i = 0; i < MOTE_NR_SEGS; i++)
-		get_segment(i, &segs->seg[i]);
+		vmx_get_segment(i, &segs->seg[i]);
 	segs->gdt = (struct mote_table){ vmreadn(GUEST_GDTR_BASE), vmread32(GUEST_GDTR_LIMIT) };
 	segs->idt = (struct mote_table){ vmreadn(GUEST_IDTR_BASE), vmread32(GUEST_IDTR_LIMIT) };
 }
 
-static void set_segs(const struct mote_segs *segs)
+static void vmx_set_segs(const struct mote_segs *segs)
 {
 	u32 i;
 
 	for (i = 0; i < MOTE_NR_SEGS; i++)
-		set_segment(i, &segs->seg[i]);
+		vmx_set_segment(i, &segs->seg[i]);
 	vmwriten(GUEST_GDTR_BASE, segs->gdt.base);
 	vmwrite32(GUEST_GDTR_LIMIT, segs->gdt.limit);
 	vmwriten(GUEST_IDTR_BASE, segs->idt.base);
 	vmwrite32(GUEST_IDTR_LIMIT, segs->idt.limit);
 }
 
-static u64 get_cr0(const struct vmx_vcpu *v)
+static u64 vmx_get_cr0(const struct vmx_vcpu *v)
 {
 	return (vmreadn(GUEST_CR0) & VMX_CR0_OWNED) | (v->cr0_shadow & ~(u64)VMX_CR0_OWNED);
 }
 
 /* NE must be set in VMX operation; CD and NW are the host's, entries leave them alone. */
-static void set_cr0(struct vmx_vcpu *v, u64 cr0)
+static void vmx_set_cr0(struct vmx_vcpu *v, u64 cr0)
 {
 	v->cr0_shadow = cr0;
 	vmwriten(CR0_READ_SHADOW, cr0);
@@ -961,52 +879,52 @@ static void set_cr0(struct vmx_vcpu *v, u64 cr0)
  * VMXE must be set, for the guest it is not there.  MCE stays the host's: a
  * machine check while it is clear would shut the whole machine down.
  */
-static u64 cr4_owned(void)
+static u64 vmx_cr4_owned(void)
 {
 	return mote_caps.cr4 & ~(u64)(X86_CR4_VMXE | X86_CR4_MCE);
 }
 
-static u64 get_cr4(const struct vmx_vcpu *v)
+static u64 vmx_get_cr4(const struct vmx_vcpu *v)
 {
-	return (vmreadn(GUEST_CR4) & cr4_owned()) | (v->cr4_shadow & ~cr4_owned());
+	return (vmreadn(GUEST_CR4) & vmx_cr4_owned()) | (v->cr4_shadow & ~vmx_cr4_owned());
 }
 
-static void set_cr4(struct vmx_vcpu *v, u64 cr4)
+static void vmx_set_cr4(struct vmx_vcpu *v, u64 cr4)
 {
 	v->cr4_shadow = cr4;
 	vmwriten(CR4_READ_SHADOW, cr4);
-	vmwriten(GUEST_CR4, (cr4 & cr4_owned()) | X86_CR4_VMXE | (cr4_read_shadow() & X86_CR4_MCE));
+	vmwriten(GUEST_CR4, (cr4 & vmx_cr4_owned()) | X86_CR4_VMXE | (cr4_read_shadow() & X86_CR4_MCE));
 }
 
 /* The entry control says the same as EFER.LMA; exits save it with unrestricted guests. */
-static void set_efer(u64 efer)
+static void vmx_set_efer(u64 efer)
 {
 	vmwrite64(GUEST_IA32_EFER, efer);
 	vmwrite32(VM_ENTRY_CONTROLS, efer & EFER_LMA ? vmx.entry | VM_ENTRY_IA32E_MODE : vmx.entry);
 }
 
-static bool is_pae_paging(const struct vmx_vcpu *v)
+static bool vmx_is_pae_paging(const struct vmx_vcpu *v)
 {
-	return get_cr0(v) & X86_CR0_PG && get_cr4(v) & X86_CR4_PAE &&
+	return vmx_get_cr0(v) & X86_CR0_PG && vmx_get_cr4(v) & X86_CR4_PAE &&
 	       !(vmread64(GUEST_IA32_EFER) & EFER_LMA);
 }
 
-static void get_crs(const struct vmx_vcpu *v, struct mote_crs *crs)
+static void vmx_get_crs(const struct vmx_vcpu *v, struct mote_crs *crs)
 {
 	u32 i;
 
-	crs->cr0 = get_cr0(v);
+	crs->cr0 = vmx_get_cr0(v);
 	crs->cr3 = vmreadn(GUEST_CR3);
-	crs->cr4 = get_cr4(v);
+	crs->cr4 = vmx_get_cr4(v);
 	crs->flags = 0;
-	if (!is_pae_paging(v) || v->pdptes_stale)
+	if (!vmx_is_pae_paging(v) || v->pdptes_stale)
 		return;
 	crs->flags = MOTE_CRS_PDPTE;
 	for (i = 0; i < 4; i++)
 		crs->pdpte[i] = vmread64(GUEST_PDPTR0 + 2 * i);
 }
 
-static void set_pdptes(const u64 *pdptes)
+static void vmx_set_pdptes(const u64 *pdptes)
 {
 	u32 i;
 
@@ -1014,17 +932,17 @@ static void set_pdptes(const u64 *pdptes)
 		vmwrite64(GUEST_PDPTR0 + 2 * i, pdptes[i]);
 }
 
-static void set_crs(struct vmx_vcpu *v, const struct mote_crs *crs)
+static void vmx_set_crs(struct vmx_vcpu *v, const struct mote_crs *crs)
 {
-	set_cr0(v, crs->cr0);
+	vmx_set_cr0(v, crs->cr0);
 	vmwriten(GUEST_CR3, crs->cr3);
-	set_cr4(v, crs->cr4);
+	vmx_set_cr4(v, crs->cr4);
 	v->pdptes_stale = !(crs->flags & MOTE_CRS_PDPTE);
 	if (!v->pdptes_stale)
-		set_pdptes(crs->pdpte);
+		vmx_set_pdptes(crs->pdpte);
 }
 
-static void get_msrs(struct vmx_vcpu *v, struct mote_msrs *msrs)
+static void vmx_get_msrs(struct vmx_vcpu *v, struct mote_msrs *msrs)
 {
 	if (v->in)
 		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
@@ -1040,9 +958,9 @@ static void get_msrs(struct vmx_vcpu *v, struct mote_msrs *msrs)
 	msrs->pat = vmread64(GUEST_IA32_PAT);
 }
 
-static void set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
+static void vmx_set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
 {
-	set_efer(msrs->efer);
+	vmx_set_efer(msrs->efer);
 	v->star = msrs->star;
 	v->lstar = msrs->lstar;
 	v->cstar = msrs->cstar;
@@ -1056,9 +974,9 @@ static void set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
 		wrmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
 }
 
-static void get_events(struct vmx_vcpu *v, struct mote_events *events)
+static void vmx_get_events(struct vmx_vcpu *v, struct mote_events *events)
 {
-	u32 state = interruptibility(v);
+	u32 state = vmx_interruptibility(v);
 
 	events->shadow = state & GUEST_INTR_STATE_STI ? MOTE_SHADOW_STI :
 			 state & GUEST_INTR_STATE_MOV_SS ? MOTE_SHADOW_MOV_SS : 0;
@@ -1066,7 +984,7 @@ static void get_events(struct vmx_vcpu *v, struct mote_events *events)
 	events->pending_debug = vmreadn(GUEST_PENDING_DBG_EXCEPTIONS);
 }
 
-static void set_events(struct vmx_vcpu *v, const struct mote_events *events)
+static void vmx_set_events(struct vmx_vcpu *v, const struct mote_events *events)
 {
 	v->nmi_begun = events->nmi_blocked;
 	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
@@ -1076,14 +994,14 @@ static void set_events(struct vmx_vcpu *v, const struct mote_events *events)
 	vmwriten(GUEST_PENDING_DBG_EXCEPTIONS, events->pending_debug);
 }
 
-static void get_mode(const struct vmx_vcpu *v, struct mote_state *state)
+static void vmx_get_mode(const struct vmx_vcpu *v, struct mote_state *state)
 {
-	state->crs.cr0 = get_cr0(v);
+	state->crs.cr0 = vmx_get_cr0(v);
 	state->crs.cr3 = vmreadn(GUEST_CR3);
-	state->crs.cr4 = get_cr4(v);
+	state->crs.cr4 = vmx_get_cr4(v);
 	state->msrs.efer = vmread64(GUEST_IA32_EFER);
-	get_segment(MOTE_CS, &state->segs.seg[MOTE_CS]);
-	get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
+	vmx_get_segment(MOTE_CS, &state->segs.seg[MOTE_CS]);
+	vmx_get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
 }
 
 static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
@@ -1093,56 +1011,56 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	preempt_disable();
 	vmx_claim(v);
 	if (mask & MOTE_STATE_SEGS)
-		get_segs(&state->segs);
+		vmx_get_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS)
-		get_crs(v, &state->crs);
+		vmx_get_crs(v, &state->crs);
 	if (mask & MOTE_STATE_DRS)
 		state->drs.dr7 = vmreadn(GUEST_DR7);
 	if (mask & MOTE_STATE_MSRS)
-		get_msrs(v, &state->msrs);
+		vmx_get_msrs(v, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
-		get_events(v, &state->events);
+		vmx_get_events(v, &state->events);
 	if (mask & MOTE_PART_EFER)
 		state->msrs.efer = vmread64(GUEST_IA32_EFER);
 	if (mask & MOTE_PART_PAT)
 		state->msrs.pat = vmread64(GUEST_IA32_PAT);
 	if (mask & MOTE_PART_CR4)
-		state->crs.cr4 = get_cr4(v);
+		state->crs.cr4 = vmx_get_cr4(v);
 	if (mask & MOTE_PART_MODE)
-		get_mode(v, state);
+		vmx_get_mode(v, state);
 	preempt_enable();
 }
 
-static void set_drs(struct vmx_vcpu *v, u64 dr7)
+static void vmx_set_drs(struct vmx_vcpu *v, u64 dr7)
 {
 	vmwriten(GUEST_DR7, dr7);
 	if (dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK) || v->vcpu.dr_live)
-		use_drs(v);
+		vmx_use_drs(v);
 }
 
-static noinline void set_substates(struct vmx_vcpu *v, const struct mote_state *state, u32 mask)
+static noinline void vmx_set_substates(struct vmx_vcpu *v, const struct mote_state *state, u32 mask)
 {
 	bool msrs = mask & (MOTE_STATE_MSRS | MOTE_PART_EFER);
 
 	/* Those in the CPU follow EFER.SCE and their values. */
 	if (msrs && v->syscall_in)
-		switch_syscall(v, false);
+		vmx_switch_syscall(v, false);
 	if (mask & MOTE_STATE_SEGS)
-		set_segs(&state->segs);
+		vmx_set_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS)
-		set_crs(v, &state->crs);
+		vmx_set_crs(v, &state->crs);
 	if (mask & MOTE_STATE_DRS)
-		set_drs(v, state->drs.dr7);
+		vmx_set_drs(v, state->drs.dr7);
 	if (mask & MOTE_STATE_MSRS)
-		set_msrs(v, &state->msrs);
+		vmx_set_msrs(v, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
-		set_events(v, &state->events);
+		vmx_set_events(v, &state->events);
 	if (mask & MOTE_PART_EFER)
-		set_efer(state->msrs.efer);
+		vmx_set_efer(state->msrs.efer);
 	if (mask & MOTE_PART_TSC)
 		vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
-	if (msrs && v->in && has_syscall(v))
-		switch_syscall(v, true);
+	if (msrs && v->in && vmx_has_syscall(v))
+		vmx_switch_syscall(v, true);
 	/* Paging may have changed in any way. */
 	if (msrs || mask & MOTE_STATE_CRS)
 		vmx_flush_linear(v);
@@ -1157,7 +1075,7 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	if (mask == MOTE_PART_PAT)
 		vmwrite64(GUEST_IA32_PAT, state->msrs.pat);
 	else
-		set_substates(v, state, mask);
+		vmx_set_substates(v, state, mask);
 	preempt_enable();
 }
 
@@ -1206,7 +1124,7 @@ static u32 vmx_cpl(const struct mote_vcpu *vcpu)
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
 {
-	u32 state = interruptibility(to_vmx(vcpu)), open = 0;
+	u32 state = vmx_interruptibility(to_vmx(vcpu)), open = 0;
 
 	/* A trap that pends comes first, and an entry that injects something would lose it. */
 	if (state & VMX_SHADOW || vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) &
@@ -1219,7 +1137,7 @@ static u32 vmx_can_take(struct mote_vcpu *vcpu)
 	return open;
 }
 
-static void set_pending_step(void)
+static void vmx_set_pending_step(void)
 {
 	vmwriten(GUEST_PENDING_DBG_EXCEPTIONS,
 		 vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) | VMX_PENDING_BS);
@@ -1233,35 +1151,35 @@ static void vmx_skip(struct mote_vcpu *vcpu)
 	if (unlikely(state & VMX_SHADOW))
 		vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state & ~VMX_SHADOW);
 	if (unlikely(vcpu->rflags & X86_EFLAGS_TF))
-		set_pending_step();
+		vmx_set_pending_step();
 	vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
 }
 
 /* ---- control and debug registers ----------------------------------------- */
 
-static struct vmx_mode current_mode(const struct vmx_vcpu *v)
+static struct vmx_mode vmx_current_mode(const struct vmx_vcpu *v)
 {
 	return (struct vmx_mode){
-		.cr0 = get_cr0(v),
+		.cr0 = vmx_get_cr0(v),
 		.cr3 = vmreadn(GUEST_CR3),
-		.cr4 = get_cr4(v),
+		.cr4 = vmx_get_cr4(v),
 		.efer = vmread64(GUEST_IA32_EFER),
 		.cs_l = vmread32(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK,
 	};
 }
 
-static bool exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
+static bool vmx_exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
 {
-	struct vmx_mode mode = current_mode(v);
+	struct vmx_mode mode = vmx_current_mode(v);
 
 	if (!vmx_cr0_ok(&mode, cr0))
 		return false;
 	/* Reserved bits are ignored; ET is always set. */
 	cr0 = (cr0 & VMX_CR0_DEFINED) | X86_CR0_ET;
-	set_cr0(v, cr0);
+	vmx_set_cr0(v, cr0);
 	if ((cr0 ^ mode.cr0) & X86_CR0_PG) {
 		if (mode.efer & EFER_LME)
-			set_efer(cr0 & X86_CR0_PG ? mode.efer | EFER_LMA : mode.efer & ~EFER_LMA);
+			vmx_set_efer(cr0 & X86_CR0_PG ? mode.efer | EFER_LMA : mode.efer & ~EFER_LMA);
 		vmx_flush_linear(v);
 	}
 	if ((cr0 ^ mode.cr0) & VMX_CR0_PDPTE)
@@ -1269,13 +1187,13 @@ static bool exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
 	return true;
 }
 
-static bool exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
+static bool vmx_exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
 {
-	struct vmx_mode mode = current_mode(v);
+	struct vmx_mode mode = vmx_current_mode(v);
 
 	if (!vmx_cr4_ok(&mode, cr4, mote_caps.cr4))
 		return false;
-	set_cr4(v, cr4);
+	vmx_set_cr4(v, cr4);
 	if ((cr4 ^ mode.cr4) & VMX_CR4_PDPTE)
 		v->pdptes_stale = true;
 	vmx_flush_linear(v);
@@ -1283,17 +1201,17 @@ static bool exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
 }
 
 /* SDM 3C, "Exit Qualification for Control-Register Accesses". */
-static void exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	u64 *gpr = &v->vcpu.gpr[exit->qualification >> 8 & 15];
 	bool ok;
 
 	switch (exit->qualification & (CONTROL_REG_ACCESS_NUM | 8 | CONTROL_REG_ACCESS_TYPE)) {
 	case 0x00:
-		ok = exit_mov_to_cr0(v, *gpr);
+		ok = vmx_exit_mov_to_cr0(v, *gpr);
 		break;
 	case 0x04:
-		ok = exit_mov_to_cr4(v, *gpr);
+		ok = vmx_exit_mov_to_cr4(v, *gpr);
 		break;
 	/* CR8 exits only without a TPR shadow, and while an interrupt waits for it. */
 	case 0x08:
@@ -1319,7 +1237,7 @@ static void exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
  * SDM 3C, "Debug Exceptions": the exit comes before DR6 and DR7.GD change.
  * B0 to B3 are replaced, the others stay until software clears them.
  */
-static void exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
+static void vmx_exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
 {
 	struct mote_vcpu *vcpu = &v->vcpu;
 	u64 dr7 = vmreadn(GUEST_DR7);
@@ -1341,7 +1259,7 @@ static void exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
  * not arrive is to be injected again.  Those of instructions (INT n, INT3,
  * INTO, INT1) are not kept: RIP is still there, they run again.
  */
-static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
+static void vmx_take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 {
 	u32 info = vmread32(IDT_VECTORING_INFO_FIELD);
 	u32 type = info & VECTORING_INFO_TYPE_MASK;
@@ -1349,7 +1267,7 @@ static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 	if (likely(!(info & VECTORING_INFO_VALID_MASK))) {
 		/* An IRET that faulted had ended NMI blocking; it runs again. */
 		if (unlikely((raw->intr_info | raw->qualification) & VMX_NMI_UNBLOCKED))
-			block_nmis(v, true);
+			vmx_block_nmis(v, true);
 		return;
 	}
 	if (type != INTR_TYPE_EXT_INTR && type != INTR_TYPE_NMI_INTR &&
@@ -1358,10 +1276,10 @@ static void take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 	v->vcpu.event = vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE));
 	/* Its delivery has begun to block NMIs, which would bar it the second time. */
 	if (type == INTR_TYPE_NMI_INTR)
-		block_nmis(v, false);
+		vmx_block_nmis(v, false);
 }
 
-static void host_machine_check(void)
+static void vmx_host_machine_check(void)
 {
 #ifdef CONFIG_X86_MCE
 	/* As if from user space: the handler may kill this task, not the kernel. */
@@ -1371,23 +1289,23 @@ static void host_machine_check(void)
 #endif
 }
 
-static void exit_exception(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_exception(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	if (exit->reason == MOTE_EXIT_NMI) {
 		/* The exit blocks NMIs until the handler's IRET, as if delivered. */
 		asm volatile("int $2");
 	} else if (exit->reason == MOTE_EXIT_EXCEPTION) {
 		if (exit->exception.vector == X86_TRAP_DB) {
-			exit_debug(v, exit);
+			vmx_exit_debug(v, exit);
 		} else if (exit->exception.vector == X86_TRAP_MC) {
-			host_machine_check();
+			vmx_host_machine_check();
 			exit->reason = MOTE_EXIT_NONE;
 		}
 	}
 }
 
 /* The window that has opened is not asked for any more. */
-static void exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	if (exit->reason == MOTE_EXIT_INTERRUPT_WINDOW && !(v->windows & MOTE_WINDOW_INTERRUPT))
 		exit->reason = MOTE_EXIT_NMI_WINDOW;
@@ -1396,7 +1314,7 @@ static void exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
 }
 
 /* Nothing of the guest has changed; an event is still in its field. */
-static void entry_failed(struct vmx_vcpu *v)
+static void vmx_entry_failed(struct vmx_vcpu *v)
 {
 	u32 info = vmread32(VM_ENTRY_INTR_INFO_FIELD);
 
@@ -1406,21 +1324,21 @@ static void entry_failed(struct vmx_vcpu *v)
 	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, 0);
 }
 
-static void exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
+static void vmx_exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
 {
 	v->launched = false;
 	vmx_vmclear(__pa(v->vmcs));
 	vmx_vmptrld(__pa(v->vmcs));
 	if (exit->raw == EXIT_REASON_MCE_DURING_VMENTRY)
-		host_machine_check();
-	entry_failed(v);
+		vmx_host_machine_check();
+	vmx_entry_failed(v);
 }
 
 /*
  * The event's delivery is now user space's; NMIs are blocked by the one that came
  * through the gate, and not after an IRET; a shadow ends in any case.
  */
-static void exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~VMX_SHADOW;
 
@@ -1428,38 +1346,38 @@ static void exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
 			exit);
 	vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state);
 	if (exit->task.how == MOTE_TASK_IRET)
-		block_nmis(v, false);
+		vmx_block_nmis(v, false);
 	else if (exit->task.event.valid && exit->task.event.type == MOTE_EVENT_NMI)
-		block_nmis(v, true);
+		vmx_block_nmis(v, true);
 }
 
-static void exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	switch (exit->raw) {
 	case EXIT_REASON_EXCEPTION_NMI:
-		exit_exception(v, exit);
+		vmx_exit_exception(v, exit);
 		break;
 	case EXIT_REASON_INTERRUPT_WINDOW:
 	case EXIT_REASON_NMI_WINDOW:
-		exit_window(v, exit);
+		vmx_exit_window(v, exit);
 		break;
 	case EXIT_REASON_CR_ACCESS:
-		exit_cr(v, exit);
+		vmx_exit_cr(v, exit);
 		break;
 	case EXIT_REASON_TASK_SWITCH:
-		exit_task(v, exit);
+		vmx_exit_task(v, exit);
 		break;
 	case EXIT_REASON_DR_ACCESS:
 		/* The instruction runs again, on the real ones. */
-		use_drs(v);
+		vmx_use_drs(v);
 		break;
 	default:
-		exit_fail(v, exit);
+		vmx_exit_fail(v, exit);
 	}
 }
 
 /* Exits that are more than an instruction of a known length. */
-static noinline void exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 reason, u8 needs)
+static noinline void vmx_exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 reason, u8 needs)
 {
 	struct vmx_raw raw = { .reason = reason };
 
@@ -1475,9 +1393,9 @@ static noinline void exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 r
 		raw.error = vmread32(VM_EXIT_INTR_ERROR_CODE);
 	vmx_decode_exit(&raw, exit);
 	if (needs & VMX_NEED_EVENT)
-		take_back_event(v, &raw);
+		vmx_take_back_event(v, &raw);
 	if (needs & VMX_NEED_WORK)
-		exit_work(v, exit);
+		vmx_exit_work(v, exit);
 }
 
 /* ---- entry --------------------------------------------------------------- */
@@ -1487,36 +1405,36 @@ static noinline void exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 r
  * guest's were not given they come from memory.  Memory that is not there yet
  * is asked for with a nested fault.
  */
-static bool load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
+static bool vmx_load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	u64 pdptes[4], gpa = vmreadn(GUEST_CR3) & 0xffffffe0;
 
-	if (is_pae_paging(v)) {
+	if (vmx_is_pae_paging(v)) {
 		if (mote_mem_read(v->vcpu.vm, gpa, pdptes, sizeof(pdptes))) {
 			*exit = (struct mote_exit){
 				.reason = MOTE_EXIT_NPF, .raw = EXIT_REASON_EPT_VIOLATION,
 				.npf = { .gpa = gpa, .access = MOTE_ACCESS_READ },
 			};
-			entry_failed(v);
+			vmx_entry_failed(v);
 			return false;
 		}
-		set_pdptes(pdptes);
+		vmx_set_pdptes(pdptes);
 	}
 	v->pdptes_stale = false;
 	return true;
 }
 
 /* What is seldom to be done before an entry; false: not entered, but @exit. */
-static noinline bool prepare_entry(struct vmx_vcpu *v, struct mote_exit *exit)
+static noinline bool vmx_prepare_entry(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
 	if (v->vcpu.rflags & X86_EFLAGS_TF && vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
-		set_pending_step();
-	return !v->pdptes_stale || load_pdptes(v, exit);
+		vmx_set_pending_step();
+	return !v->pdptes_stale || vmx_load_pdptes(v, exit);
 }
 
 /* Registers that the VMCS keeps, and those of the host that may change between entries. */
-static __always_inline void write_changes(struct vmx_vcpu *v)
+static __always_inline void vmx_write_changes(struct vmx_vcpu *v)
 {
 	struct mote_vcpu *vcpu = &v->vcpu;
 	unsigned long cr3 = __native_read_cr3(), cr4 = cr4_read_shadow();
@@ -1542,7 +1460,7 @@ static __always_inline void write_changes(struct vmx_vcpu *v)
 }
 
 /* mote_vcpu promises them after each exit: the first three are a VMREAD each. */
-static __always_inline void read_registers(struct vmx_vcpu *v)
+static __always_inline void vmx_read_registers(struct vmx_vcpu *v)
 {
 	v->vcpu.rip = v->rip = vmreadn(GUEST_RIP);
 	v->vcpu.gpr[MOTE_RSP] = v->rsp = vmreadn(GUEST_RSP);
@@ -1552,13 +1470,13 @@ static __always_inline void read_registers(struct vmx_vcpu *v)
 		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 }
 
-static noinline void vmfail(struct vmx_vcpu *v, struct mote_exit *exit)
+static noinline void vmx_vmfail(struct vmx_vcpu *v, struct mote_exit *exit)
 {
 	*exit = (struct mote_exit){
 		.reason = MOTE_EXIT_FAIL_ENTRY, .raw = EXIT_REASON_INVALID_STATE,
 		.fail = vmread32(VM_INSTRUCTION_ERROR),
 	};
-	exit_fail(v, exit);
+	vmx_exit_fail(v, exit);
 }
 
 static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
@@ -1567,20 +1485,20 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	struct vmx_row row;
 	u32 reason;
 
-	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !prepare_entry(v, exit))
+	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !vmx_prepare_entry(v, exit))
 		return;
 	if (unlikely(!v->in))
 		vmx_switch_in(v);
 	else if (static_branch_unlikely(&vmx_l1d_flush_key))
-		l1d_flush(false);
-	write_changes(v);
+		vmx_l1d_flush(false);
+	vmx_write_changes(v);
 
 	if (unlikely(vmx_enter(vcpu->gpr, &v->host_rsp, v->launched))) {
-		vmfail(v, exit);
+		vmx_vmfail(v, exit);
 		return;
 	}
 	v->launched = true;
-	read_registers(v);
+	vmx_read_registers(v);
 	reason = vmread32(VM_EXIT_REASON);
 	row = vmx_row(reason);
 	exit->qualification = 0;
@@ -1588,7 +1506,7 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		exit->qualification = vmreadn(EXIT_QUALIFICATION);
 		vmx_decode_pio(exit->qualification, exit);
 	} else if (unlikely(row.needs != VMX_NEED_LEN)) {
-		exit_slow(v, exit, reason, row.needs);
+		vmx_exit_slow(v, exit, reason, row.needs);
 		return;
 	}
 	exit->reason = row.reason;
@@ -1606,13 +1524,13 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
  */
 #define VMX_MAX_RUN_MS 5
 
-static u32 max_run(void)
+static u32 vmx_max_run(void)
 {
 	return (u64)tsc_khz * VMX_MAX_RUN_MS >>
-	       vmx_misc_preemption_timer_rate(read_msr(MSR_IA32_VMX_MISC));
+	       vmx_misc_preemption_timer_rate(vmx_read_msr(MSR_IA32_VMX_MISC));
 }
 
-static void init_controls(struct vmx_vcpu *v)
+static void vmx_init_controls(struct vmx_vcpu *v)
 {
 	u32 secondary = vmx.secondary;
 
@@ -1641,7 +1559,7 @@ static void init_controls(struct vmx_vcpu *v)
 	if (secondary & SECONDARY_EXEC_TSC_SCALING)
 		vmwrite64(TSC_MULTIPLIER, v->vcpu.vm->tsc_ratio);
 	vmwriten(CR0_GUEST_HOST_MASK, ~(unsigned long)VMX_CR0_OWNED);
-	vmwriten(CR4_GUEST_HOST_MASK, ~cr4_owned());
+	vmwriten(CR4_GUEST_HOST_MASK, ~vmx_cr4_owned());
 	if (v->vpid)
 		vmwrite16(VIRTUAL_PROCESSOR_ID, v->vpid);
 	if (v->vapic) {
@@ -1649,7 +1567,7 @@ static void init_controls(struct vmx_vcpu *v)
 		vmwrite32(TPR_THRESHOLD, 0);
 	}
 	if (vmx.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
-		vmwrite32(VMX_PREEMPTION_TIMER_VALUE, max_run());
+		vmwrite32(VMX_PREEMPTION_TIMER_VALUE, vmx_max_run());
 	if (secondary & SECONDARY_EXEC_ENCLS_EXITING)
 		vmwrite64(ENCLS_EXITING_BITMAP, ~0ull);
 	if (secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
@@ -1659,7 +1577,7 @@ static void init_controls(struct vmx_vcpu *v)
 	}
 }
 
-static void init_host(void)
+static void vmx_init_host(void)
 {
 	vmwrite16(HOST_CS_SELECTOR, __KERNEL_CS);
 	vmwrite16(HOST_SS_SELECTOR, __KERNEL_DS);
@@ -1674,7 +1592,7 @@ static void init_host(void)
 }
 
 /* Return: false if the CPU does not have all that its capability MSRs promise. */
-static bool init_vmcs(struct vmx_vcpu *v)
+static bool vmx_init_vmcs(struct vmx_vcpu *v)
 {
 	u32 failures;
 
@@ -1682,8 +1600,8 @@ static bool init_vmcs(struct vmx_vcpu *v)
 	failures = this_cpu_read(vmx_failures);
 	vmx_vmclear(__pa(v->vmcs));
 	vmx_claim(v);
-	init_controls(v);
-	init_host();
+	vmx_init_controls(v);
+	vmx_init_host();
 	vmwrite64(GUEST_IA32_DEBUGCTL, 0);
 	vmwrite32(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
 	vmwriten(GUEST_RIP, 0);
@@ -1694,7 +1612,7 @@ static bool init_vmcs(struct vmx_vcpu *v)
 	return !failures;
 }
 
-static void free_vcpu(struct vmx_vcpu *v)
+static void vmx_free_vcpu(struct vmx_vcpu *v)
 {
 	free_page((unsigned long)v->vmcs);
 	free_page((unsigned long)v->vapic);
@@ -1702,7 +1620,7 @@ static void free_vcpu(struct vmx_vcpu *v)
 		ida_free(&vmx_vpids, v->vpid);
 }
 
-static int alloc_vcpu(struct vmx_vcpu *v)
+static int vmx_alloc_vcpu(struct vmx_vcpu *v)
 {
 	int vpid = 0;
 
@@ -1713,7 +1631,7 @@ static int alloc_vcpu(struct vmx_vcpu *v)
 	if (vmx.primary & CPU_BASED_TPR_SHADOW)
 		v->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->vmcs || (vmx.primary & CPU_BASED_TPR_SHADOW && !v->vapic)) {
-		free_vcpu(v);
+		vmx_free_vcpu(v);
 		return -ENOMEM;
 	}
 	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx.basic);
@@ -1723,7 +1641,7 @@ static int alloc_vcpu(struct vmx_vcpu *v)
 static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 {
 	struct vmx_vcpu *v = to_vmx(vcpu);
-	int err = alloc_vcpu(v);
+	int err = vmx_alloc_vcpu(v);
 
 	if (err)
 		return err;
@@ -1733,17 +1651,17 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 	v->serial = atomic64_inc_return(&vmx_serials);
 	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
 		  (vmx.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
-	if (init_vmcs(v))
+	if (vmx_init_vmcs(v))
 		return 0;
 	vmx_release(v);
-	free_vcpu(v);
+	vmx_free_vcpu(v);
 	return -EIO;
 }
 
 static void vmx_vcpu_destroy(struct mote_vcpu *vcpu)
 {
 	vmx_release(to_vmx(vcpu));
-	free_vcpu(to_vmx(vcpu));
+	vmx_free_vcpu(to_vmx(vcpu));
 }
 
 const struct mote_ops mote_vmx_ops = {

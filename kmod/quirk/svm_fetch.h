@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The instruction of an exit, on CPUs that save no next RIP; see svm_fetch.c. */
+#ifndef MOTE_SVM_FETCH_H
+#define MOTE_SVM_FETCH_H
+
+#include "../svm.h"
+
+/* The length of the exit's instruction, or 0: it is another exit now. */
+u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit);
+
+/* MOV to CR8 while a window is asked for. */
+void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit);
+
+static inline u64 svm_linear(const struct svm_vcpu *svm, u64 rip)
+{
+	return svm_is_64bit(svm) ? rip : (u32)(svm->vmcb->save.cs.base + rip);
+}
+
+/* The usual encodings, without prefixes: what a guest that exits often uses. */
+static __always_inline u32 svm_plain_length(const struct svm_vcpu *svm, u32 reason)
+{
+	static const struct {
+		u32 mask, code, len;
+	} plain[] = {
+		[MOTE_EXIT_CPUID] = { 0xffff, 0xa20f, 2 },
+		[MOTE_EXIT_HLT] = { 0xff, 0xf4, 1 },
+		[MOTE_EXIT_RDMSR] = { 0xffff, 0x320f, 2 },
+		[MOTE_EXIT_WRMSR] = { 0xffff, 0x300f, 2 },
+		[MOTE_EXIT_HYPERCALL] = { 0xffffff, 0xd9010f, 3 },
+	};
+	u64 gva = svm_linear(svm, svm->vcpu.rip);
+	u32 offset = gva & ~PAGE_MASK;
+	s64 word;
+
+	if (reason >= ARRAY_SIZE(plain) || svm->code_gva != (gva & PAGE_MASK) ||
+	    svm->code_cr3 != svm->vmcb->save.cr3 || offset > PAGE_SIZE - sizeof(u32))
+		return 0;
+	word = mote_user_read_word(svm->code_hva + offset);
+	return word >= 0 && (word & plain[reason].mask) == plain[reason].code ?
+	       plain[reason].len : 0;
+}
+
+#endif /* MOTE_SVM_FETCH_H */
