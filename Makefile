@@ -49,7 +49,7 @@ selftests: user ## build the kselftests in build/selftests
 
 .PHONY: unit
 unit: ## build what `make check` runs on this very machine, in build/unit
-	+@if [ -e selftests/unit/Makefile ]; then $(MAKE) -s -C selftests/unit; fi
+	+@$(MAKE) -s -C unittests
 
 .PHONY: bench-program
 bench-program: user
@@ -69,20 +69,20 @@ packages: ## install the Debian packages that building and testing need
 
 .PHONY: demo check check-long bench lint
 demo: packages ## see mote work on an emulated AMD machine
-	+@selftests/demo
+	+@tools/demo
 
 check: packages ## test on emulated machines of both vendors (CHECK_HOSTS=svm: on those alone)
-	+@selftests/check
+	+@tools/check
 
 check-long: packages ## the same, and the tests that take longer
-	+@selftests/check --long
+	+@tools/check --long
 
 bench: packages build/distro/mote.ko bench-program ## price exits on emulated hosts, beside KVM
 	@bench/run
 
 lint: packages ## read the sources with every tool that helps
 	@packaging/install-packages packaging/packages-lint
-	+@selftests/lint/lint
+	+@tools/lint/lint
 
 # ---- installing ----------------------------------------------------------
 

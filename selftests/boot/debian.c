@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * mote run: Debian on a disk, as lab/debian makes it, to its login prompt and off
- * again.  The disk is one of the host's: selftests/check gives it a copy.
+ * again.  The disk is one of the host's: tools/check gives it a copy.
  */
 #include "kselftest_harness.h"
 #include "boot.h"

@@ -7,7 +7,7 @@
  *   leave reboot   into the firmware
  *
  * The next kernel is the ELF image /boot/vmlinux with /boot/initrd, and finds MOTE_LAB_BOOT=2
- * in its environment. `selftests/in-host leave` is who calls this.
+ * in its environment. `tools/in-host leave` is who calls this.
  */
 #include <asm/bootparam.h>
 #include <elf.h>

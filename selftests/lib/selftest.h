@@ -43,7 +43,7 @@ bool is_long_run(void);
 /* End the program with a skip if there is no /dev/mote. */
 void require_mote(void);
 
-/* The harness gives a test 30 seconds. No time decides here: selftests/check looks whether it moves. */
+/* The harness gives a test 30 seconds. No time decides here: tools/check looks whether it moves. */
 #ifdef TEST_TIMEOUT_DEFAULT
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 7200

@@ -3,9 +3,9 @@
  * State checks, CPUID tables, filters and MSRs, fed with rubbish near what is
  * right.  Judges: linear searches; rules that must hold for whatever passes.
  */
-#include "../../kmod/guest/check.c"
-#include "../../kmod/guest/filter.c"
-#include "../../kmod/guest/msr.c"
+#include "../kmod/guest/check.c"
+#include "../kmod/guest/filter.c"
+#include "../kmod/guest/msr.c"
 
 #include "fuzz.h"
 

@@ -15,9 +15,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../../userspace/runner/console.h"
-#include "../../userspace/runner/net.h"
-#include "../../userspace/runner/virtio.h"
+#include "../userspace/runner/console.h"
+#include "../userspace/runner/net.h"
+#include "../userspace/runner/virtio.h"
 
 #include "fuzz.h"
 

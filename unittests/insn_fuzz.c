@@ -5,7 +5,7 @@
  */
 #include <Zydis/Zydis.h>
 
-#include "../../kmod/quirk/insn.c"
+#include "../kmod/quirk/insn.c"
 
 #include "fuzz.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* CPUID tables of rubbish, sorted and searched, with a linear search as the judge. */
-#include "../../kmod/guest/cpuid.c"
+#include "../kmod/guest/cpuid.c"
 
 #include "fuzz.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Nested page tables: a fuzzer's operations against the model. */
-#include "../../kmod/npt.c"
-#include "../../kmod/tests/npt_model.h"
+#include "../kmod/npt.c"
+#include "../kmod/tests/npt_model.h"
 
 #include "fuzz.h"
 
