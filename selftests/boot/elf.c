@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote run: ELF images, with a PVH entry, a multiboot header (told.c), or neither. */
+/* mote run: ELF images, with a PVH entry, a multiboot header (elf_guest.c), or neither. */
 #include <elf.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A guest that reads, writes and executes guest-physical memory as it is told,
- * and says what became of it; and one that works on its own, for churn.
+ * and says what became of it; and one that works on its own, for mapping_race.
  */
 #ifndef MEM_H
 #define MEM_H

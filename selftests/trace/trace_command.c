@@ -18,7 +18,7 @@
 #include "selftest.h"
 #include "trace.h"
 
-#define TRACE_FILE "/tmp/tool.trace"
+#define TRACE_FILE "/tmp/trace_command.trace"
 
 static bool is_one_line(const char *text)
 {
@@ -50,20 +50,20 @@ static bool are_gone(int programs, int maps)
 }
 
 /* For the time that tests may take. */
-FIXTURE(tool)
+FIXTURE(trace_command)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(tool)
+FIXTURE_SETUP(trace_command)
 {
 }
 
-FIXTURE_TEARDOWN(tool)
+FIXTURE_TEARDOWN(trace_command)
 {
 }
 
-TEST_F(tool, leaves_nothing_behind)
+TEST_F(trace_command, leaves_nothing_behind)
 {
 	int programs = count_bpf(BPF_PROG_GET_NEXT_ID), maps = count_bpf(BPF_MAP_GET_NEXT_ID);
 	pid_t child;
@@ -94,7 +94,7 @@ TEST_F(tool, leaves_nothing_behind)
 }
 
 /* Where the buffer is full the loss is told, and what came and what did not is all there was. */
-TEST_F(tool, loss_is_told)
+TEST_F(trace_command, loss_is_told)
 {
 	struct command command;
 	struct json_object *root;
@@ -116,7 +116,7 @@ TEST_F(tool, loss_is_told)
 	json_object_put(root);
 }
 
-TEST_F(tool, file_and_pictures)
+TEST_F(trace_command, file_and_pictures)
 {
 	static const char *const commands[] = {
 		"report", "report --events", "report --by vm --by rip --histogram", "flame",
@@ -145,7 +145,7 @@ TEST_F(tool, file_and_pictures)
 	unlink(TRACE_FILE);
 }
 
-TEST_F(tool, top_and_exit_status)
+TEST_F(trace_command, top_and_exit_status)
 {
 	struct command command;
 
@@ -159,7 +159,7 @@ TEST_F(tool, top_and_exit_status)
 	EXPECT_TRUE(is_one_line(command.err));
 }
 
-TEST_F(tool, without_privileges)
+TEST_F(trace_command, without_privileges)
 {
 	struct command command;
 
@@ -170,7 +170,7 @@ TEST_F(tool, without_privileges)
 	EXPECT_NE(NULL, strstr(command.err, "root"));
 }
 
-TEST_F(tool, without_the_module)
+TEST_F(trace_command, without_the_module)
 {
 	struct command command;
 
@@ -183,7 +183,7 @@ TEST_F(tool, without_the_module)
 }
 
 /* A kernel that has no bpf(2). */
-TEST_F(tool, without_bpf)
+TEST_F(trace_command, without_bpf)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -203,7 +203,7 @@ TEST_F(tool, without_bpf)
 	EXPECT_NE(NULL, strstr(command.err, "CONFIG_BPF"));
 }
 
-TEST_F(tool, wrong_usage)
+TEST_F(trace_command, wrong_usage)
 {
 	static const char *const lines[] = {
 		"", "nosuch", "latency --nosuch", "latency --vm", "latency --vm x", "latency --vm 5000000000",

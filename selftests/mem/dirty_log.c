@@ -11,14 +11,14 @@
 #define PAGES (SIZE / PAGE)
 #define WORDS (PAGES / 64)
 
-FIXTURE(dirty)
+FIXTURE(dirty_log)
 {
 	struct guest guest;
 	unsigned char *memory;
 	__u64 log[WORDS];
 };
 
-FIXTURE_SETUP(dirty)
+FIXTURE_SETUP(dirty_log)
 {
 	ASSERT_TRUE(server_start(&self->guest));
 	self->memory = memory_get(SIZE);
@@ -27,7 +27,7 @@ FIXTURE_SETUP(dirty)
 	memset(self->memory, 1, SIZE);
 }
 
-FIXTURE_TEARDOWN(dirty)
+FIXTURE_TEARDOWN(dirty_log)
 {
 	guest_destroy(&self->guest);
 	munmap(self->memory, SIZE);
@@ -55,7 +55,7 @@ static int count(const __u64 *words, int nr)
 #define WRITE(page) ASSERT_EQ(0, guest_poke(&self->guest, REGION + (page) * PAGE, page))
 #define LOGGED(page) (!!(self->log[(page) / 64] & 1ul << (page) % 64))
 
-TEST_F(dirty, only_what_was_written)
+TEST_F(dirty_log, only_what_was_written)
 {
 	ASSERT_EQ(0, slot_set(&self->guest, 1, MOTE_SLOT_LOG_DIRTY, REGION, SIZE, self->memory));
 	LOG_ALL();
@@ -85,7 +85,7 @@ TEST_F(dirty, only_what_was_written)
 }
 
 /* Memory that is mapped by large, writable pages when the log is switched on. */
-TEST_F(dirty, on_and_off)
+TEST_F(dirty_log, on_and_off)
 {
 	int round;
 
@@ -121,7 +121,7 @@ TEST_F(dirty, on_and_off)
 	}
 }
 
-TEST_F(dirty, parts)
+TEST_F(dirty_log, parts)
 {
 	__u64 words[4] = { 0 };
 	int i;
@@ -144,7 +144,7 @@ TEST_F(dirty, parts)
 	EXPECT_EQ(~0ul, words[3]);
 }
 
-TEST_F(dirty, refused)
+TEST_F(dirty_log, refused)
 {
 	struct mote_dirty dirty = { .slot = 1, .pad = 1, .nr = 64 };
 
@@ -203,7 +203,7 @@ static void ignore(int signal)
 {
 }
 
-TEST_F(dirty, copy_while_running)
+TEST_F(dirty_log, copy_while_running)
 {
 	struct runner runner = { .guest = &self->guest };
 	struct mote_run *shared = self->guest.run;

@@ -42,28 +42,28 @@ GUEST(send, 64, BEGIN "sti; xor %ebx, %ebx\n"
       "2: mov $0x830, %ecx; mov $0x4070, %eax; mov $1, %edx; wrmsr; inc %ebx\n"
       "3: cmp %ebx, (%r13); jb 3b; cmp %edi, %ebx; jb 2b\n" END);
 
-FIXTURE(exits)
+FIXTURE(exit_counts)
 {
 	struct guest guest;
 	bool silent;
 };
 
-FIXTURE_VARIANT(exits)
+FIXTURE_VARIANT(exit_counts)
 {
 	bool silent;
 };
 
-FIXTURE_VARIANT_ADD(exits, eoi) { .silent = false };
-FIXTURE_VARIANT_ADD(exits, pv_eoi) { .silent = true };
+FIXTURE_VARIANT_ADD(exit_counts, eoi) { .silent = false };
+FIXTURE_VARIANT_ADD(exit_counts, pv_eoi) { .silent = true };
 
-FIXTURE_SETUP(exits)
+FIXTURE_SETUP(exit_counts)
 {
 	guest_create_vm(&self->guest, MOTE_VM_LAPIC);
 	guest_create_cpu(&self->guest, 0);
 	self->silent = variant->silent;
 }
 
-FIXTURE_TEARDOWN(exits)
+FIXTURE_TEARDOWN(exit_counts)
 {
 	guest_destroy(&self->guest);
 }
@@ -117,7 +117,7 @@ static void count_end(const struct guest *guest, struct count *count, bool with_
 	} while (0)
 
 /* To arm the timer, to sleep, to end it. */
-TEST_F(exits, tick)
+TEST_F(exit_counts, tick)
 {
 	struct count count;
 
@@ -131,7 +131,7 @@ TEST_F(exits, tick)
 	EXPECT_GE(count.all, (self->silent ? 1 : 2) * EVENTS);
 }
 
-TEST_F(exits, self_ipi)
+TEST_F(exit_counts, self_ipi)
 {
 	struct count count;
 
@@ -163,7 +163,7 @@ static bool begin_sender(struct guest *sender, struct guest *other)
 	return guest_run(sender) == MOTE_EXIT_PIO && sender->run->pio.port == 0x80;
 }
 
-static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exits) *self,
+static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exit_counts) *self,
 			const struct guest_code *code, const char *what)
 {
 	struct count count, sender;
@@ -189,12 +189,12 @@ static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exits) *
 	mote_cpu_destroy(&second.cpu);
 }
 
-TEST_F(exits, ipi_to_one_that_sleeps)
+TEST_F(exit_counts, ipi_to_one_that_sleeps)
 {
 	measure_ipi(_metadata, self, &guest_sleep, "IPI, where it is taken, asleep");
 }
 
-TEST_F(exits, ipi_to_one_that_runs)
+TEST_F(exit_counts, ipi_to_one_that_runs)
 {
 	measure_ipi(_metadata, self, &guest_wait, "IPI, where it is taken, running");
 }
@@ -214,7 +214,7 @@ static void *write_eventfd(void *data)
 	return NULL;
 }
 
-static void measure_device(struct __test_metadata *_metadata, FIXTURE_DATA(exits) *self,
+static void measure_device(struct __test_metadata *_metadata, FIXTURE_DATA(exit_counts) *self,
 			   const struct guest_code *code, const char *what)
 {
 	struct mote_irqfd irqfd = { .msi = { 0xfee00000, VECTOR } };
@@ -234,12 +234,12 @@ static void measure_device(struct __test_metadata *_metadata, FIXTURE_DATA(exits
 	close(device);
 }
 
-TEST_F(exits, device_wakes_one_that_sleeps)
+TEST_F(exit_counts, device_wakes_one_that_sleeps)
 {
 	measure_device(_metadata, self, &guest_sleep, "device interrupt, asleep");
 }
 
-TEST_F(exits, device_stops_one_that_runs)
+TEST_F(exit_counts, device_stops_one_that_runs)
 {
 	measure_device(_metadata, self, &guest_wait, "device interrupt, running");
 }

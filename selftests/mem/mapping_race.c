@@ -58,7 +58,7 @@ struct checker {
 	__u64 found, least, at;
 };
 
-FIXTURE(churn)
+FIXTURE(mapping_race)
 {
 	struct guest guest;
 	struct mote_cpu more[CPUS - 1];
@@ -130,7 +130,7 @@ static long available(void)
 	return kib;
 }
 
-FIXTURE_SETUP(churn)
+FIXTURE_SETUP(mapping_race)
 {
 	struct guest *guest = &self->guest;
 	struct mote_state state;
@@ -163,7 +163,7 @@ FIXTURE_SETUP(churn)
 	self->available = available();
 }
 
-FIXTURE_TEARDOWN(churn)
+FIXTURE_TEARDOWN(mapping_race)
 {
 	int i;
 
@@ -291,7 +291,7 @@ static void change(unsigned char *where, size_t size, unsigned int what)
 	}
 }
 
-TEST_F(churn, pages)
+TEST_F(mapping_race, pages)
 {
 	long round;
 
@@ -314,7 +314,7 @@ TEST_F(churn, pages)
 }
 
 /* The same few pages are lost and faulted in again and again: both meet each time. */
-TEST_F(churn, few_pages)
+TEST_F(mapping_race, few_pages)
 {
 	const size_t few = 2;
 	long round;
@@ -335,7 +335,7 @@ TEST_F(churn, few_pages)
 }
 
 /* Copies on write: after a fork all pages are shared until somebody writes. */
-TEST_F(churn, fork)
+TEST_F(mapping_race, fork)
 {
 	long round;
 	int status;
@@ -363,7 +363,7 @@ TEST_F(churn, fork)
 }
 
 /* Slots are added, moved and removed, and show one memory or another. */
-TEST_F(churn, slots)
+TEST_F(mapping_race, slots)
 {
 	unsigned char *memory[2] = { self->memory, memory_get(SIZE) };
 	struct guest *guest = &self->guest;

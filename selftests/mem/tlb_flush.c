@@ -124,7 +124,7 @@ static void judge(struct runner *runners, struct verdict *verdict)
 		fclose(trace);
 }
 
-FIXTURE(flush)
+FIXTURE(tlb_flush)
 {
 	struct guest guest;
 	struct mote_cpu second;
@@ -132,7 +132,7 @@ FIXTURE(flush)
 	unsigned char *memory;
 };
 
-FIXTURE_SETUP(flush)
+FIXTURE_SETUP(tlb_flush)
 {
 	struct mote_state state;
 
@@ -149,13 +149,13 @@ FIXTURE_SETUP(flush)
 	ASSERT_EQ(0, mote_set_state(self->second.fd, &state));
 }
 
-FIXTURE_TEARDOWN(flush)
+FIXTURE_TEARDOWN(tlb_flush)
 {
 	mote_cpu_destroy(&self->second);
 	guest_destroy(&self->guest);
 }
 
-TEST_F(flush, acknowledged)
+TEST_F(tlb_flush, acknowledged)
 {
 	struct verdict verdict = {};
 

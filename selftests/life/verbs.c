@@ -39,23 +39,23 @@ GUEST(echo, 16, "sti; mov $0x3fc, %dx; mov $3, %al; out %al, %dx\n" PUT("0x3e")
 GUEST(counted, 16, "mov $500, %si; 1: xor %eax, %eax; cpuid; dec %si; jnz 1b\n"
       "mov $200, %cx; 2: out %al, $0x80; loop 2b; sti; jmp .");
 
-FIXTURE(life)
+FIXTURE(verbs)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(life)
+FIXTURE_SETUP(verbs)
 {
 	life_begin();
 }
 
-FIXTURE_TEARDOWN(life)
+FIXTURE_TEARDOWN(verbs)
 {
 	life_end();
 	sh("rm -f " FLAT_IMAGE);
 }
 
-TEST_F(life, list)
+TEST_F(verbs, list)
 {
 	char text[64];
 
@@ -85,7 +85,7 @@ TEST_F(life, list)
 	EXPECT_TRUE(vm_is("one", "running"));
 }
 
-TEST_F(life, names)
+TEST_F(verbs, names)
 {
 	ASSERT_TRUE(vm_start_flat("alpha", &guest_spin, ""));
 	ASSERT_TRUE(vm_start_flat("alphabet", &guest_spin, ""));
@@ -108,7 +108,7 @@ TEST_F(life, names)
 	EXPECT_TRUE(comes_true("mote ps | grep '^" FLAT_IMAGE "-2 '"));
 }
 
-TEST_F(life, bad_input)
+TEST_F(verbs, bad_input)
 {
 	static const char *const verbs[] = { "stop", "pause", "resume", "console", "stat" };
 
@@ -130,7 +130,7 @@ TEST_F(life, bad_input)
 	unlink("help");
 }
 
-TEST_F(life, privacy)
+TEST_F(verbs, privacy)
 {
 	ASSERT_TRUE(vm_start_flat("mine", &guest_spin, ""));
 	EXPECT_EQ(0, sh("test $(stat -c %%a " RUNTIME_DIR "/mote) = 700"));
@@ -164,7 +164,7 @@ static long dots(void)
 	return stat(RUNTIME_DIR "/ticker.out", &stat_of_file) ? -1 : stat_of_file.st_size;
 }
 
-TEST_F(life, pause_and_resume)
+TEST_F(verbs, pause_and_resume)
 {
 	long before;
 
@@ -193,7 +193,7 @@ TEST_F(life, pause_and_resume)
 	EXPECT_NE(NULL, strstr(self->command.out, "\"reason\":\"stopped\",\"status\":10"));
 }
 
-TEST_F(life, power_button)
+TEST_F(verbs, power_button)
 {
 	ASSERT_TRUE(vm_start_flat("button", &guest_button, "--json"));
 	EXPECT_EQ(0, sh("mote stop button"));
@@ -206,7 +206,7 @@ TEST_F(life, power_button)
 	EXPECT_EQ(0, vm_status("paused"));
 }
 
-TEST_F(life, force)
+TEST_F(verbs, force)
 {
 	ASSERT_TRUE(vm_start_flat("deaf", &guest_spin, ""));
 	command_run(&self->command, "mote stop --timeout 1 deaf");
@@ -220,7 +220,7 @@ TEST_F(life, force)
 	EXPECT_COMPLAINT(2, "no VM of yours", "mote stop other");
 }
 
-TEST_F(life, console)
+TEST_F(verbs, console)
 {
 	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
 	/* What was there before, what comes then; two at a time see the same. */
@@ -239,7 +239,7 @@ TEST_F(life, console)
 }
 
 /* Beside who has started the VM: both type, both see all. */
-TEST_F(life, beside_stdio)
+TEST_F(verbs, beside_stdio)
 {
 	write_flat(&guest_echo);
 	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkfifo keys && "
@@ -272,7 +272,7 @@ static bool shows(int fd, const char *text)
 	return false;
 }
 
-TEST_F(life, terminal)
+TEST_F(verbs, terminal)
 {
 	struct termios before, during, after;
 	int fd, status;
@@ -320,7 +320,7 @@ static long long stat_number(const char *name, const char *group, const char *ke
 	return number;
 }
 
-TEST_F(life, statistics)
+TEST_F(verbs, statistics)
 {
 	ASSERT_TRUE(vm_start_flat("counted", &guest_counted, ""));
 	EXPECT_TRUE(comes_true("mote stat counted | grep '^pio *200 *200$'"));

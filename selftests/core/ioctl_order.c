@@ -164,11 +164,11 @@ static void permutation(struct __test_metadata *_metadata, struct setup *setup, 
 }
 
 /* For the time-out, which only tests with a fixture can have. */
-FIXTURE(order) {};
-FIXTURE_SETUP(order) {}
-FIXTURE_TEARDOWN(order) {}
+FIXTURE(ioctl_order) {};
+FIXTURE_SETUP(ioctl_order) {}
+FIXTURE_TEARDOWN(ioctl_order) {}
 
-TEST_F(order, all_permutations)
+TEST_F(ioctl_order, all_permutations)
 {
 	struct setup setup = { 0 };
 	struct mote_info info;

@@ -23,22 +23,22 @@
 #define MADV_PAGEOUT 21
 #endif
 
-FIXTURE(owner)
+FIXTURE(mmu_notifier)
 {
 	struct guest guest;
 	unsigned char *memory;
 };
 
 /* The same with the host's large pages and without. */
-FIXTURE_VARIANT(owner)
+FIXTURE_VARIANT(mmu_notifier)
 {
 	int advice;
 };
 
-FIXTURE_VARIANT_ADD(owner, small) { .advice = MADV_NOHUGEPAGE };
-FIXTURE_VARIANT_ADD(owner, large) { .advice = MADV_HUGEPAGE };
+FIXTURE_VARIANT_ADD(mmu_notifier, small) { .advice = MADV_NOHUGEPAGE };
+FIXTURE_VARIANT_ADD(mmu_notifier, large) { .advice = MADV_HUGEPAGE };
 
-FIXTURE_SETUP(owner)
+FIXTURE_SETUP(mmu_notifier)
 {
 	ASSERT_TRUE(server_start(&self->guest));
 	self->memory = memory_get(SIZE);
@@ -47,7 +47,7 @@ FIXTURE_SETUP(owner)
 	ASSERT_EQ(0, slot_set(&self->guest, 1, 0, REGION, SIZE, self->memory));
 }
 
-FIXTURE_TEARDOWN(owner)
+FIXTURE_TEARDOWN(mmu_notifier)
 {
 	guest_destroy(&self->guest);
 	munmap(self->memory, SIZE);
@@ -69,7 +69,7 @@ static __u64 *word(unsigned char *memory, size_t offset)
 		EXPECT_EQ(why, e.memory.error);						\
 	} while (0)
 
-TEST_F(owner, demand_zero)
+TEST_F(mmu_notifier, demand_zero)
 {
 	EXPECT_EQ(0, guest_peek(&self->guest, REGION + SOME));
 	EXPECT_EQ(0, guest_poke(&self->guest, REGION + SOME, 1));
@@ -80,7 +80,7 @@ TEST_F(owner, demand_zero)
 	EXPECT_EQ(3, *word(self->memory, 2 * SOME));
 }
 
-TEST_F(owner, dontneed)
+TEST_F(mmu_notifier, dontneed)
 {
 	int i;
 
@@ -95,7 +95,7 @@ TEST_F(owner, dontneed)
 	EXPECT_EQ(0, guest_peek(&self->guest, REGION + SOME + PAGE));
 }
 
-TEST_F(owner, munmap)
+TEST_F(mmu_notifier, munmap)
 {
 	memset(self->memory, 0x11, SIZE);
 	EXPECT_EQ(0x1111111111111111ul, guest_peek(&self->guest, REGION + SOME));
@@ -112,7 +112,7 @@ TEST_F(owner, munmap)
 	EXPECT_EQ(9, *word(self->memory, SOME));
 }
 
-TEST_F(owner, mprotect)
+TEST_F(mmu_notifier, mprotect)
 {
 	memset(self->memory, 0x22, SIZE);
 	EXPECT_EQ(0, guest_poke(&self->guest, REGION + SOME, 1));
@@ -130,7 +130,7 @@ TEST_F(owner, mprotect)
 }
 
 /* The guest executes what it can read. */
-TEST_F(owner, execute)
+TEST_F(mmu_notifier, execute)
 {
 	self->memory[SOME] = 0xc3; /* RET */
 	EXPECT_EQ(0, guest_try(&self->guest, JOB_EXEC, REGION + SOME, NULL));
@@ -138,7 +138,7 @@ TEST_F(owner, execute)
 	EXPECT_EQ(0, guest_try(&self->guest, JOB_EXEC, REGION + SOME, NULL));
 }
 
-TEST_F(owner, mremap)
+TEST_F(mmu_notifier, mremap)
 {
 	unsigned char *other = memory_get(SIZE);
 
@@ -153,7 +153,7 @@ TEST_F(owner, mremap)
 }
 
 /* A child's copy is neither the guest's nor changed by it. */
-TEST_F(owner, fork)
+TEST_F(mmu_notifier, fork)
 {
 	int to[2], from[2], status;
 	char byte = 0;
@@ -195,7 +195,7 @@ static int file_new(const char *name, size_t size)
 	return fd;
 }
 
-TEST_F(owner, shared_file)
+TEST_F(mmu_notifier, shared_file)
 {
 	int fd = file_new("shared", SIZE);
 	__u64 value = 0;
@@ -224,7 +224,7 @@ TEST_F(owner, shared_file)
 	close(fd);
 }
 
-TEST_F(owner, private_file)
+TEST_F(mmu_notifier, private_file)
 {
 	int fd = file_new("private", SIZE);
 	__u64 value = 5;
@@ -242,7 +242,7 @@ TEST_F(owner, private_file)
 }
 
 /* A file that cannot be written: reads are fine. */
-TEST_F(owner, read_only_file)
+TEST_F(mmu_notifier, read_only_file)
 {
 	int fd = open("/proc/self/exe", O_RDONLY);
 	__u64 value = 0;
@@ -256,7 +256,7 @@ TEST_F(owner, read_only_file)
 }
 
 /* Memory of devices is refused, however it is mapped. */
-TEST_F(owner, device_memory)
+TEST_F(mmu_notifier, device_memory)
 {
 	int fd = open("/dev/mem", O_RDWR);
 	void *where;
@@ -272,7 +272,7 @@ TEST_F(owner, device_memory)
 }
 
 /* Freed lazily, then written again: what was written last stays. */
-TEST_F(owner, free_and_write)
+TEST_F(mmu_notifier, free_and_write)
 {
 	size_t i;
 
@@ -297,7 +297,7 @@ TEST_F(owner, free_and_write)
 }
 
 /* The host makes large pages of small ones and breaks them up again. */
-TEST_F(owner, collapse_and_split)
+TEST_F(mmu_notifier, collapse_and_split)
 {
 	size_t i;
 
@@ -340,7 +340,7 @@ static long get_number(const char *name)
 }
 
 /* Equal pages become one; a write parts them. */
-TEST_F(owner, ksm)
+TEST_F(mmu_notifier, ksm)
 {
 	int i;
 
@@ -368,7 +368,7 @@ TEST_F(owner, ksm)
 	EXPECT_EQ(1, guest_peek(&self->guest, REGION + SOME));
 }
 
-TEST_F(owner, hugetlb)
+TEST_F(mmu_notifier, hugetlb)
 {
 	void *where;
 
@@ -397,7 +397,7 @@ static void ignore(int signal)
 {
 }
 
-TEST_F(owner, poisoned_page)
+TEST_F(mmu_notifier, poisoned_page)
 {
 	struct mote_run exit;
 
@@ -454,7 +454,7 @@ static int userfaultfd_new(void *memory, size_t size)
 	return fd;
 }
 
-TEST_F(owner, userfaultfd)
+TEST_F(mmu_notifier, userfaultfd)
 {
 	struct supplier supplier = { .memory = self->memory };
 	pthread_t thread;
@@ -471,7 +471,7 @@ TEST_F(owner, userfaultfd)
 }
 
 /* Whoever waits for a page that never comes can be killed. */
-TEST_F(owner, killed_in_a_fault)
+TEST_F(mmu_notifier, killed_in_a_fault)
 {
 	int fd, status;
 	pid_t pid = fork();

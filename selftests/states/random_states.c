@@ -205,13 +205,13 @@ static bool is_fragile(int mote)
 	       info.cpu_signature == 0x610f01;
 }
 
-FIXTURE(states)
+FIXTURE(random_states)
 {
 	int mote, vm, vcpu;
 	struct mote_run *run;
 };
 
-FIXTURE_SETUP(states)
+FIXTURE_SETUP(random_states)
 {
 	struct mote_vm_config vm = { .flags = MOTE_VM_HLT_EXIT };
 	struct mote_vcpu_config vcpu = {};
@@ -226,7 +226,7 @@ FIXTURE_SETUP(states)
 	ASSERT_NE(MAP_FAILED, self->run);
 }
 
-FIXTURE_TEARDOWN(states)
+FIXTURE_TEARDOWN(random_states)
 {
 	munmap(self->run, MOTE_RUN_SIZE);
 	close(self->vcpu);
@@ -234,7 +234,7 @@ FIXTURE_TEARDOWN(states)
 	close(self->mote);
 }
 
-TEST_F(states, random)
+TEST_F(random_states, random)
 {
 	unsigned long n, limit = 1000000, entered = 0, named = 0, invalid = 0;
 	time_t end = is_long_run() ? 0 : time(NULL) + 10;

@@ -24,17 +24,17 @@ GUEST(careful, 16, "sti; xor %bx, %bx\n"
       "mov $0x3f8, %dx; mov $0x2e, %al; out %al, %dx; jmp 1b\n"
       "9: mov $2, %al; out %al, $0xf4");
 
-FIXTURE(several)
+FIXTURE(vm_isolation)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(several)
+FIXTURE_SETUP(vm_isolation)
 {
 	life_begin();
 }
 
-FIXTURE_TEARDOWN(several)
+FIXTURE_TEARDOWN(vm_isolation)
 {
 	life_end();
 	sh("rm -f " FLAT_IMAGE);
@@ -72,7 +72,7 @@ static long count_vms(void)
 
 #define KILL(name) "kill -9 $(cat " RUNTIME_DIR "/" name ".pid)"
 
-TEST_F(several, one_is_killed)
+TEST_F(vm_isolation, one_is_killed)
 {
 	ASSERT_TRUE(vm_start_flat("careful", &guest_careful, ""));
 	ASSERT_TRUE(vm_start_flat("killed", &guest_careful, "--serial socket --cpus 2"));
@@ -100,7 +100,7 @@ TEST_F(several, one_is_killed)
 }
 
 /* While many come and go, in each of the ways in which they can. */
-TEST_F(several, others_crash)
+TEST_F(vm_isolation, others_crash)
 {
 	static const struct {
 		const char *options;
@@ -127,7 +127,7 @@ TEST_F(several, others_crash)
 }
 
 /* More of them than processors, all spinning: each gets its share, and so has the host. */
-TEST_F(several, many_spin)
+TEST_F(vm_isolation, many_spin)
 {
 	char name[] = "spin0", line[512];
 

@@ -19,17 +19,17 @@ GUEST(flood, 16, "sti; 1: mov $0x3fd, %dx; 2: in %dx, %al; test $0x20, %al; jz 2
 /* Never ready for input. */
 GUEST(deaf, 16, "sti; jmp .");
 
-FIXTURE(clients)
+FIXTURE(control_socket)
 {
 	char answer[16384];
 };
 
-FIXTURE_SETUP(clients)
+FIXTURE_SETUP(control_socket)
 {
 	life_begin();
 }
 
-FIXTURE_TEARDOWN(clients)
+FIXTURE_TEARDOWN(control_socket)
 {
 	/* It has survived. */
 	EXPECT_TRUE(vm_is("victim", "running"));
@@ -97,7 +97,7 @@ static const char *hear(int fd, char *line, size_t size)
 
 #define MALFORMED "a request is one line"
 
-TEST_F(clients, malformed)
+TEST_F(control_socket, malformed)
 {
 	static const char *const requests[] = {
 		"hello\n", "{\n", "[]\n", "17\n", "null\n", "\"status\"\n", "{}\n", "{\"do\":17}\n",
@@ -117,7 +117,7 @@ TEST_F(clients, malformed)
 	EXPECT_REFUSAL(MALFORMED, deep, sizeof(deep));
 }
 
-TEST_F(clients, endless)
+TEST_F(control_socket, endless)
 {
 	static char line[4096];
 
@@ -127,7 +127,7 @@ TEST_F(clients, endless)
 }
 
 /* One byte at a time, and two requests at a time. */
-TEST_F(clients, pieces)
+TEST_F(control_socket, pieces)
 {
 	static const char request[] = "{\"do\":\"status\"}\n{\"do\":\"stat\"}\n";
 	int fd;
@@ -150,7 +150,7 @@ TEST_F(clients, pieces)
 }
 
 /* Who asks and does not listen, and who leaves in the middle of everything. */
-TEST_F(clients, rude)
+TEST_F(control_socket, rude)
 {
 	static const char request[] = "{\"do\":\"stat\"}\n";
 	long nr = guest_rounds(20000, 100000);
@@ -179,7 +179,7 @@ TEST_F(clients, rude)
 }
 
 /* To a guest that does not read: what does not fit is not taken. */
-TEST_F(clients, typed)
+TEST_F(control_socket, typed)
 {
 	char data[1000];
 	ssize_t done;
@@ -202,7 +202,7 @@ TEST_F(clients, typed)
 	close(fd);
 }
 
-TEST_F(clients, many)
+TEST_F(control_socket, many)
 {
 	int fds[CLIENTS_MOST], more;
 

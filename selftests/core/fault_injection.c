@@ -279,14 +279,14 @@ static bool disarm(int fd)
 	return hit;
 }
 
-FIXTURE(failing)
+FIXTURE(fault_injection)
 {
 	struct guest guest;
 	const char *lacks;
 	int fd;
 };
 
-FIXTURE_SETUP(failing)
+FIXTURE_SETUP(fault_injection)
 {
 	self->fd = open("/proc/thread-self/fail-nth", O_RDWR);
 	if (self->fd < 0)
@@ -304,7 +304,7 @@ FIXTURE_SETUP(failing)
 	madvise(logged, LOG_SIZE, MADV_NOHUGEPAGE);
 }
 
-FIXTURE_TEARDOWN(failing)
+FIXTURE_TEARDOWN(fault_injection)
 {
 	for (size_t i = 0; i < NR_SETTINGS; i++)
 		if (settings[i].before[0])
@@ -347,7 +347,7 @@ static bool sequence(struct __test_metadata *_metadata, struct guest *guest, int
 	return hit;
 }
 
-TEST_F(failing, each_once)
+TEST_F(fault_injection, each_once)
 {
 	if (self->lacks)
 		SKIP(return, "not on this kernel: no fault injection (%s)", self->lacks);
@@ -418,7 +418,7 @@ static int chances(int fd, int (*call)(int), int image)
 #define OF_MOTE 40
 
 /* Loading and unloading: the module is there afterwards, or gone. */
-TEST_F(failing, the_module)
+TEST_F(fault_injection, the_module)
 {
 	struct command path;
 	struct mote_info info;

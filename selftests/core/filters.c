@@ -27,17 +27,17 @@ GUEST(vmmcall, 64, "vmmcall; hlt");
 GUEST(out, 64, "out %al, %dx; hlt");
 GUEST(in, 64, "in %dx, %al; hlt");
 
-FIXTURE(policy)
+FIXTURE(filters)
 {
 	struct guest guest;
 };
 
-FIXTURE_SETUP(policy)
+FIXTURE_SETUP(filters)
 {
 	guest_create_vm(&self->guest, MOTE_VM_HLT_EXIT);
 }
 
-FIXTURE_TEARDOWN(policy)
+FIXTURE_TEARDOWN(filters)
 {
 	guest_destroy(&self->guest);
 }
@@ -86,7 +86,7 @@ static void set_filter(struct __test_metadata *_metadata, struct guest *guest, _
 /* ---- CPUID --------------------------------------------------------------------- */
 
 /* Rows of the table answer, with and without subleaves; what is not in it reads as zero. */
-TEST_F(policy, cpuid_table)
+TEST_F(filters, cpuid_table)
 {
 	struct mote_cpuid_entry rows[] = {
 		{ .leaf = 0x40001234, .eax = 1, .ebx = 2, .ecx = 3, .edx = 4 },
@@ -119,7 +119,7 @@ TEST_F(policy, cpuid_table)
 }
 
 /* What the module proposes can be set, and hides the extension that carries the guest. */
-TEST_F(policy, cpuid_of_the_host)
+TEST_F(filters, cpuid_of_the_host)
 {
 	static struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
 	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
@@ -142,7 +142,7 @@ TEST_F(policy, cpuid_of_the_host)
 }
 
 /* A filter denies with #GP, or hands over with the registers as they were. */
-TEST_F(policy, cpuid_filter)
+TEST_F(filters, cpuid_filter)
 {
 	struct mote_filter_rule rules[] = {
 		{ 5, 6, MOTE_FILTER_DENY, MOTE_FILTER_READ | MOTE_FILTER_WRITE },
@@ -168,7 +168,7 @@ TEST_F(policy, cpuid_filter)
 /* ---- MSRs ------------------------------------------------------------------------ */
 
 /* Those that a guest has keep their values; values that no CPU takes are #GP. */
-TEST_F(policy, msrs_that_a_guest_has)
+TEST_F(filters, msrs_that_a_guest_has)
 {
 	static const struct {
 		__u32 index;
@@ -209,7 +209,7 @@ TEST_F(policy, msrs_that_a_guest_has)
 }
 
 /* The rest is user space's: a value, or a fault. */
-TEST_F(policy, unknown_msrs)
+TEST_F(filters, unknown_msrs)
 {
 	struct mote_event gp = { .valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = 13,
 				 .has_error = 1 };
@@ -238,7 +238,7 @@ TEST_F(policy, unknown_msrs)
 	EXPECT_EQ(GUEST_CODE, frame.rip);
 }
 
-TEST_F(policy, msr_filter)
+TEST_F(filters, msr_filter)
 {
 	struct mote_filter_rule rules[] = {
 		{ MSR_PAT, MSR_PAT, MOTE_FILTER_DENY, MOTE_FILTER_WRITE },
@@ -259,7 +259,7 @@ TEST_F(policy, msr_filter)
 
 /* ---- ports and hypercalls ------------------------------------------------------------- */
 
-TEST_F(policy, port_filter)
+TEST_F(filters, port_filter)
 {
 	struct mote_filter_rule rules[] = {
 		{ 0x80, 0x8f, MOTE_FILTER_DENY, MOTE_FILTER_WRITE },
@@ -275,7 +275,7 @@ TEST_F(policy, port_filter)
 	EXPECT_EQ(MOTE_EXIT_PIO, execute(&self->guest, &guest_out, 0, 0, 0x90));
 }
 
-TEST_F(policy, hypercall_filter)
+TEST_F(filters, hypercall_filter)
 {
 	bool svm = mote_cpuid_vendor() == MOTE_VENDOR_SVM;
 	const struct guest_code *call = svm ? &guest_vmmcall : &guest_vmcall;
@@ -341,7 +341,7 @@ static int sweep(struct guest *guest, __u32 first, __u32 last, bool write, __u64
 }
 
 /* All MSRs there may be, read and written: the host's do not change. */
-TEST_F(policy, all_msrs)
+TEST_F(filters, all_msrs)
 {
 	static const __u32 ranges[] = { 0, 0x40000000, 0xc0000000, 0xc0010000 };
 	__u64 before[32] = { 0 }, after[32] = { 0 };
@@ -361,7 +361,7 @@ GUEST(sweep_ports, 64,
       "xor %edx, %edx; 1: in %dx, %al; out %al, %dx; inc %edx; cmp $0x10000, %edx; jne 1b; hlt");
 
 /* All ports, both ways: each is an exit, and names its port. */
-TEST_F(policy, all_ports)
+TEST_F(filters, all_ports)
 {
 	struct mote_run *run;
 	int n = 0, reason;

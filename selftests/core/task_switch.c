@@ -68,21 +68,21 @@ struct tss16 {
 	__u16 link, stacks[6], ip, flags, reg[8], seg[4], ldt;
 };
 
-FIXTURE(task)
+FIXTURE(task_switch)
 {
 	struct guest guest;
 	struct tss32 *main, *task;
 	int exits;		/* task switches that were left to us */
 };
 
-FIXTURE_VARIANT(task)
+FIXTURE_VARIANT(task_switch)
 {
 	enum guest_mode mode;
 };
 
-FIXTURE_VARIANT_ADD(task, prot32) { .mode = GUEST_PROT32 };
-FIXTURE_VARIANT_ADD(task, page32) { .mode = GUEST_PAGE32 };
-FIXTURE_VARIANT_ADD(task, pae) { .mode = GUEST_PAE };
+FIXTURE_VARIANT_ADD(task_switch, prot32) { .mode = GUEST_PROT32 };
+FIXTURE_VARIANT_ADD(task_switch, page32) { .mode = GUEST_PAGE32 };
+FIXTURE_VARIANT_ADD(task_switch, pae) { .mode = GUEST_PAE };
 
 GUEST(touch, 32, "1: orb $0, (%ebx); add $0x1000, %ebx; cmp $GUEST_FREE + 0x10000, %ebx; jb 1b; hlt");
 
@@ -91,7 +91,7 @@ GUEST(touch, 32, "1: orb $0, (%ebx); add $0x1000, %ebx; cmp $GUEST_FREE + 0x1000
  * of an event, as when an error code is pushed, leaves the event to be delivered again, to
  * a task that is busy now: so all of the memory is there before.
  */
-FIXTURE_SETUP(task)
+FIXTURE_SETUP(task_switch)
 {
 	guest_create(&self->guest);
 	guest_start(&self->guest, GUEST_PROT32, &guest_touch);
@@ -100,7 +100,7 @@ FIXTURE_SETUP(task)
 	self->task = (struct tss32 *)(self->guest.ram + TASK_TSS);
 }
 
-FIXTURE_TEARDOWN(task)
+FIXTURE_TEARDOWN(task_switch)
 {
 	guest_destroy(&self->guest);
 }
@@ -248,7 +248,7 @@ TASKS(gate, "lcall $0xa8, $0", "iret");
 TASKS(in, "int $0x50", "iret");
 
 /* JMP to a TSS and back: neither is linked, and the one that is left is free again. */
-TEST_F(task, jmp)
+TEST_F(task_switch, jmp)
 {
 	struct mote_state before, state;
 
@@ -283,7 +283,7 @@ TEST_F(task, jmp)
 }
 
 /* CALL to a TSS, to a task gate and INT through one: nested; IRET goes back. */
-TEST_F(task, call_and_iret)
+TEST_F(task_switch, call_and_iret)
 {
 	static const struct {
 		const struct guest_code *code;
@@ -315,7 +315,7 @@ TEST_F(task, call_and_iret)
 }
 
 /* A task of ring 3, whose segments have not been used before. */
-TEST_F(task, ring3)
+TEST_F(task_switch, ring3)
 {
 	start(&self->guest, variant->mode, &guest_call);
 	for (int i = 0; i < 6; i++)
@@ -331,7 +331,7 @@ TEST_F(task, ring3)
 }
 
 /* The new task has page tables of its own. */
-TEST_F(task, cr3)
+TEST_F(task_switch, cr3)
 {
 	struct mote_state state;
 	__u32 cr3;
@@ -351,7 +351,7 @@ TEST_F(task, cr3)
 }
 
 /* A 16-bit TSS has the low halves only. */
-TEST_F(task, tss16)
+TEST_F(task_switch, tss16)
 {
 	struct tss16 *tss = (struct tss16 *)(self->guest.ram + TASK_TSS);
 	struct mote_state state;
@@ -384,7 +384,7 @@ TEST_F(task, tss16)
 TASKS(in_v8086, "lcall $0xb0, $0", "int $0x50");
 
 /* To a task in virtual-8086 mode, from it through a task gate, and back with IRET. */
-TEST_F(task, v8086)
+TEST_F(task_switch, v8086)
 {
 	struct tss32 *handler = (struct tss32 *)(self->guest.ram + HANDLER_TSS(10));
 	struct mote_state state;
@@ -426,7 +426,7 @@ TASKS(bp, "int3", "iret");
 TASKS(spin, "sti; 1: jmp 1b", "iret");
 
 /* A task gate for an exception: its error code is on the new stack, RIP is at the instruction. */
-TEST_F(task, exceptions)
+TEST_F(task_switch, exceptions)
 {
 	static const struct {
 		const struct guest_code *code;
@@ -469,7 +469,7 @@ TEST_F(task, exceptions)
 }
 
 /* An interrupt and an NMI through a task gate; NMIs are blocked until its IRET. */
-TEST_F(task, injected)
+TEST_F(task_switch, injected)
 {
 	struct mote_event events[] = {
 		{ .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x50 },
@@ -603,7 +603,7 @@ static void prepare_fault(struct guest *guest, enum guest_mode mode, const struc
  * no error code of a task switch, has #NP for a stack that is not present, and
  * saves the old RIP for what goes wrong in the new task, if an instruction has begun it.
  */
-TEST_F(task, faults)
+TEST_F(task_switch, faults)
 {
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		const struct fault *row = &faults[i];
@@ -638,7 +638,7 @@ TEST_F(task, faults)
 }
 
 /* A TSS that is not mapped is a page fault of the old task. */
-TEST_F(task, page_fault)
+TEST_F(task_switch, page_fault)
 {
 	struct guest_frame frame;
 	struct mote_state state;
@@ -659,7 +659,7 @@ TEST_F(task, page_fault)
 }
 
 /* The T bit: a debug exception before the new task's first instruction. */
-TEST_F(task, trap_bit)
+TEST_F(task_switch, trap_bit)
 {
 	struct guest_frame frame;
 	struct mote_state state;

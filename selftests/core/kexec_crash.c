@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * leave - take the machine down while guests run on all of its CPUs
+ * kexec_crash - take the machine down while guests run on all of its CPUs
  *
- *   leave kexec    into the next kernel
- *   leave crash    by a panic, into the kernel for crashes
- *   leave reboot   into the firmware
+ *   kexec_crash kexec    into the next kernel
+ *   kexec_crash crash    by a panic, into the kernel for crashes
+ *   kexec_crash reboot   into the firmware
  *
  * The next kernel is the ELF image /boot/vmlinux with /boot/initrd, and finds MOTE_LAB_BOOT=2
- * in its environment. `tools/in-host leave` is who calls this.
+ * in its environment. `tools/in-host kexec_crash` is who calls this.
  */
 #include <asm/bootparam.h>
 #include <elf.h>

@@ -8,17 +8,17 @@
 
 #define BOOT "../boot"
 
-FIXTURE(button)
+FIXTURE(power_button)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(button)
+FIXTURE_SETUP(power_button)
 {
 	life_begin();
 }
 
-FIXTURE_TEARDOWN(button)
+FIXTURE_TEARDOWN(power_button)
 {
 	life_end();
 }
@@ -37,7 +37,7 @@ static bool is_slow(void)
 }
 
 /* The driver says so to who reads its input device, and the guest switches itself off. */
-TEST_F(button, debian)
+TEST_F(power_button, debian)
 {
 	if (is_slow())
 		SKIP(return, "not on this hardware: in make check-long, or on svm");

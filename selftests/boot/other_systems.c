@@ -6,16 +6,16 @@
 #include "kselftest_harness.h"
 #include "boot.h"
 
-FIXTURE(system)
+FIXTURE(other_systems)
 {
 	struct command command;
 };
 
-FIXTURE_SETUP(system)
+FIXTURE_SETUP(other_systems)
 {
 }
 
-FIXTURE_TEARDOWN(system)
+FIXTURE_TEARDOWN(other_systems)
 {
 }
 
@@ -27,7 +27,7 @@ FIXTURE_TEARDOWN(system)
 	"mote run --memory 16M --timeout 7000 --append console=ttyS0,115200 memtest.bin > screen " \
 	"< /dev/null & until grep -q 'Bit fade' screen || ! kill -0 $!; do sleep 1; done; kill $!; wait $!"
 
-TEST_F(system, memtest)
+TEST_F(other_systems, memtest)
 {
 	struct command *command = &self->command;
 
@@ -45,7 +45,7 @@ TEST_F(system, memtest)
  * GNU Mach looks for all the devices that it has drivers for.  What it misses then
  * is a module to start, and it resets the machine.
  */
-TEST_F(system, mach)
+TEST_F(other_systems, mach)
 {
 	struct command *command = &self->command;
 
