@@ -118,7 +118,7 @@ uint64_t ticks(void);
 /* End with a message that says what failed, and errno. */
 void fail(const char *what) __attribute__((noreturn));
 
-/* ---- rows.c, life.c, growth.c: a name and a number at a time --------------------- */
+/* ---- rows.c, life.c, series.c: a name and a number at a time --------------------- */
 
 /* Called with each result; @value is in instructions if nothing else is said. */
 typedef void (*result_fn)(const char *row, double value);
