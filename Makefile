@@ -47,6 +47,10 @@ selftests: user ## build the kselftests in build/selftests
 	@rm -rf build/selftests
 	+@$(MAKE) -s -C selftests install INSTALL_PATH=$(CURDIR)/build/selftests
 
+.PHONY: images
+images: ## build the kernels, initrds and firmware that guests boot in the selftests, from Debian's packages
+	+@$(MAKE) -s -C selftests images
+
 .PHONY: unit
 unit: ## build what `make check` runs on this very machine, in build/unit
 	+@$(MAKE) -s -C unittests

@@ -54,4 +54,16 @@ static inline void write_flat(const struct guest_code *code)
 		unlink(FLAT_IMAGE);							\
 	} while (0)
 
+/* In the place of MOTE_TEST_MAIN: for tests that boot @image and others of `make images`. */
+#define BOOT_TEST_MAIN(image)									\
+	int main(int argc, char **argv)								\
+	{											\
+		require_mote();									\
+		if (access(image, R_OK)) {							\
+			puts("TAP version 13\n1..0 # SKIP there is no " image ": see make images");	\
+			return KSFT_SKIP;							\
+		}										\
+		return test_harness_run(argc, argv);						\
+	}
+
 #endif /* BOOT_H */

@@ -53,4 +53,4 @@ TEST_F(debian, log_in_and_power_off)
 	EXPECT_EQ(0, strncmp(command->out, command->out + 32 + strlen("  -\n"), 32));
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

@@ -178,4 +178,4 @@ TEST_F(devices, killed_after_a_flush)
 	sh("rm disk data");
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

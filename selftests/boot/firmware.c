@@ -102,4 +102,4 @@ TEST_F(firmware, bad_input)
 	EXPECT_NE(NULL, strstr(command->err, "takes no --append"));
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

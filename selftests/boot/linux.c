@@ -238,4 +238,4 @@ TEST_F(linux_guest, i386)
 	EXPECT_WELL(command);
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

@@ -62,4 +62,4 @@ TEST_F(other_systems, mach)
 	}
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

@@ -294,4 +294,4 @@ TEST(help)
 	EXPECT_STREQ("", command.out);
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN("vmlinuz")

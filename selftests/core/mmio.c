@@ -199,7 +199,7 @@ TEST_MODE(arithmetic)
 }
 
 GUEST_ALL(strings,
-	  "cld; lea 0x100(%ebx), %edi; mov $0x5152535455, %eax; mov $9, %ecx; rep stosb\n"
+	  "cld; lea 0x100(%ebx), %edi; mov $0x52535455, %eax; mov $9, %ecx; rep stosb\n"
 	  "stosw; stosl; mov $700, %ecx; rep movsl\n"
 	  "lea 0x20(%ebx), %esi; mov $3, %ecx; rep lodsb %fs:(%esi), %al; lodsl %fs:(%esi), %eax\n"
 	  "std; lea 0x400(%ebx), %edi; mov $5, %ecx; rep stosw; cld\n"

@@ -54,4 +54,4 @@ TEST_F(power_button, debian)
 	EXPECT_EQ(NULL, strstr(self->command.out, "FAILED"));
 }
 
-MOTE_TEST_MAIN
+BOOT_TEST_MAIN(BOOT "/vmlinuz")
