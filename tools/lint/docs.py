@@ -10,7 +10,8 @@ import os
 import re
 
 FILE = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*|[\w*.-]+\.(?:c|h|S|py|md|json|asl)")
-NAME = re.compile(r"(?<![\w-])(?:\w*[a-z0-9A-Z]_\w*|_[A-Z]\w+|\w+(?=\(\)))(?![\w…*.])")
+NAME = re.compile(r"(?<![\w-])(?:\w*[a-z0-9A-Z]_\w*|_[A-Z]\w+)(?![\w…*.(])")
+CALL = re.compile(r"(\w+)\(\)")
 TEST = re.compile(r"(\w+)[/:](\w+)(?:: (.+))?")
 TESTS_OF_C = re.compile(r"^TEST\w*\((?:\w+, )?(\w+)[,)]", re.MULTILINE)
 MAKE = re.compile(r"(?:\w+=\S+ )*make((?: [a-z-]+)+)")
@@ -35,6 +36,7 @@ class Docs:
         code = [re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) if path.endswith((".c", ".h", ".S")) else text
                 for path, text in self.text.items()]
         self.words = set(re.findall(r"\w+", "\n".join(code)))
+        self.calls = set(re.findall(r"(\w+)\(", "\n".join(code)))
         self.endings = {word[at.start():] for word in self.words for at in re.finditer("_", word)}
         self.limits = self.text["uapi/linux/mote.h"] + self.text["kmod/mote.h"]
         self.targets = set(" ".join(re.findall(r"^([a-z -]+):", self.text["Makefile"], re.MULTILINE)).split())
@@ -65,6 +67,7 @@ class Docs:
             gone = [] if self.has_file(first) else [first]
             gone += [word for word in rest if re.fullmatch("--(?!help)[a-z-]+", word)
                      and word not in self.text.get(first, word)]
+        gone += [name for name in CALL.findall(words) if name not in self.calls]
         return gone + [name for name in NAME.findall(words) if name not in self.words | self.endings]
 
     def numbers(self, text):
