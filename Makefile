@@ -16,9 +16,10 @@ all: module user ## build the module for KDIR, and user space
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n -e 's/^##\( \|$$\)//p' -e 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 21
 
-# ---- building ------------------------------------------------------------
+##
+## Building: KDIR=TREE is the kernel to build the module for
 
 .PHONY: module
 ifneq ($(wildcard $(KDIR)/Makefile),)
@@ -39,24 +40,24 @@ $(KERNEL_MODULES): build/%/mote.ko: FORCE
 	+@packaging/build-module $*
 
 .PHONY: user
-user: ## build the mote command and libmote in build/
+user: ## build the mote command and libmote, in build/
 	+@$(MAKE) -C userspace
 
 .PHONY: selftests
-selftests: user ## build the kselftests in build/selftests
+selftests: user ## build the kselftests, in build/selftests (KSFT=DIR: with that harness)
 	@rm -rf build/selftests
 	+@$(MAKE) -s -C selftests install INSTALL_PATH=$(CURDIR)/build/selftests
 
 .PHONY: images
-images: ## build the kernels, initrds and firmware that guests boot in the selftests, from Debian's packages
+images: ## build what guests boot in the selftests, from Debian's packages
 	+@$(MAKE) -s -C selftests images
 
 .PHONY: unit
-unit: ## build what `make check` runs on this very machine, in build/unit
+unit: ## build unit tests and fuzzers for this machine, in build/unit; make -C unittests run
 	+@$(MAKE) -s -C unittests
 
 .PHONY: bench-program
-bench-program: user
+bench-program: user ## build the benchmark, in build/bench
 	+@$(MAKE) -s -C bench
 
 .PHONY: clean
@@ -65,17 +66,18 @@ clean: ## remove what was built (the cache of kernels stays)
 	find . -name .git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name modules.order -o -name Module.symvers \) -exec rm -f {} +
 
-# ---- demo, check, lint: on a fresh Debian 12 these install what they need --
+##
+## Trying and testing: on a fresh Debian 12 these install what they need
 
 .PHONY: packages
 packages: ## install the Debian packages that building and testing need
 	@packaging/install-packages packaging/packages lab/packages
 
 .PHONY: demo check check-long bench lint
-demo: packages ## see mote work on an emulated AMD machine
+demo: packages ## see Debian run as a guest of mote, on an emulated AMD machine
 	+@tools/demo
 
-check: packages ## test on emulated machines of both vendors (CHECK_HOSTS=svm: on those alone)
+check: packages ## test on emulated machines of both vendors
 	+@tools/check
 
 check-long: packages ## the same, and the tests that take longer
@@ -88,10 +90,13 @@ lint: packages ## read the sources with every tool that helps
 	@packaging/install-packages packaging/packages-lint
 	+@tools/lint/lint
 
-# ---- installing ----------------------------------------------------------
+##
+## A part of check: CHECK_HOSTS="svm/distro,vmx" CHECK_TESTS="info core:nmi kexec_crash bench"
+##
+## Installing: PREFIX=, DESTDIR=, KDIR=; headers, man, module, udev and user also alone, as install-module
 
 .PHONY: install install-module install-user install-headers install-man install-udev
-install: install-module install-user install-headers install-man install-udev ## install all of it for the running kernel
+install: install-module install-user install-headers install-man install-udev ## install all of it
 	@echo "Installed. Next: modprobe mote && mote doctor"
 
 install-module: headers-of-kernel module
@@ -138,5 +143,19 @@ install-dkms: ## hand the module's source to DKMS instead of installing the modu
 	cp -r Kbuild VERSION kmod uapi $(DKMS)
 	sed 's/@VERSION@/$(shell cat VERSION)/' packaging/dkms.conf.in > $(DKMS)/dkms.conf
 	@echo "Next: dkms install mote/$(shell cat VERSION)"
+
+##
+## Tools, each with --help
+##   tools/check        the driver behind make check: --jobs, --long, --hosts, --tests
+##   tools/lint/lint    some tools of lint alone: tools/lint/lint rules checkpatch
+##   bench/run          prices of exits: some hosts, a gate, a new record
+##   bench/growth       how prices grow with VMs, vCPUs, memory, slots
+##   bench/boots        what whole boots take
+##   bench/paths        one exit, instruction by instruction
+##   lab/host           a shell or a command in an emulated host
+##   lab/kernel         a kernel of the hosts, fetched or built, and where it is
+##   lab/fetch          a Debian package, unpacked into the cache
+##   lab/debian         a Debian system for guests
+##   lab/check-cache    compare the cache with its hashes
 
 FORCE:
