@@ -26,9 +26,10 @@ class Docs:
         self.files, self.docs, self.text = set(), {}, {}
         for folder, folders, names in os.walk(tree.root):
             folders[:] = set(folders) - {".git", "build", "__pycache__"}
-            self.files.update(os.path.relpath(os.path.join(folder, name), tree.root) for name in [*names, "."])
+            self.files.update(os.path.relpath(os.path.join(folder, name), tree.root) for name in [*names, *folders])
         for path in self.files:
             name = os.path.join(tree.root, path)
+            # Lint's own files name what is not there.
             if os.path.isfile(name) and not path.endswith((".o", ".ko", ".svg")) and not path.startswith("tools/lint/"):
                 with open(name, errors="replace") as handle:
                     kind = self.docs if path.endswith((".md", ".1")) else self.text
@@ -44,7 +45,7 @@ class Docs:
     def has_file(self, name):
         """A path from the root or from docs/, or the end of a path (dev/serial.c, vmenter_*.S)."""
         name = os.path.normpath(re.sub(r"^(\.\./)+", "", name))
-        return name.startswith("build/") or any(fnmatch.fnmatch(path.removesuffix("/."), pattern) for path in self.files
+        return name.startswith("build/") or any(fnmatch.fnmatch(path, pattern) for path in self.files
                                                 for pattern in (name, "*/" + name))
 
     def has_tests(self, collection, program, tests):
@@ -56,8 +57,8 @@ class Docs:
     def missing(self, words):
         """What is not there of that which stands between two backquotes."""
         first, *rest = words.split()
-        make = MAKE.fullmatch(" ".join([first, *rest]))
-        test = TEST.fullmatch(" ".join([first, *rest]))
+        words = " ".join([first, *rest])
+        make, test = MAKE.fullmatch(words), TEST.fullmatch(words)
         if test and f"selftests/{test[1]}/Makefile" in self.files and not self.has_file(words):
             return [] if self.has_tests(*test.groups()) else [words]
         if make:
