@@ -4,7 +4,7 @@
  *
  * A table per kind of file names each call with its handler; the dispatcher
  * copies the argument in and out and takes the locks, so that a handler sees
- * kernel memory only.  All access to user memory is in this file.
+ * kernel memory only.
  *
  * Lifetimes: a VM's file holds a reference to the VM, a vCPU's file holds one
  * to its VM; vCPUs live as long as their VM.  Calls from another mm than the
@@ -27,53 +27,32 @@
 #include "pv/pv.h"
 #include "vendor.h"
 
-/**
- * struct mote_call - one ioctl of one kind of file
- * @cmd: its number, direction and size
- * @handler: (object, argument in kernel memory): 0 or more, or -errno
- * @take: what the dispatcher does around it
- */
+/* One ioctl of one kind of file. */
 struct mote_call {
-	u32 cmd;
+	u32 cmd;	/* its number, direction and size */
+	/* (object, argument in kernel memory): 0 or more, or -errno */
 	long (*handler)(void *object, void *arg);
-	enum { PLAIN, LOCK_VCPU } take;
+	enum { PLAIN, LOCK_VCPU } take;	/* what the dispatcher does around it */
 };
 
 /* Arguments up to this size are kept on the stack. */
 #define SMALL_ARG 128
 
-int mote_user_read(u64 hva, void *data, u32 len)
-{
-	return copy_from_user_nofault(data, u64_to_user_ptr(hva), len);
+/* A handler that hands the object and the argument on. */
+#define CHARDEV_CALL(name, function)				\
+static long name(void *object, void *arg)			\
+{								\
+	return function(object, arg);				\
 }
 
-int mote_user_write_atomic(u64 hva, const void *data, u32 len)
-{
-	return copy_to_user_nofault(u64_to_user_ptr(hva), data, len);
-}
-
-int mote_user_write(u64 hva, const void *data, u32 len)
-{
-	return copy_to_user(u64_to_user_ptr(hva), data, len) ? -EFAULT : 0;
-}
-
-/* On the way of most exits of a CPU that does not report an instruction's length. */
-s64 mote_user_read_word(u64 hva)
-{
-	const u32 __user *from = u64_to_user_ptr(hva);
-	s64 ret = -EFAULT;
-	u32 word;
-
-	pagefault_disable();
-	if (user_access_begin(from, sizeof(word))) {
-		unsafe_get_user(word, from, out);
-		ret = word;
-out:
-		user_access_end();
-	}
-	pagefault_enable();
-	return ret;
-}
+CHARDEV_CALL(vcpu_call_inject, mote_vcpu_inject)
+CHARDEV_CALL(vcpu_call_apic_access, mote_lapic_access)
+CHARDEV_CALL(vm_call_set_slot, mote_mem_set_slot)
+CHARDEV_CALL(vm_call_msi, mote_lapic_msi)
+CHARDEV_CALL(vm_call_irqfd, mote_irqfd)
+CHARDEV_CALL(vm_call_ioeventfd, mote_ioeventfd)
+CHARDEV_CALL(vm_call_get_clock, mote_pv_get_clock)
+CHARDEV_CALL(vm_call_set_clock, mote_pv_set_clock)
 
 /* An array of user space's in kernel memory; NULL for none, or an ERR_PTR. */
 static void *chardev_copy_array(u64 user, u32 nr, u32 max, size_t size)
@@ -211,16 +190,6 @@ static long vcpu_call_set_cpuid(void *object, void *arg)
 	return err;
 }
 
-static long vcpu_call_inject(void *object, void *arg)
-{
-	return mote_vcpu_inject(object, arg);
-}
-
-static long vcpu_call_apic_access(void *object, void *arg)
-{
-	return mote_lapic_access(object, arg);
-}
-
 static const struct mote_call vcpu_calls[] = {
 	{ MOTE_GET_STATE, vcpu_call_get_state, LOCK_VCPU },
 	{ MOTE_SET_STATE, vcpu_call_set_state, LOCK_VCPU },
@@ -290,11 +259,6 @@ static const struct file_operations vcpu_fops = {
 
 /* ---- VM ------------------------------------------------------------------------ */
 
-static long vm_call_set_slot(void *object, void *arg)
-{
-	return mote_mem_set_slot(object, arg);
-}
-
 static long vm_call_get_dirty(void *object, void *arg)
 {
 	const struct mote_dirty *dirty = arg;
@@ -342,31 +306,6 @@ static long vm_call_set_filter(void *object, void *arg)
 out:
 	kfree(rules);
 	return err;
-}
-
-static long vm_call_msi(void *object, void *arg)
-{
-	return mote_lapic_msi(object, arg);
-}
-
-static long vm_call_irqfd(void *object, void *arg)
-{
-	return mote_irqfd(object, arg);
-}
-
-static long vm_call_ioeventfd(void *object, void *arg)
-{
-	return mote_ioeventfd(object, arg);
-}
-
-static long vm_call_get_clock(void *object, void *arg)
-{
-	return mote_pv_get_clock(object, arg);
-}
-
-static long vm_call_set_clock(void *object, void *arg)
-{
-	return mote_pv_set_clock(object, arg);
 }
 
 /* The file comes first: a vCPU that exists cannot be taken back. */

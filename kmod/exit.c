@@ -4,7 +4,7 @@
  * answered here, from tables and filters; the rest goes to user space.
  *
  * mote_exit_handle() runs with preemption off and the vCPU loaded,
- * mote_exit_slow() with the vCPU put.
+ * mote_exit_slow() with the vCPU unloaded.
  *
  * Not here: decoding (the vendor's), instruction emulation and devices (user
  * space's).
@@ -23,40 +23,31 @@
 
 /* ---- how an instruction ends ---------------------------------------------------- */
 
-enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+static enum mote_next exit_complete(struct mote_vcpu *vcpu)
 {
-	vcpu->rip = mote_next_rip(vcpu, exit->insn_len);
-	static_call(mote_op_skip)(vcpu);
+	mote_complete(vcpu, mote_next_rip(vcpu, vcpu->exit.insn_len));
 	return MOTE_NEXT_ENTER;
 }
 
-static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, struct mote_exit *exit, u8 vector,
+static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector,
 					  u32 error)
 {
-	if (mote_queue_exception(vcpu, vector, error))
+	if (mote_event_raise(vcpu, vector, error))
 		return MOTE_NEXT_ENTER;
-	exit->reason = MOTE_EXIT_SHUTDOWN;
+	vcpu->exit.reason = MOTE_EXIT_SHUTDOWN;
 	return MOTE_NEXT_USER;
-}
-
-/* The action of a filter for a number. */
-static u32 exit_filter(const struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access)
-{
-	const struct mote_filter_set *set = vcpu->vm->filters[kind];
-
-	return set ? mote_filter_find(set->rules, set->nr, number, access) : MOTE_FILTER_DEFAULT;
 }
 
 /*
  * Apply a filter's action: true if that was all, with *next; false to go on
  * as without a filter.
  */
-static bool exit_filtered(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 action, u8 vector,
+static bool exit_filtered(struct mote_vcpu *vcpu, u32 action, u8 vector,
 			  enum mote_next *next)
 {
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
-	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : exit_fault(vcpu, exit, vector, 0);
+	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : exit_fault(vcpu, vector, 0);
 	return true;
 }
 
@@ -73,9 +64,10 @@ static void cpuid_answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *
 static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
 {
 	struct mote_cpuid_entry copy = *row;
+	struct mote_cpu_mode mode;
 
-	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_CR4);
-	mote_cpuid_patch(&copy, vcpu->part.crs.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
+	mote_ops->get_mode(vcpu, &mode);
+	mote_cpuid_patch(&copy, mode.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
 	cpuid_answer(vcpu, &copy);
 }
 
@@ -95,13 +87,13 @@ static const struct mote_cpuid_entry *cpuid_find(struct mote_cpuid *table, u32 l
 }
 
 /* Handlers are not inlined: each saves the registers that it needs, and no more. */
-static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu)
 {
 	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
 	const struct mote_cpuid_entry *row;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
+	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
 			  X86_TRAP_GP, &next))
 		return next;
 	row = cpuid_find(vcpu->cpuid, leaf, subleaf);
@@ -109,7 +101,7 @@ static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu, struct mote_ex
 		cpuid_answer_dynamic(vcpu, row);
 	else
 		cpuid_answer(vcpu, row);
-	return mote_complete(vcpu, exit);
+	return exit_complete(vcpu);
 }
 
 /* ---- MSRs -------------------------------------------------------------------------- */
@@ -123,12 +115,6 @@ static u64 *msr_field(struct mote_msrs *msrs, const struct mote_msr *row)
 static bool msr_is_vendor(const struct mote_msr *row)
 {
 	return row->field < offsetof(struct mote_msrs, apic_base);
-}
-
-static u32 msr_part(u32 index)
-{
-	return index == MSR_EFER ? MOTE_PART_EFER :
-	       index == MSR_IA32_CR_PAT ? MOTE_PART_PAT : MOTE_STATE_MSRS;
 }
 
 /* As a rule the one of the last time. */
@@ -149,8 +135,7 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 	case MOTE_MSR_STATE:
 		if (!msr_is_vendor(row))
 			return *msr_field(&vcpu->msrs, row);
-		mote_ops->get_state(vcpu, &vcpu->part, msr_part(index));
-		return *msr_field(&vcpu->part.msrs, row);
+		return mote_ops->get_msr(vcpu, index);
 	case MOTE_MSR_TSC:
 		return mote_guest_tsc(vcpu, rdtsc());
 	case MOTE_MSR_TSC_ADJUST:
@@ -160,19 +145,19 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 	}
 }
 
-static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
 	const struct mote_msr *row;
 	enum mote_next next;
 	u64 value;
 
-	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
+	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
 			  X86_TRAP_GP, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index)) {
 		if (!mote_lapic_rdmsr(vcpu, index, &value))
-			return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
+			return exit_fault(vcpu, X86_TRAP_GP, 0);
 	} else {
 		row = msr_find(vcpu, index);
 		if (!row || row->kind == MOTE_MSR_UNKNOWN)
@@ -181,32 +166,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu, struct mote_ex
 	}
 	vcpu->gpr[MOTE_RAX] = (u32)value;
 	vcpu->gpr[MOTE_RDX] = value >> 32;
-	return mote_complete(vcpu, exit);
-}
-
-/* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
-static bool msr_write_efer(struct mote_vcpu *vcpu, struct mote_state *state, u64 value)
-{
-	u64 old;
-
-	mote_ops->get_state(vcpu, state, MOTE_PART_MODE);
-	old = state->msrs.efer;
-	if ((value ^ old) & EFER_LME && state->crs.cr0 & X86_CR0_PG)
-		return false;
-	state->msrs.efer = (value & ~EFER_LMA) | (old & EFER_LMA);
-	return true;
-}
-
-static noinline void msr_write_tsc(struct mote_vcpu *vcpu, const struct mote_msr *row, u64 value)
-{
-	u64 offset = row->kind == MOTE_MSR_TSC ? value - mote_tsc_scale(vcpu->vm, rdtsc()) :
-						 vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust;
-
-	/* A write to either moves the other (SDM 3B, "Time-Stamp Counter Adjustment"). */
-	vcpu->msrs.tsc_adjust += offset - vcpu->tsc_offset;
-	vcpu->tsc_offset = offset;
-	mote_ops->set_state(vcpu, NULL, MOTE_PART_TSC);
-	mote_pv_changed(vcpu);
+	return exit_complete(vcpu);
 }
 
 static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_msr *row,
@@ -223,152 +183,154 @@ static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_
 	return true;
 }
 
+/* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
+static bool msr_write_efer(struct mote_vcpu *vcpu, u64 value)
+{
+	struct mote_cpu_mode mode;
+
+	mote_ops->get_mode(vcpu, &mode);
+	if ((value ^ mode.efer) & EFER_LME && mode.cr0 & X86_CR0_PG)
+		return false;
+	mote_ops->set_msr(vcpu, MSR_EFER, (value & ~EFER_LMA) | (mode.efer & EFER_LMA));
+	return true;
+}
+
 static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
 {
-	struct mote_state *state = &vcpu->part;
-	u32 part;
-
 	switch (row->kind) {
 	case MOTE_MSR_FIXED:
 		return false;
 	case MOTE_MSR_IGNORED:
 		return true;
 	case MOTE_MSR_TSC:
+		mote_time_write(vcpu, value - mote_tsc_scale(vcpu->vm, rdtsc()));
+		return true;
 	case MOTE_MSR_TSC_ADJUST:
-		msr_write_tsc(vcpu, row, value);
+		mote_time_write(vcpu, vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust);
 		return true;
 	}
 	if (!msr_is_vendor(row))
 		return msr_write_common(vcpu, row, index, value);
-	part = msr_part(index);
-	if (part == MOTE_PART_EFER) {
-		if (!msr_write_efer(vcpu, state, value))
-			return false;
-	} else {
-		if (part == MOTE_STATE_MSRS)
-			mote_ops->get_state(vcpu, state, part);
-		*msr_field(&state->msrs, row) = value;
-	}
-	mote_ops->set_state(vcpu, state, part);
+	if (index == MSR_EFER)
+		return msr_write_efer(vcpu, value);
+	mote_ops->set_msr(vcpu, index, value);
 	return true;
 }
 
-static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, struct mote_exit *exit, u32 index,
+static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, u32 index,
 				       u64 value)
 {
-	switch (mote_lapic_wrmsr(vcpu, index, value, &exit->vector)) {
+	switch (mote_lapic_wrmsr(vcpu, index, value, &vcpu->exit.vector)) {
 	case MOTE_APIC_INVALID:
-		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, X86_TRAP_GP, 0);
 	case MOTE_APIC_BROADCAST:
-		mote_complete(vcpu, exit);
-		exit->reason = MOTE_EXIT_EOI;
-		exit->insn_len = 0;
+		exit_complete(vcpu);
+		vcpu->exit.reason = MOTE_EXIT_EOI;
+		vcpu->exit.insn_len = 0;
 		return MOTE_NEXT_USER;
 	default:
-		return mote_complete(vcpu, exit);
+		return exit_complete(vcpu);
 	}
 }
 
-static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 	const struct mote_msr *row;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
+	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
 			  X86_TRAP_GP, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index))
-		return exit_wrmsr_lapic(vcpu, exit, index, value);
+		return exit_wrmsr_lapic(vcpu, index, value);
 	row = msr_find(vcpu, index);
 	if (!row || row->kind == MOTE_MSR_UNKNOWN)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
-		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
-	mote_complete(vcpu, exit);
+		return exit_fault(vcpu, X86_TRAP_GP, 0);
+	exit_complete(vcpu);
 	return !msr_is_vendor(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
 								   MOTE_NEXT_ENTER;
 }
 
 /* ---- the others ----------------------------------------------------------------------- */
 
-static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
 {
 	u32 number = vcpu->gpr[MOTE_RAX];
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
+	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
 			  X86_TRAP_UD, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
 	if (static_call(mote_op_cpl)(vcpu))
-		return exit_fault(vcpu, exit, X86_TRAP_UD, 0);
+		return exit_fault(vcpu, X86_TRAP_UD, 0);
 	if (!mote_pv_hypercall(vcpu))
 		return MOTE_NEXT_USER;
-	mote_complete(vcpu, exit);
+	exit_complete(vcpu);
 	return vcpu->pv.yield_to ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
 }
 
-static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 {
 	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 
 	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
 	    !mote_xcr0_valid(value, &mote_caps))
-		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
-	return mote_complete(vcpu, exit);
+	return exit_complete(vcpu);
 }
 
-static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)
 {
-	u32 access = exit->pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
+	u32 access = vcpu->exit.pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, exit, exit_filter(vcpu, MOTE_FILTER_PORT, exit->pio.port, access),
+	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_PORT, vcpu->exit.pio.port, access),
 			  X86_TRAP_GP, &next))
 		return next;
 	if (rcu_access_pointer(vcpu->vm->ioeventfds) &&
-	    !(exit->pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
-	    mote_ioeventfd_write(vcpu->vm, exit->pio.port, exit->pio.size, vcpu->gpr[MOTE_RAX]))
-		return mote_complete(vcpu, exit);
+	    !(vcpu->exit.pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
+	    mote_ioeventfd_write(vcpu->vm, vcpu->exit.pio.port, vcpu->exit.pio.size, vcpu->gpr[MOTE_RAX]))
+		return exit_complete(vcpu);
 	return MOTE_NEXT_USER;
 }
 
-static enum mote_next exit_hlt(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static enum mote_next exit_hlt(struct mote_vcpu *vcpu)
 {
 	if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
 		return MOTE_NEXT_USER;
 	vcpu->halted = MOTE_HALTED;
-	return mote_complete(vcpu, exit);
+	return exit_complete(vcpu);
 }
 
 static enum mote_next exit_window(struct mote_vcpu *vcpu, u32 window)
 {
-	/* The vendor's request has served; what is asked for still is asked for again. */
-	vcpu->window_set &= ~window;
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	mote_event_window_is_gone(vcpu, window);
 	return MOTE_NEXT_ENTER;
 }
 
-enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
+enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 {
-	switch (exit->reason) {
+	switch (vcpu->exit.reason) {
 	case MOTE_EXIT_CPUID:
-		return exit_cpuid(vcpu, exit);
+		return exit_cpuid(vcpu);
 	case MOTE_EXIT_RDMSR:
-		return exit_rdmsr(vcpu, exit);
+		return exit_rdmsr(vcpu);
 	case MOTE_EXIT_WRMSR:
-		return exit_wrmsr(vcpu, exit);
+		return exit_wrmsr(vcpu);
 	case MOTE_EXIT_PIO:
-		return exit_pio(vcpu, exit);
+		return exit_pio(vcpu);
 	case MOTE_EXIT_NPF:
 		return MOTE_NEXT_SLEEP;
 	case MOTE_EXIT_HYPERCALL:
-		return exit_hypercall(vcpu, exit);
+		return exit_hypercall(vcpu);
 	case MOTE_EXIT_HLT:
-		return exit_hlt(vcpu, exit);
+		return exit_hlt(vcpu);
 	case MOTE_EXIT_NONE:
 	case MOTE_EXIT_INTERRUPT:
 	case MOTE_EXIT_NMI:
@@ -382,57 +344,57 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	case MOTE_EXIT_NMI_WINDOW:
 		return exit_window(vcpu, MOTE_WINDOW_NMI);
 	case MOTE_EXIT_EXCEPTION:
-		return exit_fault(vcpu, exit, exit->exception.vector, exit->exception.error);
+		return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
 	case MOTE_EXIT_XSETBV:
-		return exit_xsetbv(vcpu, exit);
+		return exit_xsetbv(vcpu);
 	case MOTE_EXIT_CACHE:
 		/* Coherent memory, write-back: nothing to write back. */
-		return mote_complete(vcpu, exit);
+		return exit_complete(vcpu);
 	case MOTE_EXIT_PAUSE:
-		mote_complete(vcpu, exit);
+		exit_complete(vcpu);
 		return MOTE_NEXT_SLEEP;
 	case MOTE_EXIT_PMC:
-		return exit_fault(vcpu, exit, X86_TRAP_GP, 0);
+		return exit_fault(vcpu, X86_TRAP_GP, 0);
 	case MOTE_EXIT_MWAIT:
 	case MOTE_EXIT_UNDEFINED:
-		return exit_fault(vcpu, exit, X86_TRAP_UD, 0);
+		return exit_fault(vcpu, X86_TRAP_UD, 0);
 	default:
 		return MOTE_NEXT_USER;
 	}
 }
 
-static int exit_npf(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static int exit_npf(struct mote_vcpu *vcpu)
 {
 	int err;
 
-	exit->npf.hva = 0;
-	exit->npf.error = 0;
-	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
+	vcpu->exit.npf.hva = 0;
+	vcpu->exit.npf.error = 0;
+	err = mote_mem_fault(vcpu, vcpu->exit.npf.gpa, vcpu->exit.npf.access, &vcpu->exit.npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
-	exit->insn_len = 0;
+	vcpu->exit.insn_len = 0;
 	switch (err) {
 	case 0:
 		return MOTE_NEXT_ENTER;
 	case -EINTR:
 		return err;
 	case -ENXIO:
-		exit->reason = MOTE_EXIT_MMIO;
-		trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
+		vcpu->exit.reason = MOTE_EXIT_MMIO;
+		trace_mote_mmio(vcpu->vm->id, vcpu->id, vcpu->exit.npf.gpa, vcpu->exit.npf.access, vcpu->rip);
 		break;
 	default:
-		exit->reason = MOTE_EXIT_MEMORY;
-		exit->npf.error = err;
+		vcpu->exit.reason = MOTE_EXIT_MEMORY;
+		vcpu->exit.npf.error = err;
 	}
-	vcpu->traced.reason = exit->reason;
-	vcpu->run->exits[exit->reason]++;
+	vcpu->traced.reason = vcpu->exit.reason;
+	vcpu->run->exits[vcpu->exit.reason]++;
 	return MOTE_NEXT_USER;
 }
 
-int mote_exit_slow(struct mote_vcpu *vcpu, struct mote_exit *exit)
+int mote_exit_slow(struct mote_vcpu *vcpu)
 {
-	switch (exit->reason) {
+	switch (vcpu->exit.reason) {
 	case MOTE_EXIT_NPF:
-		return exit_npf(vcpu, exit);
+		return exit_npf(vcpu);
 	case MOTE_EXIT_INIT:
 		mote_lapic_start(vcpu);
 		return MOTE_NEXT_ENTER;

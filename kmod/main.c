@@ -37,14 +37,12 @@ DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
 DEFINE_STATIC_CALL_RET0(mote_op_cpl, mote_op_cpl_type);
 struct mote_probe mote_host;
 struct mote_caps mote_caps;
-struct mote_resumes mote_resumes;
 DEFINE_PER_CPU(bool, mote_cpu_enabled);
 
 static DEFINE_MUTEX(host_lock);
 static u32 host_vms;
 static int host_state;	/* of CPU hotplug, while owned */
 static bool host_crash_hook;
-static u64 host_suspend_tsc;
 static bool host_ends;	/* the machine goes down: nobody enters any more */
 
 static const char *const host_obstacle_names[] = {
@@ -55,26 +53,6 @@ static const char *const host_obstacle_names[] = {
 	[MOTE_OBSTACLE_LOCKDOWN] = "kernel lockdown and an unsigned module",
 	[MOTE_OBSTACLE_ASYMMETRIC] = "CPUs differ",
 	[MOTE_OBSTACLE_ENABLE] = "a CPU refused",
-};
-
-static const char *const host_feature_names[MOTE_NR_FEATURES] = {
-	[MOTE_FEATURE_NPT] = "nested-paging",
-	[MOTE_FEATURE_UNRESTRICTED] = "unrestricted-guest",
-	[MOTE_FEATURE_ASID] = "tagged-tlb",
-	[MOTE_FEATURE_NRIP] = "next-rip",
-	[MOTE_FEATURE_DECODE_ASSISTS] = "decode-assists",
-	[MOTE_FEATURE_FLUSH_BY_ASID] = "flush-by-asid",
-	[MOTE_FEATURE_NPT_2M] = "2M-pages",
-	[MOTE_FEATURE_NPT_1G] = "1G-pages",
-	[MOTE_FEATURE_NPT_AD] = "accessed-dirty",
-	[MOTE_FEATURE_TSC_SCALING] = "tsc-scaling",
-	[MOTE_FEATURE_PREEMPTION_TIMER] = "preemption-timer",
-	[MOTE_FEATURE_TPR_SHADOW] = "tpr-shadow",
-	[MOTE_FEATURE_VNMI] = "virtual-nmi",
-	[MOTE_FEATURE_VGIF] = "virtual-gif",
-	[MOTE_FEATURE_PAUSE_FILTER] = "pause-filter",
-	[MOTE_FEATURE_CLEAN_BITS] = "clean-bits",
-	[MOTE_FEATURE_XSAVE] = "xsave",
 };
 
 /* ---- what the CPUs have ---------------------------------------------------- */
@@ -189,20 +167,12 @@ int mote_host_info(struct mote_info *info)
 /* One line that says what there is. */
 static void host_report(const struct mote_info *info)
 {
-	char features[256] = "";
-	size_t used = 0;
-	u32 i;
-
-	for (i = 0; i < MOTE_NR_FEATURES; i++)
-		if (info->features & BIT_ULL(i))
-			used += scnprintf(features + used, sizeof(features) - used, " %s",
-					  host_feature_names[i]);
 	if (info->nr_obstacles)
-		pr_info("%s: %s on %u of %u CPUs (see mote doctor);%s\n", mote_ops->name,
+		pr_info("%s: %s on %u of %u CPUs (see mote doctor)\n", mote_ops->name,
 			host_obstacle_names[info->obstacles[0].code], info->obstacles[0].cpus,
-			info->cpus_online, features);
+			info->cpus_online);
 	else
-		pr_info("%s on %u CPUs:%s\n", mote_ops->name, info->cpus_online, features);
+		pr_info("%s on %u CPUs (see mote info)\n", mote_ops->name, info->cpus_online);
 }
 
 /* ---- who owns it ------------------------------------------------------------ */
@@ -248,18 +218,14 @@ static int host_cpu_offline(unsigned int cpu)
 static int host_suspend(MOTE_SYSCORE_ARG)
 {
 	host_disable_cpu(NULL);
-	host_suspend_tsc = rdtsc();
+	mote_time_suspend();
 	return 0;
 }
 
 /* A CPU that refuses is found out by its flag before the next entry. */
 static void host_resume(MOTE_SYSCORE_ARG)
 {
-	u64 now = rdtsc();
-
-	if (now < host_suspend_tsc)
-		mote_resumes.tsc_lost += host_suspend_tsc - now;
-	mote_resumes.count++;
+	mote_time_resume();
 	host_enable_cpu();
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest memory: slots, faults on them, the owner's changes, dirty logs.
+ * Guest memory: slots, faults on them, the mm's changes, dirty logs.
  *
- * A slot is a piece of the owner's address space.  A nested fault looks into
- * the owner's page tables, has the page faulted in there if it must, and
+ * A slot is a piece of the VMM process's address space.  A nested fault looks into
+ * the mm's page tables, has the page faulted in there if it must, and
  * copies what it finds into the nested page tables.  Nothing is pinned, and no
- * page's reference count is touched: whenever the owner's page tables are
+ * page's reference count is touched: whenever the mm's page tables are
  * about to change, the slot's MMU notifier removes the nested entries first.
  *
  * Locking:
@@ -13,20 +13,19 @@
  * - The array of slots is read under RCU.  A slot that sleeping code uses is
  *   held by vm->srcu.
  * - vm->npt_lock guards nested page tables and dirty logs, and with a slot's
- *   notifier orders faults and the owner's changes.  It is never released
+ *   notifier orders faults and the mm's changes.  It is never released
  *   while a flush is owed: whoever finds nothing mapped under it may rely on
  *   no CPU holding a translation either.
  *
- * Not here: the format of nested page tables (npt.c), user memory (chardev.c).
+ * Not here: the format of nested page tables (npt.c), mote's own accesses (access.c).
  */
 #include <linux/mm.h>
-#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
-#include "mote.h"
+#include "mem.h"
 #include "trace/trace.h"
 #include "vendor.h"
 
@@ -37,57 +36,15 @@
 /* A fault looks at the neighbours in an aligned block of so many pages. */
 #define AROUND 64
 
-/**
- * struct mem_slot - a slot as it is used; constant but for @dirty's contents
- * @vm: whose
- * @config: as user space gave it
- * @dirty: a bit for each page that was written; under vm->npt_lock; or NULL
- * @notifier: told before the owner's memory behind the slot changes
- * @rcu: for its end
- */
-struct mem_slot {
-	struct mote_vm *vm;
-	struct mote_slot config;
-	unsigned long *dirty;
-	struct mmu_interval_notifier notifier;
-	struct rcu_head rcu;
-};
-
-/**
- * struct mote_slots - all slots of a VM, replaced as a whole
- * @rcu: for its end
- * @nr: how many
- * @slot: ascending by gpa
- */
-struct mote_slots {
-	struct rcu_head rcu;
-	u32 nr;
-	struct mem_slot *slot[];
-};
-
-/* Under RCU; the slot is held by RCU, or by vm->srcu if that was taken before. */
-static struct mem_slot *slot_find(struct mote_vm *vm, u64 gpa)
-{
-	const struct mote_slots *slots = rcu_dereference(vm->slots);
-	struct mem_slot *const *slot = slots->slot;
-	u32 nr = slots->nr;
-
-	/* The last that begins at or before it. */
-	for (; nr > 1; nr -= nr / 2)
-		if (slot[nr / 2]->config.gpa <= gpa)
-			slot += nr / 2;
-	return nr && gpa - (*slot)->config.gpa < (*slot)->config.size ? *slot : NULL;
-}
-
 /* ---- changes of the nested page tables ------------------------------------------- */
 
-/* The guest's use of a page becomes the owner's: else reclaim would drop what it wrote. */
+/* The guest's use of a page becomes the mm's: else reclaim would drop what it wrote. */
 static void mem_forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 {
 	unsigned long pfn = PHYS_PFN(hpa);
 	unsigned long end = PHYS_PFN(hpa + size);
 
-	/* The owner still maps the pages: its change waits for us. */
+	/* The mm still maps the pages: its change waits for us. */
 	while (pfn < end) {
 		struct folio *folio = page_folio(pfn_to_page(pfn));
 
@@ -145,7 +102,7 @@ static void slot_change(const struct mem_slot *slot, change_fn *change)
 	spin_unlock(&vm->npt_lock);
 }
 
-/* The owner's memory is about to change; it may as soon as this returns. */
+/* The mm's memory is about to change; it may as soon as this returns. */
 static bool slot_invalidate(struct mmu_interval_notifier *notifier,
 			    const struct mmu_notifier_range *range, unsigned long seq)
 {
@@ -156,7 +113,7 @@ static bool slot_invalidate(struct mmu_interval_notifier *notifier,
 	struct mote_vm *vm = slot->vm;
 
 	spin_lock(&vm->npt_lock);
-	/* From here to the end of the owner's change no fault of this slot gets through. */
+	/* From here to the end of the mm's change no fault of this slot gets through. */
 	mmu_interval_set_seq(notifier, seq);
 	mem_change_range(vm, mote_npt_unmap, config->gpa + start, config->gpa + end,
 			 mmu_notifier_range_blockable(range));
@@ -168,9 +125,9 @@ static const struct mmu_interval_notifier_ops slot_notifier_ops = {
 	.invalidate = slot_invalidate,
 };
 
-/* ---- the owner's page tables ---------------------------------------------------------- */
+/* ---- the mm's page tables ------------------------------------------------------------- */
 
-/* One of the owner's pages: its physical address and these; 0 if it is not there. */
+/* A page of the mm: its physical address and these; 0 if it is not there. */
 #define PAGE_READ BIT_ULL(0)
 #define PAGE_WRITE BIT_ULL(1)
 
@@ -185,7 +142,7 @@ static u64 mem_page_of(pte_t pte)
 }
 
 /*
- * Walk the owner's page tables, with interrupts off: what they point to is not
+ * Walk the mm's page tables, with interrupts off: what they point to is not
  * freed then, as get_user_pages_fast() relies on, too.  The bits that matter
  * are the same at each level.
  *
@@ -219,32 +176,19 @@ static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte
 
 /* ---- faults ------------------------------------------------------------------------ */
 
-/**
- * struct mem_fault - a nested fault on its way
- * @slot: where
- * @gpa: of the page
- * @hva: of the page
- * @need: what must be found: PAGE_READ, PAGE_WRITE
- * @exec: code is fetched
- * @alone: the page was not there at first: no use looking around it
- * @seq: of the notifier: what was found is good while this is current
- * @level: of the entry that will map it
- * @first: gpa of the first page in @page
- * @nr: pages in @page
- * @page: what the owner's page tables say
- */
+/* A nested fault on its way. */
 struct mem_fault {
-	struct mem_slot *slot;
-	u64 gpa;
-	u64 hva;
-	u64 need;
-	bool exec;
-	bool alone;
-	unsigned long seq;
-	int level;
-	u64 first;
-	u32 nr;
-	u64 page[AROUND];
+	struct mem_slot *slot;	/* where */
+	u64 gpa;	/* of the page */
+	u64 hva;	/* of the page */
+	u64 need;	/* what must be found: PAGE_READ, PAGE_WRITE */
+	bool exec;	/* code is fetched */
+	bool alone;	/* the page was not there at first: no use looking around it */
+	unsigned long seq;	/* of the notifier: what was found is good while this is current */
+	int level;	/* of the entry that will map it */
+	u64 first;	/* gpa of the first page in @page */
+	u32 nr;		/* pages in @page */
+	u64 page[AROUND];	/* what the mm's page tables say */
 };
 
 static bool fault_level_fits(const struct mem_fault *fault, int level)
@@ -257,7 +201,7 @@ static bool fault_level_fits(const struct mem_fault *fault, int level)
 	       base >= config->gpa && base + size <= config->gpa + config->size;
 }
 
-/* How large a page can map it: as the owner's, at @host, if that fits the slot. */
+/* How large a page can map it: as in the mm, at @host, if that fits the slot. */
 static int fault_level(const struct mem_fault *fault, int host)
 {
 	if (fault->slot->dirty || (fault->exec && fault->slot->vm->npt.format->small_only))
@@ -269,7 +213,7 @@ static int fault_level(const struct mem_fault *fault, int host)
 	return 1;
 }
 
-/* The neighbours that one of the owner's tables, or large pages, and the slot have. */
+/* The neighbours that one of the mm's tables, or large pages, and the slot have. */
 static void fault_look_around(struct mem_fault *fault, int host, u64 page, const pte_t *table)
 {
 	const struct mote_slot *config = &fault->slot->config;
@@ -388,7 +332,7 @@ static int fault_map(struct mem_fault *fault, struct mote_npt_cache *cache,
 	return 0;
 }
 
-/* Return: 0, -EBUSY (the owner's memory has changed), -ENOMEM (@cache is empty). */
+/* Return: 0, -EBUSY (the mm's memory has changed), -ENOMEM (@cache is empty). */
 static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 {
 	struct mote_vm *vm = fault->slot->vm;
@@ -484,77 +428,6 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 	return err;
 }
 
-bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva)
-{
-	const struct mem_slot *slot;
-
-	rcu_read_lock();
-	slot = slot_find(vm, gpa);
-	if (slot)
-		*hva = gpa - slot->config.gpa + slot->config.hva;
-	rcu_read_unlock();
-	return slot;
-}
-
-int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
-{
-	u64 hva;
-
-	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
-}
-
-static void slot_log_write(struct mem_slot *slot, u64 gpa, u32 len)
-{
-	u64 first = (gpa - slot->config.gpa) >> PAGE_SHIFT;
-	u64 last = (gpa + len - 1 - slot->config.gpa) >> PAGE_SHIFT;
-
-	spin_lock(&slot->vm->npt_lock);
-	bitmap_set(slot->dirty, first, last - first + 1);
-	spin_unlock(&slot->vm->npt_lock);
-}
-
-static struct mem_slot *slot_find_writable(struct mote_vm *vm, u64 gpa, u32 len, u64 *hva)
-{
-	struct mem_slot *slot;
-
-	rcu_read_lock();
-	slot = slot_find(vm, gpa);
-	rcu_read_unlock();
-	if (!slot || slot->config.flags & MOTE_SLOT_READONLY ||
-	    len > slot->config.size - (gpa - slot->config.gpa))
-		return NULL;
-	*hva = gpa - slot->config.gpa + slot->config.hva;
-	return slot;
-}
-
-static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
-{
-	int index = srcu_read_lock(&vm->srcu);
-	struct mem_slot *slot;
-	int err = -ENXIO;
-	u64 hva;
-
-	slot = slot_find_writable(vm, gpa, len, &hva);
-	if (slot && !atomic)
-		err = mote_user_write(hva, data, len);
-	else if (slot) /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
-		err = slot->dirty ? -EFAULT : mote_user_write_atomic(hva, data, len);
-	if (!err && slot->dirty)
-		slot_log_write(slot, gpa, len);
-	srcu_read_unlock(&vm->srcu, index);
-	return err;
-}
-
-int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
-{
-	return slot_write(vm, gpa, data, len, false);
-}
-
-int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
-{
-	return slot_write(vm, gpa, data, len, true);
-}
-
 /* ---- slots --------------------------------------------------------------------------- */
 
 static int slot_check_config(const struct mote_slot *config)
@@ -571,7 +444,7 @@ static int slot_check_config(const struct mote_slot *config)
 		return -EINVAL;
 	if (config->gpa >= gpa_end || config->size > gpa_end - config->gpa)
 		return -EINVAL;
-	/* Whether there is memory, a fault will tell; it must be the owner's to have. */
+	/* Whether there is memory, a fault will tell; it must be user space's to have. */
 	if (config->hva >= TASK_SIZE || config->size > TASK_SIZE - config->hva)
 		return -EINVAL;
 	return 0;
@@ -836,7 +709,7 @@ int mote_mem_init(struct mote_vm *vm)
 	return 0;
 }
 
-/* No vCPU runs any more; the owner may be gone, or not. */
+/* No vCPU runs any more; the mm's memory may be gone, or not. */
 void mote_mem_destroy(struct mote_vm *vm)
 {
 	struct mote_slots *slots = rcu_dereference_protected(vm->slots, true);

@@ -5,8 +5,8 @@
  *
  * Who calls whom: chardev.c (file descriptors, copying from and to user
  * space) -> vm.c, vcpu.c (objects, the run loop) -> exit.c (what to do about
- * an exit) -> policy in pure files (guest/, npt.c).
- * mem.c ties slots, the owner's memory and npt.c together.  vmx.c and svm.c
+ * an exit) -> pure files (guest/, npt.c).
+ * mem.c ties slots, the mm's memory and npt.c together.  vmx.c and svm.c
  * are reached through mote_ops alone.
  *
  * Locks, outermost first:
@@ -49,52 +49,28 @@ struct mote_vm;
 
 /* ---- exits --------------------------------------------------------------- */
 
-/**
- * struct mote_exit - one exit, the same for both vendors
- * @reason: &enum mote_exit_reason
- * @raw: the vendor's own number
- * @insn_len: length of the instruction that exited, 0 if unknown
- * @qualification: exit qualification, or EXITINFO1
- * @npf: of a nested fault: address and MOTE_ACCESS_*
- * @pio: of port I/O
- * @exception: of an intercepted exception
- * @task: of a task switch
- * @fail: of %MOTE_EXIT_FAIL_ENTRY: the hardware's code
- */
+/* One exit, the same for both vendors. */
 struct mote_exit {
-	u32 reason;
-	u32 raw;
-	u8 insn_len;
-	u64 qualification;
+	u32 reason;		/* &enum mote_exit_reason */
+	u32 raw;		/* the vendor's own number */
+	u8 insn_len;		/* length of the instruction that exited, 0: unknown */
+	u64 qualification;	/* exit qualification, or EXITINFO1 */
 	union {
-		struct {
-			u64 gpa;
-			u64 hva;	/* mem.c's answer */
-			u32 access;
-			s32 error;	/* mem.c's answer */
-		} npf;
-		struct {
-			u16 port;
-			u8 size;
-			u8 flags;
-		} pio;
-		struct mote_event exception;
+		struct mote_memory npf;		/* hva and error are mem.c's answer */
+		struct mote_pio pio;
+		struct mote_event exception;	/* that was intercepted */
 		struct mote_task_switch task;
 		u8 vector;	/* of %MOTE_EXIT_EOI */
-		u64 fail;
+		u64 fail;	/* of %MOTE_EXIT_FAIL_ENTRY: the hardware's code */
 	};
 };
 
 /* ---- VM ------------------------------------------------------------------ */
 
-/**
- * struct mote_filter_set - a filter as it is used: sorted rules
- * @nr: number of rules
- * @rules: ascending, without overlap
- */
+/* A filter as it is used: sorted rules. */
 struct mote_filter_set {
-	u32 nr;
-	struct mote_filter_rule rules[];
+	u32 nr;		/* number of rules */
+	struct mote_filter_rule rules[];	/* ascending, without overlap */
 };
 
 /**
@@ -115,8 +91,8 @@ struct mote_clock {
 	u32 generation;
 };
 
-/**
- * struct mote_vm - a virtual machine
+/*
+ * A virtual machine.
  *
  * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm, @vendor.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
@@ -162,16 +138,14 @@ void mote_vm_get(struct mote_vm *vm);
 void mote_vm_put(struct mote_vm *vm);
 int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set);
 
-/**
- * mote_vm_request() - make every vCPU of a VM see a request before it goes on
- * @vm: the machine
- * @request: MOTE_REQ_*
- *
- * Returns when no vCPU is in the guest without having seen the request.  A
- * vCPU that is out is only marked.  May be called with spinlocks held and
- * interrupts on.
- */
-void mote_vm_request(struct mote_vm *vm, u32 request);
+/* The action of a filter for a number. */
+static inline u32 mote_vm_filter(const struct mote_vm *vm, u32 kind, u32 number, u32 access)
+{
+	const struct mote_filter_set *set = vm->filters[kind];
+
+	return set ? mote_filter_find(set->rules, set->nr, number, access) : MOTE_FILTER_DEFAULT;
+}
+
 
 /* ---- memory (mem.c) ------------------------------------------------------ */
 
@@ -194,48 +168,34 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
  * @vcpu: the vCPU that faulted; may sleep
  * @gpa: guest-physical address
  * @access: MOTE_ACCESS_*
- * @hva: out: owner's address, when the memory cannot be had
+ * @hva: out: address in the VMM process, when the memory cannot be had
  *
  * Return: 0 done, or try again; -ENXIO: no slot there, or a write to a
- * read-only one (MMIO); -EINTR: a fatal signal; else why the owner's memory
+ * read-only one (MMIO); -EINTR: a fatal signal; else why the mm's memory
  * cannot be had (-EFAULT, -EHWPOISON, -ENOMEM).
  */
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
 
-/**
- * mote_mem_read() - read guest memory without sleeping
- * @vm: the machine
- * @gpa: guest-physical address
- * @data: where to
- * @len: bytes, not across a page
- *
- * Return: 0, -ENXIO (no slot), -EFAULT (not present in the owner now).
- */
+/* ---- mote's own accesses to guest memory (access.c) ----------------------- */
+
+/* Without sleeping, not across a page: 0, -ENXIO (no slot), -EFAULT (not present now). */
 int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
 
-/**
- * mote_mem_write() - write guest memory as the guest would: logged, not if read-only
- * @vm: the machine, whose owner calls; may sleep
- * @gpa: guest-physical address
- * @data: where from
- * @len: bytes, within one slot
- *
- * Return: 0, -ENXIO (no slot, or a read-only one), -EFAULT (the owner has no memory there).
+/*
+ * As the guest would, logged, not if read-only; within one slot; may sleep: 0, -ENXIO (no
+ * slot, or a read-only one), -EFAULT (the VMM process has no memory there).
  */
 int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
-
-/* Likewise without sleeping: -EFAULT also for what is logged, or not present in the owner now. */
+/* Without sleeping: -EFAULT also for what is logged, or not present now. */
 int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
 
-/* The owner's address of guest memory, until the next change of slots; false: no slot. */
+/* The VMM process's address of guest memory, until the next change of slots; false: no slot. */
 bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
 
-/* In chardev.c, where all access to user memory lives: 0 or -EFAULT; only the last one sleeps. */
+/* Read memory of the VMM process without sleeping: 0 or -EFAULT. */
 int mote_user_read(u64 hva, void *data, u32 len);
-/* Four bytes. */
+/* Four bytes, or -EFAULT; for most exits of a CPU that does not report instructions' lengths. */
 s64 mote_user_read_word(u64 hva);
-int mote_user_write_atomic(u64 hva, const void *data, u32 len);
-int mote_user_write(u64 hva, const void *data, u32 len);
 
 /* ---- vCPU ---------------------------------------------------------------- */
 
@@ -243,16 +203,11 @@ int mote_user_write(u64 hva, const void *data, u32 len);
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
 
-/**
- * struct mote_cpuid - a CPUID table as it is used: sorted by leaf, then subleaf
- * @last: the row that was found last, or NULL
- * @nr: number of rows
- * @rows: ascending
- */
+/* A CPUID table as it is used: sorted by leaf, then subleaf. */
 struct mote_cpuid {
-	const struct mote_cpuid_entry *last;
-	u32 nr;
-	struct mote_cpuid_entry rows[];
+	const struct mote_cpuid_entry *last;	/* the row that was found last, or NULL */
+	u32 nr;		/* number of rows */
+	struct mote_cpuid_entry rows[];	/* ascending */
 };
 
 /**
@@ -297,7 +252,7 @@ enum mote_mode {
  * @port: of port I/O, as are @size and @flags
  * @size: of the access
  * @flags: MOTE_PIO_*
- * @where: bits: put (1), out in user space (2) since then; kept whether traced or not
+ * @where: bits: unloaded (1), out in user space (2) since then; kept whether traced or not
  */
 struct mote_traced {
 	u64 tsc;
@@ -313,8 +268,8 @@ struct mote_traced {
 	u8 where;
 };
 
-/**
- * struct mote_vcpu - a virtual CPU; the vendor's own struct begins with it
+/*
+ * A virtual CPU; the vendor's own struct begins with it.
  *
  * Set at creation: @vm, @id, @run.
  * Under @lock: everything else but the following.
@@ -322,7 +277,7 @@ struct mote_traced {
  *
  * The guest's registers are in @gpr, @rip and @rflags whenever the vCPU is
  * out, and after each exit; run() takes them from here.  RSP is among them.
- * Other state is with the vendor: get_state() and set_state().
+ * Other state is with the vendor: see struct mote_ops.
  */
 struct mote_vcpu {
 	/* The entry code knows the offset of gpr: first. */
@@ -348,12 +303,12 @@ struct mote_vcpu {
 	u64 xcr0;		/* of the guest */
 	u64 host_xcr0;
 	u64 tsc_offset;
-	u64 tsc_last;		/* of the host at the last put, where CPUs differ */
+	u64 tsc_last;		/* of the host when it was unloaded last, where CPUs differ */
 	int tsc_cpu;		/* whose TSC the guest's time goes by; -1: none yet */
 	u32 resumes;		/* &mote_resumes.count that it knows of */
 	u64 tsc_lost;		/* &mote_resumes.tsc_lost that is in @tsc_offset */
 	struct mote_pv pv;
-	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, put) */
+	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, unload) */
 	u64 dr6;
 	bool dr_live;
 	struct mote_msrs msrs;	/* those from apic_base on: no vendor keeps them */
@@ -369,7 +324,6 @@ struct mote_vcpu {
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
 	const struct mote_msr *last_msr;	/* that was asked for, or NULL */
 	struct mote_exit exit;	/* the last one */
-	struct mote_state part;	/* what get_state() is asked for in an exit: large for a stack */
 	struct mote_traced traced;
 };
 
@@ -388,51 +342,94 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 /* Besides those of the ABI: CR8 is written. */
 #define MOTE_WINDOW_TPR BIT(2)
 
-/* Parts of sub-states, for get_state() and set_state() only. */
-#define MOTE_PART_EFER BIT(16)	/* msrs.efer */
-#define MOTE_PART_PAT BIT(17)	/* msrs.pat */
-#define MOTE_PART_CR4 BIT(18)	/* crs.cr4; get only */
-#define MOTE_PART_MODE BIT(20)	/* cr0, cr3, cr4, efer, segment CS, DPL of SS; get only */
-#define MOTE_PART_TSC BIT(21)	/* vcpu->tsc_offset has changed; set only */
-
-/* ---- vCPU (vcpu.c), exits (exit.c) ---------------------------------------- */
+/* ---- vCPU (vcpu.c) ---------------------------------------- */
 
 int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 		     struct mote_vcpu **created);
 void mote_vcpu_destroy(struct mote_vcpu *vcpu);
 
-/* The calls of a vCPU's file; vcpu->lock is held, but for mote_vcpu_nmi(). */
+/* The calls of a vCPU's file; vcpu->lock is held. */
 int mote_vcpu_run(struct mote_vcpu *vcpu);
 int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave);
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave);
-int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event);
-void mote_vcpu_nmi(struct mote_vcpu *vcpu);
-
 /* Bytes of the guest's XSAVE image. */
 u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu);
 
-/**
- * mote_vcpu_request() - make a vCPU see a request before it goes on
- * @vcpu: the vCPU
- * @request: MOTE_REQ_*
- *
- * Wakes it from HLT; does not wait.
- */
+/* Take a whole or partial state that has been looked at, all but the XSAVE image. */
+void mote_vcpu_set(struct mote_vcpu *vcpu, const struct mote_state *state);
+
+/* ---- how a vCPU begins (reset.c); it is unloaded -------------------------- */
+
+void mote_vcpu_reset(struct mote_vcpu *vcpu);
+/* An INIT: the state after it, but for what the local APIC keeps. */
+void mote_vcpu_signal_init(struct mote_vcpu *vcpu);
+/* A start-up IPI: begin at vector * 4 KiB. */
+void mote_vcpu_signal_startup(struct mote_vcpu *vcpu, u8 vector);
+
+/* ---- where a vCPU is, and requests to it (request.c) ---------------------- */
+
+/* Make it current on this CPU, with preemption off until it is unloaded: 0 or -EIO. */
+int mote_vcpu_load(struct mote_vcpu *vcpu);
+void mote_vcpu_unload(struct mote_vcpu *vcpu);
+
+/* Make a vCPU see MOTE_REQ_* before it goes on; wakes it from HLT; does not wait. */
 void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request);
 
-/* An INIT: the state after it, but for what the local APIC keeps; the vCPU is put. */
-void mote_vcpu_init(struct mote_vcpu *vcpu);
-/* Let the host run the thread of this vCPU, or of any that waits for a CPU; may sleep. */
-void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
+/**
+ * mote_vm_request() - make every vCPU of a VM see a request before it goes on
+ * @vm: the machine
+ * @request: MOTE_REQ_*
+ *
+ * Returns when no vCPU is in the guest without having seen the request.  A
+ * vCPU that is out is only marked.  May be called with spinlocks held and
+ * interrupts on.
+ */
+void mote_vm_request(struct mote_vm *vm, u32 request);
 
-/* A start-up IPI: begin at vector * 4 KiB; the vCPU is put. */
-void mote_vcpu_startup(struct mote_vcpu *vcpu, u8 vector);
+/* Sleep until there is a request, a signal, or a wish to leave; unloaded. */
+void mote_vcpu_sleep(struct mote_vcpu *vcpu);
 
+/* ---- events for the guest (event.c) --------------------------------------- */
+
+/* Another NMI for it; any context. */
+void mote_vcpu_nmi(struct mote_vcpu *vcpu);
+/* An event from user space: 0, -EINVAL, -EBUSY, -EAGAIN, -EINTR, -EIO; takes vcpu->lock. */
+int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event);
+void mote_event_set(struct mote_vcpu *vcpu, const struct mote_events *events);
 /* Let the guest take an exception at the next entry; false: a triple fault. */
-static inline bool mote_queue_exception(struct mote_vcpu *vcpu, u8 vector, u32 error)
-{
-	return mote_event_merge(&vcpu->event, vector, error);
-}
+bool mote_event_raise(struct mote_vcpu *vcpu, u8 vector, u32 error);
+/* The exit has cut the delivery of this one short, or there was no entry. */
+void mote_event_cut_short(struct mote_vcpu *vcpu, struct mote_event event);
+/* The vendor's MOTE_WINDOW_* have served, or had to go: what is wanted is asked for again. */
+void mote_event_window_is_gone(struct mote_vcpu *vcpu, u32 windows);
+/* Is a window that user space asked for among those that are open?  The run ends then. */
+bool mote_event_ends_run(struct mote_vcpu *vcpu, u32 open);
+/* Hand at most one event to the hardware; ask for an exit when the next can follow. */
+void mote_event_prepare(struct mote_vcpu *vcpu, u32 open);
+
+/* ---- time (time.c) --------------------------------------------------------- */
+
+/* At creation: 0, -EOPNOTSUPP (no scaling), -EINVAL. */
+int mote_time_set_khz(struct mote_vm *vm, u32 khz);
+void mote_time_init(struct mote_vcpu *vcpu);
+/* The guest's TSC is another one from now on; _write: by the guest. */
+void mote_time_set_offset(struct mote_vcpu *vcpu, u64 offset);
+void mote_time_write(struct mote_vcpu *vcpu, u64 offset);
+/* The host's TSC is another one: of another CPU, or begun anew.  The guest's does not go back. */
+void mote_time_move(struct mote_vcpu *vcpu);
+void mote_time_suspend(void);
+void mote_time_resume(void);
+
+/* What suspends have done to the TSC. */
+struct mote_resumes {
+	u32 count;	/* how many there were */
+	u64 tsc_lost;	/* how much less it is in sum than it would be if it had not begun anew */
+};
+
+/* Changes while the host is suspended and no vCPU runs. */
+extern struct mote_resumes mote_resumes;
+
+/* ---- exits (exit.c) ---------------------------------------------------------- */
 
 /* What the run loop does after an exit. */
 enum mote_next {
@@ -442,10 +439,10 @@ enum mote_next {
 };
 
 /* Handle an exit with preemption off. */
-enum mote_next mote_exit_handle(struct mote_vcpu *vcpu, struct mote_exit *exit);
+enum mote_next mote_exit_handle(struct mote_vcpu *vcpu);
 
 /* Handle what may sleep.  Return: MOTE_NEXT_ENTER, MOTE_NEXT_USER, or -errno. */
-int mote_exit_slow(struct mote_vcpu *vcpu, struct mote_exit *exit);
+int mote_exit_slow(struct mote_vcpu *vcpu);
 
 /* RIP behind an instruction of this length; EIP and IP wrap where they should. */
 static inline u64 mote_next_rip(struct mote_vcpu *vcpu, u8 len)
@@ -456,26 +453,10 @@ static inline u64 mote_next_rip(struct mote_vcpu *vcpu, u8 len)
 	return vcpu->rip >> 32 || !(next >> 32) ? next : (u32)next;
 }
 
-/* The instruction that exited is complete. */
-enum mote_next mote_complete(struct mote_vcpu *vcpu, const struct mote_exit *exit);
-
 /* ---- host (main.c) ------------------------------------------------------- */
 
 /* This CPU is in virtualization operation for mote; looked at with preemption off. */
 DECLARE_PER_CPU(bool, mote_cpu_enabled);
-
-/**
- * struct mote_resumes - what suspends have done to the TSC
- * @count: how many there were
- * @tsc_lost: how much less it is in sum than it would be if it had not begun anew
- */
-struct mote_resumes {
-	u32 count;
-	u64 tsc_lost;
-};
-
-/* Changes while the host is suspended and no vCPU runs. */
-extern struct mote_resumes mote_resumes;
 
 /* What a guest may have on this host; constant after load. */
 extern struct mote_caps mote_caps;

@@ -7,7 +7,7 @@
  * entry is written as a whole, and where such a bit could be lost, atomically
  * (APM 2, "Nested Table Walk"; SDM 3C, "Accessed and Dirty Flags for EPT").
  *
- * Pure: no allocation, no flush, no knowledge of the owner's memory.  Tested
+ * Pure: no allocation, no flush, no knowledge of the mm's memory.  Tested
  * by KUnit in the kernel, under sanitizers and a fuzzer outside.
  */
 #include <linux/align.h>

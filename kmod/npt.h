@@ -4,7 +4,7 @@
  *
  * The EPT format is the x86-64 format with other bits in its leaves; struct
  * mote_npt_format names them and the walker never asks which it serves.
- * What npt.c does not know: slots, the owner's memory, locks (the caller
+ * What npt.c does not know: slots, the mm's memory, locks (the caller
  * holds vm->npt_lock), when to flush (it says that one is needed), where
  * tables come from (the caller fills a cache beforehand).
  *
@@ -20,95 +20,74 @@
 #define MOTE_NPT_BITS 48
 #define MOTE_NPT_ENTRIES 512
 
-/**
- * struct mote_npt_format - the bits of a vendor's nested page-table entries
- * @present: any of these set: the entry maps something
- * @table: bits of an entry that points to a table; a memory-encryption bit
- *	goes here and in @leaf
- * @leaf: bits of every leaf: readable, executable, user, write-back
- * @write: the leaf may be written
- * @large: the leaf maps 2 MiB or 1 GiB
- * @accessed: set by the CPU, 0 where it does not
- * @dirty: set by the CPU, 0 where it does not
- * @small_only: bits of @leaf that large leaves lack; 0 but for CPUs where
- *	code must not be fetched through large pages
- */
+/* The bits of a vendor's nested page-table entries. */
 struct mote_npt_format {
-	u64 present;
+	u64 present;	/* any of these set: the entry maps something */
+	/*
+	 * bits of an entry that points to a table; a memory-encryption bit goes here and in
+	 * @leaf
+	 */
 	u64 table;
-	u64 leaf;
-	u64 write;
-	u64 large;
-	u64 accessed;
-	u64 dirty;
+	u64 leaf;	/* bits of every leaf: readable, executable, user, write-back */
+	u64 write;	/* the leaf may be written */
+	u64 large;	/* the leaf maps 2 MiB or 1 GiB */
+	u64 accessed;	/* set by the CPU, 0 where it does not */
+	u64 dirty;	/* set by the CPU, 0 where it does not */
+	/*
+	 * bits of @leaf that large leaves lack; 0 but for CPUs where code must not be
+	 * fetched through large pages
+	 */
 	u64 small_only;
 };
 
-/**
- * struct mote_npt - nested page tables of one VM: four levels, 48 bits
- * @format: of the entries
- * @root: virtual address of the top table
- * @root_hpa: its physical address, for EPTP and nCR3; constant
- * @tables: tables in the tree, the root included
- * @forget: called when a leaf loses its page, or the last sign that the page
- *	was written: (first byte, bytes, accessed, dirty).  Where the CPU sets
- *	no such bits, all pages count as accessed and writable ones as dirty.
- */
+/* Nested page tables of one VM: four levels, 48 bits. */
 struct mote_npt {
-	const struct mote_npt_format *format;
-	u64 *root;
-	u64 root_hpa;
-	unsigned long tables;
+	const struct mote_npt_format *format;	/* of the entries */
+	u64 *root;	/* virtual address of the top table */
+	u64 root_hpa;	/* its physical address, for EPTP and nCR3; constant */
+	unsigned long tables;	/* tables in the tree, the root included */
+	/*
+	 * called when a leaf loses its page, or the last sign that the page was written:
+	 * (first byte, bytes, accessed, dirty). Where the CPU sets no such bits, all pages
+	 * count as accessed and writable ones as dirty.
+	 */
 	void (*forget)(u64 hpa, u64 size, bool accessed, bool dirty);
 };
 
-/**
- * struct mote_npt_cache - empty tables for one change of the tree
- * @nr: how many
- * @table: their virtual addresses; what is not used stays with the caller
- */
+/* Empty tables for one change of the tree. */
 struct mote_npt_cache {
-	u32 nr;
+	u32 nr;		/* how many */
+	/* their virtual addresses; what is not used stays with the caller */
 	u64 *table[MOTE_NPT_LEVELS - 1];
 };
 
-/**
- * struct mote_npt_changes - what the caller has to do after a change
- * @flush: CPUs may hold translations, or addresses of tables, that are gone
- * @tables: tables taken out of the tree, chained through their first entry;
- *	CPUs may walk them until the flush is acknowledged: free them after it
- */
+/* What the caller has to do after a change. */
 struct mote_npt_changes {
-	bool flush;
+	bool flush;	/* CPUs may hold translations, or addresses of tables, that are gone */
+	/*
+	 * tables taken out of the tree, chained through their first entry; CPUs may walk
+	 * them until the flush is acknowledged: free them after it
+	 */
 	u64 *tables;
 };
 
-/**
- * struct mote_npt_iter - a walk over the entries that are present
- * @npt: what is walked
- * @gpa: where the walk is: within what @entry covers
- * @end: of the range
- * @top: level where the walk began
- * @level: of @entry
- * @up: the table below has been walked through: its own entry is next
- * @entry: the current entry
- * @value: what it said when the walk came there
- * @table: the tables that lead to @entry, by level
+/*
+ * A walk over the entries that are present.
  *
  * Leaves that overlap the range are visited in ascending order; the entry of
  * a table after what is in it, so that tables can be taken out on the way.
  * What is not present is passed over, at the highest level possible.
  */
 struct mote_npt_iter {
-	struct mote_npt *npt;
-	u64 gpa;
-	u64 end;
-	int top;
-	int level;
-	bool up;
-	u64 *entry;
-	u64 value;
-	u64 *table[MOTE_NPT_LEVELS + 1];
+	struct mote_npt *npt;	/* what is walked */
+	u64 gpa;	/* where the walk is: within what @entry covers */
+	u64 end;	/* of the range */
+	int top;	/* level where the walk began */
+	int level;	/* of @entry */
+	bool up;	/* the table below has been walked through: its own entry is next */
+	u64 *entry;	/* the current entry */
+	u64 value;	/* what it said when the walk came there */
+	u64 *table[MOTE_NPT_LEVELS + 1];	/* the tables that lead to @entry, by level */
 };
 
 #define mote_npt_for_each(it, npt, start, end)				\

@@ -298,7 +298,6 @@ static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
 		MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
 		MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 	};
-	const struct mote_filter_set *set = vm->filters[MOTE_FILTER_MSR];
 	u32 i, write;
 
 	memset(msrpm, 0xff, SVM_MSRPM_SIZE);
@@ -306,8 +305,7 @@ static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
 		for (write = 0; write < 2; write++) {
 			u32 access = write ? MOTE_FILTER_WRITE : MOTE_FILTER_READ;
 
-			if (!set || mote_filter_find(set->rules, set->nr, direct[i], access) ==
-				    MOTE_FILTER_DEFAULT)
+			if (!mote_vm_filter(vm, MOTE_FILTER_MSR, direct[i], access))
 				__clear_bit(svm_msrpm_bit(direct[i]) + write, msrpm);
 		}
 }
@@ -394,7 +392,7 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 
 /* ---- vCPU: on a CPU ----------------------------------------------------------------- */
 
-/* The guest has its DR0 to DR3 from its first use of them until put(). */
+/* The guest has its DR0 to DR3 from its first use of them until it is unloaded. */
 static void svm_use_drs(struct svm_vcpu *svm, bool use)
 {
 	svm->vcpu.dr_live = use;
@@ -403,7 +401,7 @@ static void svm_use_drs(struct svm_vcpu *svm, bool use)
 }
 
 /*
- * The host's FS, GS, TR, LDTR and syscall MSRs do not change until put(): the
+ * The host's FS, GS, TR, LDTR and syscall MSRs do not change until it is unloaded: the
  * task stays, and nothing in the kernel writes them behind its back.  One
  * VMSAVE serves all entries.
  */
@@ -430,7 +428,7 @@ static void svm_load(struct mote_vcpu *vcpu)
 		wrmsrl(MSR_AMD64_TSC_RATIO, vcpu->vm->tsc_ratio >> 16);
 }
 
-static void svm_put(struct mote_vcpu *vcpu)
+static void svm_unload(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
@@ -500,25 +498,27 @@ void svm_window(struct mote_vcpu *vcpu, u32 windows)
 		svm->rare |= RARE_WINDOW;
 }
 
-static void svm_inject(struct mote_vcpu *vcpu)
+static void svm_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	struct mote_event injected = *event;
 
-	if (svm_host_extras & EXTRA_TCG && vcpu->event.type == MOTE_EVENT_INTERRUPT &&
+	if (svm_host_extras & EXTRA_TCG && event->type == MOTE_EVENT_INTERRUPT &&
 	    !(svm->rare & ~(RARE_SHADOW | RARE_WINDOW))) {
-		svm_inject_virtual(svm);
+		svm_inject_virtual(svm, event->vector);
 		return;
 	}
 	/* Real mode pushes no error codes. */
 	if (!(svm->vmcb->save.cr0 & X86_CR0_PE))
-		vcpu->event.has_error = 0;
-	svm->vmcb->control.event_inj = svm_event_encode(&vcpu->event);
+		injected.has_error = 0;
+	control->event_inj = svm_event_encode(&injected);
 	/* QUIRK(bochs 2.7): an NMI would block the host's, which are to end this guest. */
-	if (svm_host_extras & EXTRA_BOCHS && vcpu->event.type == MOTE_EVENT_NMI)
-		svm->vmcb->control.event_inj &= ~SVM_EVTINJ_TYPE_MASK;
-	svm->vmcb->control.event_inj_err = vcpu->event.error;
+	if (svm_host_extras & EXTRA_BOCHS && event->type == MOTE_EVENT_NMI)
+		control->event_inj &= ~SVM_EVTINJ_TYPE_MASK;
+	control->event_inj_err = event->error;
 	/* With RARE_IRET: RIP moves, but not because the IRET ran. */
-	if (vcpu->event.type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
+	if (event->type == MOTE_EVENT_NMI || svm->rare & RARE_IRET)
 		svm_block_nmis(svm, true);
 }
 
@@ -544,7 +544,7 @@ static void svm_set_pending_debug(struct svm_vcpu *svm, u64 bits)
 	svm->rare = bits ? svm->rare | RARE_DEBUG : svm->rare & ~RARE_DEBUG;
 }
 
-void svm_skip(struct mote_vcpu *vcpu)
+static void svm_skip(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
@@ -559,8 +559,8 @@ static void svm_inject_debug(struct svm_vcpu *svm)
 	struct mote_vcpu *vcpu = &svm->vcpu;
 
 	vcpu->dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
-	vcpu->event = (struct mote_event){ .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB };
-	svm_inject(vcpu);
+	svm_inject(vcpu, &(struct mote_event){ .type = MOTE_EVENT_EXCEPTION,
+					       .vector = X86_TRAP_DB });
 	svm_set_pending_debug(svm, 0);
 }
 
@@ -606,8 +606,9 @@ static void svm_rare_entry(struct svm_vcpu *svm)
 		mote_qemu_keep_timer(&svm->host_timer);
 }
 
-static void svm_end_step(struct svm_vcpu *svm, struct mote_exit *exit, bool moved)
+static void svm_end_step(struct svm_vcpu *svm, bool moved)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	struct mote_vcpu *vcpu = &svm->vcpu;
 
 	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
@@ -626,15 +627,16 @@ static void svm_end_step(struct svm_vcpu *svm, struct mote_exit *exit, bool move
 }
 
 /* With something in svm->rare, after an exit. */
-static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
+static void svm_rare_exit(struct svm_vcpu *svm)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	struct mote_vcpu *vcpu = &svm->vcpu;
 	bool moved = vcpu->rip != svm->entry_rip || vcpu->gpr[MOTE_RSP] != svm->entry_rsp;
 
 	if (svm->rare & RARE_VIRQ)
 		svm_take_virtual_back(svm);
 	if (svm->rare & RARE_STEP)
-		svm_end_step(svm, exit, moved);
+		svm_end_step(svm, moved);
 	/* Something else may have come before the instruction. */
 	if (svm->rare & RARE_SHADOW && !moved)
 		svm->vmcb->control.int_state |= SVM_INTERRUPT_SHADOW_MASK;
@@ -655,15 +657,18 @@ static void svm_rare_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 /* An exit cut the delivery of an event short, or VMRUN refused it with the rest. */
 static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
 {
-	svm->vcpu.event = svm_event_decode(info, error);
-	if (svm_host_extras & EXTRA_BOCHS && svm->vcpu.event.vector == X86_TRAP_NMI)
-		svm->vcpu.event.type = MOTE_EVENT_NMI;
-	if (svm->vcpu.event.valid && svm->vcpu.event.type == MOTE_EVENT_NMI)
+	struct mote_event event = svm_event_decode(info, error);
+
+	if (svm_host_extras & EXTRA_BOCHS && event.vector == X86_TRAP_NMI)
+		event.type = MOTE_EVENT_NMI;
+	if (event.valid && event.type == MOTE_EVENT_NMI)
 		svm_block_nmis(svm, false);
+	mote_event_cut_short(&svm->vcpu, event);
 }
 
-static void svm_after_event(struct svm_vcpu *svm, const struct mote_exit *exit, u32 injected)
+static void svm_after_event(struct svm_vcpu *svm, u32 injected)
 {
+	const struct mote_exit *exit = &svm->vcpu.exit;
 	struct vmcb_control_area *control = &svm->vmcb->control;
 
 	if (exit->reason == MOTE_EXIT_FAIL_ENTRY)
@@ -686,18 +691,7 @@ static void svm_load_drs(struct svm_vcpu *svm)
 	/* Or the host's breakpoints would be on the guest's addresses. */
 	if (hw_breakpoint_active())
 		set_debugreg(0ul, 7);
-	set_debugreg(vcpu->dr[0], 0);
-	set_debugreg(vcpu->dr[1], 1);
-	set_debugreg(vcpu->dr[2], 2);
-	set_debugreg(vcpu->dr[3], 3);
-}
-
-static void svm_save_drs(struct mote_vcpu *vcpu)
-{
-	get_debugreg(vcpu->dr[0], 0);
-	get_debugreg(vcpu->dr[1], 1);
-	get_debugreg(vcpu->dr[2], 2);
-	get_debugreg(vcpu->dr[3], 3);
+	mote_load_drs(vcpu);
 }
 
 static u32 svm_extras_before(struct svm_vcpu *svm)
@@ -773,30 +767,21 @@ static __always_inline void svm_read_vmcb(struct svm_vcpu *svm)
 static __always_inline void svm_restore_host_drs(struct mote_vcpu *vcpu)
 {
 	if (unlikely(vcpu->dr_live))
-		svm_save_drs(vcpu);
+		mote_save_drs(vcpu);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	else if (unlikely(vcpu->dr6 != DR6_RESERVED))
 		set_debugreg(DR6_RESERVED, 6);
 }
 
-/* Machine checks are the host's.  They do not pend: its handler is called. */
-static void svm_machine_check(void)
-{
-#ifdef CONFIG_X86_MCE
-	/* As if from user mode: what was hit is the guest, not the kernel. */
-	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
-
-	do_machine_check(&regs);
-#endif
-}
-
 /* Exits that are finished, or changed, before common code sees them. */
-static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
+static void svm_own_exit(struct svm_vcpu *svm)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
+
 	switch (exit->raw) {
 	case SVM_EXIT_WRITE_CR8:
-		svm_write_cr8(svm, exit);
+		svm_write_cr8(svm);
 		break;
 	case SVM_EXIT_READ_DR0 ... SVM_EXIT_WRITE_DR7:
 		svm_use_drs(svm, true);
@@ -806,7 +791,7 @@ static void svm_own_exit(struct svm_vcpu *svm, struct mote_exit *exit)
 		svm->vcpu.cr2 = svm->vmcb->control.exit_info_2;
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
-		svm_machine_check();
+		mote_host_machine_check();
 		exit->reason = MOTE_EXIT_NONE;
 		break;
 	case SVM_EXIT_VINTR:
@@ -842,8 +827,9 @@ static __always_inline void svm_switch(struct svm_vcpu *svm)
 }
 
 /* An instruction that wants its length and nothing else, or port I/O, the fast way. */
-static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit *exit, u32 reason)
+static __always_inline void svm_insn_exit(struct svm_vcpu *svm, u32 reason)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	const struct vmcb_control_area *control = &svm->vmcb->control;
 	u64 len = control->next_rip - svm->vcpu.rip;
 
@@ -858,12 +844,13 @@ static __always_inline void svm_insn_exit(struct svm_vcpu *svm, struct mote_exit
 	}
 	/* None is 0, also where RIP is. */
 	exit->insn_len = len - 1 < 15 ? len :
-			 svm_plain_length(svm, reason) ?: svm_measure(svm, exit);
+			 svm_plain_length(svm, reason) ?: svm_measure(svm);
 }
 
 /* All other exits, and those around which something rare goes on. */
-static noinline void svm_other_exit(struct svm_vcpu *svm, struct mote_exit *exit, u32 injected)
+static noinline void svm_other_exit(struct svm_vcpu *svm, u32 injected)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	const struct vmcb_control_area *control = &svm->vmcb->control;
 	const struct svm_raw raw = {
 		.code = control->exit_code, .info1 = control->exit_info_1,
@@ -873,17 +860,17 @@ static noinline void svm_other_exit(struct svm_vcpu *svm, struct mote_exit *exit
 
 	svm_decode_exit(&raw, exit);
 	if (injected || control->exit_int_info & SVM_EXITINTINFO_VALID)
-		svm_after_event(svm, exit, injected);
+		svm_after_event(svm, injected);
 	if (svm->rare)
-		svm_rare_exit(svm, exit);
+		svm_rare_exit(svm);
 	svm_notice_shadow(svm);
 	if (BIT(exit->reason) & OWN_EXITS)
-		svm_own_exit(svm, exit);
+		svm_own_exit(svm);
 	else if (BIT(exit->reason) & MEASURED_EXITS && !exit->insn_len)
-		exit->insn_len = svm_plain_length(svm, exit->reason) ?: svm_measure(svm, exit);
+		exit->insn_len = svm_plain_length(svm, exit->reason) ?: svm_measure(svm);
 }
 
-static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static void svm_run(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
@@ -907,9 +894,9 @@ static void svm_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	if (likely(BIT(reason) & INSN_EXITS) &&
 	    likely(!(injected | (rare & ~RARE_WINDOW) |
 		     (control->exit_int_info & SVM_EXITINTINFO_VALID))))
-		svm_insn_exit(svm, exit, reason);
+		svm_insn_exit(svm, reason);
 	else
-		svm_other_exit(svm, exit, injected);
+		svm_other_exit(svm, injected);
 }
 
 /* ---- vCPU: state ---------------------------------------------------------------------------- */
@@ -927,21 +914,14 @@ static struct vmcb_seg *svm_seg(struct svm_vcpu *svm, u32 index)
 }
 
 /* The CPL is a field of its own; elsewhere it is SS.DPL. */
-static void svm_get_seg(struct svm_vcpu *svm, struct mote_segs *segs, u32 index)
-{
-	segs->seg[index] = svm_seg_decode(svm_seg(svm, index), index);
-	if (index == MOTE_SS)
-		segs->seg[index].attr = (segs->seg[index].attr & ~(3 << 5)) |
-					svm->vmcb->save.cpl << 5;
-}
-
 static void svm_get_segs(struct svm_vcpu *svm, struct mote_segs *segs)
 {
 	const struct vmcb_save_area *save = &svm->vmcb->save;
 	u32 i;
 
 	for (i = 0; i < MOTE_NR_SEGS; i++)
-		svm_get_seg(svm, segs, i);
+		segs->seg[i] = svm_seg_decode(svm_seg(svm, i), i);
+	segs->seg[MOTE_SS].attr = (segs->seg[MOTE_SS].attr & ~(3 << 5)) | save->cpl << 5;
 	segs->gdt = (struct mote_table){ .base = save->gdtr.base, .limit = save->gdtr.limit };
 	segs->idt = (struct mote_table){ .base = save->idtr.base, .limit = save->idtr.limit };
 }
@@ -957,33 +937,6 @@ static void svm_set_segs(struct svm_vcpu *svm, const struct mote_segs *segs)
 	save->gdtr = (struct vmcb_seg){ .base = segs->gdt.base, .limit = segs->gdt.limit };
 	save->idtr = (struct vmcb_seg){ .base = segs->idt.base, .limit = segs->idt.limit };
 	svm_dirty(svm, CLEAN_SEGS | CLEAN_TABLES);
-}
-
-static void svm_get_msrs(const struct vmcb_save_area *save, struct mote_msrs *msrs)
-{
-	msrs->efer = save->efer & ~EFER_SVME;
-	msrs->star = save->star;
-	msrs->lstar = save->lstar;
-	msrs->cstar = save->cstar;
-	msrs->sfmask = save->sfmask;
-	msrs->kernel_gs_base = save->kernel_gs_base;
-	msrs->sysenter_cs = save->sysenter_cs;
-	msrs->sysenter_esp = save->sysenter_esp;
-	msrs->sysenter_eip = save->sysenter_eip;
-	msrs->pat = save->g_pat;
-}
-
-/* EFER and PAT apart: these are loaded by VMLOAD at every entry. */
-static void svm_set_msrs(struct vmcb_save_area *save, const struct mote_msrs *msrs)
-{
-	save->star = msrs->star;
-	save->lstar = msrs->lstar;
-	save->cstar = msrs->cstar;
-	save->sfmask = msrs->sfmask;
-	save->kernel_gs_base = msrs->kernel_gs_base;
-	save->sysenter_cs = msrs->sysenter_cs;
-	save->sysenter_esp = msrs->sysenter_esp;
-	save->sysenter_eip = msrs->sysenter_eip;
 }
 
 static void svm_get_events(struct svm_vcpu *svm, struct mote_events *events)
@@ -1013,31 +966,82 @@ static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	struct svm_vcpu *svm = to_svm(vcpu);
 	const struct vmcb_save_area *save = &svm->vmcb->save;
 
-	if (mask & MOTE_STATE_SEGS) {
+	if (mask & MOTE_STATE_SEGS)
 		svm_get_segs(svm, &state->segs);
-	} else if (mask & MOTE_PART_MODE) {
-		svm_get_seg(svm, &state->segs, MOTE_CS);
-		state->segs.seg[MOTE_SS].attr = save->cpl << 5;
-	}
-	if (mask & (MOTE_STATE_CRS | MOTE_PART_MODE)) {
+	if (mask & MOTE_STATE_CRS) {
 		state->crs.cr0 = save->cr0;
 		state->crs.cr3 = save->cr3;
-	}
-	if (mask & (MOTE_STATE_CRS | MOTE_PART_MODE | MOTE_PART_CR4))
 		state->crs.cr4 = save->cr4;
-	/* With nested paging PDPTEs are read from memory when they are needed. */
-	if (mask & MOTE_STATE_CRS)
+		/* With nested paging PDPTEs are read from memory when they are needed. */
 		state->crs.flags = 0;
+	}
 	if (mask & MOTE_STATE_DRS)
 		state->drs.dr7 = save->dr7;
-	if (mask & MOTE_STATE_MSRS)
-		svm_get_msrs(save, &state->msrs);
-	if (mask & (MOTE_PART_EFER | MOTE_PART_MODE))
-		state->msrs.efer = save->efer & ~EFER_SVME;
-	if (mask & MOTE_PART_PAT)
-		state->msrs.pat = save->g_pat;
 	if (mask & MOTE_STATE_EVENTS)
 		svm_get_events(svm, &state->events);
+}
+
+static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
+{
+	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
+	const struct mote_segment cs = svm_seg_decode(&save->cs, MOTE_CS);
+
+	*mode = (struct mote_cpu_mode){
+		.cr0 = save->cr0, .cr3 = save->cr3, .cr4 = save->cr4,
+		.efer = save->efer & ~EFER_SVME,
+		.cs_base = cs.base, .cs_attr = cs.attr, .cpl = save->cpl,
+	};
+}
+
+static u64 *svm_msr(struct mote_vcpu *vcpu, u32 index)
+{
+	static const struct {
+		u32 index;
+		size_t offset;
+	} msrs[] = {
+		{ MSR_IA32_CR_PAT, offsetof(struct vmcb_save_area, g_pat) },
+		{ MSR_EFER, offsetof(struct vmcb_save_area, efer) },
+		{ MSR_STAR, offsetof(struct vmcb_save_area, star) },
+		{ MSR_LSTAR, offsetof(struct vmcb_save_area, lstar) },
+		{ MSR_CSTAR, offsetof(struct vmcb_save_area, cstar) },
+		{ MSR_SYSCALL_MASK, offsetof(struct vmcb_save_area, sfmask) },
+		{ MSR_IA32_SYSENTER_CS, offsetof(struct vmcb_save_area, sysenter_cs) },
+		{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmcb_save_area, sysenter_esp) },
+		{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmcb_save_area, sysenter_eip) },
+		{ MSR_KERNEL_GS_BASE, offsetof(struct vmcb_save_area, kernel_gs_base) },
+	};
+	u32 i = 0;
+
+	while (msrs[i].index != index)
+		i++;
+	return (void *)&to_svm(vcpu)->vmcb->save + msrs[i].offset;
+}
+
+static u64 svm_get_msr(struct mote_vcpu *vcpu, u32 index)
+{
+	u64 value = *svm_msr(vcpu, index);
+
+	return index == MSR_EFER ? value & ~EFER_SVME : value;
+}
+
+/* VMLOAD loads most of them at every entry; EFER and PAT may be in the CPU's cache. */
+static void svm_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
+{
+	*svm_msr(vcpu, index) = value;
+	if (index == MSR_IA32_CR_PAT) {
+		svm_dirty(to_svm(vcpu), CLEAN_NPT);
+	} else if (index == MSR_EFER) {
+		to_svm(vcpu)->vmcb->save.efer |= EFER_SVME;
+		svm_dirty(to_svm(vcpu), CLEAN_CRS);
+		/* NXE and LME change what the page tables say. */
+		to_svm(vcpu)->generation = 0;
+	}
+}
+
+static void svm_set_tsc(struct mote_vcpu *vcpu)
+{
+	to_svm(vcpu)->vmcb->control.tsc_offset = vcpu->tsc_offset;
+	svm_dirty(to_svm(vcpu), CLEAN_INTERCEPTS);
 }
 
 static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
@@ -1051,46 +1055,20 @@ static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
 	svm->generation = 0;
 }
 
-/* All but PAT: apart, so that a write to that alone saves no registers. */
-static noinline void svm_set_substates(struct svm_vcpu *svm, const struct mote_state *state,
-				       u32 mask)
+static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
 {
-	struct vmcb_save_area *save = &svm->vmcb->save;
+	struct svm_vcpu *svm = to_svm(vcpu);
 
 	if (mask & MOTE_STATE_SEGS)
 		svm_set_segs(svm, &state->segs);
 	if (mask & MOTE_STATE_CRS)
 		svm_set_crs(svm, &state->crs);
 	if (mask & MOTE_STATE_DRS) {
-		save->dr7 = state->drs.dr7;
+		svm->vmcb->save.dr7 = state->drs.dr7;
 		svm_dirty(svm, CLEAN_DRS);
 	}
-	if (mask & MOTE_STATE_MSRS)
-		svm_set_msrs(save, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
 		svm_set_events(svm, &state->events);
-	if (mask & (MOTE_STATE_MSRS | MOTE_PART_EFER)) {
-		/* NXE and LME change what the page tables say. */
-		save->efer = state->msrs.efer | EFER_SVME;
-		svm_dirty(svm, CLEAN_CRS);
-		svm->generation = 0;
-	}
-	if (mask & MOTE_PART_TSC) {
-		svm->vmcb->control.tsc_offset = svm->vcpu.tsc_offset;
-		svm_dirty(svm, CLEAN_INTERCEPTS);
-	}
-}
-
-static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	if (mask & (MOTE_STATE_MSRS | MOTE_PART_PAT)) {
-		svm->vmcb->save.g_pat = state->msrs.pat;
-		svm_dirty(svm, CLEAN_NPT);
-	}
-	if (mask != MOTE_PART_PAT)
-		svm_set_substates(svm, state, mask);
 }
 
 const struct mote_ops mote_svm_ops = {
@@ -1108,9 +1086,13 @@ const struct mote_ops mote_svm_ops = {
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.load = svm_load,
-	.put = svm_put,
+	.unload = svm_unload,
 	.get_state = svm_get_state,
 	.set_state = svm_set_state,
+	.get_mode = svm_get_mode,
+	.get_msr = svm_get_msr,
+	.set_msr = svm_set_msr,
+	.set_tsc = svm_set_tsc,
 	.inject = svm_inject,
 	.window = svm_window,
 	.can_take = svm_can_take,

@@ -6,7 +6,7 @@
 #define MOTE_SVM_H
 
 #include "quirk/quirk.h"
-#include "svm_arch.h"
+#include "arch/svm_arch.h"
 #include "vendor.h"
 
 /* APM, "VMCB State Caching": parts of the VMCB that the CPU may have in a cache. */
@@ -101,7 +101,6 @@ static inline bool svm_is_64bit(const struct svm_vcpu *svm)
 
 /* svm.c, for quirk/ */
 void svm_window(struct mote_vcpu *vcpu, u32 windows);
-void svm_skip(struct mote_vcpu *vcpu);
 void svm_step(struct svm_vcpu *svm);
 
 #endif /* MOTE_SVM_H */

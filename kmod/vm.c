@@ -4,7 +4,7 @@
  * vCPUs of one.
  *
  * A VM is held by its file and by the file of each of its vCPUs.  It holds its
- * owner's mm_struct (not the memory behind it: that goes when the owner does)
+ * VMM process's mm_struct (not the memory behind it: that goes when the process does)
  * and a share of the host's virtualization extension.  vCPUs are added under
  * vm->lock and live as long as the VM, so that the list may be read without it.
  */
@@ -49,20 +49,6 @@ static bool vm_config_is_valid(const struct mote_vm_config *config)
 	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
 }
 
-/* AMD has 32 bits behind the point, and so has everyone. */
-static int vm_set_tsc(struct mote_vm *vm, u32 khz)
-{
-	vm->tsc_khz = khz ?: tsc_khz;
-	if (vm->tsc_khz == tsc_khz)
-		return 0;
-	if (!mote_has(MOTE_FEATURE_TSC_SCALING))
-		return -EOPNOTSUPP;
-	if (khz < tsc_khz / 16 || khz / 16 > tsc_khz)
-		return -EINVAL;
-	vm->tsc_ratio = mul_u64_u32_div(BIT_ULL(32), khz, tsc_khz) << 16;
-	return 0;
-}
-
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 {
 	struct mote_vm *vm;
@@ -73,7 +59,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
-	err = vm_set_tsc(vm, config->tsc_khz) ?: mote_host_get();
+	err = mote_time_set_khz(vm, config->tsc_khz) ?: mote_host_get();
 	if (err)
 		goto err_free;
 
@@ -146,43 +132,4 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
 	mutex_unlock(&vm->lock);
 	kfree(set);
 	return err;
-}
-
-static void vm_acknowledge(void *unused)
-{
-}
-
-/*
- * The order is what makes it right: the request is written, then mode is read
- * here; mode is written, then the request is read in the run loop, with full
- * barriers between.  A vCPU that looked before the request came has interrupts
- * off until it leaves the guest, where the interrupt sent here is waiting.
- */
-void mote_vm_request(struct mote_vm *vm, u32 request)
-{
-	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
-	cpumask_var_t loaded;
-	bool all = !zalloc_cpumask_var(&loaded, GFP_ATOMIC);
-	bool any = false;
-	u32 i;
-
-	for (i = 0; i < nr; i++) {
-		struct mote_vcpu *vcpu = vm->vcpus[i];
-
-		atomic_or(request, &vcpu->requests);
-		/* Request before mode, as above. */
-		smp_mb__after_atomic();
-		if (READ_ONCE(vcpu->mode) == MOTE_MODE_OUT)
-			continue;
-		any = true;
-		if (!all)
-			cpumask_set_cpu(READ_ONCE(vcpu->cpu), loaded);
-	}
-	if (any) {
-		preempt_disable();
-		smp_call_function_many(all ? cpu_online_mask : loaded, vm_acknowledge, NULL, true);
-		preempt_enable();
-	}
-	if (!all)
-		free_cpumask_var(loaded);
 }

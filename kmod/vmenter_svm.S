@@ -18,14 +18,7 @@
 #include <asm/asm-offsets.h>
 #include <asm/nospec-branch.h>
 
-/* Offsets in struct mote_vcpu: its first member is gpr[], as instructions encode them. */
-#define GPR(n)	((n) * 8)
-#define RCX	GPR(1)
-#define RDX	GPR(2)
-#define RBX	GPR(3)
-#define RBP	GPR(5)
-#define RSI	GPR(6)
-#define RDI	GPR(7)
+#include "vmenter.h"
 
 .macro UNTRAIN_RET_SVM
 #ifdef UNTRAIN_RET_VM
@@ -72,20 +65,7 @@ SYM_FUNC_START(mote_svm_enter)
 	sti
 2:	vmload %rax
 3:
-	mov RCX(%rdi), %rcx
-	mov RDX(%rdi), %rdx
-	mov RBX(%rdi), %rbx
-	mov RBP(%rdi), %rbp
-	mov RSI(%rdi), %rsi
-	mov GPR(8)(%rdi), %r8
-	mov GPR(9)(%rdi), %r9
-	mov GPR(10)(%rdi), %r10
-	mov GPR(11)(%rdi), %r11
-	mov GPR(12)(%rdi), %r12
-	mov GPR(13)(%rdi), %r13
-	mov GPR(14)(%rdi), %r14
-	mov GPR(15)(%rdi), %r15
-	mov RDI(%rdi), %rdi
+	FOR_EACH_GPR LOAD_GPR, %rdi
 #ifdef VM_CLEAR_CPU_BUFFERS
 	VM_CLEAR_CPU_BUFFERS
 #endif
@@ -94,20 +74,7 @@ SYM_FUNC_START(mote_svm_enter)
 5:	vmsave %rax
 6:
 	pop %rax
-	mov %rcx, RCX(%rax)
-	mov %rdx, RDX(%rax)
-	mov %rbx, RBX(%rax)
-	mov %rbp, RBP(%rax)
-	mov %rsi, RSI(%rax)
-	mov %rdi, RDI(%rax)
-	mov %r8, GPR(8)(%rax)
-	mov %r9, GPR(9)(%rax)
-	mov %r10, GPR(10)(%rax)
-	mov %r11, GPR(11)(%rax)
-	mov %r12, GPR(12)(%rax)
-	mov %r13, GPR(13)(%rax)
-	mov %r14, GPR(14)(%rax)
-	mov %r15, GPR(15)(%rax)
+	FOR_EACH_GPR SAVE_GPR, %rax
 
 	/* From here on GS is the host's: per-CPU variables work. */
 	pop %rax
@@ -116,21 +83,7 @@ SYM_FUNC_START(mote_svm_enter)
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
 	UNTRAIN_RET_SVM
 
-	/* Nothing of the guest for the host to speculate with, not even until a POP is done. */
-	xor %ecx, %ecx
-	xor %edx, %edx
-	xor %ebx, %ebx
-	xor %ebp, %ebp
-	xor %esi, %esi
-	xor %edi, %edi
-	xor %r8d, %r8d
-	xor %r9d, %r9d
-	xor %r10d, %r10d
-	xor %r11d, %r11d
-	xor %r12d, %r12d
-	xor %r13d, %r13d
-	xor %r14d, %r14d
-	xor %r15d, %r15d
+	CLEAR_GPRS cx, dx, bx, bp, si, di
 
 	cli
 	/* An NMI that ended the guest is taken now. */

@@ -17,23 +17,7 @@
 #include <asm/percpu.h>
 #include <asm/unwind_hints.h>
 
-/* Offsets in mote_vcpu.gpr, in the order in which instructions encode registers. */
-#define GPR_RAX 0x00
-#define GPR_RCX 0x08
-#define GPR_RDX 0x10
-#define GPR_RBX 0x18
-/* RSP is in the VMCS. */
-#define GPR_RBP 0x28
-#define GPR_RSI 0x30
-#define GPR_RDI 0x38
-#define GPR_R8  0x40
-#define GPR_R9  0x48
-#define GPR_R10 0x50
-#define GPR_R11 0x58
-#define GPR_R12 0x60
-#define GPR_R13 0x68
-#define GPR_R14 0x70
-#define GPR_R15 0x78
+#include "vmenter.h"
 
 /* enum vmcs_field: not for assembly files. */
 #define VMCS_HOST_RSP 0x6c14
@@ -73,21 +57,8 @@ SYM_FUNC_START(vmx_enter)
 	bt	$0, %edx
 
 	mov	%rdi, %rax
-	mov	GPR_RCX(%rax), %rcx
-	mov	GPR_RDX(%rax), %rdx
-	mov	GPR_RBX(%rax), %rbx
-	mov	GPR_RBP(%rax), %rbp
-	mov	GPR_RSI(%rax), %rsi
-	mov	GPR_RDI(%rax), %rdi
-	mov	GPR_R8(%rax), %r8
-	mov	GPR_R9(%rax), %r9
-	mov	GPR_R10(%rax), %r10
-	mov	GPR_R11(%rax), %r11
-	mov	GPR_R12(%rax), %r12
-	mov	GPR_R13(%rax), %r13
-	mov	GPR_R14(%rax), %r14
-	mov	GPR_R15(%rax), %r15
-	mov	GPR_RAX(%rax), %rax
+	FOR_EACH_GPR LOAD_GPR, %rax
+	mov	(%rax), %rax
 
 	CLEAR_CPU_BUFFERS
 
@@ -112,44 +83,14 @@ SYM_INNER_LABEL(vmx_exit, SYM_L_GLOBAL)
 
 	push	%rax
 	mov	8(%rsp), %rax
-	pop	GPR_RAX(%rax)
-	mov	%rcx, GPR_RCX(%rax)
-	mov	%rdx, GPR_RDX(%rax)
-	mov	%rbx, GPR_RBX(%rax)
-	mov	%rbp, GPR_RBP(%rax)
-	mov	%rsi, GPR_RSI(%rax)
-	mov	%rdi, GPR_RDI(%rax)
-	mov	%r8, GPR_R8(%rax)
-	mov	%r9, GPR_R9(%rax)
-	mov	%r10, GPR_R10(%rax)
-	mov	%r11, GPR_R11(%rax)
-	mov	%r12, GPR_R12(%rax)
-	mov	%r13, GPR_R13(%rax)
-	mov	%r14, GPR_R14(%rax)
-	mov	%r15, GPR_R15(%rax)
+	pop	(%rax)
+	FOR_EACH_GPR SAVE_GPR, %rax
 
 	/* RBX keeps the answer over what follows. */
 	xor	%ebx, %ebx
 
-	/*
-	 * Nothing of the guest's stays in a register, not even in those that are
-	 * loaded again soon: a load that misses may let its old value be used.
-	 */
 .Lclear_registers:
-	xor	%eax, %eax
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%ebp, %ebp
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	CLEAR_GPRS ax, cx, dx, bp, si, di
 
 	/* The return stack may hold what the guest put there. */
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Intel's half of the seam: VMX operation, the VMCS, entries and exits.
+ * Intel: VMX operation, the VMCS, entries and exits.
  *
  * A VMCS is active on at most one CPU, which may keep parts of it in the CPU;
  * vmx_active lists those of a CPU, vmx_current is the one that VMREAD means.
@@ -8,8 +8,8 @@
  * CPU that wants a VMCS asks by IPI (vmx_claim()).
  *
  * Guest state that the host does not use goes into the CPU at the first entry
- * after load() and comes out at put() (vmx_switch_in(), vmx_switch_out()), so
- * that load and put without an entry cost next to nothing.
+ * after load() and comes out at unload() (vmx_switch_in(), vmx_switch_out()), so
+ * that loading and unloading without an entry cost next to nothing.
  *
  * Not here: what an exit means for the guest (exit.c), nested page tables
  * (npt.c).  What can be said without hardware is in vmx_arch.h.
@@ -37,7 +37,7 @@
 
 #include "quirk/vmx_l1tf.h"
 #include "vendor.h"
-#include "vmx_arch.h"
+#include "arch/vmx_arch.h"
 
 /* Older headers have no name for it (SDM 3D, "Basic VMX Information"). */
 #ifndef VMX_BASIC_TRUE_CTLS
@@ -285,7 +285,7 @@ static bool vmx_secondary_controls(struct vmx_caps *caps)
 	return caps->secondary;
 }
 
-/* Return: what of the floor is missing, a mask of features. */
+/* Return: the required features that are missing. */
 static u64 vmx_read_caps(struct vmx_caps *caps)
 {
 	u64 may = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, missing = 0;
@@ -613,10 +613,7 @@ static bool vmx_has_syscall(const struct vmx_vcpu *v)
 
 static void vmx_load_drs(const struct mote_vcpu *vcpu)
 {
-	set_debugreg(vcpu->dr[0], 0);
-	set_debugreg(vcpu->dr[1], 1);
-	set_debugreg(vcpu->dr[2], 2);
-	set_debugreg(vcpu->dr[3], 3);
+	mote_load_drs(vcpu);
 	set_debugreg(vcpu->dr6, 6);
 }
 
@@ -641,10 +638,7 @@ static void vmx_save_drs(struct vmx_vcpu *v)
 {
 	struct mote_vcpu *vcpu = &v->vcpu;
 
-	get_debugreg(vcpu->dr[0], 0);
-	get_debugreg(vcpu->dr[1], 1);
-	get_debugreg(vcpu->dr[2], 2);
-	get_debugreg(vcpu->dr[3], 3);
+	mote_save_drs(vcpu);
 	get_debugreg(vcpu->dr6, 6);
 	/* The host's #DB handler takes what it finds there for its own. */
 	set_debugreg(DR6_RESERVED, 6);
@@ -768,7 +762,7 @@ static void vmx_load(struct mote_vcpu *vcpu)
 	vmx_claim(to_vmx(vcpu));
 }
 
-static void vmx_put(struct mote_vcpu *vcpu)
+static void vmx_unload(struct mote_vcpu *vcpu)
 {
 	if (to_vmx(vcpu)->in)
 		vmx_switch_out(to_vmx(vcpu));
@@ -785,22 +779,15 @@ static const u32 vmx_msr_whitelist[] = {
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 };
 
-static bool vmx_is_filtered(const struct mote_vm *vm, u32 msr, u32 access)
-{
-	const struct mote_filter_set *set = vm->filters[MOTE_FILTER_MSR];
-
-	return set && mote_filter_find(set->rules, set->nr, msr, access) != MOTE_FILTER_DEFAULT;
-}
-
 static void vmx_fill_msr_bitmap(struct mote_vm *vm)
 {
 	u32 i, msr;
 
 	for (i = 0; i < ARRAY_SIZE(vmx_msr_whitelist); i++) {
 		msr = vmx_msr_whitelist[i];
-		if (!vmx_is_filtered(vm, msr, MOTE_FILTER_READ))
+		if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_READ))
 			__clear_bit(vmx_msr_bit(msr), vm->vendor);
-		if (!vmx_is_filtered(vm, msr, MOTE_FILTER_WRITE))
+		if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_WRITE))
 			__clear_bit(vmx_msr_bit(msr) + VMX_MSR_WRITE, vm->vendor);
 	}
 }
@@ -942,36 +929,88 @@ static void vmx_set_crs(struct vmx_vcpu *v, const struct mote_crs *crs)
 		vmx_set_pdptes(crs->pdpte);
 }
 
-static void vmx_get_msrs(struct vmx_vcpu *v, struct mote_msrs *msrs)
+/* Where the vendor's MSRs are: in the VMCS, or in struct vmx_vcpu. */
+static const struct vmx_msr {
+	u32 index;
+	u32 field;
+	size_t offset;
+} vmx_msrs[] = {
+	{ MSR_IA32_CR_PAT, GUEST_IA32_PAT },
+	{ MSR_EFER, GUEST_IA32_EFER },
+	{ MSR_STAR, 0, offsetof(struct vmx_vcpu, star) },
+	{ MSR_LSTAR, 0, offsetof(struct vmx_vcpu, lstar) },
+	{ MSR_CSTAR, 0, offsetof(struct vmx_vcpu, cstar) },
+	{ MSR_SYSCALL_MASK, 0, offsetof(struct vmx_vcpu, sfmask) },
+	{ MSR_IA32_SYSENTER_CS, GUEST_SYSENTER_CS },
+	{ MSR_IA32_SYSENTER_ESP, GUEST_SYSENTER_ESP },
+	{ MSR_IA32_SYSENTER_EIP, GUEST_SYSENTER_EIP },
+	{ MSR_KERNEL_GS_BASE, 0, offsetof(struct vmx_vcpu, kernel_gs_base) },
+};
+
+static const struct vmx_msr *vmx_find_msr(u32 index)
 {
-	if (v->in)
-		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
-	msrs->efer = vmread64(GUEST_IA32_EFER);
-	msrs->star = v->star;
-	msrs->lstar = v->lstar;
-	msrs->cstar = v->cstar;
-	msrs->sfmask = v->sfmask;
-	msrs->kernel_gs_base = v->kernel_gs_base;
-	msrs->sysenter_cs = vmread32(GUEST_SYSENTER_CS);
-	msrs->sysenter_esp = vmreadn(GUEST_SYSENTER_ESP);
-	msrs->sysenter_eip = vmreadn(GUEST_SYSENTER_EIP);
-	msrs->pat = vmread64(GUEST_IA32_PAT);
+	const struct vmx_msr *msr = vmx_msrs;
+
+	while (msr->index != index)
+		msr++;
+	return msr;
 }
 
-static void vmx_set_msrs(struct vmx_vcpu *v, const struct mote_msrs *msrs)
+static u64 vmx_get_msr(struct mote_vcpu *vcpu, u32 index)
 {
-	vmx_set_efer(msrs->efer);
-	v->star = msrs->star;
-	v->lstar = msrs->lstar;
-	v->cstar = msrs->cstar;
-	v->sfmask = msrs->sfmask;
-	v->kernel_gs_base = msrs->kernel_gs_base;
-	vmwrite32(GUEST_SYSENTER_CS, msrs->sysenter_cs);
-	vmwriten(GUEST_SYSENTER_ESP, msrs->sysenter_esp);
-	vmwriten(GUEST_SYSENTER_EIP, msrs->sysenter_eip);
-	vmwrite64(GUEST_IA32_PAT, msrs->pat);
-	if (v->in)
-		wrmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
+	const struct vmx_msr *msr = vmx_find_msr(index);
+	struct vmx_vcpu *v = to_vmx(vcpu);
+	u64 value;
+
+	preempt_disable();
+	vmx_claim(v);
+	if (index == MSR_KERNEL_GS_BASE && v->in)
+		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
+	value = msr->field ? vmx_vmread(msr->field) : *(u64 *)((void *)v + msr->offset);
+	preempt_enable();
+	return value;
+}
+
+/* Those of SYSCALL are in the CPU while EFER.SCE is set: they follow it and their values. */
+static noinline void vmx_set_syscall(struct vmx_vcpu *v, const struct vmx_msr *msr, u64 value)
+{
+	if (v->syscall_in)
+		vmx_switch_syscall(v, false);
+	if (msr->field) {
+		vmx_set_efer(value);
+		/* Paging may have changed in any way. */
+		vmx_flush_linear(v);
+	} else {
+		*(u64 *)((void *)v + msr->offset) = value;
+	}
+	if (v->in && vmx_has_syscall(v))
+		vmx_switch_syscall(v, true);
+}
+
+static void vmx_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
+{
+	const struct vmx_msr *msr = vmx_find_msr(index);
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
+	if (msr->field && index != MSR_EFER)
+		vmx_vmwrite(msr->field, value);
+	else if (index != MSR_KERNEL_GS_BASE)
+		vmx_set_syscall(v, msr, value);
+	else if (v->in)
+		wrmsrl(MSR_KERNEL_GS_BASE, value);
+	else
+		v->kernel_gs_base = value;
+	preempt_enable();
+}
+
+static void vmx_set_tsc(struct mote_vcpu *vcpu)
+{
+	preempt_disable();
+	vmx_claim(to_vmx(vcpu));
+	vmwrite64(TSC_OFFSET, vcpu->tsc_offset);
+	preempt_enable();
 }
 
 static void vmx_get_events(struct vmx_vcpu *v, struct mote_events *events)
@@ -994,14 +1033,26 @@ static void vmx_set_events(struct vmx_vcpu *v, const struct mote_events *events)
 	vmwriten(GUEST_PENDING_DBG_EXCEPTIONS, events->pending_debug);
 }
 
-static void vmx_get_mode(const struct vmx_vcpu *v, struct mote_state *state)
+/* The DPL of SS (SDM 3C, "Guest Register State"). */
+static u32 vmx_cpl(const struct mote_vcpu *vcpu)
 {
-	state->crs.cr0 = vmx_get_cr0(v);
-	state->crs.cr3 = vmreadn(GUEST_CR3);
-	state->crs.cr4 = vmx_get_cr4(v);
-	state->msrs.efer = vmread64(GUEST_IA32_EFER);
-	vmx_get_segment(MOTE_CS, &state->segs.seg[MOTE_CS]);
-	vmx_get_segment(MOTE_SS, &state->segs.seg[MOTE_SS]);
+	return vmread32(GUEST_SS_AR_BYTES) >> 5 & 3;
+}
+
+static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
+{
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	preempt_disable();
+	vmx_claim(v);
+	*mode = (struct mote_cpu_mode){
+		.cr0 = vmx_get_cr0(v), .cr3 = vmreadn(GUEST_CR3), .cr4 = vmx_get_cr4(v),
+		.efer = vmread64(GUEST_IA32_EFER),
+		.cs_base = vmreadn(GUEST_CS_BASE),
+		.cs_attr = vmx_attr_from_ar(vmread32(GUEST_CS_AR_BYTES)),
+		.cpl = vmx_cpl(vcpu),
+	};
+	preempt_enable();
 }
 
 static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
@@ -1016,18 +1067,8 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 		vmx_get_crs(v, &state->crs);
 	if (mask & MOTE_STATE_DRS)
 		state->drs.dr7 = vmreadn(GUEST_DR7);
-	if (mask & MOTE_STATE_MSRS)
-		vmx_get_msrs(v, &state->msrs);
 	if (mask & MOTE_STATE_EVENTS)
 		vmx_get_events(v, &state->events);
-	if (mask & MOTE_PART_EFER)
-		state->msrs.efer = vmread64(GUEST_IA32_EFER);
-	if (mask & MOTE_PART_PAT)
-		state->msrs.pat = vmread64(GUEST_IA32_PAT);
-	if (mask & MOTE_PART_CR4)
-		state->crs.cr4 = vmx_get_cr4(v);
-	if (mask & MOTE_PART_MODE)
-		vmx_get_mode(v, state);
 	preempt_enable();
 }
 
@@ -1038,52 +1079,29 @@ static void vmx_set_drs(struct vmx_vcpu *v, u64 dr7)
 		vmx_use_drs(v);
 }
 
-static noinline void vmx_set_substates(struct vmx_vcpu *v, const struct mote_state *state, u32 mask)
-{
-	bool msrs = mask & (MOTE_STATE_MSRS | MOTE_PART_EFER);
-
-	/* Those in the CPU follow EFER.SCE and their values. */
-	if (msrs && v->syscall_in)
-		vmx_switch_syscall(v, false);
-	if (mask & MOTE_STATE_SEGS)
-		vmx_set_segs(&state->segs);
-	if (mask & MOTE_STATE_CRS)
-		vmx_set_crs(v, &state->crs);
-	if (mask & MOTE_STATE_DRS)
-		vmx_set_drs(v, state->drs.dr7);
-	if (mask & MOTE_STATE_MSRS)
-		vmx_set_msrs(v, &state->msrs);
-	if (mask & MOTE_STATE_EVENTS)
-		vmx_set_events(v, &state->events);
-	if (mask & MOTE_PART_EFER)
-		vmx_set_efer(state->msrs.efer);
-	if (mask & MOTE_PART_TSC)
-		vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
-	if (msrs && v->in && vmx_has_syscall(v))
-		vmx_switch_syscall(v, true);
-	/* Paging may have changed in any way. */
-	if (msrs || mask & MOTE_STATE_CRS)
-		vmx_flush_linear(v);
-}
-
 static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
 {
 	struct vmx_vcpu *v = to_vmx(vcpu);
 
 	preempt_disable();
 	vmx_claim(v);
-	if (mask == MOTE_PART_PAT)
-		vmwrite64(GUEST_IA32_PAT, state->msrs.pat);
-	else
-		vmx_set_substates(v, state, mask);
+	if (mask & MOTE_STATE_SEGS)
+		vmx_set_segs(&state->segs);
+	if (mask & MOTE_STATE_CRS) {
+		vmx_set_crs(v, &state->crs);
+		vmx_flush_linear(v);
+	}
+	if (mask & MOTE_STATE_DRS)
+		vmx_set_drs(v, state->drs.dr7);
+	if (mask & MOTE_STATE_EVENTS)
+		vmx_set_events(v, &state->events);
 	preempt_enable();
 }
 
 /* ---- events -------------------------------------------------------------- */
 
-static void vmx_inject(struct mote_vcpu *vcpu)
+static void vmx_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 {
-	const struct mote_event *event = &vcpu->event;
 	u32 info = INTR_INFO_VALID_MASK | event->type << 8 | event->vector;
 
 	/* Real mode pushes no error codes (SDM 3C, "VM-Entry Control Fields"). */
@@ -1114,12 +1132,6 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 		primary |= CPU_BASED_CR8_LOAD_EXITING;
 	v->windows = windows;
 	vmx_set_primary(v, primary);
-}
-
-/* The DPL of SS (SDM 3C, "Guest Register State"). */
-static u32 vmx_cpl(const struct mote_vcpu *vcpu)
-{
-	return vmread32(GUEST_SS_AR_BYTES) >> 5 & 3;
 }
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
@@ -1157,21 +1169,11 @@ static void vmx_skip(struct mote_vcpu *vcpu)
 
 /* ---- control and debug registers ----------------------------------------- */
 
-static struct vmx_mode vmx_current_mode(const struct vmx_vcpu *v)
-{
-	return (struct vmx_mode){
-		.cr0 = vmx_get_cr0(v),
-		.cr3 = vmreadn(GUEST_CR3),
-		.cr4 = vmx_get_cr4(v),
-		.efer = vmread64(GUEST_IA32_EFER),
-		.cs_l = vmread32(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK,
-	};
-}
-
 static bool vmx_exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
 {
-	struct vmx_mode mode = vmx_current_mode(v);
+	struct mote_cpu_mode mode;
 
+	vmx_get_mode(&v->vcpu, &mode);
 	if (!vmx_cr0_ok(&mode, cr0))
 		return false;
 	/* Reserved bits are ignored; ET is always set. */
@@ -1189,8 +1191,9 @@ static bool vmx_exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
 
 static bool vmx_exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
 {
-	struct vmx_mode mode = vmx_current_mode(v);
+	struct mote_cpu_mode mode;
 
+	vmx_get_mode(&v->vcpu, &mode);
 	if (!vmx_cr4_ok(&mode, cr4, mote_caps.cr4))
 		return false;
 	vmx_set_cr4(v, cr4);
@@ -1201,8 +1204,9 @@ static bool vmx_exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
 }
 
 /* SDM 3C, "Exit Qualification for Control-Register Accesses". */
-static void vmx_exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_cr(struct vmx_vcpu *v)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
 	u64 *gpr = &v->vcpu.gpr[exit->qualification >> 8 & 15];
 	bool ok;
 
@@ -1228,8 +1232,8 @@ static void vmx_exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
 		return;
 	}
 	if (ok)
-		mote_complete(&v->vcpu, exit);
-	else if (!mote_queue_exception(&v->vcpu, X86_TRAP_GP, 0))
+		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
+	else if (!mote_event_raise(&v->vcpu, X86_TRAP_GP, 0))
 		exit->reason = MOTE_EXIT_SHUTDOWN;
 }
 
@@ -1237,8 +1241,9 @@ static void vmx_exit_cr(struct vmx_vcpu *v, struct mote_exit *exit)
  * SDM 3C, "Debug Exceptions": the exit comes before DR6 and DR7.GD change.
  * B0 to B3 are replaced, the others stay until software clears them.
  */
-static void vmx_exit_debug(struct vmx_vcpu *v, const struct mote_exit *exit)
+static void vmx_exit_debug(struct vmx_vcpu *v)
 {
+	const struct mote_exit *exit = &v->vcpu.exit;
 	struct mote_vcpu *vcpu = &v->vcpu;
 	u64 dr7 = vmreadn(GUEST_DR7);
 
@@ -1273,40 +1278,35 @@ static void vmx_take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 	if (type != INTR_TYPE_EXT_INTR && type != INTR_TYPE_NMI_INTR &&
 	    type != INTR_TYPE_HARD_EXCEPTION)
 		return;
-	v->vcpu.event = vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE));
+	mote_event_cut_short(&v->vcpu,
+			     vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE)));
 	/* Its delivery has begun to block NMIs, which would bar it the second time. */
 	if (type == INTR_TYPE_NMI_INTR)
 		vmx_block_nmis(v, false);
 }
 
-static void vmx_host_machine_check(void)
+static void vmx_exit_exception(struct vmx_vcpu *v)
 {
-#ifdef CONFIG_X86_MCE
-	/* As if from user space: the handler may kill this task, not the kernel. */
-	struct pt_regs regs = { .cs = __USER_CS, .flags = X86_EFLAGS_IF };
+	struct mote_exit *exit = &v->vcpu.exit;
 
-	do_machine_check(&regs);
-#endif
-}
-
-static void vmx_exit_exception(struct vmx_vcpu *v, struct mote_exit *exit)
-{
 	if (exit->reason == MOTE_EXIT_NMI) {
 		/* The exit blocks NMIs until the handler's IRET, as if delivered. */
 		asm volatile("int $2");
 	} else if (exit->reason == MOTE_EXIT_EXCEPTION) {
 		if (exit->exception.vector == X86_TRAP_DB) {
-			vmx_exit_debug(v, exit);
+			vmx_exit_debug(v);
 		} else if (exit->exception.vector == X86_TRAP_MC) {
-			vmx_host_machine_check();
+			mote_host_machine_check();
 			exit->reason = MOTE_EXIT_NONE;
 		}
 	}
 }
 
 /* The window that has opened is not asked for any more. */
-static void vmx_exit_window(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_window(struct vmx_vcpu *v)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
+
 	if (exit->reason == MOTE_EXIT_INTERRUPT_WINDOW && !(v->windows & MOTE_WINDOW_INTERRUPT))
 		exit->reason = MOTE_EXIT_NMI_WINDOW;
 	vmx_window(&v->vcpu, v->windows & ~(exit->reason == MOTE_EXIT_NMI_WINDOW ?
@@ -1320,17 +1320,18 @@ static void vmx_entry_failed(struct vmx_vcpu *v)
 
 	if (!(info & INTR_INFO_VALID_MASK))
 		return;
-	v->vcpu.event = vmx_decode_event(info, vmread32(VM_ENTRY_EXCEPTION_ERROR_CODE));
+	mote_event_cut_short(&v->vcpu,
+			     vmx_decode_event(info, vmread32(VM_ENTRY_EXCEPTION_ERROR_CODE)));
 	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, 0);
 }
 
-static void vmx_exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
+static void vmx_exit_fail(struct vmx_vcpu *v)
 {
 	v->launched = false;
 	vmx_vmclear(__pa(v->vmcs));
 	vmx_vmptrld(__pa(v->vmcs));
-	if (exit->raw == EXIT_REASON_MCE_DURING_VMENTRY)
-		vmx_host_machine_check();
+	if (v->vcpu.exit.raw == EXIT_REASON_MCE_DURING_VMENTRY)
+		mote_host_machine_check();
 	vmx_entry_failed(v);
 }
 
@@ -1338,8 +1339,9 @@ static void vmx_exit_fail(struct vmx_vcpu *v, const struct mote_exit *exit)
  * The event's delivery is now user space's; NMIs are blocked by the one that came
  * through the gate, and not after an IRET; a shadow ends in any case.
  */
-static void vmx_exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_task(struct vmx_vcpu *v)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
 	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~VMX_SHADOW;
 
 	vmx_decode_task(vmread32(IDT_VECTORING_INFO_FIELD), vmread32(IDT_VECTORING_ERROR_CODE),
@@ -1351,34 +1353,37 @@ static void vmx_exit_task(struct vmx_vcpu *v, struct mote_exit *exit)
 		vmx_block_nmis(v, true);
 }
 
-static void vmx_exit_work(struct vmx_vcpu *v, struct mote_exit *exit)
+static void vmx_exit_work(struct vmx_vcpu *v)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
+
 	switch (exit->raw) {
 	case EXIT_REASON_EXCEPTION_NMI:
-		vmx_exit_exception(v, exit);
+		vmx_exit_exception(v);
 		break;
 	case EXIT_REASON_INTERRUPT_WINDOW:
 	case EXIT_REASON_NMI_WINDOW:
-		vmx_exit_window(v, exit);
+		vmx_exit_window(v);
 		break;
 	case EXIT_REASON_CR_ACCESS:
-		vmx_exit_cr(v, exit);
+		vmx_exit_cr(v);
 		break;
 	case EXIT_REASON_TASK_SWITCH:
-		vmx_exit_task(v, exit);
+		vmx_exit_task(v);
 		break;
 	case EXIT_REASON_DR_ACCESS:
 		/* The instruction runs again, on the real ones. */
 		vmx_use_drs(v);
 		break;
 	default:
-		vmx_exit_fail(v, exit);
+		vmx_exit_fail(v);
 	}
 }
 
 /* Exits that are more than an instruction of a known length. */
-static noinline void vmx_exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u32 reason, u8 needs)
+static noinline void vmx_exit_slow(struct vmx_vcpu *v, u32 reason, u8 needs)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
 	struct vmx_raw raw = { .reason = reason };
 
 	if (needs & VMX_NEED_LEN)
@@ -1395,7 +1400,7 @@ static noinline void vmx_exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u
 	if (needs & VMX_NEED_EVENT)
 		vmx_take_back_event(v, &raw);
 	if (needs & VMX_NEED_WORK)
-		vmx_exit_work(v, exit);
+		vmx_exit_work(v);
 }
 
 /* ---- entry --------------------------------------------------------------- */
@@ -1405,8 +1410,9 @@ static noinline void vmx_exit_slow(struct vmx_vcpu *v, struct mote_exit *exit, u
  * guest's were not given they come from memory.  Memory that is not there yet
  * is asked for with a nested fault.
  */
-static bool vmx_load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
+static bool vmx_load_pdptes(struct vmx_vcpu *v)
 {
+	struct mote_exit *exit = &v->vcpu.exit;
 	u64 pdptes[4], gpa = vmreadn(GUEST_CR3) & 0xffffffe0;
 
 	if (vmx_is_pae_paging(v)) {
@@ -1424,13 +1430,13 @@ static bool vmx_load_pdptes(struct vmx_vcpu *v, struct mote_exit *exit)
 	return true;
 }
 
-/* What is seldom to be done before an entry; false: not entered, but @exit. */
-static noinline bool vmx_prepare_entry(struct vmx_vcpu *v, struct mote_exit *exit)
+/* What is seldom to be done before an entry; false: there is an exit instead. */
+static noinline bool vmx_prepare_entry(struct vmx_vcpu *v)
 {
 	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
 	if (v->vcpu.rflags & X86_EFLAGS_TF && vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
 		vmx_set_pending_step();
-	return !v->pdptes_stale || vmx_load_pdptes(v, exit);
+	return !v->pdptes_stale || vmx_load_pdptes(v);
 }
 
 /* Registers that the VMCS keeps, and those of the host that may change between entries. */
@@ -1470,22 +1476,23 @@ static __always_inline void vmx_read_registers(struct vmx_vcpu *v)
 		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 }
 
-static noinline void vmx_vmfail(struct vmx_vcpu *v, struct mote_exit *exit)
+static noinline void vmx_vmfail(struct vmx_vcpu *v)
 {
-	*exit = (struct mote_exit){
+	v->vcpu.exit = (struct mote_exit){
 		.reason = MOTE_EXIT_FAIL_ENTRY, .raw = EXIT_REASON_INVALID_STATE,
 		.fail = vmread32(VM_INSTRUCTION_ERROR),
 	};
-	vmx_exit_fail(v, exit);
+	vmx_exit_fail(v);
 }
 
-static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
+static void vmx_run(struct mote_vcpu *vcpu)
 {
+	struct mote_exit *exit = &vcpu->exit;
 	struct vmx_vcpu *v = to_vmx(vcpu);
 	struct vmx_row row;
 	u32 reason;
 
-	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !vmx_prepare_entry(v, exit))
+	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !vmx_prepare_entry(v))
 		return;
 	if (unlikely(!v->in))
 		vmx_switch_in(v);
@@ -1494,7 +1501,7 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 	vmx_write_changes(v);
 
 	if (unlikely(vmx_enter(vcpu->gpr, &v->host_rsp, v->launched))) {
-		vmx_vmfail(v, exit);
+		vmx_vmfail(v);
 		return;
 	}
 	v->launched = true;
@@ -1506,7 +1513,7 @@ static void vmx_run(struct mote_vcpu *vcpu, struct mote_exit *exit)
 		exit->qualification = vmreadn(EXIT_QUALIFICATION);
 		vmx_decode_pio(exit->qualification, exit);
 	} else if (unlikely(row.needs != VMX_NEED_LEN)) {
-		vmx_exit_slow(v, exit, reason, row.needs);
+		vmx_exit_slow(v, reason, row.needs);
 		return;
 	}
 	exit->reason = row.reason;
@@ -1679,9 +1686,13 @@ const struct mote_ops mote_vmx_ops = {
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.load = vmx_load,
-	.put = vmx_put,
+	.unload = vmx_unload,
 	.get_state = vmx_get_state,
 	.set_state = vmx_set_state,
+	.get_mode = vmx_get_mode,
+	.get_msr = vmx_get_msr,
+	.set_msr = vmx_set_msr,
+	.set_tsc = vmx_set_tsc,
 	.inject = vmx_inject,
 	.window = vmx_window,
 	.can_take = vmx_can_take,

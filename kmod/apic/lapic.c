@@ -431,9 +431,8 @@ int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access)
 
 /* ---- the run loop ---------------------------------------------------------- */
 
-u32 mote_lapic_prepare(struct mote_vcpu *vcpu)
+u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken)
 {
-	struct mote_event *event = &vcpu->event;
 	bool held;
 	int vector;
 
@@ -445,12 +444,12 @@ u32 mote_lapic_prepare(struct mote_vcpu *vcpu)
 	vector = mote_apic_pending(&vcpu->lapic->apic, tpr(vcpu), &held);
 	if (vector < 0)
 		return held ? MOTE_WINDOW_TPR : 0;
-	if (event->valid || !(mote_ops->can_take(vcpu) & MOTE_WINDOW_INTERRUPT))
+	if (!can_take)
 		return MOTE_WINDOW_INTERRUPT;
 	mote_apic_acknowledge(&vcpu->lapic->apic, vector);
 	if (vcpu->msrs.pv_eoi & 1 && mote_apic_can_end_silently(&vcpu->lapic->apic, vector))
 		mote_pv_offer_eoi(vcpu);
-	*event = (struct mote_event){ .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = vector };
+	*taken = vector;
 	/* Another one may wait behind it, for its EOI or for a lower TPR. */
 	return 0;
 }
@@ -475,11 +474,11 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 		bitmap_zero(lapic->posted, 256);
 		mote_apic_reset(&lapic->apic, vcpu->id, is_x2(vcpu));
 		arm(vcpu);
-		mote_vcpu_init(vcpu);
+		mote_vcpu_signal_init(vcpu);
 	}
 	/* Only one that waits takes notice (SDM 3A, "Multiple-Processor Initialization"). */
 	if (signals & SIGNAL_STARTUP && vcpu->halted == MOTE_WAITS_FOR_SIPI)
-		mote_vcpu_startup(vcpu, signals);
+		mote_vcpu_signal_startup(vcpu, signals);
 }
 
 /* ---- state ----------------------------------------------------------------- */

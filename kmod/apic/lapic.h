@@ -33,12 +33,14 @@ enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 va
 void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
 
 /**
- * mote_lapic_prepare() - before an entry: let the CPU have the next interrupt
- * @vcpu: loaded, interrupts off; its event is set if one can be taken
+ * mote_lapic_prepare() - before an entry: the next interrupt, from IRR to ISR
+ * @vcpu: loaded, interrupts off
+ * @can_take: the CPU can take one
+ * @taken: out: its vector; left alone if none is taken
  *
  * Return: the windows that another one waits for.
  */
-u32 mote_lapic_prepare(struct mote_vcpu *vcpu);
+u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken);
 
 /* Do the interrupts that user space injects, an 8259's, reach the CPU? */
 bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);

@@ -361,9 +361,10 @@ static u64 kick(struct mote_vm *vm, u32 id)
 static noinline u64 send_ipis_call(struct mote_vcpu *vcpu)
 {
 	u64 low = vcpu->gpr[MOTE_RBX], high = vcpu->gpr[MOTE_RCX];
+	struct mote_cpu_mode mode;
 
-	mote_ops->get_state(vcpu, &vcpu->part, MOTE_PART_MODE);
-	if (!(vcpu->part.msrs.efer & EFER_LMA && vcpu->part.segs.seg[MOTE_CS].attr & CS_LONG)) {
+	mote_ops->get_mode(vcpu, &mode);
+	if (!(mode.efer & EFER_LMA && mode.cs_attr & CS_LONG)) {
 		low = (u32)low | high << 32;
 		high = 0;
 	}

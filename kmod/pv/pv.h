@@ -21,6 +21,10 @@ void mote_pv_publish(struct mote_vcpu *vcpu);
 void mote_pv_changed(struct mote_vcpu *vcpu);
 /* An MSR has been written; true: the guest is to be told something now. */
 bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index);
+/* Another thread runs it: remember it, for who wants it to run. */
+void mote_vcpu_new_task(struct mote_vcpu *vcpu);
+/* Let the host run the thread of this vCPU, or of any that waits for a CPU; may sleep. */
+void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
 /* Another thread runs it. */
 void mote_pv_new_task(struct mote_vcpu *vcpu);
 /* The thread is about to wait for a CPU. */

@@ -24,22 +24,15 @@
  */
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
 
-/**
- * struct mote_walk - what a walk of the guest's own page tables needs
- * @cr0: of the guest
- * @cr3: of the guest
- * @cr4: of the guest
- * @efer: of the guest
- * @read: reads 8 bytes (4 for 32-bit paging) of guest-physical memory; 0 or an error
- * @context: for @read
- */
+/* What a walk of the guest's own page tables needs. */
 struct mote_walk {
-	u64 cr0;
-	u64 cr3;
-	u64 cr4;
-	u64 efer;
+	u64 cr0;	/* of the guest */
+	u64 cr3;	/* of the guest */
+	u64 cr4;	/* of the guest */
+	u64 efer;	/* of the guest */
+	/* reads 8 bytes (4 for 32-bit paging) of guest-physical memory; 0 or an error */
 	int (*read)(void *context, u64 gpa, void *data, u32 len);
-	void *context;
+	void *context;	/* for @read */
 };
 
 /**

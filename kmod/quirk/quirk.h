@@ -12,14 +12,10 @@
 bool mote_is_qemu_tcg(void);
 bool mote_is_bochs(void);
 
-/**
- * struct mote_host_timer - the timer of this CPU's local APIC, over an entry
- * @lvtt: its LVT entry, as the kernel has it; 0 if that did not need a change
- * @left: its count at the entry
- */
+/* The timer of this CPU's local APIC, over an entry. */
 struct mote_host_timer {
-	u32 lvtt;
-	u32 left;
+	u32 lvtt;	/* its LVT entry, as the kernel has it; 0 if that did not need a change */
+	u32 left;	/* its count at the entry */
 };
 
 /**

@@ -74,8 +74,10 @@ static u32 svm_fetch(struct svm_vcpu *svm, u8 *bytes, int *err)
  * a page or a page table has changed.  Then the guest tries again, too, and
  * nobody relies on what he knew of its tables.
  */
-static void svm_fetch_failed(struct svm_vcpu *svm, struct mote_exit *exit, int err)
+static void svm_fetch_failed(struct svm_vcpu *svm, int err)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
+
 	svm->code_gva = ~0ull;
 	exit->reason = MOTE_EXIT_NONE;
 	if (err == -EFAULT || err == -ENXIO) {
@@ -88,8 +90,9 @@ static void svm_fetch_failed(struct svm_vcpu *svm, struct mote_exit *exit, int e
 }
 
 /* Return: 0 if it is another exit now. */
-u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
+u8 svm_measure(struct svm_vcpu *svm)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	u8 bytes[15];
 	int err, len;
 	u32 nr;
@@ -98,13 +101,14 @@ u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit)
 	len = mote_insn_length(bytes, nr, exit->reason, svm_is_64bit(svm));
 	if (likely(len > 0))
 		return len;
-	svm_fetch_failed(svm, exit, err);
+	svm_fetch_failed(svm, err);
 	return 0;
 }
 
 /* MOV to CR8 while a window is asked for. */
-void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
+void svm_write_cr8(struct svm_vcpu *svm)
 {
+	struct mote_exit *exit = &svm->vcpu.exit;
 	struct mote_vcpu *vcpu = &svm->vcpu;
 	bool is_64bit = svm_is_64bit(svm);
 	int err, len;
@@ -116,7 +120,7 @@ void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
 	nr = svm_fetch(svm, bytes, &err);
 	len = svm_decode_mov_cr8(bytes, nr, is_64bit, &reg);
 	if (len < 0) {
-		svm_fetch_failed(svm, exit, err);
+		svm_fetch_failed(svm, err);
 		return;
 	}
 	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
@@ -131,6 +135,5 @@ void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit)
 	vcpu->cr8 = value;
 	/* An interrupt may have waited for it. */
 	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-	vcpu->rip = mote_next_rip(vcpu, len);
-	svm_skip(vcpu);
+	mote_complete(vcpu, mote_next_rip(vcpu, len));
 }

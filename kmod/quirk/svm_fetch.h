@@ -6,10 +6,10 @@
 #include "../svm.h"
 
 /* The length of the exit's instruction, or 0: it is another exit now. */
-u8 svm_measure(struct svm_vcpu *svm, struct mote_exit *exit);
+u8 svm_measure(struct svm_vcpu *svm);
 
 /* MOV to CR8 while a window is asked for. */
-void svm_write_cr8(struct svm_vcpu *svm, struct mote_exit *exit);
+void svm_write_cr8(struct svm_vcpu *svm);
 
 static inline u64 svm_linear(const struct svm_vcpu *svm, u64 rip)
 {

@@ -12,9 +12,8 @@ static void svm_drop_window(struct svm_vcpu *svm)
 
 	if (!(vcpu->window_set & MOTE_WINDOW_INTERRUPT))
 		return;
-	vcpu->window_set &= ~MOTE_WINDOW_INTERRUPT;
+	mote_event_window_is_gone(vcpu, MOTE_WINDOW_INTERRUPT);
 	svm_window(vcpu, vcpu->window_set);
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
 /*
@@ -22,13 +21,13 @@ static void svm_drop_window(struct svm_vcpu *svm)
  * before its next exit, whatever IF is by then: there it is a virtual one, which the
  * CPU takes before anything else.  A window would need its place: the next exit serves.
  */
-void svm_inject_virtual(struct svm_vcpu *svm)
+void svm_inject_virtual(struct svm_vcpu *svm, u8 vector)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
 
 	svm_drop_window(svm);
 	control->int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
-	control->int_vector = svm->vcpu.event.vector;
+	control->int_vector = vector;
 	svm_dirty(svm, CLEAN_INTR);
 	svm->rare |= RARE_VIRQ;
 }
@@ -40,14 +39,14 @@ void svm_inject_virtual(struct svm_vcpu *svm)
 void svm_take_virtual_back(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
-	struct mote_event *event = &svm->vcpu.event;
+	const struct mote_event *event = &svm->vcpu.event;
 
 	if (control->int_ctl & V_IRQ_MASK) {
 		if (event->valid && event->vector != control->int_vector)
 			return;
-		*event = (struct mote_event){
+		mote_event_cut_short(&svm->vcpu, (struct mote_event){
 			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = control->int_vector,
-		};
+		});
 	}
 	svm->rare &= ~RARE_VIRQ;
 	control->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;

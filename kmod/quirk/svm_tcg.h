@@ -6,7 +6,7 @@
 #include "../svm.h"
 
 /* Inject an interrupt as a virtual one; take it back after the exit if it still pends. */
-void svm_inject_virtual(struct svm_vcpu *svm);
+void svm_inject_virtual(struct svm_vcpu *svm, u8 vector);
 void svm_take_virtual_back(struct svm_vcpu *svm);
 
 /* Before an entry with RARE_SHADOW: step over the instruction in the shadow. */

@@ -2,7 +2,7 @@
 /* The pure side of SVM: exit codes, segments, the MSR permission map, ASIDs, MOV to CR8. */
 #include <kunit/test.h>
 
-#include "../svm_arch.h"
+#include "../arch/svm_arch.h"
 
 /* ---- exits ------------------------------------------------------------------ */
 

@@ -3,7 +3,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 
-#include "../vmx_arch.h"
+#include "../arch/vmx_arch.h"
 
 /* ---- exits ---------------------------------------------------------------- */
 
@@ -237,10 +237,10 @@ static void vmx_msr_bit_test(struct kunit *test)
 
 static void vmx_cr0_test(struct kunit *test)
 {
-	struct vmx_mode real = { .cr0 = X86_CR0_ET }, compat = LONG_MODE, code64 = LONG_MODE;
-	struct vmx_mode enter = { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME };
+	struct mote_cpu_mode real = { .cr0 = X86_CR0_ET }, compat = LONG_MODE, code64 = LONG_MODE;
+	struct mote_cpu_mode enter = { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME };
 
-	code64.cs_l = true;
+	code64.cs_attr = VMX_AR_L_MASK;
 	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0));
 	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0xffffffff));
 	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, BIT_ULL(32)));
@@ -248,9 +248,9 @@ static void vmx_cr0_test(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, X86_CR0_NW));
 	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, X86_CR0_NW | X86_CR0_CD));
 	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
-	enter.cs_l = true;
+	enter.cs_attr = VMX_AR_L_MASK;
 	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
-	enter.cs_l = false;
+	enter.cs_attr = 0;
 	enter.cr4 = 0;
 	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
 	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&compat, X86_CR0_PE));
@@ -262,7 +262,7 @@ static void vmx_cr0_test(struct kunit *test)
 
 static void vmx_cr4_test(struct kunit *test)
 {
-	struct vmx_mode real = {}, code64 = LONG_MODE;
+	struct mote_cpu_mode real = {}, code64 = LONG_MODE;
 	u64 allowed = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57;
 
 	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&real, X86_CR4_MCE | X86_CR4_LA57, allowed));

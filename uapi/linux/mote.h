@@ -810,6 +810,32 @@ struct mote_task_switch {
 };
 
 /**
+ * struct mote_pio - port I/O: %MOTE_EXIT_PIO
+ * @port: first port
+ * @size: 1, 2 or 4 bytes
+ * @flags: MOTE_PIO_*
+ */
+struct mote_pio {
+	__u16 port;
+	__u8 size;
+	__u8 flags;
+};
+
+/**
+ * struct mote_memory - an access to memory that is not there: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY
+ * @gpa: guest-physical address
+ * @hva: of %MOTE_EXIT_MEMORY: where it would be in the VMM process
+ * @access: MOTE_ACCESS_*
+ * @error: of %MOTE_EXIT_MEMORY: a negative errno
+ */
+struct mote_memory {
+	__u64 gpa;
+	__u64 hva;
+	__u32 access;
+	__s32 error;
+};
+
+/**
  * struct mote_run - the page shared with the runner: mmap of a vCPU's fd, offset 0
  * @immediate_exit: in: not 0: MOTE_RUN returns EINTR before it enters the
  *	guest.  May be set by a signal handler, which closes the race between
@@ -854,17 +880,8 @@ struct mote_run {
 	struct mote_cpu_mode mode;
 
 	union {
-		struct {
-			__u16 port;
-			__u8 size;
-			__u8 flags;
-		} pio;
-		struct {
-			__u64 gpa;
-			__u64 hva;
-			__u32 access;
-			__s32 error;
-		} memory;
+		struct mote_pio pio;
+		struct mote_memory memory;
 		struct {
 			__u32 index;
 			__u32 pad;

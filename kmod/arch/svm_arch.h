@@ -11,26 +11,20 @@
 #include <asm/trap_pf.h>
 #include <asm/trapnr.h>
 
-#include "mote.h"
+#include "../mote.h"
 
 /* Not all kernels' headers have these (APM 2, "SVM Intercept Codes"). */
 #define SVM_CODE_INVLPGB 0x0a0
 #define SVM_CODE_TLBSYNC 0x0a4
 
-/**
- * struct svm_raw - an exit as the VMCB has it
- * @code: EXITCODE, low half: some emulators write VMEXIT_INVALID with a high half of zero
- * @info1: EXITINFO1
- * @info2: EXITINFO2
- * @next_rip: nRIP, 0 where the CPU saves none
- * @rip: RIP
- */
+/* An exit as the VMCB has it. */
 struct svm_raw {
+	/* EXITCODE, low half: some emulators write VMEXIT_INVALID with a high half of zero */
 	u32 code;
-	u64 info1;
-	u64 info2;
-	u64 next_rip;
-	u64 rip;
+	u64 info1;	/* EXITINFO1 */
+	u64 info2;	/* EXITINFO2 */
+	u64 next_rip;	/* nRIP, 0 where the CPU saves none */
+	u64 rip;	/* RIP */
 };
 
 /* Codes that mote does not cause, or sees first itself, have no entry. */
@@ -236,20 +230,17 @@ static inline int svm_msrpm_bit(u32 msr)
 
 /* ---- ASIDs ------------------------------------------------------------------------ */
 
-/**
- * struct svm_asids - the ASIDs of one CPU
- * @generation: a vCPU's ASID is good while its generation is this one; never 0
- * @next: next one to give
- * @nr: that the CPU has; 0 is the host's
+/*
+ * The ASIDs of one CPU.
  *
  * An ASID is never given twice in one generation: forgetting a guest's
  * translations is to take the next, and only when all have been given must
  * the CPU flush.
  */
 struct svm_asids {
-	u64 generation;
-	u32 next;
-	u32 nr;
+	u64 generation;	/* a vCPU's ASID is good while its generation is this one; never 0 */
+	u32 next;	/* next one to give */
+	u32 nr;		/* that the CPU has; 0 is the host's */
 };
 
 /* Nothing is known of this CPU's translations. */

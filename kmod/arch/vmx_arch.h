@@ -13,7 +13,7 @@
 #include <asm/trapnr.h>
 #include <asm/vmx.h>
 
-#include "mote.h"
+#include "../mote.h"
 
 /* ---- exits --------------------------------------------------------------- */
 
@@ -28,34 +28,24 @@
 #define VMX_NEED_EVENT BIT(4)	/* IDT_VECTORING_INFO_FIELD: may have cut a delivery short */
 #define VMX_NEED_WORK BIT(5)	/* more is to be done about it in vmx.c */
 
-/**
- * struct vmx_raw - an exit as the VMCS tells it
- * @reason: VM_EXIT_REASON, all of it
- * @insn_len: VM_EXIT_INSTRUCTION_LEN
- * @intr_info: VM_EXIT_INTR_INFO
- * @error: VM_EXIT_INTR_ERROR_CODE
- * @qualification: EXIT_QUALIFICATION
- * @gpa: GUEST_PHYSICAL_ADDRESS
+/*
+ * An exit as the VMCS tells it.
  *
  * Fields that the reason does not need are zero.
  */
 struct vmx_raw {
-	u32 reason;
-	u32 insn_len;
-	u32 intr_info;
-	u32 error;
-	u64 qualification;
-	u64 gpa;
+	u32 reason;	/* VM_EXIT_REASON, all of it */
+	u32 insn_len;	/* VM_EXIT_INSTRUCTION_LEN */
+	u32 intr_info;	/* VM_EXIT_INTR_INFO */
+	u32 error;	/* VM_EXIT_INTR_ERROR_CODE */
+	u64 qualification;	/* EXIT_QUALIFICATION */
+	u64 gpa;	/* GUEST_PHYSICAL_ADDRESS */
 };
 
-/**
- * struct vmx_row - a basic exit reason
- * @reason: &enum mote_exit_reason
- * @needs: VMX_NEED_*
- */
+/* A basic exit reason. */
 struct vmx_row {
-	u8 reason;
-	u8 needs;
+	u8 reason;	/* &enum mote_exit_reason */
+	u8 needs;	/* VMX_NEED_* */
 };
 
 /* In none of <asm/vmx.h>'s versions: it is an instruction of SMX. */
@@ -283,24 +273,8 @@ static inline int vmx_msr_bit(u32 msr)
 #define VMX_CR0_PDPTE (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)
 #define VMX_CR4_PDPTE (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP)
 
-/**
- * struct vmx_mode - what decides whether a control register may be written
- * @cr0: as the guest sees it
- * @cr3: of the guest
- * @cr4: as the guest sees it
- * @efer: of the guest
- * @cs_l: the code segment's L bit
- */
-struct vmx_mode {
-	u64 cr0;
-	u64 cr3;
-	u64 cr4;
-	u64 efer;
-	bool cs_l;
-};
-
 /* Does MOV to CR0 take this value?  SDM 2, "MOV—Move to/from Control Registers". */
-static inline bool vmx_cr0_ok(const struct vmx_mode *mode, u64 cr0)
+static inline bool vmx_cr0_ok(const struct mote_cpu_mode *mode, u64 cr0)
 {
 	bool pg = cr0 & X86_CR0_PG;
 
@@ -309,12 +283,12 @@ static inline bool vmx_cr0_ok(const struct vmx_mode *mode, u64 cr0)
 	if (!((cr0 ^ mode->cr0) & X86_CR0_PG))
 		return true;
 	if (pg)
-		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !mode->cs_l);
-	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && mode->cs_l);
+		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !(mode->cs_attr & VMX_AR_L_MASK));
+	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && mode->cs_attr & VMX_AR_L_MASK);
 }
 
 /* Does MOV to CR4 take this value, where a guest may have the bits of @allowed? */
-static inline bool vmx_cr4_ok(const struct vmx_mode *mode, u64 cr4, u64 allowed)
+static inline bool vmx_cr4_ok(const struct mote_cpu_mode *mode, u64 cr4, u64 allowed)
 {
 	u64 changed = cr4 ^ mode->cr4;
 	bool lma = mode->efer & EFER_LMA;

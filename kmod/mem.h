@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The slots of a VM, for mem.c, which changes them, and access.c, which looks through them. */
+#ifndef MOTE_MEM_H
+#define MOTE_MEM_H
+
+#include <linux/mmu_notifier.h>
+
+#include "mote.h"
+
+/* A slot as it is used; constant but for @dirty's contents. */
+struct mem_slot {
+	struct mote_vm *vm;	/* whose */
+	struct mote_slot config;	/* as user space gave it */
+	/* a bit for each page that was written; under vm->npt_lock; or NULL */
+	unsigned long *dirty;
+	/* told before the mm's memory behind the slot changes */
+	struct mmu_interval_notifier notifier;
+	struct rcu_head rcu;	/* for its end */
+};
+
+/* All slots of a VM, replaced as a whole. */
+struct mote_slots {
+	struct rcu_head rcu;	/* for its end */
+	u32 nr;		/* how many */
+	struct mem_slot *slot[];	/* ascending by gpa */
+};
+
+/* Under RCU; the slot is held by RCU, or by vm->srcu if that was taken before. */
+static inline struct mem_slot *slot_find(struct mote_vm *vm, u64 gpa)
+{
+	const struct mote_slots *slots = rcu_dereference(vm->slots);
+	struct mem_slot *const *slot = slots->slot;
+	u32 nr = slots->nr;
+
+	/* The last that begins at or before it. */
+	for (; nr > 1; nr -= nr / 2)
+		if (slot[nr / 2]->config.gpa <= gpa)
+			slot += nr / 2;
+	return nr && gpa - (*slot)->config.gpa < (*slot)->config.size ? *slot : NULL;
+}
+
+#endif /* MOTE_MEM_H */

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where a vCPU is, and how others make it look up.
+ *
+ * A vCPU is loaded on a CPU, with preemption off, or it is out: between runs, asleep, or
+ * handling what may sleep.  Who wants something of it writes a request, and then looks at
+ * where it is: a vCPU that is loaded gets an interrupt, which ends the guest; one that is
+ * out is woken, or looks at its requests before it enters the guest anyway.
+ *
+ * The order makes that right.  The requester writes the request, then reads the mode; the
+ * run loop writes the mode (mote_vcpu_load()), then reads the requests; both with a full
+ * barrier between, so that at least one of them sees what the other wrote.  If the vCPU
+ * looked before the request came, then it was loaded, and interrupts are off from that look
+ * until the guest has been left: the interrupt that is sent here waits for it there.
+ */
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+#include <asm/tsc.h>
+#include <trace/events/ipi.h>
+
+#include "trace/trace.h"
+#include "vendor.h"
+
+int mote_vcpu_load(struct mote_vcpu *vcpu)
+{
+	preempt_disable();
+	if (!this_cpu_read(mote_cpu_enabled)) {
+		preempt_enable();
+		return -EIO;
+	}
+	mote_ops->load(vcpu);
+	if (unlikely(vcpu->tsc_cpu != smp_processor_id() || vcpu->resumes != mote_resumes.count))
+		mote_time_move(vcpu);
+	vcpu->cpu = smp_processor_id();
+	WRITE_ONCE(vcpu->mode, MOTE_MODE_LOADED);
+	/* The mode is written before requests are read. */
+	smp_mb();
+	return 0;
+}
+
+void mote_vcpu_unload(struct mote_vcpu *vcpu)
+{
+	/*
+	 * Release: the guest's last accesses come before it.  Who reads the mode after that
+	 * may take away what they used, without an interrupt.
+	 */
+	smp_store_release(&vcpu->mode, MOTE_MODE_OUT);
+	mote_ops->unload(vcpu);
+	if (unlikely(check_tsc_unstable()))
+		vcpu->tsc_last = rdtsc();
+	preempt_enable();
+}
+
+/* Write a request; where is the vCPU, seen after that? */
+static enum mote_mode request_mode(struct mote_vcpu *vcpu, u32 request)
+{
+	atomic_or(request, &vcpu->requests);
+	/* The request is written before the mode is read. */
+	smp_mb__after_atomic();
+	return READ_ONCE(vcpu->mode);
+}
+
+void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request)
+{
+	if (request_mode(vcpu, request) == MOTE_MODE_LOADED)
+		smp_send_reschedule(READ_ONCE(vcpu->cpu));
+	else
+		rcuwait_wake_up(&vcpu->wait);
+}
+
+static void request_is_seen(void *unused)
+{
+}
+
+void mote_vm_request(struct mote_vm *vm, u32 request)
+{
+	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	cpumask_var_t loaded;
+	bool all = !zalloc_cpumask_var(&loaded, GFP_ATOMIC);
+	bool any = false;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		if (request_mode(vm->vcpus[i], request) == MOTE_MODE_OUT)
+			continue;
+		any = true;
+		if (!all)
+			cpumask_set_cpu(READ_ONCE(vm->vcpus[i]->cpu), loaded);
+	}
+	if (any) {
+		preempt_disable();
+		smp_call_function_many(all ? cpu_online_mask : loaded, request_is_seen, NULL, true);
+		preempt_enable();
+	}
+	if (!all)
+		free_cpumask_var(loaded);
+}
+
+/* Sleep in HLT until there is something to do. */
+void mote_vcpu_sleep(struct mote_vcpu *vcpu)
+{
+	trace_mote_halt(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
+	rcuwait_wait_event(&vcpu->wait,
+			   atomic_read(&vcpu->requests) || signal_pending(current) ||
+			   READ_ONCE(vcpu->run->immediate_exit), TASK_INTERRUPTIBLE);
+	trace_mote_wake(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
+}
