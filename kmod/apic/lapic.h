@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The local APIC of a vCPU, and what reaches it or is told by it without user space:
- * messages, irqfds and ioeventfds.  vcpu->lock is held, unless it says "any context".
+ * The local APIC of a vCPU, and the ways to it and from it that bypass user space:
+ * messages, irqfds and ioeventfds.  Callers hold vcpu->lock, but for those marked
+ * "any context".
  */
 #ifndef MOTE_LAPIC_H
 #define MOTE_LAPIC_H
@@ -12,24 +13,22 @@
 int mote_lapic_create(struct mote_vcpu *vcpu);
 void mote_lapic_destroy(struct mote_vcpu *vcpu);
 
-/* Send a message that a device has written: 0, -EINVAL, -ENOENT (to nobody).  Any context. */
+/* Send a device's message: 0, -EINVAL, or -ENOENT: no vCPU is addressed.  Any context. */
 int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
 bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
 
 /* Complete an access to the xAPIC page: 0 or -EINVAL. */
 int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access);
 
-#define X2APIC_MSR 0x800
-
 static inline bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
 {
-	return vcpu->lapic && (index - X2APIC_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
+	return vcpu->lapic && (index - APIC_BASE_MSR < 0x100 || index == MSR_IA32_TSC_DEADLINE);
 }
 
 /* False: #GP. */
 bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
 enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
-/* IA32_APIC_BASE was @old until now; also without a local APIC, or the same as before. */
+/* After a write to IA32_APIC_BASE, which was @old; callers need not look whether there is an APIC. */
 void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
 
 /**
@@ -38,23 +37,24 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
  * @can_take: the CPU can take one
  * @taken: out: its vector; left alone if none is taken
  *
- * Return: the windows that another one waits for.
+ * Return: the windows that the next interrupt waits for, if the CPU cannot take it now.
  */
 u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken);
 
-/* Do the interrupts that user space injects, an 8259's, reach the CPU? */
+/* Do the interrupts of an 8259, which user space injects, reach the CPU? */
 bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);
 
-/* Has an INIT or a start-up IPI come?  Then mote_lapic_start() is next, with the vCPU put. */
+/* Has an INIT or a start-up IPI come?  mote_lapic_start() then does it. */
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
+/* The vCPU is unloaded. */
 void mote_lapic_start(struct mote_vcpu *vcpu);
 
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
 
-/* Send a fixed interrupt or an NMI, as in ICR, to this one; any context. */
+/* Send a fixed interrupt or an NMI, as in ICR.  Any context. */
 void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
-/* Wake it from HLT, or from the next one; any context. */
+/* End the vCPU's HLT, or else its next one.  Any context. */
 void mote_lapic_kick(struct mote_vcpu *vcpu);
 
 /* ---- eventfd.c ----------------------------------------------------------------- */
@@ -62,7 +62,7 @@ void mote_lapic_kick(struct mote_vcpu *vcpu);
 int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg);
 int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg);
 void mote_eventfds_destroy(struct mote_vm *vm);
-/* The guest writes to a port, with preemption off; true: an eventfd was told. */
+/* The guest writes to a port; true: an eventfd was signalled.  Preemption is off. */
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax);
 
 #endif /* MOTE_LAPIC_H */

@@ -293,7 +293,7 @@ static bool read_flag(struct mote_vcpu *vcpu, u8 *flag)
 	return !mote_mem_read(vcpu->vm, eoi_gpa(vcpu), flag, 1);
 }
 
-void mote_pv_offer_eoi(struct mote_vcpu *vcpu)
+void mote_pv_eoi_offer(struct mote_vcpu *vcpu)
 {
 	u8 flag;
 
@@ -303,7 +303,7 @@ void mote_pv_offer_eoi(struct mote_vcpu *vcpu)
 	vcpu->pv.eoi_offered = !mote_mem_write_atomic(vcpu->vm, eoi_gpa(vcpu), &flag, 1);
 }
 
-bool mote_pv_eoi_is_done(struct mote_vcpu *vcpu)
+bool mote_pv_eoi_take(struct mote_vcpu *vcpu)
 {
 	u8 flag;
 
@@ -313,7 +313,7 @@ bool mote_pv_eoi_is_done(struct mote_vcpu *vcpu)
 	return true;
 }
 
-void mote_pv_withdraw_eoi(struct mote_vcpu *vcpu)
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu)
 {
 	u8 flag;
 
@@ -332,7 +332,7 @@ static u64 send_ipis(struct mote_vm *vm, const u64 map[2], u32 first, u32 icr)
 	u64 sent = 0;
 	u32 i;
 
-	if ((icr & MOTE_ICR_MODE) != MOTE_ICR_FIXED && (icr & MOTE_ICR_MODE) != MOTE_ICR_NMI)
+	if ((icr & APIC_MODE_MASK) != APIC_DM_FIXED && (icr & APIC_MODE_MASK) != APIC_DM_NMI)
 		return -KVM_EINVAL;
 	for (i = 0; i < 128; i++) {
 		struct mote_vcpu *vcpu;
@@ -342,7 +342,7 @@ static u64 send_ipis(struct mote_vm *vm, const u64 map[2], u32 first, u32 icr)
 		vcpu = mote_vm_vcpu(vm, first + i);
 		if (!vcpu)
 			continue;
-		mote_lapic_send(vcpu, icr & (MOTE_ICR_MODE | 0xff));
+		mote_lapic_send(vcpu, icr & (APIC_MODE_MASK | 0xff));
 		sent++;
 	}
 	return sent;

@@ -31,10 +31,10 @@ void mote_pv_new_task(struct mote_vcpu *vcpu);
 void mote_pv_preempted(struct mote_vcpu *vcpu);
 
 /* The guest may end the interrupt that it is about to get by clearing a flag. */
-void mote_pv_offer_eoi(struct mote_vcpu *vcpu);
+void mote_pv_eoi_offer(struct mote_vcpu *vcpu);
 /* Has it?  Then the offer is over. */
-bool mote_pv_eoi_is_done(struct mote_vcpu *vcpu);
-void mote_pv_withdraw_eoi(struct mote_vcpu *vcpu);
+bool mote_pv_eoi_take(struct mote_vcpu *vcpu);
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu);
 
 /* Do what RAX asks for, and the result is in RAX; false: user space's to do. */
 bool mote_pv_hypercall(struct mote_vcpu *vcpu);

@@ -14,7 +14,7 @@
 static void start(struct mote_apic *apic, bool x2)
 {
 	mote_apic_reset(apic, ID, x2);
-	apic->reg[MOTE_APIC_SVR] = SVR_ENABLED | 0xff;
+	apic->reg[APIC_REG(SPIV)] = APIC_SPIV_APIC_ENABLED | 0xff;
 }
 
 struct register_case {
@@ -27,44 +27,44 @@ struct register_case {
 };
 
 static const struct register_case register_cases[] = {
-	{ MOTE_APIC_ID, false, true, 0, MOTE_APIC_LOOK, ID << 24 },
-	{ MOTE_APIC_ID, true, true, 0, MOTE_APIC_INVALID, ID },
-	{ MOTE_APIC_VERSION, true, true, 0, MOTE_APIC_INVALID, VERSION },
-	{ 0x04, false, false, 0, MOTE_APIC_LOOK, 0 },
+	{ APIC_REG(ID), false, true, 0, MOTE_APIC_RECHECK, ID << 24 },
+	{ APIC_REG(ID), true, true, 0, MOTE_APIC_INVALID, ID },
+	{ APIC_REG(LVR), true, true, 0, MOTE_APIC_INVALID, APIC_VERSION },
+	{ 0x04, false, false, 0, MOTE_APIC_RECHECK, 0 },
 	{ 0x04, true, false, 0, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_TPR, true, true, 0x5a, MOTE_APIC_LOOK, 0x5a },
-	{ MOTE_APIC_TPR, true, true, 0x100, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_TPR, false, true, 0x1ff, MOTE_APIC_LOOK, 0xff },
-	{ MOTE_APIC_EOI, true, false, 0, MOTE_APIC_DONE, 0 },
-	{ MOTE_APIC_EOI, true, false, 1, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_EOI, false, false, 1, MOTE_APIC_DONE, 0 },
-	{ MOTE_APIC_LDR, true, true, 1, MOTE_APIC_INVALID, 2 << 16 | BIT(3) },
-	{ MOTE_APIC_LDR, false, true, ~0u, MOTE_APIC_DONE, 0xff000000 },
-	{ MOTE_APIC_DFR, false, true, 0, MOTE_APIC_DONE, 0x0fffffff },
-	{ MOTE_APIC_DFR, true, false, 0, MOTE_APIC_INVALID, ~0u },
-	{ MOTE_APIC_SVR, true, true, 0x1ef, MOTE_APIC_LOOK, 0x1ef },
-	{ MOTE_APIC_SVR, true, true, 0x3ff, MOTE_APIC_INVALID, 0x1ff },
-	{ MOTE_APIC_IRR, true, true, 0, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_ICR, true, true, (u64)ID << 32 | 0x4031, MOTE_APIC_SEND, 0x4031 },
-	{ MOTE_APIC_ICR, true, true, 0x1031, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_ICR, true, true, 0x0f, MOTE_APIC_LOOK, 0x0f },
-	{ MOTE_APIC_ICR, true, true, 0x40f, MOTE_APIC_SEND, 0x40f },
-	{ MOTE_APIC_ICR2, true, false, 0, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_ICR2, false, true, ~0u, MOTE_APIC_DONE, 0xff000000 },
-	{ MOTE_APIC_LVT_TIMER, true, true, 0x31, MOTE_APIC_LOOK, 0x31 },
-	{ MOTE_APIC_LVT_TIMER, true, true, 0x20031, MOTE_APIC_ARM, 0x20031 },
-	{ MOTE_APIC_LVT_TIMER, true, true, 0x80031, MOTE_APIC_INVALID, LVT_MASKED },
-	{ MOTE_APIC_LVT_LINT0, true, true, 0x700, MOTE_APIC_LOOK, 0x700 },
-	{ MOTE_APIC_LVT_LINT0, true, true, 0x1f700, MOTE_APIC_LOOK, 0x1a700 },
-	{ MOTE_APIC_LVT_ERROR, true, true, 0x100, MOTE_APIC_INVALID, LVT_MASKED },
-	{ MOTE_APIC_TMICT, true, true, 77, MOTE_APIC_ARM, 77 },
-	{ MOTE_APIC_TMCCT, true, true, 0, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_TDCR, true, true, 0xb, MOTE_APIC_ARM, 0xb },
-	{ MOTE_APIC_TDCR, true, true, 0x4, MOTE_APIC_INVALID, 0 },
-	{ MOTE_APIC_SELF_IPI, true, false, 0x31, MOTE_APIC_SEND, 0 },
-	{ MOTE_APIC_SELF_IPI, false, false, 0x31, MOTE_APIC_LOOK, 0 },
+	{ APIC_REG(TASKPRI), true, true, 0x5a, MOTE_APIC_RECHECK, 0x5a },
+	{ APIC_REG(TASKPRI), true, true, 0x100, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(TASKPRI), false, true, 0x1ff, MOTE_APIC_RECHECK, 0xff },
+	{ APIC_REG(EOI), true, false, 0, MOTE_APIC_DONE, 0 },
+	{ APIC_REG(EOI), true, false, 1, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(EOI), false, false, 1, MOTE_APIC_DONE, 0 },
+	{ APIC_REG(LDR), true, true, 1, MOTE_APIC_INVALID, 2 << 16 | BIT(3) },
+	{ APIC_REG(LDR), false, true, ~0u, MOTE_APIC_DONE, 0xff000000 },
+	{ APIC_REG(DFR), false, true, 0, MOTE_APIC_DONE, 0x0fffffff },
+	{ APIC_REG(DFR), true, false, 0, MOTE_APIC_INVALID, ~0u },
+	{ APIC_REG(SPIV), true, true, 0x1ef, MOTE_APIC_RECHECK, 0x1ef },
+	{ APIC_REG(SPIV), true, true, 0x3ff, MOTE_APIC_INVALID, 0x1ff },
+	{ APIC_REG(IRR), true, true, 0, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(ICR), true, true, (u64)ID << 32 | 0x4031, MOTE_APIC_SEND, 0x4031 },
+	{ APIC_REG(ICR), true, true, 0x1031, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(ICR), true, true, 0x0f, MOTE_APIC_RECHECK, 0x0f },
+	{ APIC_REG(ICR), true, true, 0x40f, MOTE_APIC_SEND, 0x40f },
+	{ APIC_REG(ICR2), true, false, 0, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(ICR2), false, true, ~0u, MOTE_APIC_DONE, 0xff000000 },
+	{ APIC_REG(LVTT), true, true, 0x31, MOTE_APIC_RECHECK, 0x31 },
+	{ APIC_REG(LVTT), true, true, 0x20031, MOTE_APIC_ARM, 0x20031 },
+	{ APIC_REG(LVTT), true, true, 0x80031, MOTE_APIC_INVALID, APIC_LVT_MASKED },
+	{ APIC_REG(LVT0), true, true, 0x700, MOTE_APIC_RECHECK, 0x700 },
+	{ APIC_REG(LVT0), true, true, 0x1f700, MOTE_APIC_RECHECK, 0x1a700 },
+	{ APIC_REG(LVTERR), true, true, 0x100, MOTE_APIC_INVALID, APIC_LVT_MASKED },
+	{ APIC_REG(TMICT), true, true, 77, MOTE_APIC_ARM, 77 },
+	{ APIC_REG(TMCCT), true, true, 0, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(TDCR), true, true, 0xb, MOTE_APIC_ARM, 0xb },
+	{ APIC_REG(TDCR), true, true, 0x4, MOTE_APIC_INVALID, 0 },
+	{ APIC_REG(SELF_IPI), true, false, 0x31, MOTE_APIC_SEND, 0 },
+	{ APIC_REG(SELF_IPI), false, false, 0x31, MOTE_APIC_RECHECK, 0 },
 	{ MOTE_APIC_REGS, true, false, 0, MOTE_APIC_INVALID, 0 },
-	{ 0xff, false, false, 0, MOTE_APIC_LOOK, 0 },
+	{ 0xff, false, false, 0, MOTE_APIC_RECHECK, 0 },
 };
 
 static void apic_registers_test(struct kunit *test)
@@ -80,7 +80,7 @@ static void apic_registers_test(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, c->readable || !c->x2,
 				    mote_apic_read(&apic, c->reg, c->x2, 0, &value),
 				    "read %#x, x2 %d", c->reg, c->x2);
-		KUNIT_EXPECT_EQ_MSG(test, c->readable ? 0 : ESR_REGISTER, apic.errors,
+		KUNIT_EXPECT_EQ_MSG(test, c->readable ? 0 : APIC_ESR_ILLREGA, apic.errors,
 				    "read %#x, x2 %d", c->reg, c->x2);
 		start(&apic, c->x2);
 		KUNIT_EXPECT_EQ_MSG(test, c->effect,
@@ -129,12 +129,12 @@ static void apic_priorities_test(struct kunit *test)
 		if (c->irr >= 0)
 			mote_apic_accept(&apic, c->irr, false);
 		if (c->isr >= 0)
-			set(&apic.reg[MOTE_APIC_ISR], c->isr);
+			apic_set_vector(&apic.reg[APIC_REG(ISR)], c->isr);
 		KUNIT_EXPECT_EQ_MSG(test, c->pending, mote_apic_pending(&apic, c->tpr, &held),
 				    "isr %#x irr %#x tpr %#x", c->isr, c->irr, c->tpr);
 		KUNIT_EXPECT_EQ_MSG(test, c->held, held, "isr %#x irr %#x tpr %#x", c->isr, c->irr,
 				    c->tpr);
-		mote_apic_read(&apic, MOTE_APIC_PPR, true, c->tpr, &value);
+		mote_apic_read(&apic, APIC_REG(PROCPRI), true, c->tpr, &value);
 		KUNIT_EXPECT_EQ_MSG(test, (u64)c->ppr, value, "isr %#x tpr %#x", c->isr, c->tpr);
 	}
 }
@@ -150,13 +150,13 @@ static void apic_all_vectors_test(struct kunit *test)
 	start(&apic, true);
 	for (vector = 0; vector < 256; vector++)
 		KUNIT_EXPECT_EQ(test, vector >= 16, mote_apic_accept(&apic, vector, vector % 2));
-	KUNIT_EXPECT_EQ(test, ESR_RECEIVE_VECTOR, apic.errors);
+	KUNIT_EXPECT_EQ(test, APIC_ESR_RECVILL, apic.errors);
 	for (want = 255; want >= 16; want--) {
 		KUNIT_ASSERT_EQ(test, want, mote_apic_pending(&apic, 0, &held));
 		mote_apic_acknowledge(&apic, want);
 		KUNIT_ASSERT_EQ(test, -1, mote_apic_pending(&apic, 0, &held));
-		KUNIT_ASSERT_EQ(test, want % 2 ? MOTE_APIC_BROADCAST : MOTE_APIC_LOOK,
-				mote_apic_write(&apic, MOTE_APIC_EOI, true, 0, &ended));
+		KUNIT_ASSERT_EQ(test, want % 2 ? MOTE_APIC_BROADCAST : MOTE_APIC_RECHECK,
+				mote_apic_write(&apic, APIC_REG(EOI), true, 0, &ended));
 		KUNIT_ASSERT_EQ(test, want, ended);
 	}
 	KUNIT_EXPECT_EQ(test, -1, mote_apic_pending(&apic, 0, &held));
@@ -201,8 +201,8 @@ static void apic_destinations_test(struct kunit *test)
 
 		start(&apic, c->x2);
 		if (c->ldr)
-			apic.reg[MOTE_APIC_LDR] = c->ldr;
-		apic.reg[MOTE_APIC_DFR] = c->dfr;
+			apic.reg[APIC_REG(LDR)] = c->ldr;
+		apic.reg[APIC_REG(DFR)] = c->dfr;
 		KUNIT_EXPECT_EQ_MSG(test, c->matches,
 				    mote_apic_matches(&apic, ID, c->x2, c->dest, c->logical),
 				    "case %u", i);
@@ -220,23 +220,23 @@ static void apic_timer_test(struct kunit *test)
 
 	start(&apic, true);
 	for (i = 0; i < ARRAY_SIZE(divide); i++)
-		if (mote_apic_write(&apic, MOTE_APIC_TDCR, true, i, &vector) == MOTE_APIC_ARM)
+		if (mote_apic_write(&apic, APIC_REG(TDCR), true, i, &vector) == MOTE_APIC_ARM)
 			KUNIT_EXPECT_EQ(test, (u64)divide[i], mote_apic_tick_ns(&apic));
 		else
 			KUNIT_EXPECT_EQ(test, 0, divide[i]);
 	/* Masked: nobody is told. */
 	KUNIT_EXPECT_FALSE(test, mote_apic_timer_fires(&apic));
-	mote_apic_write(&apic, MOTE_APIC_LVT_TIMER, true, MOTE_APIC_DEADLINE | 0x31, &vector);
+	mote_apic_write(&apic, APIC_REG(LVTT), true, APIC_LVT_TIMER_TSCDEADLINE | 0x31, &vector);
 	apic.deadline = 5;
 	/* The initial count is of the other modes. */
 	KUNIT_EXPECT_EQ(test, MOTE_APIC_DONE,
-			mote_apic_write(&apic, MOTE_APIC_TMICT, true, 9, &vector));
+			mote_apic_write(&apic, APIC_REG(TMICT), true, 9, &vector));
 	KUNIT_EXPECT_TRUE(test, mote_apic_timer_fires(&apic));
 	KUNIT_EXPECT_EQ(test, 0ull, apic.deadline);
-	KUNIT_EXPECT_TRUE(test, is_set(&apic.reg[MOTE_APIC_IRR], 0x31));
+	KUNIT_EXPECT_TRUE(test, apic_has_vector(&apic.reg[APIC_REG(IRR)], 0x31));
 	/* Another mode disarms it. */
 	apic.deadline = 5;
-	mote_apic_write(&apic, MOTE_APIC_LVT_TIMER, true, 0x31, &vector);
+	mote_apic_write(&apic, APIC_REG(LVTT), true, 0x31, &vector);
 	KUNIT_EXPECT_EQ(test, 0ull, apic.deadline);
 }
 
@@ -247,11 +247,11 @@ static void apic_disabled_test(struct kunit *test)
 	u8 vector;
 
 	start(&apic, true);
-	mote_apic_write(&apic, MOTE_APIC_LVT_TIMER, true, 0x31, &vector);
-	mote_apic_write(&apic, MOTE_APIC_SVR, true, 0xff, &vector);
-	KUNIT_EXPECT_EQ(test, LVT_MASKED | 0x31, apic.reg[MOTE_APIC_LVT_TIMER]);
-	mote_apic_write(&apic, MOTE_APIC_LVT_TIMER, true, 0x32, &vector);
-	KUNIT_EXPECT_EQ(test, LVT_MASKED | 0x32, apic.reg[MOTE_APIC_LVT_TIMER]);
+	mote_apic_write(&apic, APIC_REG(LVTT), true, 0x31, &vector);
+	mote_apic_write(&apic, APIC_REG(SPIV), true, 0xff, &vector);
+	KUNIT_EXPECT_EQ(test, APIC_LVT_MASKED | 0x31, apic.reg[APIC_REG(LVTT)]);
+	mote_apic_write(&apic, APIC_REG(LVTT), true, 0x32, &vector);
+	KUNIT_EXPECT_EQ(test, APIC_LVT_MASKED | 0x32, apic.reg[APIC_REG(LVTT)]);
 	KUNIT_EXPECT_FALSE(test, mote_apic_accept(&apic, 0x41, false));
 	KUNIT_EXPECT_EQ(test, -1, mote_apic_pending(&apic, 0, &held));
 }
