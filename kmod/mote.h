@@ -115,6 +115,7 @@ struct mote_vm {
 	u32 nr_vcpus;
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
+	u32 nr_irqfds;
 	struct mote_ioeventfds __rcu *ioeventfds;
 	struct mote_clock clock;
 	u32 boosted;		/* where the search for a vCPU to yield to begins */

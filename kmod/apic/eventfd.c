@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * eventfds in and out of a VM: one that is written sends a message-signalled
- * interrupt (irqfd); a guest's OUT to a port writes one (ioeventfd).  With them
- * devices in other threads, other processes or the kernel (vhost) need no exit to
- * user space.
+ * eventfds in and out of a VM: a write to one sends a message-signalled interrupt
+ * (irqfd), a guest's OUT to a port writes one (ioeventfd).  With them devices in
+ * other threads, other processes or the kernel (vhost) need no exit to user space.
  *
- * Both change under vm->lock.  An irqfd is called by its eventfd with that
- * one's lock held and interrupts off; ioeventfds are read under RCU.
+ * Both are added and removed under vm->lock.  An eventfd calls its irqfds with its
+ * own lock held and interrupts off; ioeventfds are looked up under RCU.
  */
 #include <linux/eventfd.h>
 #include <linux/file.h>
@@ -19,22 +18,13 @@
 
 /* ---- irqfd ----------------------------------------------------------------- */
 
-/**
- * struct irqfd - an eventfd that interrupts
- * @link: in vm->irqfds
- * @vm: the machine
- * @eventfd: held; its wait queue lives as long as that
- * @msi: what is sent
- * @wait: in the eventfd's queue
- * @table: how it gets there
- */
 struct irqfd {
-	struct list_head link;
+	struct list_head link;		/* in vm->irqfds */
 	struct mote_vm *vm;
-	struct eventfd_ctx *eventfd;
+	struct eventfd_ctx *eventfd;	/* held, and with it the queue of @wait */
 	struct mote_msi msi;
 	wait_queue_entry_t wait;
-	poll_table table;
+	poll_table table;		/* queues @wait */
 };
 
 static int irqfd_wake(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
@@ -54,43 +44,46 @@ static void irqfd_queue(struct file *file, wait_queue_head_t *queue, poll_table 
 	add_wait_queue(queue, &container_of(table, struct irqfd, table)->wait);
 }
 
-static void irqfd_free(struct irqfd *irqfd)
+static void irqfd_remove(struct irqfd *irqfd)
 {
 	u64 count;
 
-	/* Takes the queue's lock: no call is under way after it. */
+	/* This takes the queue's lock: irqfd_wake() does not run after it. */
 	eventfd_ctx_remove_wait_queue(irqfd->eventfd, &irqfd->wait, &count);
 	list_del(&irqfd->link);
+	irqfd->vm->nr_irqfds--;
 	eventfd_ctx_put(irqfd->eventfd);
 	kfree(irqfd);
 }
 
 static struct irqfd *irqfd_find(struct mote_vm *vm, const struct eventfd_ctx *eventfd,
-				const struct mote_msi *msi, u32 *nr)
+				const struct mote_msi *msi)
 {
 	struct irqfd *irqfd;
 
-	*nr = 0;
-	list_for_each_entry(irqfd, &vm->irqfds, link) {
+	list_for_each_entry(irqfd, &vm->irqfds, link)
 		if (irqfd->eventfd == eventfd && !memcmp(&irqfd->msi, msi, sizeof(*msi)))
 			return irqfd;
-		++*nr;
-	}
 	return NULL;
 }
 
-static int irqfd_add(struct mote_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
-		     const struct mote_msi *msi)
+static int irqfd_add(struct mote_vm *vm, struct file *file, const struct mote_msi *msi)
 {
-	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	struct irqfd *irqfd;
 
+	if (vm->nr_irqfds >= MOTE_MAX_EVENTFDS)
+		return -ENOSPC;
+	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
-	*irqfd = (struct irqfd){ .vm = vm, .eventfd = eventfd, .msi = *msi };
+	irqfd->vm = vm;
+	irqfd->eventfd = eventfd_ctx_fileget(file);
+	irqfd->msi = *msi;
 	init_waitqueue_func_entry(&irqfd->wait, irqfd_wake);
 	init_poll_funcptr(&irqfd->table, irqfd_queue);
 	list_add(&irqfd->link, &vm->irqfds);
-	/* What was written before counts, too; it is read at the next write. */
+	vm->nr_irqfds++;
+	/* Earlier writes send a message, too; their count is read at the next write. */
 	if (vfs_poll(file, &irqfd->table) & EPOLLIN)
 		mote_lapic_msi(vm, msi);
 	return 0;
@@ -98,12 +91,10 @@ static int irqfd_add(struct mote_vm *vm, struct file *file, struct eventfd_ctx *
 
 int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg)
 {
-	bool remove = arg->flags & MOTE_EVENTFD_REMOVE;
 	struct eventfd_ctx *eventfd;
 	struct irqfd *irqfd;
 	struct file *file;
-	int err;
-	u32 nr;
+	int err = 0;
 
 	if (arg->flags & ~MOTE_EVENTFD_REMOVE || !mote_msi_is_valid(vm, &arg->msi))
 		return -EINVAL;
@@ -112,46 +103,39 @@ int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg)
 		return PTR_ERR(file);
 	eventfd = eventfd_ctx_fileget(file);
 	mutex_lock(&vm->lock);
-	irqfd = irqfd_find(vm, eventfd, &arg->msi, &nr);
-	if (remove) {
-		err = irqfd ? 0 : -ENOENT;
-		if (irqfd)
-			irqfd_free(irqfd);
-	} else {
-		err = irqfd ? -EEXIST : nr >= MOTE_MAX_EVENTFDS ? -ENOSPC :
-		      irqfd_add(vm, file, eventfd, &arg->msi);
-	}
+	irqfd = irqfd_find(vm, eventfd, &arg->msi);
+	if (!(arg->flags & MOTE_EVENTFD_REMOVE))
+		err = irqfd ? -EEXIST : irqfd_add(vm, file, &arg->msi);
+	else if (irqfd)
+		irqfd_remove(irqfd);
+	else
+		err = -ENOENT;
 	mutex_unlock(&vm->lock);
-	if (err || remove)
-		eventfd_ctx_put(eventfd);
+	eventfd_ctx_put(eventfd);
 	fput(file);
 	return err;
 }
 
 /* ---- ioeventfd ------------------------------------------------------------- */
 
-/**
- * struct ioeventfd - a port that writes an eventfd
- * @key: ioeventfd_key(); rows of the same differ in size
- * @size: in bytes, 0: any
- * @eventfd: held
- */
 struct ioeventfd {
-	u64 key;
-	u32 size;
-	struct eventfd_ctx *eventfd;
+	u64 key;			/* ioeventfd_key() */
+	u32 size;			/* in bytes; 0: any */
+	struct eventfd_ctx *eventfd;	/* held */
 };
 
-/* Ascending by key; replaced as a whole, never changed. */
+/* Ascending by key; rows with the same one differ in size.  Replaced as a whole, never changed. */
 struct mote_ioeventfds {
 	struct rcu_head rcu;
 	u32 nr;
 	struct ioeventfd rows[];
 };
 
+#define KEY_MATCH BIT_ULL(32)
+
 static u64 ioeventfd_key(u16 port, bool match, u32 value)
 {
-	return (u64)port << 33 | (u64)match << 32 | value;
+	return (u64)port << 33 | (match ? KEY_MATCH : 0) | value;
 }
 
 static const struct ioeventfd *ioeventfd_for(const struct mote_ioeventfds *set, u64 key, u8 size)
@@ -171,7 +155,7 @@ static const struct ioeventfd *ioeventfd_for(const struct mote_ioeventfds *set, 
 
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax)
 {
-	/* Preemption is off: a reader of RCU as it is. */
+	/* Preemption is off: that makes it a reader of RCU. */
 	const struct mote_ioeventfds *set = rcu_dereference_sched(vm->ioeventfds);
 	u32 value = rax & GENMASK_ULL(8 * size - 1, 0);
 	const struct ioeventfd *row = NULL;
@@ -194,60 +178,72 @@ static bool ioeventfd_is_valid(const struct mote_ioeventfd *arg)
 		size && (size == 4 || !(arg->value >> (8 * size))) : !arg->value);
 }
 
-/*
- * A row with the same key and size, or else the first one that could take a write that the
- * new one takes, too: -1 for none.
- */
-static int ioeventfd_find(const struct mote_ioeventfds *set, const struct ioeventfd *new, bool same)
+/* Is there an OUT that both take? */
+static bool ioeventfd_overlaps(const struct ioeventfd *a, const struct ioeventfd *b)
 {
-	bool any = !(new->key & BIT_ULL(32));
-	u32 i;
+	bool match = a->key & b->key & KEY_MATCH;
 
-	for (i = 0; set && i < set->nr; i++) {
-		const struct ioeventfd *old = &set->rows[i];
-
-		if (same ? old->key == new->key && old->size == new->size :
-		    old->key >> 33 == new->key >> 33 &&
-		    (!old->size || !new->size || old->size == new->size) &&
-		    (any || !(old->key & BIT_ULL(32)) || old->key == new->key))
-			return i;
-	}
-	return -1;
+	return (a->size == b->size || !a->size || !b->size) &&
+	       (match ? a->key == b->key : a->key >> 33 == b->key >> 33);
 }
 
-/* Put rows in the place of the old ones: @with another one, or (NULL) without the one @at. */
-static int ioeventfd_replace(struct mote_vm *vm, const struct mote_ioeventfds *old, u32 at,
-			     const struct ioeventfd *with)
+static bool ioeventfd_is_same(const struct ioeventfd *a, const struct ioeventfd *b)
 {
-	u32 was = old ? old->nr : 0, nr = with ? was + 1 : was - 1;
-	struct mote_ioeventfds *set = NULL;
+	return a->key == b->key && a->size == b->size && a->eventfd == b->eventfd;
+}
 
-	if (with)
-		for (at = 0; at < was && old->rows[at].key < with->key; at++)
-			;
+/* Publish rows without @drop, if not NULL, and with @add, if not NULL, in the place of the old ones. */
+static int ioeventfd_replace(struct mote_vm *vm, struct mote_ioeventfds *old,
+			     const struct ioeventfd *drop, const struct ioeventfd *add)
+{
+	u32 was = old ? old->nr : 0, nr = was + !!add - !!drop, i;
+	struct mote_ioeventfds *new = NULL;
+
 	if (nr) {
-		set = kvmalloc(struct_size(set, rows, nr), GFP_KERNEL_ACCOUNT);
-		if (!set)
+		new = kvmalloc(struct_size(new, rows, nr), GFP_KERNEL_ACCOUNT);
+		if (!new)
 			return -ENOMEM;
-		set->nr = nr;
-		if (old) {
-			memcpy(set->rows, old->rows, at * sizeof(*set->rows));
-			memcpy(&set->rows[at + !!with], &old->rows[at + !with],
-			       (was - at - !with) * sizeof(*set->rows));
+		new->nr = 0;
+		for (i = 0; i < was; i++) {
+			if (add && old->rows[i].key > add->key) {
+				new->rows[new->nr++] = *add;
+				add = NULL;
+			}
+			if (&old->rows[i] != drop)
+				new->rows[new->nr++] = old->rows[i];
 		}
-		if (with)
-			set->rows[at] = *with;
+		if (add)
+			new->rows[new->nr++] = *add;
 	}
-	rcu_assign_pointer(vm->ioeventfds, set);
+	rcu_assign_pointer(vm->ioeventfds, new);
+	if (old)
+		kvfree_rcu(old, rcu);
 	return 0;
+}
+
+/* Add @row, or remove the one that is like it. */
+static int ioeventfd_change(struct mote_vm *vm, const struct ioeventfd *row, bool remove)
+{
+	struct mote_ioeventfds *old =
+		rcu_dereference_protected(vm->ioeventfds, lockdep_is_held(&vm->lock));
+	u32 nr = old ? old->nr : 0, i;
+
+	for (i = 0; i < nr; i++) {
+		if (remove && ioeventfd_is_same(&old->rows[i], row))
+			return ioeventfd_replace(vm, old, &old->rows[i], NULL);
+		if (!remove && ioeventfd_overlaps(&old->rows[i], row))
+			return -EEXIST;
+	}
+	if (remove)
+		return -ENOENT;
+	return nr < MOTE_MAX_EVENTFDS ? ioeventfd_replace(vm, old, NULL, row) : -ENOSPC;
 }
 
 int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 {
 	bool remove = arg->flags & MOTE_EVENTFD_REMOVE;
-	struct mote_ioeventfds *old;
 	struct ioeventfd row;
-	int err, at;
+	int err;
 
 	if (!ioeventfd_is_valid(arg))
 		return -EINVAL;
@@ -257,23 +253,15 @@ int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 	row.key = ioeventfd_key(arg->port, arg->flags & MOTE_IOEVENTFD_MATCH, arg->value);
 	row.size = arg->size;
 	mutex_lock(&vm->lock);
-	old = rcu_dereference_protected(vm->ioeventfds, lockdep_is_held(&vm->lock));
-	at = ioeventfd_find(old, &row, remove);
-	if (remove)
-		err = at >= 0 && old->rows[at].eventfd == row.eventfd ? 0 : -ENOENT;
-	else
-		err = at >= 0 ? -EEXIST : old && old->nr >= MOTE_MAX_EVENTFDS ? -ENOSPC : 0;
-	err = err ?: ioeventfd_replace(vm, old, at, remove ? NULL : &row);
+	err = ioeventfd_change(vm, &row, remove);
 	mutex_unlock(&vm->lock);
 	if (!err && remove) {
-		/* Nobody sees it any more. */
+		/* No vCPU signals it after this. */
 		synchronize_rcu();
 		eventfd_ctx_put(row.eventfd);
 	}
 	if (err || remove)
 		eventfd_ctx_put(row.eventfd);
-	if (!err && old)
-		kvfree_rcu(old, rcu);
 	return err;
 }
 
@@ -281,12 +269,12 @@ int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 
 void mote_eventfds_destroy(struct mote_vm *vm)
 {
-	struct irqfd *irqfd, *next_irqfd;
 	struct mote_ioeventfds *set = rcu_dereference_protected(vm->ioeventfds, true);
+	struct irqfd *irqfd, *next;
 	u32 i;
 
-	list_for_each_entry_safe(irqfd, next_irqfd, &vm->irqfds, link)
-		irqfd_free(irqfd);
+	list_for_each_entry_safe(irqfd, next, &vm->irqfds, link)
+		irqfd_remove(irqfd);
 	for (i = 0; set && i < set->nr; i++)
 		eventfd_ctx_put(set->rows[i].eventfd);
 	kvfree(set);
