@@ -73,22 +73,14 @@ struct mote_filter_set {
 	struct mote_filter_rule rules[];	/* ascending, without overlap */
 };
 
-/**
- * struct mote_clock - the time that a VM is told by its paravirtual clock
- * @offset: added to the host's time since boot, in ns
- * @tsc: of the host, 0 for none: the pair that all vCPUs are told
- * @ns: the guest's time then
- * @resumes: &mote_resumes.count then
- * @lost: &mote_resumes.tsc_lost then
- * @generation: another one when the vCPUs have to be told anew
- */
+/* The time that a VM is told by its paravirtual clock. */
 struct mote_clock {
-	s64 offset;
-	u64 tsc;
-	u64 ns;
-	u64 lost;
-	u32 resumes;
-	u32 generation;
+	s64 offset;	/* to the host's time since boot, in ns */
+	u64 tsc;	/* of the host; with @ns the pair that all vCPUs are told; 0: none yet */
+	u64 ns;		/* what the clock shows at @tsc */
+	u64 tsc_lost;	/* &mote_resumes.tsc_lost then */
+	u32 resumes;	/* &mote_resumes.count then */
+	u32 generation;	/* changes when the vCPUs are to be told anew */
 };
 
 /*
@@ -211,28 +203,17 @@ struct mote_cpuid {
 	struct mote_cpuid_entry rows[];	/* ascending */
 };
 
-/**
- * struct mote_pv - what a vCPU has told its guest by the paravirtual interface
- * @clock_seen: &mote_clock.generation of what is in its memory; 0: none
- * @clock_version: of that, even
- * @steal_version: likewise
- * @wall_wanted: the wall clock's MSR has been written
- * @preempted: the guest was told that it does not run
- * @eoi_offered: the guest may end the interrupt in service without an exit
- * @steal: ns that the runner's threads have waited for a CPU
- * @delay_seen: of the present thread
- * @yield_to: what the guest asked for by its last hypercall, or NULL
- */
+/* What a vCPU has told its guest by the paravirtual interface. */
 struct mote_pv {
-	u32 clock_seen;
-	u32 clock_version;
-	u32 steal_version;
-	bool wall_wanted;
-	bool preempted;
-	bool eoi_offered;
-	u64 steal;
-	u64 delay_seen;
-	struct mote_vcpu *yield_to;
+	u32 clock_seen;		/* &mote_clock.generation of what is in its memory; 0: none */
+	u32 clock_version;	/* of the struct there, even */
+	u32 steal_version;	/* likewise */
+	bool wall_wanted;	/* the guest has written the wall clock's MSR */
+	bool steal_stale;	/* its MSR was written, or the guest was told that it is preempted */
+	bool eoi_offered;	/* the guest may end the interrupt in service without an exit */
+	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
+	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
+	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
 };
 
 /* Where a vCPU is: &mote_vcpu.mode. */

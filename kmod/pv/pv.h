@@ -1,42 +1,52 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The paravirtual interface: clock, steal time, end of interrupt, yielding; see
- * docs/guest-abi.md.  vcpu->lock is held.
+ * The paravirtual interface: times (clock.c), end of interrupt and hypercalls (pv.c); see
+ * docs/guest-abi.md.  Callers hold vcpu->lock.
  */
 #ifndef MOTE_PV_H
 #define MOTE_PV_H
 
 #include "../mote.h"
 
-/* CPUID leaf 0x40000101, EAX. */
-u32 mote_pv_features(void);
+#define MOTE_PV_ENABLED 1ull	/* bit 0 of each MSR but that of the wall clock */
+
+/* ---- clock.c ------------------------------------------------------------------- */
+
 void mote_pv_init_clock(struct mote_vm *vm);
 int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value);
 int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value);
 
-/* Has the guest to be told something?  Then mote_pv_publish() is next, with the vCPU put. */
+/* Is what the guest reads out of date?  mote_pv_publish() then writes it, with the vCPU unloaded. */
 bool mote_pv_is_stale(const struct mote_vcpu *vcpu);
 void mote_pv_publish(struct mote_vcpu *vcpu);
-/* Its MSRs or its TSC are other ones. */
+/* The vCPU's MSRs or its TSC were set: all of it is out of date. */
 void mote_pv_changed(struct mote_vcpu *vcpu);
-/* An MSR has been written; true: the guest is to be told something now. */
+/* The guest has written an MSR; true: mote_pv_publish() is due now. */
 bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index);
 /* Another thread runs it: remember it, for who wants it to run. */
 void mote_vcpu_new_task(struct mote_vcpu *vcpu);
 /* Let the host run the thread of this vCPU, or of any that waits for a CPU; may sleep. */
 void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
-/* Another thread runs it. */
+/* Another thread runs the vCPU. */
 void mote_pv_new_task(struct mote_vcpu *vcpu);
 /* The thread is about to wait for a CPU. */
 void mote_pv_preempted(struct mote_vcpu *vcpu);
 
-/* The guest may end the interrupt that it is about to get by clearing a flag. */
+/* ---- pv.c ---------------------------------------------------------------------- */
+
+/* CPUID leaf 0x40000101, EAX. */
+u32 mote_pv_features(void);
+
+/*
+ * A flag in guest memory offers the guest to end the interrupt that it gets next without
+ * an exit: by clearing the flag.
+ */
 void mote_pv_eoi_offer(struct mote_vcpu *vcpu);
-/* Has it?  Then the offer is over. */
+/* Has the guest taken the offer?  Then it is over. */
 bool mote_pv_eoi_take(struct mote_vcpu *vcpu);
 void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu);
 
-/* Do what RAX asks for, and the result is in RAX; false: user space's to do. */
+/* Do what RAX asks for, and leave the result there; false: the call is for user space. */
 bool mote_pv_hypercall(struct mote_vcpu *vcpu);
 
 #endif /* MOTE_PV_H */

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The times that a guest reads in its memory: a clock, the time of day when that
+ * began (the wall clock), and the time that others took from it (steal time).
+ *
+ * The module writes them while the vCPU is unloaded, as that may sleep: where
+ * mote_pv_is_stale(), the run loop calls mote_pv_publish().  The exception is the
+ * flag that the vCPU is preempted: it is not written where its page is not present
+ * or is logged.
+ *
+ * Locking: vcpu->lock; a VM's clock is under vm->lock.
+ */
+#include <linux/math64.h>
+#include <linux/sched.h>
+#include <linux/timekeeping.h>
+#include <asm/msr-index.h>
+#include <asm/pvclock.h>
+#include <asm/tsc.h>
+#include <uapi/linux/kvm_para.h>
+
+#include "pv.h"
+
+/* ---- clock ----------------------------------------------------------------- */
+
+/* For pvclock_scale_delta(): ns = ((ticks << shift) * mul) >> 32; a negative shift goes to the right. */
+static void pv_clock_scale(u32 khz, u32 *mul, s8 *shift)
+{
+	u64 hz = khz * 1000ull;
+
+	*shift = 0;
+	for (; hz > 2 * NSEC_PER_SEC; hz >>= 1)
+		--*shift;
+	for (; hz <= NSEC_PER_SEC; hz <<= 1)
+		++*shift;
+	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
+}
+
+static u64 pv_ticks_to_ns(u64 ticks)
+{
+	u32 mul;
+	s8 shift;
+
+	pv_clock_scale(tsc_khz, &mul, &shift);
+	return pvclock_scale_delta(ticks, mul, shift);
+}
+
+/* The host's time since it booted, suspended or not, as the guest counts it. */
+static u64 pv_clock_now(const struct mote_vm *vm)
+{
+	return ktime_get_boottime_ns() + vm->clock.offset;
+}
+
+/*
+ * Where all CPUs have the same TSC, one pair of TSC and time is for all vCPUs, so that
+ * none is ahead of another.  A new pair, after a suspend, is not behind the old one.
+ */
+static void pv_clock_common_pair(struct mote_vm *vm, u64 *tsc, u64 *ns)
+{
+	struct mote_clock *clock = &vm->clock;
+
+	mutex_lock(&vm->lock);
+	if (!clock->tsc || clock->resumes != mote_resumes.count) {
+		u64 now = rdtsc(), old = 0;
+
+		if (clock->tsc)
+			old = clock->ns + pv_ticks_to_ns(now + mote_resumes.tsc_lost -
+							 (clock->tsc + clock->tsc_lost));
+		clock->ns = max(old, pv_clock_now(vm));
+		clock->tsc = now;
+		clock->resumes = mote_resumes.count;
+		clock->tsc_lost = mote_resumes.tsc_lost;
+	}
+	*tsc = clock->tsc;
+	*ns = clock->ns;
+	mutex_unlock(&vm->lock);
+}
+
+/* Otherwise each vCPU has its own pair, from the CPU that it runs on. */
+static void pv_clock_own_pair(struct mote_vcpu *vcpu, u64 *tsc, u64 *ns)
+{
+	local_irq_disable();
+	*tsc = rdtsc();
+	*ns = pv_clock_now(vcpu->vm);
+	vcpu->tsc_cpu = smp_processor_id();
+	local_irq_enable();
+}
+
+/*
+ * Write a struct that has its version at @in.  The guest reads the version before the
+ * data and after it, with read barriers between, and begins anew where it was odd or has
+ * changed: it is odd before the first byte of data changes, and even after the last.
+ */
+static void pv_write_versioned(struct mote_vm *vm, u64 gpa, void *data, u32 size, u32 *in,
+			       u32 *version)
+{
+	u64 at = gpa + ((void *)in - data);
+
+	*in = *version + 1;
+	*version += 2;
+	if (mote_mem_write(vm, at, in, sizeof(*in)))
+		return;
+	smp_wmb(); /* odd version before data, as above */
+	mote_mem_write(vm, gpa, data, size);
+	smp_wmb(); /* data before even version, as above */
+	*in = *version;
+	mote_mem_write(vm, at, in, sizeof(*in));
+}
+
+static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
+{
+	return vcpu->msrs.pv_system_time & MOTE_PV_ENABLED &&
+	       vcpu->pv.clock_seen != READ_ONCE(vcpu->vm->clock.generation);
+}
+
+static void pv_publish_clock(struct mote_vcpu *vcpu)
+{
+	struct pvclock_vcpu_time_info info = {};
+
+	vcpu->pv.clock_seen = READ_ONCE(vcpu->vm->clock.generation);
+	if (check_tsc_unstable()) {
+		pv_clock_own_pair(vcpu, &info.tsc_timestamp, &info.system_time);
+	} else {
+		pv_clock_common_pair(vcpu->vm, &info.tsc_timestamp, &info.system_time);
+		info.flags = PVCLOCK_TSC_STABLE_BIT;
+	}
+	info.tsc_timestamp = mote_guest_tsc(vcpu, info.tsc_timestamp);
+	pv_clock_scale(vcpu->vm->tsc_khz, &info.tsc_to_system_mul, &info.tsc_shift);
+	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
+			   sizeof(info), &info.version, &vcpu->pv.clock_version);
+}
+
+/* The wall clock is the time of day when the guest's clock began. */
+static void pv_publish_wall_clock(struct mote_vcpu *vcpu)
+{
+	u64 start = ktime_get_real_ns() - pv_clock_now(vcpu->vm);
+	struct pvclock_wall_clock wall = {};
+	u32 version = 0, nsec;
+
+	wall.sec = div_u64_rem(start, NSEC_PER_SEC, &nsec);
+	wall.nsec = nsec;
+	vcpu->pv.wall_wanted = false;
+	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version,
+			   &version);
+}
+
+int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value)
+{
+	mutex_lock(&vm->lock);
+	value->ns = pv_clock_now(vm);
+	mutex_unlock(&vm->lock);
+	return 0;
+}
+
+int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value)
+{
+	if (value->ns >> 63)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	vm->clock.offset = value->ns - ktime_get_boottime_ns();
+	vm->clock.tsc = 0;
+	WRITE_ONCE(vm->clock.generation, vm->clock.generation + 1);
+	mutex_unlock(&vm->lock);
+	mote_vm_request(vm, MOTE_REQ_EVENT);
+	return 0;
+}
+
+void mote_pv_init_clock(struct mote_vm *vm)
+{
+	vm->clock.offset = -ktime_get_boottime_ns();
+	vm->clock.generation = 1;
+}
+
+/* ---- steal time --------------------------------------------------------------- */
+
+/* How long this task has waited for a CPU, in ns: what it waits for more is stolen from the guest. */
+static u64 pv_run_delay(void)
+{
+#ifdef CONFIG_SCHED_INFO
+	return current->sched_info.run_delay;
+#else
+	return 0;
+#endif
+}
+
+static u64 pv_steal_gpa(const struct mote_vcpu *vcpu)
+{
+	return vcpu->msrs.pv_steal_time & ~63ull;
+}
+
+static bool pv_steal_is_stale(const struct mote_vcpu *vcpu)
+{
+	return vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED &&
+	       (vcpu->pv.steal_stale || vcpu->pv.delay_seen != pv_run_delay());
+}
+
+static void pv_publish_steal(struct mote_vcpu *vcpu)
+{
+	struct kvm_steal_time steal = {};
+	u64 delay = pv_run_delay();
+
+	vcpu->pv.steal += delay - vcpu->pv.delay_seen;
+	vcpu->pv.delay_seen = delay;
+	vcpu->pv.steal_stale = false;
+	steal.steal = vcpu->pv.steal;
+	pv_write_versioned(vcpu->vm, pv_steal_gpa(vcpu), &steal, sizeof(steal), &steal.version,
+			   &vcpu->pv.steal_version);
+}
+
+void mote_pv_new_task(struct mote_vcpu *vcpu)
+{
+	vcpu->pv.delay_seen = pv_run_delay();
+}
+
+void mote_pv_preempted(struct mote_vcpu *vcpu)
+{
+	u8 preempted = KVM_VCPU_PREEMPTED;
+
+	if (!(vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED))
+		return;
+	vcpu->pv.steal_stale = true;
+	mote_mem_write_atomic(vcpu->vm,
+			      pv_steal_gpa(vcpu) + offsetof(struct kvm_steal_time, preempted),
+			      &preempted, sizeof(preempted));
+}
+
+/* ---- what the guest has yet to be told ------------------------------------------------------ */
+
+bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
+{
+	return pv_clock_is_stale(vcpu) || pv_steal_is_stale(vcpu) || vcpu->pv.wall_wanted;
+}
+
+void mote_pv_publish(struct mote_vcpu *vcpu)
+{
+	if (vcpu->pv.wall_wanted)
+		pv_publish_wall_clock(vcpu);
+	if (pv_clock_is_stale(vcpu))
+		pv_publish_clock(vcpu);
+	if (pv_steal_is_stale(vcpu))
+		pv_publish_steal(vcpu);
+}
+
+void mote_pv_changed(struct mote_vcpu *vcpu)
+{
+	vcpu->pv.clock_seen = 0;
+	vcpu->pv.steal_stale = true;
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+}
+
+bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index)
+{
+	switch (index) {
+	case MSR_KVM_WALL_CLOCK_NEW:
+		vcpu->pv.wall_wanted = true;
+		break;
+	case MSR_KVM_SYSTEM_TIME_NEW:
+	case MSR_KVM_STEAL_TIME:
+		break;
+	default:
+		return false;
+	}
+	mote_pv_changed(vcpu);
+	return true;
+}
