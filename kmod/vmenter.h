@@ -38,11 +38,8 @@
  * a load that misses may let its old value be used.
  */
 .macro CLEAR_GPRS regs:vararg
-	.irp reg, \regs
-	xor	%e\reg, %e\reg
-	.endr
-	.irp reg, 8, 9, 10, 11, 12, 13, 14, 15
-	xor	%r\reg\()d, %r\reg\()d
+	.irp reg, \regs, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor	%\reg, %\reg
 	.endr
 .endm
 

@@ -83,7 +83,7 @@ SYM_FUNC_START(mote_svm_enter)
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
 	UNTRAIN_RET_SVM
 
-	CLEAR_GPRS cx, dx, bx, bp, si, di
+	CLEAR_GPRS ecx, edx, ebx, ebp, esi, edi
 
 	cli
 	/* An NMI that ended the guest is taken now. */

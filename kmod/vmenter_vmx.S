@@ -90,7 +90,7 @@ SYM_INNER_LABEL(vmx_exit, SYM_L_GLOBAL)
 	xor	%ebx, %ebx
 
 .Lclear_registers:
-	CLEAR_GPRS ax, cx, dx, bp, si, di
+	CLEAR_GPRS eax, ecx, edx, ebp, esi, edi
 
 	/* The return stack may hold what the guest put there. */
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
