@@ -12,16 +12,6 @@
 GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
 GUEST(idle, 16, "cli; hlt");
 
-static long count_vms(void)
-{
-	struct mote_info info = { 0 };
-	int fd = mote_open();
-	int err = mote_get_info(fd, &info);
-
-	close(fd);
-	return err ? err : (long)info.nr_vms;
-}
-
 #define EXPECT_REFUSED(say, ...)						\
 	do {									\
 		struct command command;						\

@@ -9,9 +9,7 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 #include "selftest.h"
-
-#define WRITE(reg, value) "mov $0x800 + " #reg ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
-#define EOI WRITE(0xb, 0)
+#include "x2apic.h"
 
 FIXTURE(eventfd)
 {
@@ -37,8 +35,7 @@ FIXTURE_TEARDOWN(eventfd)
 
 /* ---- in ------------------------------------------------------------------------ */
 
-GUEST(sleeper, 64, "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRITE(0xf, 0x1ff)
-      "out %al, $0x80; 1: sti; hlt; cli\n" EOI "jmp 1b\n");
+GUEST(sleeper, 64, X2APIC_ON "out %al, $0x80; 1: sti; hlt; cli\n" EOI "jmp 1b\n");
 
 #define MESSAGES 300
 static volatile int taken;

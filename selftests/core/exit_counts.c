@@ -13,9 +13,7 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 #include "selftest.h"
-
-#define WRMSR(index, value) "mov $" #index ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
-#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRMSR(0x80f, 0x1ff)
+#include "x2apic.h"
 
 #define VECTOR 0x70
 #define EVENTS 100

@@ -136,19 +136,6 @@ static int differences(struct __test_metadata *_metadata, const char *before, co
 
 static volatile bool over;
 
-/* Uses the FPU and wants the CPU. */
-static void *rival(void *unused)
-{
-	volatile double x = 1;
-
-	while (!over) {
-		for (int i = 0; i < 1000; i++)
-			x = x * 1.0000001 + 0.1;
-		sched_yield();
-	}
-	return NULL;
-}
-
 FIXTURE_SETUP(host)
 {
 	cpu_set_t set;
@@ -163,7 +150,7 @@ FIXTURE_SETUP(host)
 		self->breakpoints[i] = watch(&self->watched[i]);
 		ASSERT_LE(0, self->breakpoints[i]);
 	}
-	ASSERT_EQ(0, pthread_create(&self->rival, NULL, rival, NULL));
+	ASSERT_EQ(0, pthread_create(&self->rival, NULL, use_fpu, (void *)&over));
 }
 
 FIXTURE_TEARDOWN(host)

@@ -8,33 +8,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
 #include "guest.h"
 #include "selftest.h"
+#include "x2apic.h"
 
 #define RFLAGS_IF 0x200
 #define SPIN 0xfeeb /* jmp . */
 #define VECTOR 0x40
-
-static struct guest *interrupted;
-
-static void on_signal(int sig)
-{
-	interrupted->stop = true;
-	interrupted->run->immediate_exit = 1;
-}
-
-static void catch_alarms(struct guest *guest)
-{
-	struct sigaction action = { .sa_handler = on_signal };
-
-	interrupted = guest;
-	sigaction(SIGALRM, &action, NULL);
-}
 
 GUEST(spin, 64, "1: jmp 1b");
 
@@ -56,14 +40,9 @@ static void race(struct guest *guest, long rounds, bool window)
 			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = VECTOR,
 		};
 	guest->run->window = window ? MOTE_WINDOW_INTERRUPT : 0;
-	catch_alarms(guest);
 	for (long i = 0; i < rounds; i++) {
-		struct itimerval timer = { .it_value = { .tv_usec = 1 + i % 97 } };
-
 		guest_set(guest, &state);
-		guest->stop = false;
-		guest->run->immediate_exit = 0;
-		setitimer(ITIMER_REAL, &timer, NULL);
+		guest_interrupt_in(guest, 1 + i % 97);
 		if (guest_run(guest) != -EINTR)
 			abort();
 	}
@@ -87,8 +66,6 @@ TEST_F(host_timer, entered_as_it_expires)
 
 /* Where a CPU sits without an exit, or between exits that repeat for ever, once it has said so. */
 #define THERE "out %al, $0x80\n"
-#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" \
-	"mov $0x80f, %ecx; mov $0x1ff, %eax; xor %edx, %edx; wrmsr\n"
 
 GUEST(closed, 64, X2APIC_ON THERE "1: jmp 1b");
 GUEST(open, 64, X2APIC_ON "sti\n" THERE "1: jmp 1b");

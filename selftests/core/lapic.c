@@ -11,13 +11,10 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 #include "selftest.h"
+#include "x2apic.h"
 
-#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRITE(0xf, 0x1ff)
-/* To x2APIC register @reg; EDX is 0 but for ICR. */
-#define WRITE(reg, value) "mov $0x800 + " #reg ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
+#define WRITE(reg, value) X2APIC_WRITE(reg, value)
 #define READ(reg, to) "mov $0x800 + " #reg ", %ecx; rdmsr; mov %rax, " to "\n"
-#define EOI WRITE(0xb, 0)
-#define SELF(vector) WRITE(0x3f, vector)
 
 #define LVT_MASKED 0x10000
 

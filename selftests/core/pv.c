@@ -18,11 +18,8 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 #include "selftest.h"
+#include "x2apic.h"
 
-#define WRMSR(index, value) "mov $" #index ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
-#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr\n" WRMSR(0x80f, 0x1ff)
-#define SELF(vector) WRMSR(0x83f, vector)
-#define EOI WRMSR(0x80b, 0)
 #define CALL(number) "mov $" #number ", %eax; vmcall\n"
 
 /* Where the guests below have what they share with the hypervisor: from GUEST_FREE on. */

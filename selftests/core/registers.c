@@ -140,19 +140,6 @@ TEST(avx_in_turns)
 
 static volatile bool over;
 
-/* Uses the FPU and wants the CPU. */
-static void *disturb(void *data)
-{
-	volatile double x = 1;
-
-	while (!over) {
-		for (int i = 0; i < 10000; i++)
-			x = x * 1.0000001 + 0.1;
-		sched_yield();
-	}
-	return NULL;
-}
-
 static void move_to(int cpu)
 {
 	cpu_set_t set;
@@ -186,7 +173,7 @@ static void moving(struct __test_metadata *_metadata, const struct guest_code *c
 	over = false;
 	for (int i = 0; i < 2; i++) {
 		start(&guests[i], code, 7 + i);
-		ASSERT_EQ(0, pthread_create(&noise[i], NULL, disturb, NULL));
+		ASSERT_EQ(0, pthread_create(&noise[i], NULL, use_fpu, (void *)&over));
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, run_guest, &guests[i]));
 	}
 	usleep(guest_scale(1000000));

@@ -2,10 +2,8 @@
 /* Time, sleep and interruption: the TSC, HLT, signals, immediate exit, windows. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -138,31 +136,17 @@ TEST(immediate_exit)
 	guest_destroy(&guest);
 }
 
-static struct guest *interrupted;
-
-static void on_signal(int sig)
-{
-	interrupted->stop = true;
-	interrupted->run->immediate_exit = 1;
-}
-
 /* A signal, whenever it comes, ends a run; with immediate_exit set by its handler none is lost. */
 TEST(signals)
 {
-	struct sigaction action = { .sa_handler = on_signal };
 	struct guest guest;
 
 	guest_create(&guest);
 	guest_start(&guest, GUEST_LONG, &guest_spin);
-	interrupted = &guest;
-	sigaction(SIGALRM, &action, NULL);
 	for (int i = 0; i < 50; i++) {
-		struct itimerval timer = { .it_value = { .tv_usec = 1 + 97 * i % 3000 } };
 		__u64 count = guest.run->gpr[MOTE_RAX];
 
-		guest.stop = false;
-		guest.run->immediate_exit = 0;
-		setitimer(ITIMER_REAL, &timer, NULL);
+		guest_interrupt_in(&guest, 1 + 97 * i % 3000);
 		ASSERT_EQ(-EINTR, guest_run(&guest));
 		ASSERT_LE(count, guest.run->gpr[MOTE_RAX]);
 	}
@@ -244,21 +228,15 @@ TEST(nmi_while_running)
 TEST(halt_and_signal)
 {
 	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = 0x41 };
-	struct sigaction action = { .sa_handler = on_signal };
-	struct itimerval timer = { .it_value = { .tv_usec = 3000 } };
 	struct guest_frame frame;
 	struct mote_state state;
 	struct guest guest;
 
 	start_sleeping(&guest, &guest_halt);
-	interrupted = &guest;
-	sigaction(SIGALRM, &action, NULL);
 	for (int i = 0; i < 3; i++) {
 		/* On a slow host the first signals come before the guest has got to its HLT. */
 		do {
-			guest.stop = false;
-			guest.run->immediate_exit = 0;
-			setitimer(ITIMER_REAL, &timer, NULL);
+			guest_interrupt_in(&guest, 3000);
 			ASSERT_EQ(-EINTR, guest_run(&guest));
 			guest_get(&guest, &state, MOTE_STATE_EVENTS);
 		} while (!i && !state.events.halted);

@@ -4,7 +4,7 @@
 
 LIBMOTE := $(TOP)/build/lib/libmote.a
 SHARED  := $(TOP)/selftests/lib/selftest.c $(TOP)/selftests/lib/guest.c
-HEADERS := $(wildcard $(TOP)/selftests/lib/*.h $(TOP)/uapi/*.h $(TOP)/userspace/libmote/*.h)
+HEADERS := $(wildcard $(TOP)/selftests/lib/*.h $(TOP)/uapi/*/*.h $(TOP)/userspace/libmote/*.h)
 
 # Static, so that a test runs wherever it is carried to.
 CFLAGS  += -std=gnu11 -O2 -g -Wall $(if $(CI),-Werror) -D_GNU_SOURCE \

@@ -2,10 +2,13 @@
 /* Small guests for the tests. SDM 3A, "Protected-Mode Memory Management". */
 #include <cpuid.h>
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -424,4 +427,46 @@ void guest_resume(struct guest *guest, enum guest_mode mode, __u64 rip)
 		run->set |= 1u << MOTE_RSP;
 	}
 	memcpy(frame_address(guest), &rip, width);
+}
+
+static struct guest *interrupted;
+
+static void on_alarm(int sig)
+{
+	interrupted->stop = true;
+	interrupted->run->immediate_exit = 1;
+}
+
+void guest_interrupt_in(struct guest *guest, long usec)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval timer = { .it_value = { .tv_usec = usec } };
+
+	interrupted = guest;
+	guest->stop = false;
+	guest->run->immediate_exit = 0;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+long count_vms(void)
+{
+	struct mote_info info = { 0 };
+	int fd = mote_open();
+	int err = mote_get_info(fd, &info);
+
+	close(fd);
+	return err ? err : (long)info.nr_vms;
+}
+
+void *use_fpu(void *over)
+{
+	volatile double x = 1;
+
+	while (!*(volatile bool *)over) {
+		for (int i = 0; i < 1000; i++)
+			x = x * 1.0000001 + 0.1;
+		sched_yield();
+	}
+	return NULL;
 }

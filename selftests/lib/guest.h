@@ -117,6 +117,9 @@ void *guest_add_memory(struct guest *guest, __u32 slot, __u64 gpa, __u64 size, v
  */
 int guest_run(struct guest *guest);
 
+/* SIGALRM ends guest_run() with -EINTR, @usec microseconds from now, also if it is called later. */
+void guest_interrupt_in(struct guest *guest, long usec);
+
 /**
  * struct guest_frame - what an exception pushed
  * @vector: its number
@@ -153,6 +156,12 @@ bool host_is_tcg(void);
  * panics when VMRUN enters virtual-8086 mode.
  */
 bool host_is_trinity(void);
+
+/* How many VMs the host has; or a negative errno. */
+long count_vms(void);
+
+/* A thread that uses the FPU and wants the CPU, until the bool behind @over is true. */
+void *use_fpu(void *over);
 
 /* The name of an exit's reason, for messages. */
 const char *guest_exit_name(int reason);

@@ -60,16 +60,6 @@ static bool is_careful(void)
 	return false;
 }
 
-static long count_vms(void)
-{
-	struct mote_info info = { 0 };
-	int fd = mote_open();
-	int err = mote_get_info(fd, &info);
-
-	close(fd);
-	return err ? err : (long)info.nr_vms;
-}
-
 #define KILL(name) "kill -9 $(cat " RUNTIME_DIR "/" name ".pid)"
 
 TEST_F(vm_isolation, one_is_killed)
