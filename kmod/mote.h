@@ -209,7 +209,7 @@ struct mote_pv {
 	u32 clock_version;	/* of the struct there, even */
 	u32 steal_version;	/* likewise */
 	bool wall_wanted;	/* the guest has written the wall clock's MSR */
-	bool steal_stale;	/* its MSR was written, or the guest was told that it is preempted */
+	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
 	bool eoi_offered;	/* the guest may end the interrupt in service without an exit */
 	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
 	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
@@ -222,32 +222,19 @@ enum mote_mode {
 	MOTE_MODE_LOADED,	/* on &mote_vcpu.cpu, in the guest or about to be */
 };
 
-/**
- * struct mote_traced - what tracing remembers of the last exit
- * @tsc: of the host then
- * @rip: of the guest then, as are @rax and @rcx
- * @rax: a CPUID leaf
- * @rcx: a subleaf, or the index of an MSR
- * @reason: &enum mote_exit_reason; exit_npf() knows better
- * @raw: the vendor's own number
- * @generation: &mote_trace_generation then; another one: nobody traced, all this is stale
- * @port: of port I/O, as are @size and @flags
- * @size: of the access
- * @flags: MOTE_PIO_*
- * @where: bits: unloaded (1), out in user space (2) since then; kept whether traced or not
- */
+/* What tracing remembers of the last exit until the entry that follows it. */
 struct mote_traced {
-	u64 tsc;
-	u64 rip;
-	u64 rax;
-	u64 rcx;
-	u32 reason;
-	u32 raw;
-	u32 generation;
-	u16 port;
+	u64 tsc;	/* of the host then */
+	u64 rip;	/* of the guest then, as are @rax and @rcx */
+	u64 rax;	/* a CPUID leaf */
+	u64 rcx;	/* a subleaf, or the index of an MSR */
+	u32 reason;	/* &enum mote_exit_reason; exit_npf() knows better */
+	u32 raw;	/* the vendor's own number */
+	u32 generation;	/* &mote_trace_generation then; another one: all this is stale */
+	u16 port;	/* of port I/O, as are @size and @flags */
 	u8 size;
-	u8 flags;
-	u8 where;
+	u8 flags;	/* MOTE_PIO_* */
+	u8 where;	/* bits: unloaded (1), in user space (2) since then; kept untraced, too */
 };
 
 /*

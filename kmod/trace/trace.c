@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What is traced around each entry and exit, and the branch that leads here. */
+/*
+ * What is traced around each entry and exit, and the branch that leads here.  An event
+ * with a result (IN, CPUID, MSRs, the exit's duration) is traced at the next entry.
+ */
 #include <asm/tsc.h>
 
 #include "../mote.h"
@@ -9,7 +12,7 @@
 DEFINE_STATIC_KEY_FALSE(mote_traced);
 u32 mote_trace_generation;
 
-/* Called for each event when its first user comes, one call at a time. */
+/* The tracepoints call this for each event's first user, one call at a time. */
 int mote_trace_begin(void)
 {
 	if (!static_key_enabled(&mote_traced))
@@ -23,7 +26,7 @@ void mote_trace_end(void)
 	static_branch_dec(&mote_traced);
 }
 
-static u64 edx_eax(const struct mote_vcpu *vcpu)
+static u64 trace_edx_eax(const struct mote_vcpu *vcpu)
 {
 	return (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
 }
@@ -51,11 +54,12 @@ static void trace_handled(const struct mote_vcpu *vcpu, u64 tsc)
 	case MOTE_EXIT_RDMSR:
 	case MOTE_EXIT_WRMSR:
 		trace_mote_msr(vm, vcpu->id, last->reason == MOTE_EXIT_WRMSR, last->rcx,
-			       edx_eax(vcpu), vcpu->rip != last->rip);
+			       trace_edx_eax(vcpu), vcpu->rip != last->rip);
 		break;
 	case MOTE_EXIT_PIO:
 		if (last->flags & MOTE_PIO_IN)
 			trace_pio(vcpu);
+		break;
 	}
 	trace_mote_exit_handled(vm, vcpu->id, last->reason, last->raw, fls(last->where), last->rip,
 				last->tsc, tsc);
