@@ -37,8 +37,7 @@ static const struct apic_register {
 	u8 access;
 	u32 writable;
 } apic_registers[MOTE_APIC_REGS] = {
-	[APIC_REG(ID)] = { R | BOTH },
-	[APIC_REG(LVR)] = { R | BOTH },
+	[APIC_REG(ID) ... APIC_REG(LVR)] = { R | BOTH },
 	[APIC_REG(TASKPRI)] = { RW | BOTH, APIC_TPRI_MASK },
 	[APIC_REG(PROCPRI)] = { R | BOTH },
 	[APIC_REG(EOI)] = { W | BOTH },
@@ -50,10 +49,8 @@ static const struct apic_register {
 	[APIC_REG(ICR)] = { RW | BOTH, ICR_BITS },
 	[APIC_REG(ICR2)] = { RW | X1, 0xff000000 },
 	[APIC_REG(LVTT)] = { RW | BOTH, LVT_BITS | APIC_LVT_TIMER_MODE },
-	[APIC_REG(LVTTHMR)] = { RW | BOTH, LVT_MODE_BITS },
-	[APIC_REG(LVTPC)] = { RW | BOTH, LVT_MODE_BITS },
-	[APIC_REG(LVT0)] = { RW | BOTH, LVT_LINT_BITS },
-	[APIC_REG(LVT1)] = { RW | BOTH, LVT_LINT_BITS },
+	[APIC_REG(LVTTHMR) ... APIC_REG(LVTPC)] = { RW | BOTH, LVT_MODE_BITS },
+	[APIC_REG(LVT0) ... APIC_REG(LVT1)] = { RW | BOTH, LVT_LINT_BITS },
 	[APIC_REG(LVTERR)] = { RW | BOTH, LVT_BITS },
 	[APIC_REG(TMICT)] = { RW | BOTH, ~0u },
 	[APIC_REG(TMCCT)] = { R | BOTH },
@@ -71,16 +68,21 @@ static bool apic_is_enabled(const struct mote_apic *apic)
 	return apic->reg[APIC_REG(SPIV)] & APIC_SPIV_APIC_ENABLED;
 }
 
-void mote_apic_reset(struct mote_apic *apic, u32 id, bool x2)
+static void apic_mask_lvts(struct mote_apic *apic)
 {
 	u32 i;
 
+	for (i = APIC_REG(LVTT); i <= APIC_REG(LVTERR); i++)
+		apic->reg[i] |= APIC_LVT_MASKED;
+}
+
+void mote_apic_reset(struct mote_apic *apic, u32 id, bool x2)
+{
 	memset(apic, 0, sizeof(*apic));
 	apic->reg[APIC_REG(LVR)] = APIC_VERSION;
 	apic->reg[APIC_REG(DFR)] = APIC_DFR_FLAT;
 	apic->reg[APIC_REG(SPIV)] = 0xff;
-	for (i = APIC_REG(LVTT); i <= APIC_REG(LVTERR); i++)
-		apic->reg[i] = APIC_LVT_MASKED;
+	apic_mask_lvts(apic);
 	mote_apic_set_mode(apic, id, x2);
 }
 
@@ -261,17 +263,6 @@ static enum mote_apic_effect apic_write_lvt(struct mote_apic *apic, u32 reg, u32
 	return MOTE_APIC_ARM;
 }
 
-static enum mote_apic_effect apic_write_svr(struct mote_apic *apic, u32 value)
-{
-	u32 i;
-
-	apic->reg[APIC_REG(SPIV)] = value;
-	if (!(value & APIC_SPIV_APIC_ENABLED))
-		for (i = APIC_REG(LVTT); i <= APIC_REG(LVTERR); i++)
-			apic->reg[i] |= APIC_LVT_MASKED;
-	return MOTE_APIC_RECHECK;
-}
-
 /* Fixed interrupts need a legal vector, others have none (SDM 3A, "Error Handling"). */
 static enum mote_apic_effect apic_send(struct mote_apic *apic, u32 icr)
 {
@@ -325,7 +316,10 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 			apic->reg[APIC_REG(ICR2)] = value >> 32;
 		return apic_send(apic, low);
 	case APIC_REG(SPIV):
-		return apic_write_svr(apic, low);
+		apic->reg[reg] = low;
+		if (!apic_is_enabled(apic))
+			apic_mask_lvts(apic);
+		return MOTE_APIC_RECHECK;
 	case APIC_REG(ESR):
 		apic->reg[reg] = apic->errors;
 		apic->errors = 0;

@@ -192,7 +192,7 @@ static bool ioeventfd_is_same(const struct ioeventfd *a, const struct ioeventfd 
 	return a->key == b->key && a->size == b->size && a->eventfd == b->eventfd;
 }
 
-/* Publish rows without @drop, if not NULL, and with @add, if not NULL, in the place of the old ones. */
+/* Publish the rows anew, without @drop and with @add, where these are not NULL. */
 static int ioeventfd_replace(struct mote_vm *vm, struct mote_ioeventfds *old,
 			     const struct ioeventfd *drop, const struct ioeventfd *add)
 {

@@ -63,14 +63,19 @@ static void lapic_recheck(struct mote_vcpu *vcpu)
 		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
+static void lapic_signal(struct mote_vcpu *vcpu, u32 signals)
+{
+	atomic_or(signals, &vcpu->lapic->signals);
+	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
+}
+
 /* ---- timer ----------------------------------------------------------------- */
 
 static enum hrtimer_restart lapic_timer_expired(struct hrtimer *timer)
 {
 	struct mote_lapic *lapic = container_of(timer, struct mote_lapic, timer);
 
-	atomic_or(SIGNAL_TIMER, &lapic->signals);
-	mote_vcpu_request(lapic->vcpu, MOTE_REQ_EVENT);
+	lapic_signal(lapic->vcpu, SIGNAL_TIMER);
 	return HRTIMER_NORESTART;
 }
 
@@ -175,16 +180,10 @@ static void lapic_post(struct mote_vcpu *vcpu, u8 vector, bool level)
 		clear_bit(vector, lapic->level);
 	/*
 	 * The sender that sets the bit makes the request; those that find it set need none.
-	 * test_and_set_bit() is a full barrier: who sees the bit sees the level.
+	 * test_and_set_bit() is a full barrier: lapic_take_posted() sees the level with it.
 	 */
 	if (!test_and_set_bit(vector, lapic->posted))
 		mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
-}
-
-static void lapic_signal(struct mote_vcpu *vcpu, u32 signals)
-{
-	atomic_or(signals, &vcpu->lapic->signals);
-	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
 }
 
 static void lapic_deliver(struct mote_vcpu *vcpu, u32 icr)
@@ -255,7 +254,7 @@ static u32 lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr,
 		return 1;
 	}
 	for (i = 0; i < nr; i++) {
-		/* The first vCPU counts as that of the lowest priority; the vector spreads the load. */
+		/* The first vCPU has the lowest priority; the vector spreads the load. */
 		vcpu = vm->vcpus[one ? (i + icr) % nr : i];
 		if (!lapic_is_addressed(vcpu, from, icr, dest))
 			continue;
@@ -325,7 +324,7 @@ static void lapic_sync(struct mote_vcpu *vcpu)
 		mote_pv_eoi_withdraw(vcpu);
 }
 
-/* Before the registers change or are shown, they take in all of the state: no EOI is left to memory. */
+/* Before registers change or are shown: no EOI is left to the flag in memory. */
 static void lapic_withdraw_eoi(struct mote_vcpu *vcpu)
 {
 	if (likely(!vcpu->pv.eoi_offered))
@@ -456,7 +455,8 @@ u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken)
 bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu)
 {
 	/* Without a local APIC the pin is INTR (SDM 3A, "Enabling or Disabling the Local APIC"). */
-	return !vcpu->lapic || !lapic_is_enabled(vcpu) || mote_apic_takes_extint(&vcpu->lapic->apic);
+	return !vcpu->lapic || !lapic_is_enabled(vcpu) ||
+	       mote_apic_takes_extint(&vcpu->lapic->apic);
 }
 
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu)

@@ -28,7 +28,7 @@ static inline bool mote_lapic_has_msr(const struct mote_vcpu *vcpu, u32 index)
 /* False: #GP. */
 bool mote_lapic_rdmsr(struct mote_vcpu *vcpu, u32 index, u64 *value);
 enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 value, u8 *vector);
-/* After a write to IA32_APIC_BASE, which was @old; callers need not look whether there is an APIC. */
+/* After a write to IA32_APIC_BASE, which was @old; also without a local APIC. */
 void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
 
 /**

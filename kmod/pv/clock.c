@@ -22,7 +22,7 @@
 
 /* ---- clock ----------------------------------------------------------------- */
 
-/* For pvclock_scale_delta(): ns = ((ticks << shift) * mul) >> 32; a negative shift goes to the right. */
+/* ns = ((ticks << shift) * mul) >> 32; a negative shift goes to the right. */
 static void pv_clock_scale(u32 khz, u32 *mul, s8 *shift)
 {
 	u64 hz = khz * 1000ull;
@@ -172,7 +172,7 @@ void mote_pv_init_clock(struct mote_vm *vm)
 
 /* ---- steal time --------------------------------------------------------------- */
 
-/* How long this task has waited for a CPU, in ns: what it waits for more is stolen from the guest. */
+/* How long this task has waited for a CPU, in ns. */
 static u64 pv_run_delay(void)
 {
 #ifdef CONFIG_SCHED_INFO
