@@ -40,7 +40,7 @@ static void set_cpuid(struct mote *mote)
 	struct mote_cpuid_entry entries[MOTE_MAX_CPUID];
 	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (uintptr_t)entries };
 
-	check(mote_get_cpuid(mote->fd, &table), "MOTE_GET_CPUID");
+	check(mote_get_cpuid(mote->fd, &table), "mote_get_cpuid");
 	check(mote_set_cpuid(mote->cpu.fd, &table), "MOTE_SET_CPUID");
 }
 

@@ -394,30 +394,9 @@ static long dev_call_create_vm(void *object, void *arg)
 	return fd;
 }
 
-static long dev_call_get_cpuid(void *object, void *arg)
-{
-	struct mote_cpuid_table *table = arg;
-	struct mote_cpuid_entry *rows;
-	u32 room = table->nr;
-	long err = 0;
-
-	if (table->pad)
-		return -EINVAL;
-	rows = kcalloc(MOTE_MAX_CPUID, sizeof(*rows), GFP_KERNEL_ACCOUNT);
-	if (!rows)
-		return -ENOMEM;
-	table->nr = mote_cpuid_host(rows, MOTE_MAX_CPUID, &mote_caps, mote_host_cpuid);
-	if (copy_to_user(u64_to_user_ptr(table->entries), rows,
-			 min(room, table->nr) * sizeof(*rows)))
-		err = -EFAULT;
-	kfree(rows);
-	return err;
-}
-
 static const struct mote_call dev_calls[] = {
 	{ MOTE_GET_INFO, dev_call_get_info },
 	{ MOTE_CREATE_VM, dev_call_create_vm },
-	{ MOTE_GET_CPUID, dev_call_get_cpuid },
 };
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

@@ -159,6 +159,10 @@ int mote_host_info(struct mote_info *info)
 	info->tsc_khz = tsc_khz;
 	info->revision = host.revision;
 	info->xcr0 = mote_caps.xcr0;
+	info->cr4 = mote_caps.cr4;
+	info->efer = mote_caps.efer;
+	info->gva_bits = mote_caps.virt_bits;
+	info->pv_features = mote_pv_features();
 	info->cpu_signature = cpuid_eax(1);
 	strscpy((char *)info->version, MOTE_VERSION, sizeof(info->version));
 	return 0;
@@ -348,7 +352,7 @@ void mote_host_put(void)
 
 /* ---- the module --------------------------------------------------------------- */
 
-void mote_host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
+static void host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
 {
 	cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]);
 }
@@ -371,10 +375,9 @@ static int __init mote_init(void)
 	if (err)
 		goto out;
 	info->features = mote_host.features;
-	mote_caps_init(&mote_caps, mote_host.vendor, mote_host.gpa_bits,
+	mote_caps_init(&mote_caps, mote_host.gpa_bits,
 		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
-		       mote_host_cpuid);
-	mote_caps.pv_features = mote_pv_features();
+		       host_cpuid);
 	host_report(info);
 	err = register_reboot_notifier(&host_reboot_block);
 	if (err)

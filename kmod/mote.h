@@ -442,7 +442,4 @@ int mote_host_info(struct mote_info *info);
 int mote_host_get(void);
 void mote_host_put(void);
 
-/* CPUID of the host, as mote_cpuid_host() wants it. */
-void mote_host_cpuid(u32 leaf, u32 subleaf, u32 regs[4]);
-
 #endif /* MOTE_H */

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a guest may be told by CPUID, and how its table is sorted and searched.
- * Pure functions.
+ * Which bits a guest may set in CR4, EFER and XCR0 on this host, and how a
+ * guest's CPUID table is sorted, searched and kept up to date.  Pure functions.
  *
- * A feature is shown when it is in the tables below, the host has it and its
- * registers are switched: whatever is new or unknown is hidden.  docs/exits.md
- * says why the hidden ones are.  Topology (APIC ids, leaves 0xb and 0x1f) is
- * user space's to fill in.
+ * Not here: what is in the table.  User space decides that; libmote has a
+ * proposal (userspace/libmote/cpuid.c).
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
@@ -26,178 +24,11 @@
 #define XCR0_YMM 0x4
 #define XCR0_AVX512 0xe0 /* opmask, ZMM_Hi256, Hi16_ZMM */
 
-#define MAX_BASIC 0xd
-#define MAX_EXTENDED 0x80000021
-#define HYPERVISOR_BASE 0x40000000
-#define HYPERVISOR_SIGNATURE 0x65746f4d /* "Mote", three times */
-#define KVM_BASE (HYPERVISOR_BASE + 0x100)
-
 enum { EAX, EBX, ECX, EDX };
-
-/* ---- the table of what is shown ---------------------------------------------- */
-
-/**
- * struct shown - a leaf that a guest sees
- * @leaf: EAX
- * @subleaf: ECX
- * @has_subleaf: the answer depends on ECX
- * @keep: bits of EAX, EBX, ECX and EDX that are the host's; others are 0
- */
-struct shown {
-	u32 leaf;
-	u8 subleaf;
-	bool has_subleaf;
-	u32 keep[4];
-};
-
-#define ALL (~0u)
-
-/* Leaf 1 EDX, most of which AMD repeats in 0x80000001. */
-#define KEEP_1_EDX (F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) |	\
-		    F(CX8) | F(APIC) | F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) |	\
-		    F(PSE36) | F(CLFLUSH) | F(MMX) | F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP))
-#define REPEATED_EDX (F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) |	\
-		      F(CX8) | F(APIC) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) |		\
-		      F(PSE36) | F(MMX) | F(FXSR))
-
-static const struct shown shown[] = {
-	{ 0, .keep = { ALL, ALL, ALL, ALL } },
-	{ 1, .keep = {
-		ALL,
-		0x0000ffff, /* brand, CLFLUSH; APIC id and count are topology */
-		F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) |
-		F(XMM4_2) | F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) |
-		F(RDRAND),
-		KEEP_1_EDX } },
-	{ 2, .keep = { ALL, ALL, ALL, ALL } }, /* caches, on Intel */
-	{ 6 }, /* nothing of thermal and power management but ARAT */
-	{ 7, 0, true, {
-		ALL,
-		F(FSGSBASE) | F(BMI1) | F(AVX2) | F(FDP_EXCPTN_ONLY) | F(SMEP) | F(BMI2) | F(ERMS) |
-		F(ZERO_FCS_FDS) | F(AVX512F) | F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) |
-		F(AVX512IFMA) | F(CLFLUSHOPT) | F(CLWB) | F(AVX512PF) | F(AVX512ER) | F(AVX512CD) |
-		F(SHA_NI) | F(AVX512BW) | F(AVX512VL),
-		BIT(0) /* PREFETCHWT1 */ | F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) |
-		F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) |
-		F(LA57) | F(CLDEMOTE) | F(MOVDIRI) | F(MOVDIR64B),
-		F(AVX512_4VNNIW) | F(AVX512_4FMAPS) | F(FSRM) | F(AVX512_VP2INTERSECT) |
-		F(MD_CLEAR) | F(SERIALIZE) | F(AVX512_FP16) } },
-	{ 7, 1, true, {
-		F(AVX_VNNI) | F(AVX512_BF16) | BIT(10) /* FZRM */ | BIT(11) /* FSRS */ |
-		BIT(12) /* FSRC */ | BIT(23) /* AVX_IFMA */, 0, 0, 0 } },
-	{ 0xd, 1, true, { F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1), 0, 0, 0 } },
-	{ 0x80000000, .keep = { ALL, ALL, ALL, ALL } },
-	{ 0x80000001, .keep = {
-		ALL,
-		0,
-		F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) | F(3DNOWPREFETCH) | F(XOP) |
-		F(FMA4) | F(TBM),
-		REPEATED_EDX | F(SYSCALL) | F(NX) | F(MMXEXT) | F(GBPAGES) | F(LM) | F(3DNOWEXT) |
-		F(3DNOW) } },
-	{ 0x80000002, .keep = { ALL, ALL, ALL, ALL } },
-	{ 0x80000003, .keep = { ALL, ALL, ALL, ALL } },
-	{ 0x80000004, .keep = { ALL, ALL, ALL, ALL } },
-	{ 0x80000005, .keep = { ALL, ALL, ALL, ALL } }, /* caches */
-	{ 0x80000006, .keep = { ALL, ALL, ALL, ALL } },
-	{ 0x80000007, .keep = { 0, 0, 0, BIT(8) } }, /* invariant TSC */
-	{ 0x80000008, .keep = {
-		0, F(CLZERO) | F(XSAVEERPTR) | F(WBNOINVD) | F(AMD_SSB_NO) | F(BTC_NO), 0, 0 } },
-	{ 0x80000019, .keep = { ALL, ALL, 0, 0 } }, /* TLBs of 1 GiB pages */
-	{ 0x8000001a, .keep = { ALL, 0, 0, 0 } }, /* how wide the vector units are */
-	/* No nested breakpoints, LFENCE serializes, null selectors clear the base. */
-	{ 0x80000021, .keep = { BIT(0) | BIT(2) | BIT(6), 0, 0, 0 } },
-};
-
-/**
- * struct gated - features whose registers are components of XCR0
- * @leaf: EAX
- * @subleaf: ECX
- * @reg: register
- * @xcr0: components that the guest must be able to enable
- * @bits: else these are hidden
- */
-struct gated {
-	u32 leaf;
-	u8 subleaf;
-	u8 reg;
-	u8 xcr0;
-	u32 bits;
-};
-
-static const struct gated gated[] = {
-	{ 1, 0, ECX, XCR0_SSE, F(XSAVE) },
-	{ 1, 0, ECX, XCR0_YMM, F(AVX) | F(F16C) | F(FMA) },
-	{ 7, 0, EBX, XCR0_YMM, F(AVX2) },
-	{ 7, 0, ECX, XCR0_YMM, F(VAES) | F(VPCLMULQDQ) },
-	{ 7, 0, EBX, XCR0_AVX512, F(AVX512F) | F(AVX512DQ) | F(AVX512IFMA) | F(AVX512PF) |
-				  F(AVX512ER) | F(AVX512CD) | F(AVX512BW) | F(AVX512VL) },
-	{ 7, 0, ECX, XCR0_AVX512, F(AVX512VBMI) | F(AVX512_VBMI2) | F(AVX512_VNNI) |
-				  F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) },
-	{ 7, 0, EDX, XCR0_AVX512, F(AVX512_4VNNIW) | F(AVX512_4FMAPS) | F(AVX512_VP2INTERSECT) |
-				  F(AVX512_FP16) },
-	{ 7, 1, EAX, XCR0_YMM, F(AVX_VNNI) | BIT(23) /* AVX_IFMA */ },
-	{ 7, 1, EAX, XCR0_AVX512, F(AVX512_BF16) },
-	{ 0xd, 1, EAX, XCR0_SSE, F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1) },
-	{ 0x80000001, 0, ECX, XCR0_YMM, F(XOP) | F(FMA4) },
-};
-
-/* What is not the host's but mote's. */
-static void adjust(u32 leaf, u32 subleaf, const struct mote_caps *caps, u32 regs[4])
-{
-	switch (leaf) {
-	case 0:
-		regs[EAX] = min_t(u32, regs[EAX], MAX_BASIC);
-		break;
-	case 1:
-		regs[ECX] |= F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR);
-		regs[EDX] |= F(APIC);
-		break;
-	case 6:
-		regs[EAX] = BIT(2); /* ARAT: the timer of the local APIC never stops */
-		break;
-	case 7:
-		if (subleaf)
-			break;
-		regs[EAX] = min_t(u32, regs[EAX], 1);
-		regs[EBX] |= F(TSC_ADJUST);
-		if (caps->virt_bits < 57)
-			regs[ECX] &= ~F(LA57);
-		break;
-	case 0x80000000:
-		regs[EAX] = min_t(u32, regs[EAX], MAX_EXTENDED);
-		break;
-	case 0x80000008:
-		regs[EAX] = caps->phys_bits | caps->virt_bits << 8;
-		break;
-	}
-}
-
-/* The host's answer as a guest may see it. */
-static void show(const struct shown *row, const struct mote_caps *caps,
-		 void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]), u32 regs[4])
-{
-	const struct gated *g;
-	u32 i;
-
-	cpuid(row->leaf, row->subleaf, regs);
-	for (i = 0; i < 4; i++)
-		regs[i] &= row->keep[i];
-	for (g = gated; g < gated + ARRAY_SIZE(gated); g++)
-		if (g->leaf == row->leaf && g->subleaf == row->subleaf &&
-		    (caps->xcr0 & g->xcr0) != g->xcr0)
-			regs[g->reg] &= ~g->bits;
-	adjust(row->leaf, row->subleaf, caps, regs);
-}
 
 /* ---- what a guest may have ------------------------------------------------------ */
 
-/**
- * struct enabler - a bit of CR4 or EFER that comes with a feature
- * @bit: in CR4 or EFER
- * @leaf: EAX
- * @reg: register
- * @feature: bit in it
- */
+/* A bit of CR4 or EFER that comes with a feature of CPUID. */
 struct enabler {
 	u64 bit;
 	u32 leaf;
@@ -231,22 +62,23 @@ static const struct enabler efer_bits[] = {
 	{ EFER_NX, 0x80000001, EDX, F(NX) },
 };
 
-static u64 enabled_bits(const struct enabler *table, u32 nr, u32 leaf, const u32 regs[4])
+static u64 enabled_bits(const struct enabler *table, u32 nr,
+			void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
 {
 	u64 bits = 0;
+	u32 regs[4];
 
-	for (; nr; nr--, table++)
-		if (table->leaf == leaf && regs[table->reg] & table->feature)
+	for (; nr; nr--, table++) {
+		cpuid(table->leaf, 0, regs);
+		if (regs[table->reg] & table->feature)
 			bits |= table->bit;
+	}
 	return bits;
 }
 
-static u64 guest_xcr0(u64 host_xcr0, void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
+static u64 guest_xcr0(u64 host_xcr0, bool has_xsave)
 {
-	u32 regs[4];
-
-	cpuid(1, 0, regs);
-	if (!(regs[ECX] & F(XSAVE)) || (host_xcr0 & XCR0_SSE) != XCR0_SSE)
+	if (!has_xsave || (host_xcr0 & XCR0_SSE) != XCR0_SSE)
 		return 1;
 	if (!(host_xcr0 & XCR0_YMM))
 		return XCR0_SSE;
@@ -255,122 +87,19 @@ static u64 guest_xcr0(u64 host_xcr0, void (*cpuid)(u32 leaf, u32 subleaf, u32 re
 	return XCR0_SSE | XCR0_YMM | XCR0_AVX512;
 }
 
-void mote_caps_init(struct mote_caps *caps, u32 vendor, u32 gpa_bits, u64 host_xcr0,
+void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
 		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
 {
-	const struct shown *row;
-	u32 regs[4];
+	u64 cr4 = enabled_bits(cr4_bits, ARRAY_SIZE(cr4_bits), cpuid);
+	u64 xcr0 = guest_xcr0(host_xcr0, cr4 & X86_CR4_OSXSAVE);
 
-	cpuid(7, 0, regs);
 	*caps = (struct mote_caps){
-		.vendor = vendor,
 		.phys_bits = gpa_bits,
-		.virt_bits = regs[ECX] & F(LA57) ? 57 : 48,
-		.xcr0 = guest_xcr0(host_xcr0, cpuid),
+		.virt_bits = cr4 & X86_CR4_LA57 ? 57 : 48,
+		.cr4 = xcr0 & ~1ull ? cr4 : cr4 & ~(u64)X86_CR4_OSXSAVE,
+		.efer = enabled_bits(efer_bits, ARRAY_SIZE(efer_bits), cpuid),
+		.xcr0 = xcr0,
 	};
-	/* From what is shown, so that the two agree. */
-	for (row = shown; row < shown + ARRAY_SIZE(shown); row++) {
-		if (row->subleaf)
-			continue;
-		show(row, caps, cpuid, regs);
-		caps->cr4 |= enabled_bits(cr4_bits, ARRAY_SIZE(cr4_bits), row->leaf, regs);
-		caps->efer |= enabled_bits(efer_bits, ARRAY_SIZE(efer_bits), row->leaf, regs);
-	}
-}
-
-/**
- * struct rows - a table that is being written
- * @row: its start
- * @room: rows that fit
- * @nr: rows that there are
- */
-struct rows {
-	struct mote_cpuid_entry *row;
-	u32 room;
-	u32 nr;
-};
-
-static void add(struct rows *rows, u32 leaf, u32 subleaf, bool has_subleaf, const u32 regs[4])
-{
-	if (rows->nr < rows->room)
-		rows->row[rows->nr] = (struct mote_cpuid_entry){
-			.leaf = leaf, .subleaf = subleaf,
-			.flags = has_subleaf ? MOTE_CPUID_SUBLEAF : 0,
-			.eax = regs[EAX], .ebx = regs[EBX], .ecx = regs[ECX], .edx = regs[EDX],
-		};
-	rows->nr++;
-}
-
-/* Intel's caches, each as if it were one CPU's own: sharing is topology. */
-static void add_caches(struct rows *rows, void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
-{
-	u32 regs[4], i;
-
-	for (i = 0; i < 8; i++) {
-		cpuid(4, i, regs);
-		regs[EAX] &= 0x3fff;
-		if (!(regs[EAX] & 0x1f))
-			break;
-		add(rows, 4, i, true, regs);
-	}
-}
-
-/* Sizes and offsets of the XSAVE components are the host's; XCR0 is mote's. */
-static void add_xsave(struct rows *rows, const struct mote_caps *caps,
-		      void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
-{
-	u32 main[4] = { caps->xcr0, 576, 576, 0 };
-	u32 regs[4], i;
-
-	for (i = 2; i < 8; i++) {
-		if (!(caps->xcr0 & BIT(i)))
-			continue;
-		cpuid(0xd, i, regs);
-		main[ECX] = max_t(u32, main[ECX], regs[EAX] + regs[EBX]);
-		regs[ECX] &= BIT(1); /* aligned in the compacted format */
-		regs[EDX] = 0;
-		add(rows, 0xd, i, true, regs);
-	}
-	add(rows, 0xd, 0, true, main);
-}
-
-u32 mote_cpuid_host(struct mote_cpuid_entry *rows, u32 nr, const struct mote_caps *caps,
-		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
-{
-	const u32 mote[][4] = {
-		{ HYPERVISOR_BASE + 1, HYPERVISOR_SIGNATURE, HYPERVISOR_SIGNATURE,
-		  HYPERVISOR_SIGNATURE },
-		{ MOTE_GUEST_HYPERCALLS },
-	};
-	const u32 kvm[][4] = {
-		{ KVM_BASE + 1, 0x4b4d564b, 0x564b4d56, 0x4d }, /* "KVMKVMKVM" */
-		{ caps->pv_features },
-	};
-	struct rows out = { rows, nr, 0 };
-	const struct shown *row;
-	u32 regs[4], basic, extended, i;
-
-	cpuid(0, 0, regs);
-	basic = regs[EAX];
-	cpuid(0x80000000, 0, regs);
-	extended = regs[EAX];
-	for (row = shown; row < shown + ARRAY_SIZE(shown); row++) {
-		if (row->leaf > (row->leaf & BIT(31) ? extended : basic))
-			continue;
-		if (row->leaf == 0xd && !(caps->xcr0 & ~1ull))
-			continue;
-		show(row, caps, cpuid, regs);
-		add(&out, row->leaf, row->subleaf, row->has_subleaf, regs);
-	}
-	if (basic >= 4)
-		add_caches(&out, cpuid);
-	if (basic >= 0xd && caps->xcr0 & ~1ull)
-		add_xsave(&out, caps, cpuid);
-	for (i = 0; i < 2; i++) {
-		add(&out, HYPERVISOR_BASE + i, 0, false, mote[i]);
-		add(&out, KVM_BASE + i, 0, false, kvm[i]);
-	}
-	return out.nr;
 }
 
 /* ---- a guest's table -------------------------------------------------------------- */

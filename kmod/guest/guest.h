@@ -12,33 +12,28 @@
 
 /**
  * struct mote_caps - what a guest may have on this host
- * @vendor: &enum mote_vendor
  * @phys_bits: width of guest-physical addresses
  * @virt_bits: width of linear addresses: 48 or 57
  * @cr4: bits of CR4 that may be set
  * @efer: bits of EFER that may be set
  * @xcr0: bits of XCR0 that may be set
- * @pv_features: of KVM's paravirtual interface, as in CPUID
  */
 struct mote_caps {
-	u32 vendor;
 	u32 phys_bits;
 	u32 virt_bits;
 	u64 cr4;
 	u64 efer;
 	u64 xcr0;
-	u32 pv_features;
 };
 
 /**
  * mote_caps_init() - what a guest may have, from what the host has
  * @caps: out
- * @vendor: &enum mote_vendor
  * @gpa_bits: width of guest-physical addresses
  * @host_xcr0: XCR0 of the host
  * @cpuid: reads the host: (leaf, subleaf, regs[eax, ebx, ecx, edx])
  */
-void mote_caps_init(struct mote_caps *caps, u32 vendor, u32 gpa_bits, u64 host_xcr0,
+void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
 		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
 
 /* Do the bits above the highest that is translated all equal it? */
@@ -141,18 +136,6 @@ bool mote_cpuid_is_dynamic(u32 leaf);
  * @apic_base: of the guest
  */
 void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base);
-
-/**
- * mote_cpuid_host() - what a guest may be told: the host's answers less what mote hides
- * @rows: room for @nr rows
- * @nr: room
- * @caps: what the guest may have
- * @cpuid: reads the host: (leaf, subleaf, regs[eax, ebx, ecx, edx])
- *
- * Return: the number of rows that there are; only the first @nr are written.
- */
-u32 mote_cpuid_host(struct mote_cpuid_entry *rows, u32 nr, const struct mote_caps *caps,
-		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
 
 /* ---- msr.c ------------------------------------------------------------------ */
 

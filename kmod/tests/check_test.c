@@ -10,7 +10,6 @@
 #include "../guest/check.c"
 
 static const struct mote_caps caps = {
-	.vendor = MOTE_VENDOR_SVM,
 	.phys_bits = 40,
 	.virt_bits = 48,
 	.cr4 = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |

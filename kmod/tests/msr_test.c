@@ -6,7 +6,6 @@
 #include "../guest/msr.c"
 
 static const struct mote_caps caps = {
-	.vendor = MOTE_VENDOR_SVM,
 	.phys_bits = 40,
 	.virt_bits = 48,
 	.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX,

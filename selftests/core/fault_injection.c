@@ -43,13 +43,6 @@ static int get_info(struct guest *guest)
 	return mote_get_info(guest->fd, &info);
 }
 
-static int get_cpuid(struct guest *guest)
-{
-	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
-
-	return mote_get_cpuid(guest->fd, &table);
-}
-
 static int create_vm(struct guest *guest)
 {
 	int fd = mote_create_vm(guest->fd, &(struct mote_vm_config) { MOTE_VM_HLT_EXIT });
@@ -198,7 +191,6 @@ static const struct step {
 	bool plain;	/* no fault here */
 } steps[] = {
 	{ "MOTE_GET_INFO", get_info },
-	{ "MOTE_GET_CPUID", get_cpuid },
 	{ "MOTE_CREATE_VM", create_vm },
 	{ "MOTE_SET_SLOT", add_slot },
 	{ "MOTE_SET_SLOT with a log", add_log },

@@ -154,7 +154,7 @@ static bool all_bytes(const void *data, size_t from, size_t to, unsigned char va
 	return from == to;
 }
 
-/* The same for MOTE_GET_INFO and MOTE_GET_CPUID, and rows that are not there stay as they were. */
+/* The same for MOTE_GET_INFO and mote_get_cpuid(), and rows that are not there stay as they were. */
 TEST(information_without_leftovers)
 {
 	static struct mote_cpuid_entry rows[MOTE_MAX_CPUID];

@@ -128,14 +128,6 @@ static int create_vcpu(struct guest *guest)
 	return guest_run(guest) != MOTE_EXIT_PIO;
 }
 
-static int get_cpuid(struct guest *guest)
-{
-	static struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
-	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
-
-	return mote_get_cpuid(guest->fd, &table);
-}
-
 static int destroy(struct guest *guest)
 {
 	guest_destroy(guest);
@@ -148,7 +140,6 @@ static const struct {
 	int (*call)(struct guest *guest);
 	bool then_read;
 } calls[] = {
-	{ "MOTE_GET_CPUID", get_cpuid },
 	{ "MOTE_SET_FILTER", set_filter },
 	{ "MOTE_CREATE_VCPU", create_vcpu },
 	{ "MOTE_SET_SLOT", slot_large, true },

@@ -142,7 +142,15 @@ struct mote_obstacle {
  * @cpu_signature: family, model and stepping: CPUID leaf 1, EAX
  * @pad: zero
  * @version: of the module, NUL-terminated
+ * @cr4: bits that a guest may set in CR4
+ * @efer: bits that a guest may set in EFER
+ * @gva_bits: width of linear addresses, in bits: 48 or 57
+ * @pv_features: of KVM's paravirtual interface, as in CPUID leaf 0x40000101, EAX
  * @reserved: zero
+ *
+ * What CPUID should tell a guest follows from the CPU's own answers and from
+ * @xcr0, @cr4, @efer, @gpa_bits, @gva_bits and @pv_features: mote_get_cpuid() of
+ * libmote puts it together.
  */
 struct mote_info {
 	__u32 abi_version;
@@ -163,7 +171,11 @@ struct mote_info {
 	__u32 cpu_signature;
 	__u32 pad;
 	__u8 version[32];
-	__u64 reserved[8];
+	__u64 cr4;
+	__u64 efer;
+	__u32 gva_bits;
+	__u32 pv_features;
+	__u64 reserved[5];
 };
 
 #define MOTE_GET_INFO _IOR(MOTE_IOC, 0x00, struct mote_info)
@@ -196,8 +208,8 @@ struct mote_cpuid_entry {
 #define MOTE_MAX_CPUID 256
 
 /**
- * struct mote_cpuid_table - a CPUID table in user memory
- * @nr: rows; for MOTE_GET_CPUID in: room, out: rows that there are
+ * struct mote_cpuid_table - MOTE_SET_CPUID: a CPUID table in user memory
+ * @nr: rows
  * @pad: zero
  * @entries: address of an array of &struct mote_cpuid_entry
  *
@@ -235,7 +247,6 @@ struct mote_vm_config {
 #define MOTE_VM_LAPIC (1u << 1)
 
 #define MOTE_CREATE_VM _IOW(MOTE_IOC, 0x01, struct mote_vm_config)
-#define MOTE_GET_CPUID _IOWR(MOTE_IOC, 0x02, struct mote_cpuid_table)
 
 /* ---- VM ------------------------------------------------------------------ */
 

@@ -33,11 +33,6 @@ int mote_create_vm(int fd, const struct mote_vm_config *config)
 	return call(fd, MOTE_CREATE_VM, config);
 }
 
-int mote_get_cpuid(int fd, struct mote_cpuid_table *table)
-{
-	return call(fd, MOTE_GET_CPUID, table);
-}
-
 int mote_set_slot(int vm, const struct mote_slot *slot)
 {
 	return call(vm, MOTE_SET_SLOT, slot);

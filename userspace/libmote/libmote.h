@@ -33,7 +33,6 @@ int mote_get_info(int fd, struct mote_info *info);
  * what the kernel returns as errno comes back as its negative.
  */
 int mote_create_vm(int fd, const struct mote_vm_config *config);
-int mote_get_cpuid(int fd, struct mote_cpuid_table *table);
 int mote_set_slot(int vm, const struct mote_slot *slot);
 int mote_get_dirty(int vm, const struct mote_dirty *dirty);
 int mote_set_filter(int vm, const struct mote_filter *filter);
@@ -49,6 +48,14 @@ int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd);
 int mote_get_clock(int vm, struct mote_clock_value *value);
 int mote_set_clock(int vm, const struct mote_clock_value *value);
 int mote_apic_access(int vcpu, struct mote_apic_access *access);
+
+/**
+ * mote_get_cpuid() - what a guest may be told by CPUID: a proposal for mote_set_cpuid()
+ * @fd: from mote_open()
+ * @table: in: room, out: the rows that there are; no more are written than there is room for
+ * Return: 0 or a negative errno
+ */
+int mote_get_cpuid(int fd, struct mote_cpuid_table *table);
 
 /* The extension that CPUID reports on this CPU: &enum mote_vendor. */
 unsigned int mote_cpuid_vendor(void);
