@@ -103,17 +103,18 @@ static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32
 	mote_ops->get_state(vcpu, state, mask);
 }
 
-/* Would a CPU enter this state?  @failed: the first check that fails, or NULL; 0 or -ENOMEM. */
-static int vcpu_judge(struct mote_vcpu *vcpu, const struct mote_check **failed)
+/* Would a CPU enter this state?  The first check that fails, %MOTE_CHECK_NONE, or -ENOMEM. */
+static int vcpu_judge(struct mote_vcpu *vcpu)
 {
 	struct mote_state *state = kzalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
+	int check;
 
 	if (!state)
 		return -ENOMEM;
 	vcpu_get_state(vcpu, state, MOTE_STATE_ALL & ~MOTE_STATE_XSAVE);
-	*failed = mote_check_state(state, &mote_caps);
+	check = mote_check_state(state, &mote_caps);
 	kfree(state);
-	return 0;
+	return check;
 }
 
 u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
@@ -507,8 +508,7 @@ static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 }
 
 /* State was set from outside: judge it, as it is behind the instruction that is complete. */
-static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete,
-				   const struct mote_check **failed)
+static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete)
 {
 	int err;
 
@@ -520,22 +520,15 @@ static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete,
 		mote_vcpu_unload(vcpu);
 		*complete = 0;
 	}
-	return vcpu_judge(vcpu, failed);
+	return vcpu_judge(vcpu);
 }
 
 static void vcpu_fill_fail(struct mote_vcpu *vcpu, u64 hardware)
 {
-	static const struct mote_check no_memory = { "not enough memory to look at the state", "" };
-	const struct mote_check *check = &no_memory;
-	struct mote_run *run = vcpu->run;
+	int check = vcpu_judge(vcpu);
 
-	/* No memory leaves the pointer as it is. */
-	vcpu_judge(vcpu, &check);
-	run->fail.hardware = hardware;
-	strscpy((char *)run->fail.check,
-		check ? check->text : "a check that mote does not know; please report the state",
-		sizeof(run->fail.check));
-	strscpy((char *)run->fail.section, check ? check->section : "", sizeof(run->fail.section));
+	vcpu->run->fail.hardware = hardware;
+	vcpu->run->fail.check = check < 0 ? MOTE_CHECK_NO_MEMORY : check;
 }
 
 static void vcpu_fill_exit(struct mote_vcpu *vcpu)
@@ -586,7 +579,6 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu)
 
 int mote_vcpu_run(struct mote_vcpu *vcpu)
 {
-	const struct mote_check *failed = NULL;
 	u64 complete = 0;
 	int next;
 
@@ -601,8 +593,8 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		mote_vcpu_new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
 	if (unlikely(vcpu->check))
-		next = vcpu_judge_new(vcpu, &complete, &failed);
-	if (failed) {
+		next = vcpu_judge_new(vcpu, &complete);
+	if (next > 0) {
 		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY;
 		vcpu->exit.fail = 0; /* not by hardware */
 		next = MOTE_NEXT_USER;

@@ -47,26 +47,13 @@ static inline bool mote_is_canonical(u64 gva, const struct mote_caps *caps)
 /* ---- check.c: is this a state that a CPU can be in? ----------------------- */
 
 /**
- * struct mote_check - one of the checks that an entry has to pass
- * @text: what is wrong when it fails: "CR0.PG is set without CR0.PE"
- * @section: the manual's section that says so
- * @fails: true if the state fails it
- */
-struct mote_check {
-	const char *text;
-	const char *section;
-	bool (*fails)(const struct mote_state *state, const struct mote_caps *caps);
-};
-
-/**
  * mote_check_state() - judge a whole state before the hardware does
  * @state: all of it but @state->xsave
  * @caps: what the guest may have
  *
- * Return: the first check that fails, or NULL.
+ * Return: the first check that fails, &enum mote_check; %MOTE_CHECK_NONE: it passes.
  */
-const struct mote_check *mote_check_state(const struct mote_state *state,
-					  const struct mote_caps *caps);
+u32 mote_check_state(const struct mote_state *state, const struct mote_caps *caps);
 
 /**
  * mote_check_values() - refuse single values that no instruction could have written

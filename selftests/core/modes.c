@@ -13,7 +13,8 @@ TEST_MODE(runs)
 
 	guest_start(&self->guest, variant->mode, GUEST_FOR(out, variant->mode));
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest)) {
-		TH_LOG("%s %s", run->fail.check, run->fail.section);
+		TH_LOG("%s %s", mote_check_text(run->fail.check),
+		       mote_check_section(run->fail.check));
 	}
 	EXPECT_EQ(0x80, run->pio.port);
 	EXPECT_EQ(2, run->pio.size);

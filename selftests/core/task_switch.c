@@ -190,7 +190,7 @@ static int run_tasks(struct guest *guest, int *exits)
 			fprintf(stderr, "# %s at 0x%llx %s\n", guest_exit_name(reason),
 				(unsigned long long)guest->run->rip,
 				reason == MOTE_EXIT_FAIL_ENTRY ?
-					(char *)guest->run->fail.check : "");
+					mote_check_text(guest->run->fail.check) : "");
 			return -1;
 		}
 		++*exits;

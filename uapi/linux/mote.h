@@ -745,6 +745,42 @@ enum mote_exit_reason {
 	MOTE_NR_EXITS
 };
 
+/**
+ * enum mote_check - a check that a state has to pass: &mote_run.fail.check
+ *
+ * mote_check_text() of libmote has each in words, and mote_check_section() the
+ * manual's section that has it.  Numbers keep their meaning: new checks come
+ * last.  Of several that fail the lowest is named.
+ *
+ * @MOTE_CHECK_NONE: the state passes all of them, the hardware refuses it
+ * @MOTE_CHECK_NO_MEMORY: no memory to look which one the hardware means
+ */
+enum mote_check {
+	MOTE_CHECK_NONE, MOTE_CHECK_NO_MEMORY,
+	MOTE_CHECK_CR0_RESERVED, MOTE_CHECK_CR0_NW, MOTE_CHECK_CR0_PG, MOTE_CHECK_CR3_RESERVED,
+	MOTE_CHECK_CR4_VMXE, MOTE_CHECK_CR4_RESERVED,
+	MOTE_CHECK_EFER_SVME, MOTE_CHECK_EFER_RESERVED, MOTE_CHECK_EFER_LMA, MOTE_CHECK_EFER_PAE,
+	MOTE_CHECK_CR4_PCIDE, MOTE_CHECK_CR8_RESERVED, MOTE_CHECK_XCR0, MOTE_CHECK_MSR_VALUES,
+	MOTE_CHECK_DR6_HIGH, MOTE_CHECK_DR7_HIGH, MOTE_CHECK_PDPTES,
+	MOTE_CHECK_RFLAGS_BIT1, MOTE_CHECK_RFLAGS_RESERVED, MOTE_CHECK_RFLAGS_VM_LONG,
+	MOTE_CHECK_RFLAGS_VM_REAL,
+	MOTE_CHECK_ATTR_RESERVED, MOTE_CHECK_V86_SEGMENTS,
+	MOTE_CHECK_CS_PRESENT, MOTE_CHECK_CS_TYPE, MOTE_CHECK_CS_DATA_DPL, MOTE_CHECK_CS_DPL,
+	MOTE_CHECK_CS_CONFORMING_DPL, MOTE_CHECK_CS_L_D, MOTE_CHECK_CS_BASE,
+	MOTE_CHECK_SS_TYPE, MOTE_CHECK_SS_DPL,
+	MOTE_CHECK_DATA_SYSTEM, MOTE_CHECK_DATA_TYPE, MOTE_CHECK_DATA_BASE, MOTE_CHECK_FS_GS_BASE,
+	MOTE_CHECK_LIMITS,
+	MOTE_CHECK_TR_USABLE, MOTE_CHECK_TR_TYPE, MOTE_CHECK_TR_SELECTOR, MOTE_CHECK_TR_BASE,
+	MOTE_CHECK_LDTR_TYPE, MOTE_CHECK_LDTR_SELECTOR, MOTE_CHECK_LDTR_BASE,
+	MOTE_CHECK_GDTR_BASE, MOTE_CHECK_IDTR_BASE,
+	MOTE_CHECK_RIP_HIGH, MOTE_CHECK_RIP_CANONICAL,
+	MOTE_CHECK_SHADOW_BOTH, MOTE_CHECK_SHADOW_IF, MOTE_CHECK_HALTED_CPL,
+	MOTE_CHECK_HALTED_SHADOW, MOTE_CHECK_PENDING_RESERVED, MOTE_CHECK_PENDING_BS,
+	MOTE_CHECK_EVENT, MOTE_CHECK_EVENT_INTERRUPT, MOTE_CHECK_EVENT_NMI,
+	MOTE_CHECK_EVENT_ERROR, MOTE_CHECK_EVENT_64BIT,
+	MOTE_NR_CHECKS
+};
+
 /* &mote_run.window */
 #define MOTE_WINDOW_INTERRUPT (1u << 0)
 #define MOTE_WINDOW_NMI (1u << 1)
@@ -866,8 +902,8 @@ struct mote_memory {
  * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
  * @eoi: %MOTE_EXIT_EOI
  * @task: %MOTE_EXIT_TASK_SWITCH
- * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check in words, the manual's
- *	section that has it, and the hardware's own code where it was asked
+ * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check (&enum mote_check), and the
+ *	hardware's own code where it was asked
  * @exits: counted by &enum mote_exit_reason, from the vCPU's creation on; may be
  *	read while it runs
  *
@@ -904,8 +940,8 @@ struct mote_run {
 		struct mote_task_switch task;
 		struct {
 			__u64 hardware;
-			__u8 check[120];
-			__u8 section[120];
+			__u32 check;
+			__u32 pad;
 		} fail;
 		__u64 reserved[64];
 	};

@@ -70,4 +70,8 @@ const char *mote_feature_name(unsigned int feature);
 const char *mote_obstacle_name(unsigned int code);
 const char *mote_exit_name(unsigned int reason);
 
+/* A check of &enum mote_check in words, and the manual's section that has it ("" for none). */
+const char *mote_check_text(unsigned int check);
+const char *mote_check_section(unsigned int check);
+
 #endif /* LIBMOTE_H */

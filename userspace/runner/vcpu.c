@@ -195,7 +195,7 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be entered: %s (%s)", vcpu->cpu.id,
-			run->fail.check, run->fail.section);
+			mote_check_text(run->fail.check), mote_check_section(run->fail.check));
 		break;
 	case MOTE_EXIT_MEMORY:
 		vm_fail(vcpu, END_ERROR, "memory at 0x%llx cannot be had: %s",
