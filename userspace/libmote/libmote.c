@@ -119,3 +119,40 @@ unsigned int mote_cpuid_vendor(void)
 		return MOTE_VENDOR_SVM;
 	return MOTE_VENDOR_NONE;
 }
+
+/* ---- the ABI's layout, which is the same for 32- and 64-bit callers ---------------- */
+
+#define SIZE(name, size) _Static_assert(sizeof(struct name) == (size), #name)
+
+SIZE(mote_obstacle, 24);
+SIZE(mote_info, 360);
+SIZE(mote_cpuid_entry, 32);
+SIZE(mote_cpuid_table, 16);
+SIZE(mote_vm_config, 64);
+SIZE(mote_slot, 32);
+SIZE(mote_dirty, 32);
+SIZE(mote_filter_rule, 16);
+SIZE(mote_filter, 16);
+SIZE(mote_vcpu_config, 32);
+SIZE(mote_msi, 16);
+SIZE(mote_irqfd, 24);
+SIZE(mote_ioeventfd, 24);
+SIZE(mote_clock_value, 8);
+SIZE(mote_segment, 16);
+SIZE(mote_table, 16);
+SIZE(mote_gprs, 144);
+SIZE(mote_segs, 160);
+SIZE(mote_crs, 88);
+SIZE(mote_drs, 48);
+SIZE(mote_msrs, 160);
+SIZE(mote_event, 8);
+SIZE(mote_events, 24);
+SIZE(mote_tsc, 16);
+SIZE(mote_apic, 272);
+SIZE(mote_state, 992);
+SIZE(mote_cpu_mode, 48);
+SIZE(mote_task_switch, 16);
+SIZE(mote_pio, 4);
+SIZE(mote_memory, 24);
+SIZE(mote_run, 1240);
+SIZE(mote_apic_access, 16);
