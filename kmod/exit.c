@@ -160,7 +160,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu)
 			return exit_fault(vcpu, X86_TRAP_GP, 0);
 	} else {
 		row = msr_find(vcpu, index);
-		if (!row || row->kind == MOTE_MSR_UNKNOWN)
+		if (!row)
 			return MOTE_NEXT_USER;
 		value = msr_read(vcpu, row, index);
 	}
@@ -246,7 +246,7 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 	if (mote_lapic_has_msr(vcpu, index))
 		return exit_wrmsr_lapic(vcpu, index, value);
 	row = msr_find(vcpu, index);
-	if (!row || row->kind == MOTE_MSR_UNKNOWN)
+	if (!row)
 		return MOTE_NEXT_USER;
 	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
 		return exit_fault(vcpu, X86_TRAP_GP, 0);

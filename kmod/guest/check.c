@@ -28,9 +28,6 @@
 #define EXCEPTIONS (GENMASK(19, 0) & ~(BIT(2) | BIT(9) | BIT(15)))
 #define HAS_ERROR (BIT(8) | GENMASK(14, 10) | BIT(17))
 
-#define XCR0_YMM BIT(2)
-#define XCR0_AVX512 GENMASK(7, 5)
-
 /* ---- segments ------------------------------------------------------------------ */
 
 #define ATTR_TYPE(seg) ((seg)->attr & 0xf)

@@ -20,10 +20,6 @@
 /* A feature's bit in its register. */
 #define F(name) BIT(X86_FEATURE_##name & 31)
 
-#define XCR0_SSE 0x3 /* x87 comes with it */
-#define XCR0_YMM 0x4
-#define XCR0_AVX512 0xe0 /* opmask, ZMM_Hi256, Hi16_ZMM */
-
 enum { EAX, EBX, ECX, EDX };
 
 /* ---- what a guest may have ------------------------------------------------------ */

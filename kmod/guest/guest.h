@@ -10,29 +10,21 @@
 #include <linux/types.h>
 #include <linux/mote.h>
 
-/**
- * struct mote_caps - what a guest may have on this host
- * @phys_bits: width of guest-physical addresses
- * @virt_bits: width of linear addresses: 48 or 57
- * @cr4: bits of CR4 that may be set
- * @efer: bits of EFER that may be set
- * @xcr0: bits of XCR0 that may be set
- */
+/* Components of XCR0. */
+#define XCR0_SSE 0x3 /* x87 comes with it */
+#define XCR0_YMM 0x4
+#define XCR0_AVX512 0xe0 /* opmask, ZMM_Hi256, Hi16_ZMM */
+
+/* What a guest may have on this host. */
 struct mote_caps {
-	u32 phys_bits;
-	u32 virt_bits;
-	u64 cr4;
+	u32 phys_bits;	/* width of guest-physical addresses */
+	u32 virt_bits;	/* width of linear addresses: 48 or 57 */
+	u64 cr4;	/* bits that may be set in each */
 	u64 efer;
 	u64 xcr0;
 };
 
-/**
- * mote_caps_init() - what a guest may have, from what the host has
- * @caps: out
- * @gpa_bits: width of guest-physical addresses
- * @host_xcr0: XCR0 of the host
- * @cpuid: reads the host: (leaf, subleaf, regs[eax, ebx, ecx, edx])
- */
+/* From what the host has; @cpuid reads it: (leaf, subleaf, regs[eax, ebx, ecx, edx]). */
 void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
 		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
 
@@ -90,25 +82,14 @@ bool mote_event_merge(struct mote_event *event, u8 vector, u32 error);
 
 /* ---- cpuid.c --------------------------------------------------------------- */
 
-/**
- * mote_cpuid_sort() - make a table out of rows as user space gave them
- * @rows: the rows
- * @nr: how many
- *
- * Return: 0, or -EINVAL: a pair (leaf, subleaf) twice, a leaf both with and
- * without %MOTE_CPUID_SUBLEAF, unknown flags, padding.
+/*
+ * Make a table out of rows as user space gave them: 0, or -EINVAL for a pair
+ * (leaf, subleaf) twice, a leaf both with and without %MOTE_CPUID_SUBLEAF,
+ * unknown flags, padding.
  */
 int mote_cpuid_sort(struct mote_cpuid_entry *rows, u32 nr);
 
-/**
- * mote_cpuid_find() - the row that answers CPUID
- * @rows: sorted
- * @nr: how many
- * @leaf: EAX
- * @subleaf: ECX
- *
- * Return: the row, or NULL (all registers read zero).  O(log @nr).
- */
+/* The row of a sorted table that answers CPUID, or NULL: all registers read zero.  O(log @nr). */
 const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *rows, u32 nr,
 					       u32 leaf, u32 subleaf);
 
@@ -128,7 +109,6 @@ void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_
 
 /* What is to be done about an MSR. */
 enum mote_msr_kind {
-	MOTE_MSR_UNKNOWN,	/* user space decides */
 	MOTE_MSR_FIXED,		/* reads as a constant; writes are #GP */
 	MOTE_MSR_IGNORED,	/* reads as a constant; writes that are valid do nothing */
 	MOTE_MSR_STATE,		/* a field of struct mote_msrs */
@@ -136,27 +116,18 @@ enum mote_msr_kind {
 	MOTE_MSR_TSC_ADJUST,
 };
 
-/**
- * struct mote_msr - one row of the MSR table
- * @first: first index
- * @last: last index
- * @kind: &enum mote_msr_kind
- * @field: offset in struct mote_msrs, for %MOTE_MSR_STATE
- * @value: what it reads as, for %MOTE_MSR_FIXED and %MOTE_MSR_IGNORED
- * @writable: bits that may be written as 1; others are #GP
- * @valid: further check of a value to be written; or NULL
- */
+/* A row of the MSR table. */
 struct mote_msr {
-	u32 first;
+	u32 first;	/* index */
 	u32 last;
-	u16 kind;
-	u16 field;
-	u64 value;
-	u64 writable;
-	bool (*valid)(u64 value, const struct mote_caps *caps);
+	u16 kind;	/* enum mote_msr_kind */
+	u16 field;	/* MOTE_MSR_STATE: offset in struct mote_msrs */
+	u64 value;	/* MOTE_MSR_FIXED, MOTE_MSR_IGNORED: what it reads as */
+	u64 writable;	/* bits that may be written as 1; others are #GP */
+	bool (*valid)(u64 value, const struct mote_caps *caps);	/* of what is written; or NULL */
 };
 
-/* The row for an index, or NULL for %MOTE_MSR_UNKNOWN.  O(log rows). */
+/* The row for an index, or NULL: user space decides.  O(log rows). */
 const struct mote_msr *mote_msr_find(u32 index);
 
 /* May this value be written to the MSR of @row by a guest? */

@@ -3,9 +3,10 @@
  * What a guest finds in its MSRs: one table for both vendors, so that a guest
  * sees the same on each.  Pure functions; docs/exits.md explains the rows.
  *
- * An MSR that is in no row is user space's to answer.  The local APIC's
- * (0x800 to 0x8ff, TSC deadline) and the paravirtual ones are not here: they
- * need a vCPU, and exit.c looks for them first.
+ * An MSR that is in no row is user space's to answer.  The local APIC's (0x800
+ * to 0x8ff, TSC deadline) are not here: exit.c looks first whether the vCPU has
+ * a local APIC.  Of the paravirtual ones the values are here, and pv/ has what
+ * a write does.
  */
 #include <linux/bits.h>
 #include <linux/kernel.h>
