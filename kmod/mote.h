@@ -139,33 +139,19 @@ static inline u32 mote_vm_filter(const struct mote_vm *vm, u32 kind, u32 number,
 	return set ? mote_filter_find(set->rules, set->nr, number, access) : MOTE_FILTER_DEFAULT;
 }
 
-
 /* ---- memory (mem.c) ------------------------------------------------------ */
 
 int mote_mem_init(struct mote_vm *vm);
 void mote_mem_destroy(struct mote_vm *vm);
 int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *slot);
 
-/**
- * mote_mem_get_dirty() - read and clear a part of a slot's dirty log
- * @vm: the machine
- * @dirty: the request; @dirty->bitmap is not used
- * @words: room for (@dirty->nr + 63) / 64 words
- *
- * Return: 0, -ENOENT (no such slot), -EINVAL (range, slot without a log).
- */
+/* Move a part of a slot's dirty log into @words: 0, -ENOENT (no slot), -EINVAL (range, no log). */
 int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *words);
 
-/**
- * mote_mem_fault() - make a guest-physical address accessible
- * @vcpu: the vCPU that faulted; may sleep
- * @gpa: guest-physical address
- * @access: MOTE_ACCESS_*
- * @hva: out: address in the VMM process, when the memory cannot be had
- *
- * Return: 0 done, or try again; -ENXIO: no slot there, or a write to a
- * read-only one (MMIO); -EINTR: a fatal signal; else why the mm's memory
- * cannot be had (-EFAULT, -EHWPOISON, -ENOMEM).
+/*
+ * Make a guest-physical address accessible; may sleep.  0: done, or try again; -ENXIO: no slot
+ * there, or a write to a read-only one (MMIO); -EINTR: a fatal signal; else why the memory at
+ * @hva of the VMM process cannot be had (-EFAULT, -EHWPOISON, -ENOMEM).
  */
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
 

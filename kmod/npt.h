@@ -109,76 +109,35 @@ static inline bool mote_npt_is_table(const struct mote_npt *npt, u64 entry, int 
 	return level > 1 && !(entry & npt->format->large);
 }
 
-/**
- * mote_npt_init() - an empty tree
- * @npt: to fill in; @npt->forget is set by the caller
- * @format: of the entries
- * @root: an empty table
- */
+/* An empty tree; @npt->forget is set by the caller, @root is an empty table. */
 void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u64 *root);
 
-/**
- * mote_npt_clear() - take the whole tree apart, when no CPU uses it any more
- * @npt: the tree; without a root afterwards
- * @changes: all its tables are added
- */
+/* Take the whole tree apart, its root, too, when no CPU uses it any more. */
 void mote_npt_clear(struct mote_npt *npt, struct mote_npt_changes *changes);
 
-/**
- * mote_npt_entry() - the entry for an address, at a level
- * @npt: the tree
- * @cache: where tables come from; MOTE_NPT_LEVELS - 1 are always enough
- * @gpa: guest-physical address
- * @level: 1 to 3
- * @changes: added to
- *
- * Tables on the way are added, larger leaves on the way are split.  The
- * entries that follow it in its table may be used, too.
- *
- * Return: the entry, or NULL: the cache is empty; then try again with more.
+/*
+ * The entry for an address at level 1 to 3.  Tables on the way are added from @cache, larger
+ * leaves on the way are split.  The entries that follow it in its table may be used, too.
+ * NULL: the cache is empty; then try again with more, MOTE_NPT_LEVELS - 1 are always enough.
  */
 u64 *mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
 		    struct mote_npt_changes *changes);
 
-/**
- * mote_npt_map() - let an entry map memory
- * @npt: the tree
- * @entry: from mote_npt_entry()
- * @level: its level
- * @hpa: of the memory, multiple of the level's size
- * @write: may be written
- * @changes: added to
- *
- * A leaf that maps the same memory is never downgraded.  A table in the place
- * of a large leaf goes, with all that is in it: this joins small mappings.
+/*
+ * Let an entry of a level map memory, a multiple of the level's size.  A leaf that maps the
+ * same memory is never downgraded.  A table in the place of a large leaf goes, with all that
+ * is in it: this joins small mappings.
  */
 void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write,
 		  struct mote_npt_changes *changes);
 
-/**
- * mote_npt_unmap() - remove what is mapped in a range
- * @npt: the tree
- * @start: of the range
- * @end: of the range
- * @changes: added to
- *
- * Large leaves that overlap the range go as a whole, tables that become empty
- * go as well.  Takes time in proportion to what is mapped; if that is much, it
- * ends early.
- *
- * Return: where to go on; @end or more when done.
+/*
+ * Remove what is mapped in a range, or make it read-only.  Removed are large leaves that
+ * overlap the range as a whole, and tables that become empty.  Takes time in proportion to
+ * what is mapped; if that is much, it ends early.  Return: where to go on; @end or more when
+ * done.
  */
 u64 mote_npt_unmap(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
-
-/**
- * mote_npt_protect() - make what is mapped in a range read-only
- * @npt: the tree
- * @start: of the range
- * @end: of the range
- * @changes: added to
- *
- * Return: as mote_npt_unmap().
- */
 u64 mote_npt_protect(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
 
 #endif /* MOTE_NPT_H */

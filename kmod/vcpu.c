@@ -7,10 +7,9 @@
  * is done with the vCPU unloaded.  Interrupts are off from the last look at signals
  * and requests until the guest has been left; see mote_vm_request().
  *
- * Locking: vcpu->lock is held by the caller of everything here but
- * mote_vcpu_nmi() and mote_vcpu_request().
+ * Locking: vcpu->lock is held by the caller of everything here.
  *
- * Not here: what an exit means (exit.c).
+ * Not here: what an exit means (exit.c), events (event.c), requests (request.c).
  */
 #include <linux/entry-common.h>
 #include <linux/sched/signal.h>
@@ -21,7 +20,6 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/trapnr.h>
-#include <trace/events/ipi.h>
 
 #include "apic/lapic.h"
 #include "mote.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Virtual machines: creation and destruction, filters, and requests to all
- * vCPUs of one.
+ * Virtual machines: creation and destruction, and filters.
  *
  * A VM is held by its file and by the file of each of its vCPUs.  It holds its
  * VMM process's mm_struct (not the memory behind it: that goes when the process does)
@@ -11,8 +10,6 @@
 #include <linux/idr.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
-#include <asm/tsc.h>
 
 #include "apic/lapic.h"
 #include "mote.h"

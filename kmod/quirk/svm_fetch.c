@@ -108,7 +108,6 @@ u8 svm_measure(struct svm_vcpu *svm)
 /* MOV to CR8 while a window is asked for. */
 void svm_write_cr8(struct svm_vcpu *svm)
 {
-	struct mote_exit *exit = &svm->vcpu.exit;
 	struct mote_vcpu *vcpu = &svm->vcpu;
 	bool is_64bit = svm_is_64bit(svm);
 	int err, len;
@@ -125,11 +124,8 @@ void svm_write_cr8(struct svm_vcpu *svm)
 	}
 	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
 	if (value > 15) {
-		exit->reason = MOTE_EXIT_EXCEPTION;
-		exit->exception = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_GP,
-			.has_error = 1,
-		};
+		if (!mote_event_raise(vcpu, X86_TRAP_GP, 0))
+			vcpu->exit.reason = MOTE_EXIT_SHUTDOWN;
 		return;
 	}
 	vcpu->cr8 = value;
