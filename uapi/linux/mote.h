@@ -13,7 +13,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define MOTE_ABI_VERSION 1
+#define MOTE_ABI_VERSION 2
 
 /* No entry of Documentation/userspace-api/ioctl/ioctl-number.rst uses it. */
 #define MOTE_IOC 0xD3
