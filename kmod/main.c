@@ -357,7 +357,7 @@ static void host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
 	cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]);
 }
 
-static int __init mote_init(void)
+static int __init mote_module_init(void)
 {
 	struct mote_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
 	int err = -ENOMEM;
@@ -390,14 +390,14 @@ out:
 	return err;
 }
 
-static void __exit mote_exit(void)
+static void __exit mote_module_exit(void)
 {
 	mote_chardev_unregister();
 	unregister_reboot_notifier(&host_reboot_block);
 }
 
-module_init(mote_init);
-module_exit(mote_exit);
+module_init(mote_module_init);
+module_exit(mote_module_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("A minimal VT-x / AMD-V hypervisor");
 MODULE_VERSION(MOTE_VERSION);

@@ -35,90 +35,17 @@
 #include <asm/tlbflush.h>
 #include <asm/tsc.h>
 
+#include "quirk/vmx_bochs.h"
 #include "quirk/vmx_l1tf.h"
-#include "vendor.h"
-#include "arch/vmx_arch.h"
-
-/* Older headers have no name for it (SDM 3D, "Basic VMX Information"). */
-#ifndef VMX_BASIC_TRUE_CTLS
-#define VMX_BASIC_TRUE_CTLS BIT_ULL(55)
-#endif
-
-#define VMX_PENDING_BS BIT(14)
-#define VMX_PENDING_ENABLED BIT(12)
-#define VMX_NMI_UNBLOCKED BIT(12)	/* in INTR_INFO and in EPT violations' qualification */
-#define VMX_SHADOW (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-#define VMX_DR7_GD BIT(13)
-#define VMX_DR6_BD BIT(13)
-#define VMX_VTPR 0x80			/* in the virtual-APIC page */
-
-/* What one CPU can do, and the words that follow from it. */
-struct vmx_caps {
-	u64 basic;
-	u64 ept;		/* IA32_VMX_EPT_VPID_CAP */
-	u32 pin;
-	u32 primary;
-	u32 secondary;
-	u32 exit;
-	u32 entry;
-};
-
-struct vmx_vcpu {
-	struct mote_vcpu vcpu;
-
-	/* Compared before each entry: a field is written only when it changes. */
-	u64 rip;		/* GUEST_RIP… as the VMCS has them */
-	u64 rsp;
-	u64 rflags;
-	unsigned long host_cr3;
-	unsigned long host_cr4;
-	unsigned long host_rsp;	/* known to the entry code */
-
-	bool launched;		/* VMRESUME, not VMLAUNCH */
-	bool in;		/* the guest's state is in the CPU: see vmx_switch_in() */
-	bool syscall_in;	/* the MSRs of SYSCALL are, too */
-	bool nmi_begun;		/* NMIs may be blocked: see vmx_interruptibility() */
-	bool pdptes_stale;	/* to be read from memory before the next entry */
-	u16 vpid;		/* 0: none, every entry flushes */
-	u32 primary;		/* PRIMARY… controls as the VMCS has them */
-	u32 windows;		/* MOTE_WINDOW_* that are asked for */
-
-	void *vmcs;
-	u8 *vapic;
-	int active_cpu;		/* that may have parts of the VMCS, -1: none */
-	struct list_head link;	/* in its vmx_active */
-	u64 serial;		/* never used again, unlike the address */
-	u64 eptp;
-
-	u64 cr0_shadow;		/* what the guest sees of the bits that it does not own */
-	u64 cr4_shadow;
-
-	/* MSRs that neither the VMCS nor, while out, the CPU keeps. */
-	u64 star;
-	u64 lstar;
-	u64 cstar;		/* never used: SYSCALL is #UD in compatibility mode on Intel */
-	u64 sfmask;
-	u64 kernel_gs_base;
-
-	/* The host's, while @in. */
-	u64 host_kernel_gs_base;
-	u64 host_debugctl;
-	u64 host_fs_base;
-	u16 host_ds;
-	u16 host_es;
-	u16 host_fs;
-	u16 host_gs;
-	u16 host_ldt;
-};
 
 static DEFINE_PER_CPU(bool, vmx_on);
 static DEFINE_PER_CPU(void *, vmx_region);
 static DEFINE_PER_CPU(struct list_head, vmx_active);
 static DEFINE_PER_CPU(struct vmx_vcpu *, vmx_current);
 static DEFINE_PER_CPU(u64, vmx_last);		/* serial of the vCPU that ran last */
-static DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
+DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
 
-static struct vmx_caps vmx;	/* of all CPUs; since setup() */
+struct vmx_caps vmx;	/* of all CPUs; since setup() */
 static DEFINE_IDA(vmx_vpids);
 static atomic64_t vmx_serials;
 
@@ -126,87 +53,11 @@ static atomic64_t vmx_serials;
 static u64 vmx_host_star, vmx_host_lstar, vmx_host_sfmask;
 static struct desc_ptr vmx_host_idt;
 
-static struct vmx_vcpu *to_vmx(struct mote_vcpu *vcpu)
-{
-	return container_of(vcpu, struct vmx_vcpu, vcpu);
-}
-
-/* ---- VMX instructions ---------------------------------------------------- */
-
-/*
- * Every one may be refused (VMfail), and faults where the CPU has left VMX
- * operation (reboot, crash).  Neither is worth more than a count: the entry
- * will fail, and that is an exit to user space.
- */
-static noinline void vmx_failed(void)
+/* The entry will fail, and that is an exit to user space. */
+void vmx_failed(void)
 {
 	this_cpu_inc(vmx_failures);
 }
-
-#define VMX_INSN(name, params, insn, ...)                                             \
-static __always_inline bool name params                                               \
-{                                                                                     \
-	asm goto("1: " insn "\n\t"                                                    \
-		 "jbe %l[failed]\n\t"                                                 \
-		 _ASM_EXTABLE(1b, %l[failed])                                         \
-		 : : __VA_ARGS__ : "cc", "memory" : failed);                          \
-	return true;                                                                  \
-failed:                                                                               \
-	vmx_failed();                                                                 \
-	return false;                                                                 \
-}
-
-VMX_INSN(vmx_vmxon, (u64 hpa), "vmxon %[hpa]", [hpa] "m" (hpa))
-VMX_INSN(vmx_vmxoff, (void), "vmxoff", "i" (0))
-VMX_INSN(vmx_vmptrld, (u64 hpa), "vmptrld %[hpa]", [hpa] "m" (hpa))
-VMX_INSN(vmx_vmclear, (u64 hpa), "vmclear %[hpa]", [hpa] "m" (hpa))
-VMX_INSN(vmx_vmwrite, (unsigned long field, unsigned long value), "vmwrite %[value], %[field]",
-	 [value] "rm" (value), [field] "r" (field))
-
-/* 128 bits: the EPTP or VPID, and what mote does not use. */
-struct vmx_desc {
-	u64 tag;
-	u64 zero;
-};
-
-VMX_INSN(vmx_invept, (u64 type, u64 eptp), "invept %[desc], %[type]",
-	 [desc] "m" ((struct vmx_desc){ .tag = eptp }), [type] "r" (type))
-VMX_INSN(vmx_invvpid, (u64 type, u16 vpid), "invvpid %[desc], %[type]",
-	 [desc] "m" ((struct vmx_desc){ .tag = vpid }), [type] "r" (type))
-
-/* Zero if it is refused. */
-static __always_inline unsigned long vmx_vmread(unsigned long field)
-{
-	unsigned long value = 0;
-
-	asm volatile("1: vmread %[field], %[value]\n"
-		     "2:\n\t"
-		     _ASM_EXTABLE(1b, 2b)
-		     : [value] "+r" (value) : [field] "r" (field) : "cc");
-	return value;
-}
-
-/* Bits 14:13 of a field's encoding (SDM 3D, "Field Encoding in VMCS"). */
-enum vmx_width { VMX_WIDTH_16, VMX_WIDTH_64, VMX_WIDTH_32, VMX_WIDTH_NATURAL };
-
-#define VMX_FIELDS(suffix, type, width)                                               \
-static __always_inline type vmread##suffix(unsigned long field)                       \
-{                                                                                     \
-	BUILD_BUG_ON_MSG(__builtin_constant_p(field) && (field >> 13 & 3) != (width), \
-			 "this VMCS field is not one for vmread" #suffix "()");       \
-	return vmx_vmread(field);                                                     \
-}                                                                                     \
-static __always_inline void vmwrite##suffix(unsigned long field, type value)          \
-{                                                                                     \
-	BUILD_BUG_ON_MSG(__builtin_constant_p(field) && (field >> 13 & 3) != (width), \
-			 "this VMCS field is not one for vmwrite" #suffix "()");      \
-	vmx_vmwrite(field, value);                                                    \
-}
-
-VMX_FIELDS(16, u16, VMX_WIDTH_16)
-VMX_FIELDS(32, u32, VMX_WIDTH_32)
-VMX_FIELDS(64, u64, VMX_WIDTH_64)
-VMX_FIELDS(n, unsigned long, VMX_WIDTH_NATURAL)
 
 /* ---- what the CPU can do ------------------------------------------------- */
 
@@ -697,31 +548,6 @@ static void vmx_restore_host(const struct vmx_vcpu *v)
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 #endif
-}
-
-/*
- * The guest's vmx_interruptibility state.  Only an NMI that was injected, or a state
- * that was set, can have begun to block NMIs; yet Bochs 2.7 has one flag for all
- * guests of a CPU, which an entry does not clear.
- */
-static u32 vmx_interruptibility(struct vmx_vcpu *v)
-{
-	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO);
-
-	if (unlikely(state & GUEST_INTR_STATE_NMI && !v->nmi_begun)) {
-		state &= ~GUEST_INTR_STATE_NMI;
-		vmwrite32(GUEST_INTERRUPTIBILITY_INFO, state);
-	}
-	v->nmi_begun = state & GUEST_INTR_STATE_NMI;
-	return state;
-}
-
-static void vmx_block_nmis(struct vmx_vcpu *v, bool block)
-{
-	u32 state = vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~GUEST_INTR_STATE_NMI;
-
-	v->nmi_begun = block;
-	vmwrite32(GUEST_INTERRUPTIBILITY_INFO, block ? state | GUEST_INTR_STATE_NMI : state);
 }
 
 /* At the first entry after load(), with interrupts off. */
@@ -1522,20 +1348,6 @@ static void vmx_run(struct mote_vcpu *vcpu)
 }
 
 /* ---- creation ------------------------------------------------------------ */
-
-/*
- * The guest is left after so many milliseconds if nothing else has ended its
- * run.  On a host with a tick that does not happen; but Bochs 2.7 holds back
- * host interrupts while a guest runs with IF clear, as it was at the entry.
- * The field is not saved at exits: every entry starts anew, without a VMWRITE.
- */
-#define VMX_MAX_RUN_MS 5
-
-static u32 vmx_max_run(void)
-{
-	return (u64)tsc_khz * VMX_MAX_RUN_MS >>
-	       vmx_misc_preemption_timer_rate(vmx_read_msr(MSR_IA32_VMX_MISC));
-}
 
 static void vmx_init_controls(struct vmx_vcpu *v)
 {
