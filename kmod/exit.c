@@ -29,8 +29,7 @@ static enum mote_next exit_complete(struct mote_vcpu *vcpu)
 	return MOTE_NEXT_ENTER;
 }
 
-static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector,
-					  u32 error)
+static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector, u32 error)
 {
 	if (mote_event_raise(vcpu, vector, error))
 		return MOTE_NEXT_ENTER;
@@ -42,8 +41,7 @@ static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector,
  * Apply a filter's action: true if that was all, with *next; false to go on
  * as without a filter.
  */
-static bool exit_filtered(struct mote_vcpu *vcpu, u32 action, u8 vector,
-			  enum mote_next *next)
+static bool exit_filtered(struct mote_vcpu *vcpu, u32 action, u8 vector, enum mote_next *next)
 {
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
@@ -217,8 +215,7 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 	return true;
 }
 
-static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, u32 index,
-				       u64 value)
+static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, u32 index, u64 value)
 {
 	switch (mote_lapic_wrmsr(vcpu, index, value, &vcpu->exit.vector)) {
 	case MOTE_APIC_INVALID:

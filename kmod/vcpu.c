@@ -297,8 +297,6 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu)
 	vcpu_free(vcpu);
 }
 
-/* ---- events ---------------------------------------------------------------------- */
-
 /* ---- the run loop -------------------------------------------------------------------- */
 
 #define HOST_WORK (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME | \
