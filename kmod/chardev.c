@@ -21,10 +21,8 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "chardev.h"
 #include "apic/lapic.h"
 #include "mote.h"
-#include "pv/pv.h"
 #include "vendor.h"
 
 /* One ioctl of one kind of file. */

@@ -17,7 +17,6 @@
 
 #include "apic/lapic.h"
 #include "mote.h"
-#include "pv/pv.h"
 #include "trace/trace.h"
 #include "vendor.h"
 

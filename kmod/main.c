@@ -25,10 +25,8 @@
 #include <asm/reboot.h>
 #include <asm/tsc.h>
 
-#include "chardev.h"
 #include "compat.h"
 #include "mote.h"
-#include "pv/pv.h"
 #include "vendor.h"
 
 const struct mote_ops *mote_ops;
@@ -235,17 +233,11 @@ static void host_resume(MOTE_SYSCORE_ARG)
 
 MOTE_SYSCORE(host_syscore, host_suspend, host_resume);
 
-static void host_leave_cpu(void *unused)
-{
-	if (this_cpu_read(mote_cpu_enabled))
-		host_disable_cpu(NULL);
-}
-
 /* User space still runs, and may make VMs: the next kernel must not find their CPUs so. */
 static int host_reboot(struct notifier_block *block, unsigned long event, void *data)
 {
 	WRITE_ONCE(host_ends, true);
-	on_each_cpu(host_leave_cpu, NULL, true);
+	on_each_cpu(host_disable_cpu, NULL, true);
 	return NOTIFY_DONE;
 }
 

@@ -36,6 +36,8 @@
 
 #include "guest/guest.h"
 #include "npt.h"
+#include "pv/pv.h"
+#include "trace/traced.h"
 
 #define MOTE_MAX_VMS 256
 #define MOTE_MAX_VCPUS 64
@@ -66,22 +68,6 @@ struct mote_exit {
 };
 
 /* ---- VM ------------------------------------------------------------------ */
-
-/* A filter as it is used: sorted rules. */
-struct mote_filter_set {
-	u32 nr;		/* number of rules */
-	struct mote_filter_rule rules[];	/* ascending, without overlap */
-};
-
-/* The time that a VM is told by its paravirtual clock. */
-struct mote_clock {
-	s64 offset;	/* to the host's time since boot, in ns */
-	u64 tsc;	/* of the host; with @ns the pair that all vCPUs are told; 0: none yet */
-	u64 ns;		/* what the clock shows at @tsc */
-	u64 tsc_lost;	/* &mote_resumes.tsc_lost then */
-	u32 resumes;	/* &mote_resumes.count then */
-	u32 generation;	/* changes when the vCPUs are to be told anew */
-};
 
 /*
  * A virtual machine.
@@ -182,45 +168,10 @@ s64 mote_user_read_word(u64 hva);
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
 
-/* A CPUID table as it is used: sorted by leaf, then subleaf. */
-struct mote_cpuid {
-	const struct mote_cpuid_entry *last;	/* the row that was found last, or NULL */
-	u32 nr;		/* number of rows */
-	struct mote_cpuid_entry rows[];	/* ascending */
-};
-
-/* What a vCPU has told its guest by the paravirtual interface. */
-struct mote_pv {
-	u32 clock_seen;		/* &mote_clock.generation of what is in its memory; 0: none */
-	u32 clock_version;	/* of the struct there, even */
-	u32 steal_version;	/* likewise */
-	bool wall_wanted;	/* the guest has written the wall clock's MSR */
-	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
-	bool eoi_offered;	/* the guest may end the interrupt in service without an exit */
-	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
-	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
-	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
-};
-
 /* Where a vCPU is: &mote_vcpu.mode. */
 enum mote_mode {
 	MOTE_MODE_OUT,
 	MOTE_MODE_LOADED,	/* on &mote_vcpu.cpu, in the guest or about to be */
-};
-
-/* What tracing remembers of the last exit until the entry that follows it. */
-struct mote_traced {
-	u64 tsc;	/* of the host then */
-	u64 rip;	/* of the guest then, as are @rax and @rcx */
-	u64 rax;	/* a CPUID leaf */
-	u64 rcx;	/* a subleaf, or the index of an MSR */
-	u32 reason;	/* &enum mote_exit_reason; exit_npf() knows better */
-	u32 raw;	/* the vendor's own number */
-	u32 generation;	/* &mote_trace_generation then; another one: all this is stale */
-	u16 port;	/* of port I/O, as are @size and @flags */
-	u8 size;
-	u8 flags;	/* MOTE_PIO_* */
-	u8 where;	/* bits: unloaded (1), in user space (2) since then; kept untraced, too */
 };
 
 /*
@@ -427,5 +378,9 @@ int mote_host_info(struct mote_info *info);
  */
 int mote_host_get(void);
 void mote_host_put(void);
+
+/* /dev/mote (chardev.c) */
+int mote_chardev_register(void);
+void mote_chardev_unregister(void);
 
 #endif /* MOTE_H */

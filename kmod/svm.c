@@ -33,13 +33,6 @@
 
 #define IOPM_ORDER 2 /* 12 KiB: three pages of four */
 
-/* Exits whose instruction has to be measured where the CPU saves no next RIP. */
-#define MEASURED_EXITS                                                                     \
-	(BIT(MOTE_EXIT_CPUID) | BIT(MOTE_EXIT_HLT) | BIT(MOTE_EXIT_RDMSR) |                \
-	 BIT(MOTE_EXIT_WRMSR) | BIT(MOTE_EXIT_HYPERCALL) | BIT(MOTE_EXIT_XSETBV) |         \
-	 BIT(MOTE_EXIT_CACHE) | BIT(MOTE_EXIT_PMC) | BIT(MOTE_EXIT_PAUSE) |                \
-	 BIT(MOTE_EXIT_MWAIT))
-
 /* Exits that svm_insn_exit() knows. */
 #define INSN_EXITS (MEASURED_EXITS | BIT(MOTE_EXIT_PIO))
 

@@ -10,7 +10,6 @@
  */
 #include <asm/tsc.h>
 
-#include "pv/pv.h"
 #include "vendor.h"
 
 struct mote_resumes mote_resumes;

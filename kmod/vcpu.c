@@ -23,7 +23,6 @@
 
 #include "apic/lapic.h"
 #include "mote.h"
-#include "pv/pv.h"
 #include "trace/trace.h"
 #include "vendor.h"
 
@@ -36,13 +35,6 @@ static __always_inline void vcpu_trace_state(struct mote_vcpu *vcpu, u32 state)
 }
 
 /* ---- state ---------------------------------------------------------------------------- */
-
-static void vcpu_get_gprs(struct mote_vcpu *vcpu, struct mote_gprs *gprs)
-{
-	memcpy(gprs->gpr, vcpu->gpr, sizeof(gprs->gpr));
-	gprs->rip = vcpu->rip;
-	gprs->rflags = vcpu->rflags;
-}
 
 /* Those that the vendor keeps, in the order of struct mote_msrs, which has them first. */
 static const u32 vcpu_vendor_msrs[] = {
@@ -75,8 +67,11 @@ static void vcpu_set_msrs(struct mote_vcpu *vcpu, const struct mote_msrs *msrs)
 /* All but the XSAVE image. */
 static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
 {
-	if (mask & MOTE_STATE_GPRS)
-		vcpu_get_gprs(vcpu, &state->gprs);
+	if (mask & MOTE_STATE_GPRS) {
+		memcpy(state->gprs.gpr, vcpu->gpr, sizeof(vcpu->gpr));
+		state->gprs.rip = vcpu->rip;
+		state->gprs.rflags = vcpu->rflags;
+	}
 	/* The common fields first: a vendor's vcpu_get_state() fills its own only. */
 	if (mask & MOTE_STATE_CRS) {
 		state->crs.cr2 = vcpu->cr2;

@@ -13,7 +13,6 @@
 
 #include "apic/lapic.h"
 #include "mote.h"
-#include "pv/pv.h"
 #include "vendor.h"
 
 static DEFINE_IDA(vm_ids);

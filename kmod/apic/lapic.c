@@ -16,7 +16,6 @@
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
-#include "../pv/pv.h"
 #include "../vendor.h"
 #include "lapic.h"
 

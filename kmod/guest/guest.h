@@ -82,6 +82,13 @@ bool mote_event_merge(struct mote_event *event, u8 vector, u32 error);
 
 /* ---- cpuid.c --------------------------------------------------------------- */
 
+/* A CPUID table as it is used: sorted by leaf, then subleaf. */
+struct mote_cpuid {
+	const struct mote_cpuid_entry *last;	/* the row that was found last, or NULL */
+	u32 nr;		/* number of rows */
+	struct mote_cpuid_entry rows[];	/* ascending */
+};
+
 /*
  * Make a table out of rows as user space gave them: 0, or -EINVAL for a pair
  * (leaf, subleaf) twice, a leaf both with and without %MOTE_CPUID_SUBLEAF,
@@ -140,6 +147,12 @@ bool mote_msrs_valid(const struct mote_msrs *values, const struct mote_caps *cap
 bool mote_apic_base_can_change(u64 from, u64 to);
 
 /* ---- filter.c ------------------------------------------------------------------ */
+
+/* A filter as it is used: sorted rules. */
+struct mote_filter_set {
+	u32 nr;		/* number of rules */
+	struct mote_filter_rule rules[];	/* ascending, without overlap */
+};
 
 /* Rules ascending, without overlap, known actions and accesses: 0 or -EINVAL. */
 int mote_filter_check(u32 kind, const struct mote_filter_rule *rules, u32 nr);

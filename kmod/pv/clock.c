@@ -18,7 +18,7 @@
 #include <asm/tsc.h>
 #include <uapi/linux/kvm_para.h>
 
-#include "pv.h"
+#include "../mote.h"
 
 /* ---- clock ----------------------------------------------------------------- */
 

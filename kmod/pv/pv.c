@@ -15,7 +15,6 @@
 
 #include "../apic/lapic.h"
 #include "../vendor.h"
-#include "pv.h"
 
 #define CS_LONG BIT(13)	/* L, in &mote_segment.attr */
 

@@ -6,7 +6,34 @@
 #ifndef MOTE_PV_H
 #define MOTE_PV_H
 
-#include "../mote.h"
+#include <linux/types.h>
+#include <linux/mote.h>
+
+struct mote_vcpu;
+struct mote_vm;
+
+/* The time that a VM is told by its paravirtual clock. */
+struct mote_clock {
+	s64 offset;	/* to the host's time since boot, in ns */
+	u64 tsc;	/* of the host; with @ns the pair that all vCPUs are told; 0: none yet */
+	u64 ns;		/* what the clock shows at @tsc */
+	u64 tsc_lost;	/* &mote_resumes.tsc_lost then */
+	u32 resumes;	/* &mote_resumes.count then */
+	u32 generation;	/* changes when the vCPUs are to be told anew */
+};
+
+/* What a vCPU has told its guest by the paravirtual interface. */
+struct mote_pv {
+	u32 clock_seen;		/* &mote_clock.generation of what is in its memory; 0: none */
+	u32 clock_version;	/* of the struct there, even */
+	u32 steal_version;	/* likewise */
+	bool wall_wanted;	/* the guest has written the wall clock's MSR */
+	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
+	bool eoi_offered;	/* the guest may end the interrupt in service without an exit */
+	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
+	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
+	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
+};
 
 #define MOTE_PV_ENABLED 1ull	/* bit 0 of each MSR but that of the wall clock */
 

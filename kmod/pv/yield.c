@@ -6,7 +6,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 
-#include "pv.h"
+#include "../mote.h"
 
 void mote_vcpu_new_task(struct mote_vcpu *vcpu)
 {

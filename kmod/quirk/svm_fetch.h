@@ -5,6 +5,13 @@
 
 #include "../svm.h"
 
+/* Exits whose instruction has to be measured where the CPU saves no next RIP. */
+#define MEASURED_EXITS                                                                     \
+	(BIT(MOTE_EXIT_CPUID) | BIT(MOTE_EXIT_HLT) | BIT(MOTE_EXIT_RDMSR) |                \
+	 BIT(MOTE_EXIT_WRMSR) | BIT(MOTE_EXIT_HYPERCALL) | BIT(MOTE_EXIT_XSETBV) |         \
+	 BIT(MOTE_EXIT_CACHE) | BIT(MOTE_EXIT_PMC) | BIT(MOTE_EXIT_PAUSE) |                \
+	 BIT(MOTE_EXIT_MWAIT))
+
 /* The length of the exit's instruction, or 0: it is another exit now. */
 u8 svm_measure(struct svm_vcpu *svm);
 
