@@ -204,7 +204,8 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (current->mm != vcpu->vm->mm)
 		return -EIO;
 	if (cmd != MOTE_RUN)
-		return chardev_dispatch(vcpu_calls, ARRAY_SIZE(vcpu_calls), vcpu, cmd, (void __user *)arg);
+		return chardev_dispatch(vcpu_calls, ARRAY_SIZE(vcpu_calls), vcpu, cmd,
+					(void __user *)arg);
 
 	/* The one call whose price matters. */
 	if (mutex_lock_killable(&vcpu->lock))

@@ -36,12 +36,13 @@ static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector, u32
 	return MOTE_NEXT_USER;
 }
 
-/*
- * Apply a filter's action: true if that was all, with *next; false to go on
- * as without a filter.
- */
-static bool exit_filtered(struct mote_vcpu *vcpu, u32 action, u8 vector, enum mote_next *next)
+/* Has a filter something to say?  True if that was all, with *next. */
+static __always_inline bool exit_filtered(struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access,
+					  enum mote_next *next)
 {
+	u8 vector = kind == MOTE_FILTER_HYPERCALL ? X86_TRAP_UD : X86_TRAP_GP;
+	u32 action = mote_vm_filter(vcpu->vm, kind, number, access);
+
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
 	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : exit_fault(vcpu, vector, 0);
@@ -58,7 +59,8 @@ static void cpuid_answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *
 	vcpu->gpr[MOTE_RDX] = row->edx;
 }
 
-static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
+static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu,
+					  const struct mote_cpuid_entry *row)
 {
 	struct mote_cpuid_entry copy = *row;
 	struct mote_cpu_mode mode;
@@ -90,8 +92,7 @@ static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu)
 	const struct mote_cpuid_entry *row;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ),
-			  X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ, &next))
 		return next;
 	row = cpuid_find(vcpu->cpuid, leaf, subleaf);
 	if (unlikely(mote_cpuid_is_dynamic(leaf)))
@@ -149,8 +150,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu)
 	enum mote_next next;
 	u64 value;
 
-	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_MSR, index, MOTE_FILTER_READ),
-			  X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index)) {
 		if (!mote_lapic_rdmsr(vcpu, index, &value))
@@ -236,8 +236,7 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 	const struct mote_msr *row;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE),
-			  X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE, &next))
 		return next;
 	if (mote_lapic_has_msr(vcpu, index))
 		return exit_wrmsr_lapic(vcpu, index, value);
@@ -258,8 +257,7 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
 	u32 number = vcpu->gpr[MOTE_RAX];
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ),
-			  X86_TRAP_UD, &next))
+	if (exit_filtered(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
 	if (static_call(mote_op_cpl)(vcpu))
@@ -283,15 +281,15 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 
 static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)
 {
-	u32 access = vcpu->exit.pio.flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
+	const struct mote_pio *pio = &vcpu->exit.pio;
+	u32 access = pio->flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, mote_vm_filter(vcpu->vm, MOTE_FILTER_PORT, vcpu->exit.pio.port, access),
-			  X86_TRAP_GP, &next))
+	if (exit_filtered(vcpu, MOTE_FILTER_PORT, pio->port, access, &next))
 		return next;
 	if (rcu_access_pointer(vcpu->vm->ioeventfds) &&
-	    !(vcpu->exit.pio.flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
-	    mote_ioeventfd_write(vcpu->vm, vcpu->exit.pio.port, vcpu->exit.pio.size, vcpu->gpr[MOTE_RAX]))
+	    !(pio->flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
+	    mote_ioeventfd_write(vcpu->vm, pio->port, pio->size, vcpu->gpr[MOTE_RAX]))
 		return exit_complete(vcpu);
 	return MOTE_NEXT_USER;
 }
@@ -375,7 +373,8 @@ static int exit_npf(struct mote_vcpu *vcpu)
 		return err;
 	case -ENXIO:
 		vcpu->exit.reason = MOTE_EXIT_MMIO;
-		trace_mote_mmio(vcpu->vm->id, vcpu->id, vcpu->exit.npf.gpa, vcpu->exit.npf.access, vcpu->rip);
+		trace_mote_mmio(vcpu->vm->id, vcpu->id, vcpu->exit.npf.gpa,
+				vcpu->exit.npf.access, vcpu->rip);
 		break;
 	default:
 		vcpu->exit.reason = MOTE_EXIT_MEMORY;

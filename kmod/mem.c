@@ -633,7 +633,8 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 /* ---- dirty logs ------------------------------------------------------------------------ */
 
 /* Move 64 bits of the log, those in @mask, into a word; their pages become read-only. */
-static u64 slot_take_dirty(struct mem_slot *slot, u64 index, u64 mask, struct mote_npt_changes *changes)
+static u64 slot_take_dirty(struct mem_slot *slot, u64 index, u64 mask,
+			   struct mote_npt_changes *changes)
 {
 	u64 start = slot->config.gpa + index * 64 * PAGE_SIZE;
 	u64 end = min(start + 64 * PAGE_SIZE, slot->config.gpa + slot->config.size);
@@ -656,8 +657,8 @@ static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 	for (i = 0; i * 64 < nr; i++) {
 		u64 left = nr - i * 64;
 
-		words[i] = slot_take_dirty(slot, first / 64 + i, left < 64 ? BIT_ULL(left) - 1 : ~0ULL,
-					   &changes);
+		words[i] = slot_take_dirty(slot, first / 64 + i,
+					   left < 64 ? BIT_ULL(left) - 1 : ~0ULL, &changes);
 		if (i % 64 == 63) {
 			mem_flush_and_free(vm, &changes);
 			cond_resched_lock(&vm->npt_lock);

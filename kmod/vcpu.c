@@ -41,6 +41,7 @@ static const u32 vcpu_vendor_msrs[] = {
 	MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE,
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP, MSR_IA32_CR_PAT,
 };
+
 static_assert(sizeof(u64) * ARRAY_SIZE(vcpu_vendor_msrs) == offsetof(struct mote_msrs, apic_base));
 
 static void vcpu_get_msrs(struct mote_vcpu *vcpu, struct mote_msrs *msrs)

@@ -45,7 +45,7 @@ static DEFINE_PER_CPU(struct vmx_vcpu *, vmx_current);
 static DEFINE_PER_CPU(u64, vmx_last);		/* serial of the vCPU that ran last */
 DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
 
-struct vmx_caps vmx;	/* of all CPUs; since setup() */
+struct vmx_caps vmx_host;	/* of all CPUs; since setup() */
 static DEFINE_IDA(vmx_vpids);
 static atomic64_t vmx_serials;
 
@@ -104,7 +104,8 @@ static bool vmx_execution_controls(struct vmx_caps *caps, bool true_ctls)
 static bool vmx_switch_controls(struct vmx_caps *caps, bool true_ctls)
 {
 	u64 exit = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
-	u64 entry = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
+	u64 entry = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS :
+					     MSR_IA32_VMX_ENTRY_CTLS);
 
 	caps->exit = vmx_control(exit, VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
 				 VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
@@ -143,7 +144,8 @@ static u64 vmx_read_caps(struct vmx_caps *caps)
 	bool true_ctls, ok;
 
 	*caps = (struct vmx_caps){
-		.basic = vmx_read_msr(MSR_IA32_VMX_BASIC), .ept = vmx_read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
+		.basic = vmx_read_msr(MSR_IA32_VMX_BASIC),
+		.ept = vmx_read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
 	};
 	true_ctls = caps->basic & VMX_BASIC_TRUE_CTLS;
 	ok = vmx_execution_controls(caps, true_ctls) & vmx_secondary_controls(caps) &
@@ -248,7 +250,7 @@ static int vmx_alloc_regions(void)
 			return -ENOMEM;
 		}
 		per_cpu(vmx_region, cpu) = page_address(page);
-		*(u32 *)page_address(page) = vmx_basic_vmcs_revision_id(vmx.basic);
+		*(u32 *)page_address(page) = vmx_basic_vmcs_revision_id(vmx_host.basic);
 		INIT_LIST_HEAD(per_cpu_ptr(&vmx_active, cpu));
 	}
 	return 0;
@@ -259,10 +261,10 @@ static int vmx_setup(void)
 	int err;
 
 	/* The CPUs are alike: main.c has seen to that. */
-	if (vmx_read_caps(&vmx))
+	if (vmx_read_caps(&vmx_host))
 		return -EOPNOTSUPP;
-	vmx_npt_format.accessed = vmx.ept & VMX_EPT_AD_BIT ? VMX_EPT_ACCESS_BIT : 0;
-	vmx_npt_format.dirty = vmx.ept & VMX_EPT_AD_BIT ? VMX_EPT_DIRTY_BIT : 0;
+	vmx_npt_format.accessed = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_ACCESS_BIT : 0;
+	vmx_npt_format.dirty = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_DIRTY_BIT : 0;
 	/* A guest that changes the size of a page it runs from could stop such a CPU. */
 	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
 		vmx_npt_format.small_only = VMX_EPT_EXECUTABLE_MASK;
@@ -387,7 +389,7 @@ static void vmx_flush_linear(struct vmx_vcpu *v)
 
 static void vmx_flush(struct mote_vcpu *vcpu)
 {
-	if (vmx.ept & VMX_EPT_EXTENT_CONTEXT_BIT)
+	if (vmx_host.ept & VMX_EPT_EXTENT_CONTEXT_BIT)
 		vmx_invept(VMX_EPT_EXTENT_CONTEXT, to_vmx(vcpu)->eptp);
 	else
 		vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
@@ -706,14 +708,16 @@ static void vmx_set_cr4(struct vmx_vcpu *v, u64 cr4)
 {
 	v->cr4_shadow = cr4;
 	vmwriten(CR4_READ_SHADOW, cr4);
-	vmwriten(GUEST_CR4, (cr4 & vmx_cr4_owned()) | X86_CR4_VMXE | (cr4_read_shadow() & X86_CR4_MCE));
+	vmwriten(GUEST_CR4, (cr4 & vmx_cr4_owned()) | X86_CR4_VMXE |
+			    (cr4_read_shadow() & X86_CR4_MCE));
 }
 
 /* The entry control says the same as EFER.LMA; exits save it with unrestricted guests. */
 static void vmx_set_efer(u64 efer)
 {
 	vmwrite64(GUEST_IA32_EFER, efer);
-	vmwrite32(VM_ENTRY_CONTROLS, efer & EFER_LMA ? vmx.entry | VM_ENTRY_IA32E_MODE : vmx.entry);
+	vmwrite32(VM_ENTRY_CONTROLS,
+		  vmx_host.entry | (efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
 }
 
 static bool vmx_is_pae_paging(const struct vmx_vcpu *v)
@@ -943,7 +947,7 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 {
 	struct vmx_vcpu *v = to_vmx(vcpu);
 	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING |
-				     (CPU_BASED_CR8_LOAD_EXITING & ~vmx.primary));
+				     (CPU_BASED_CR8_LOAD_EXITING & ~vmx_host.primary));
 
 	if (windows & MOTE_WINDOW_INTERRUPT)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
@@ -1007,7 +1011,7 @@ static bool vmx_exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
 	vmx_set_cr0(v, cr0);
 	if ((cr0 ^ mode.cr0) & X86_CR0_PG) {
 		if (mode.efer & EFER_LME)
-			vmx_set_efer(cr0 & X86_CR0_PG ? mode.efer | EFER_LMA : mode.efer & ~EFER_LMA);
+			vmx_set_efer((mode.efer & ~EFER_LMA) | (cr0 & X86_CR0_PG ? EFER_LMA : 0));
 		vmx_flush_linear(v);
 	}
 	if ((cr0 ^ mode.cr0) & VMX_CR0_PDPTE)
@@ -1351,17 +1355,17 @@ static void vmx_run(struct mote_vcpu *vcpu)
 
 static void vmx_init_controls(struct vmx_vcpu *v)
 {
-	u32 secondary = vmx.secondary;
+	u32 secondary = vmx_host.secondary;
 
 	if (!v->vpid)
 		secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
 	if (!v->vcpu.vm->tsc_ratio)
 		secondary &= ~SECONDARY_EXEC_TSC_SCALING;
-	v->primary = vmx.primary;
-	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx.pin);
-	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx.primary);
+	v->primary = vmx_host.primary;
+	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx_host.pin);
+	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx_host.primary);
 	vmwrite32(SECONDARY_VM_EXEC_CONTROL, secondary);
-	vmwrite32(VM_EXIT_CONTROLS, vmx.exit);
+	vmwrite32(VM_EXIT_CONTROLS, vmx_host.exit);
 	/* All other exceptions are the guest's own; of these the CPU or the host needs to know. */
 	vmwrite32(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
 	vmwrite32(PAGE_FAULT_ERROR_CODE_MASK, 0);
@@ -1385,7 +1389,7 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 		vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
 		vmwrite32(TPR_THRESHOLD, 0);
 	}
-	if (vmx.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
+	if (vmx_host.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
 		vmwrite32(VMX_PREEMPTION_TIMER_VALUE, vmx_max_run());
 	if (secondary & SECONDARY_EXEC_ENCLS_EXITING)
 		vmwrite64(ENCLS_EXITING_BITMAP, ~0ull);
@@ -1443,17 +1447,17 @@ static int vmx_alloc_vcpu(struct vmx_vcpu *v)
 {
 	int vpid = 0;
 
-	if (vmx.secondary & SECONDARY_EXEC_ENABLE_VPID)
+	if (vmx_host.secondary & SECONDARY_EXEC_ENABLE_VPID)
 		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
 	v->vpid = max(vpid, 0);
 	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (vmx.primary & CPU_BASED_TPR_SHADOW)
+	if (vmx_host.primary & CPU_BASED_TPR_SHADOW)
 		v->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->vmcs || (vmx.primary & CPU_BASED_TPR_SHADOW && !v->vapic)) {
+	if (!v->vmcs || (vmx_host.primary & CPU_BASED_TPR_SHADOW && !v->vapic)) {
 		vmx_free_vcpu(v);
 		return -ENOMEM;
 	}
-	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx.basic);
+	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx_host.basic);
 	return 0;
 }
 
@@ -1469,7 +1473,7 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 	v->active_cpu = -1;
 	v->serial = atomic64_inc_return(&vmx_serials);
 	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
-		  (vmx.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
+		  (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	if (vmx_init_vmcs(v))
 		return 0;
 	vmx_release(v);

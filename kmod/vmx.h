@@ -85,7 +85,7 @@ struct vmx_vcpu {
 	u16 host_ldt;
 };
 
-extern struct vmx_caps vmx;
+extern struct vmx_caps vmx_host;
 
 static inline struct vmx_vcpu *to_vmx(struct mote_vcpu *vcpu)
 {

@@ -276,15 +276,15 @@ static inline int vmx_msr_bit(u32 msr)
 /* Does MOV to CR0 take this value?  SDM 2, "MOV—Move to/from Control Registers". */
 static inline bool vmx_cr0_ok(const struct mote_cpu_mode *mode, u64 cr0)
 {
-	bool pg = cr0 & X86_CR0_PG;
+	bool pg = cr0 & X86_CR0_PG, cs_l = mode->cs_attr & VMX_AR_L_MASK;
 
 	if (cr0 >> 32 || (pg && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
 		return false;
 	if (!((cr0 ^ mode->cr0) & X86_CR0_PG))
 		return true;
 	if (pg)
-		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !(mode->cs_attr & VMX_AR_L_MASK));
-	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && mode->cs_attr & VMX_AR_L_MASK);
+		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !cs_l);
+	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && cs_l);
 }
 
 /* Does MOV to CR4 take this value, where a guest may have the bits of @allowed? */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* kexec-load now|crash KERNEL INITRD COMMAND-LINE: in a guest, go on with another kernel, now or after a panic. */
+/* kexec-load now|crash KERNEL INITRD COMMAND-LINE: in a guest, go on with another kernel. */
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/reboot.h>
