@@ -91,11 +91,10 @@ void mote_event_window_is_gone(struct mote_vcpu *vcpu, u32 windows)
 	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
-bool mote_event_ends_run(struct mote_vcpu *vcpu, u32 open)
+bool mote_event_ends_run(struct mote_vcpu *vcpu)
 {
-	if (!vcpu->window || vcpu->event.valid)
-		return false;
-	open &= event_windows(vcpu);
+	u32 open = vcpu->event.valid ? 0 : event_windows(vcpu) & mote_ops->can_take(vcpu);
+
 	if (!open)
 		return false;
 	vcpu->exit.reason = open & MOTE_WINDOW_INTERRUPT ? MOTE_EXIT_INTERRUPT_WINDOW :
@@ -103,50 +102,50 @@ bool mote_event_ends_run(struct mote_vcpu *vcpu, u32 open)
 	return true;
 }
 
-/* An NMI comes before an interrupt (SDM 3A, "Priority Among Concurrent Events"). */
-static u32 event_take_nmi(struct mote_vcpu *vcpu, u32 open)
-{
-	if (!vcpu->event.valid && open & MOTE_WINDOW_NMI) {
-		vcpu->event = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_NMI, .vector = X86_TRAP_NMI,
-		};
-		atomic_dec(&vcpu->nmis);
-	}
-	return atomic_read(&vcpu->nmis) ? MOTE_WINDOW_NMI : 0;
-}
-
-static u32 event_take_interrupt(struct mote_vcpu *vcpu, u32 open)
-{
-	int vector = -1;
-	u32 windows;
-
-	if (!vcpu->lapic)
-		return 0;
-	windows = mote_lapic_prepare(vcpu, !vcpu->event.valid && open & MOTE_WINDOW_INTERRUPT,
-				     &vector);
-	if (vector >= 0)
-		vcpu->event = (struct mote_event){
-			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = vector,
-		};
-	return windows;
-}
-
-void mote_event_prepare(struct mote_vcpu *vcpu, u32 open)
+/*
+ * What is on its way goes in first, then an NMI, then the local APIC's interrupt @vector, -1 for
+ * none (SDM 3A, "Priority Among Concurrent Events").  Return: the windows that the others wait for.
+ */
+static u32 event_choose(struct mote_vcpu *vcpu, int vector, bool *waits)
 {
 	struct mote_event *event = &vcpu->event;
-	u32 windows = event_windows(vcpu);
+	u32 open = mote_ops->can_take(vcpu), windows = 0;
+
 	/*
 	 * An interrupt that was on its way waits if the guest has shut it out since: a CPU that
 	 * delivers late, as QEMU does (see quirk/svm_tcg.c), may come back after a CLI.
 	 */
-	bool waits = event->valid && event->type == MOTE_EVENT_INTERRUPT &&
-		     !(open & MOTE_WINDOW_INTERRUPT);
+	*waits = event->valid && event->type == MOTE_EVENT_INTERRUPT &&
+		 !(open & MOTE_WINDOW_INTERRUPT);
+	if (*waits)
+		return MOTE_WINDOW_INTERRUPT;
+	if (atomic_read(&vcpu->nmis)) {
+		if (!event->valid && open & MOTE_WINDOW_NMI) {
+			*event = (struct mote_event){
+				.valid = 1, .type = MOTE_EVENT_NMI, .vector = X86_TRAP_NMI,
+			};
+			atomic_dec(&vcpu->nmis);
+		}
+		windows = atomic_read(&vcpu->nmis) ? MOTE_WINDOW_NMI : 0;
+	}
+	if (vector < 0)
+		return windows;
+	if (event->valid || !(open & MOTE_WINDOW_INTERRUPT))
+		return windows | MOTE_WINDOW_INTERRUPT;
+	mote_lapic_take(vcpu, vector);
+	*event = (struct mote_event){ .valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = vector };
+	return windows;
+}
 
-	if (waits)
-		windows |= MOTE_WINDOW_INTERRUPT;
-	else if (atomic_read(&vcpu->nmis))
-		windows |= event_take_nmi(vcpu, open);
-	windows |= event_take_interrupt(vcpu, open);
+void mote_event_prepare(struct mote_vcpu *vcpu)
+{
+	struct mote_event *event = &vcpu->event;
+	u32 windows = event_windows(vcpu);
+	int vector = vcpu->lapic ? mote_lapic_pending(vcpu, &windows) : -1;
+	bool waits = false;
+
+	if (event->valid || vector >= 0 || atomic_read(&vcpu->nmis))
+		windows |= event_choose(vcpu, vector, &waits);
 	if (windows != vcpu->window_set) {
 		mote_ops->window(vcpu, windows);
 		vcpu->window_set = windows;

@@ -308,10 +308,10 @@ bool mote_event_raise(struct mote_vcpu *vcpu, u8 vector, u32 error);
 void mote_event_cut_short(struct mote_vcpu *vcpu, struct mote_event event);
 /* The vendor's MOTE_WINDOW_* have served, or had to go: what is wanted is asked for again. */
 void mote_event_window_is_gone(struct mote_vcpu *vcpu, u32 windows);
-/* Is a window that user space asked for among those that are open?  The run ends then. */
-bool mote_event_ends_run(struct mote_vcpu *vcpu, u32 open);
+/* Is a window open that user space asked for?  The run ends then. */
+bool mote_event_ends_run(struct mote_vcpu *vcpu);
 /* Hand at most one event to the hardware; ask for an exit when the next can follow. */
-void mote_event_prepare(struct mote_vcpu *vcpu, u32 open);
+void mote_event_prepare(struct mote_vcpu *vcpu);
 
 /* ---- time (time.c) --------------------------------------------------------- */
 

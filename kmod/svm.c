@@ -549,7 +549,9 @@ static void svm_skip(struct mote_vcpu *vcpu)
 /* SVM has no field for a debug trap that pends: it is injected. */
 static void svm_inject_debug(struct svm_vcpu *svm)
 {
-	static const struct mote_event trap = { .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB };
+	static const struct mote_event trap = {
+		.type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
+	};
 	struct mote_vcpu *vcpu = &svm->vcpu;
 
 	vcpu->dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);

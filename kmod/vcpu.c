@@ -319,7 +319,6 @@ static __always_inline u32 vcpu_has_work(struct mote_vcpu *vcpu)
 static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
-	u32 open;
 
 	vcpu_set_reason(vcpu, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
@@ -343,14 +342,13 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 		vcpu->exit.reason = MOTE_EXIT_INIT;
 		return MOTE_NEXT_SLEEP;
 	}
-	open = mote_ops->can_take(vcpu);
-	if (mote_event_ends_run(vcpu, open))
+	if (vcpu->window && mote_event_ends_run(vcpu))
 		return MOTE_NEXT_USER;
 	/* Requests are cleared last, so that an early return keeps them. */
 	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
 		mote_ops->flush(vcpu);
 	if (vcpu->halted != MOTE_WAITS_FOR_SIPI)
-		mote_event_prepare(vcpu, open);
+		mote_event_prepare(vcpu);
 	if (vcpu->halted) {
 		vcpu->exit.reason = MOTE_EXIT_HLT;
 		return MOTE_NEXT_SLEEP;

@@ -428,10 +428,10 @@ int mote_lapic_access(struct mote_vcpu *vcpu, struct mote_apic_access *access)
 
 /* ---- the run loop ---------------------------------------------------------- */
 
-u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken)
+int mote_lapic_pending(struct mote_vcpu *vcpu, u32 *windows)
 {
-	bool held;
 	int vector;
+	bool held;
 
 	lapic_sync(vcpu);
 	if (vcpu->halted && atomic_read(&vcpu->lapic->signals) & SIGNAL_KICK) {
@@ -439,16 +439,17 @@ u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken)
 		vcpu->halted = 0;
 	}
 	vector = mote_apic_pending(&vcpu->lapic->apic, lapic_tpr(vcpu), &held);
-	if (vector < 0)
-		return held ? MOTE_WINDOW_TPR : 0;
-	if (!can_take)
-		return MOTE_WINDOW_INTERRUPT;
+	if (vector < 0 && held)
+		*windows |= MOTE_WINDOW_TPR;
+	return vector;
+}
+
+/* The next one waits for the EOI of this one, or for a lower TPR. */
+void mote_lapic_take(struct mote_vcpu *vcpu, u8 vector)
+{
 	mote_apic_acknowledge(&vcpu->lapic->apic, vector);
 	if (vcpu->msrs.pv_eoi & 1 && mote_apic_can_end_silently(&vcpu->lapic->apic, vector))
 		mote_pv_eoi_offer(vcpu);
-	*taken = vector;
-	/* The next one waits for the EOI of this one, or for a lower TPR. */
-	return 0;
 }
 
 bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu)

@@ -31,15 +31,10 @@ enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 va
 /* After a write to IA32_APIC_BASE, which was @old; also without a local APIC. */
 void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old);
 
-/**
- * mote_lapic_prepare() - before an entry: the next interrupt, from IRR to ISR
- * @vcpu: loaded, interrupts off
- * @can_take: the CPU can take one
- * @taken: out: its vector; left alone if none is taken
- *
- * Return: the windows that the next interrupt waits for, if the CPU cannot take it now.
- */
-u32 mote_lapic_prepare(struct mote_vcpu *vcpu, bool can_take, int *taken);
+/* The interrupt that the CPU could take, or -1; one held back by TPR waits for a window. */
+int mote_lapic_pending(struct mote_vcpu *vcpu, u32 *windows);
+/* The CPU takes it: from IRR to ISR. */
+void mote_lapic_take(struct mote_vcpu *vcpu, u8 vector);
 
 /* Do the interrupts of an 8259, which user space injects, reach the CPU? */
 bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu);
