@@ -77,7 +77,10 @@ void mote_event_set(struct mote_vcpu *vcpu, const struct mote_events *events)
 
 bool mote_event_raise(struct mote_vcpu *vcpu, u8 vector, u32 error)
 {
-	return mote_event_merge(&vcpu->event, vector, error);
+	if (mote_event_merge(&vcpu->event, vector, error))
+		return true;
+	vcpu->exit.reason = MOTE_EXIT_SHUTDOWN;
+	return false;
 }
 
 void mote_event_cut_short(struct mote_vcpu *vcpu, struct mote_event event)

@@ -30,10 +30,7 @@ static enum mote_next exit_complete(struct mote_vcpu *vcpu)
 
 static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector, u32 error)
 {
-	if (mote_event_raise(vcpu, vector, error))
-		return MOTE_NEXT_ENTER;
-	vcpu->exit.reason = MOTE_EXIT_SHUTDOWN;
-	return MOTE_NEXT_USER;
+	return mote_event_raise(vcpu, vector, error) ? MOTE_NEXT_ENTER : MOTE_NEXT_USER;
 }
 
 /* Has a filter something to say?  True if that was all, with *next. */

@@ -302,7 +302,7 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu);
 /* An event from user space: 0, -EINVAL, -EBUSY, -EAGAIN, -EINTR, -EIO; takes vcpu->lock. */
 int mote_vcpu_inject(struct mote_vcpu *vcpu, const struct mote_event *event);
 void mote_event_set(struct mote_vcpu *vcpu, const struct mote_events *events);
-/* Let the guest take an exception at the next entry; false: a triple fault. */
+/* Let the guest take an exception at the next entry; false: a triple fault, now the exit. */
 bool mote_event_raise(struct mote_vcpu *vcpu, u8 vector, u32 error);
 /* The exit has cut the delivery of this one short, or there was no entry. */
 void mote_event_cut_short(struct mote_vcpu *vcpu, struct mote_event event);

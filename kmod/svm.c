@@ -17,13 +17,10 @@
 #include <linux/mem_encrypt.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
-#include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
-#include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/pkru.h>
 #include <asm/pgtable.h>
-#include <asm/ptrace.h>
 #include <trace/events/ipi.h>
 
 #include "quirk/svm_fetch.h"
@@ -291,16 +288,12 @@ static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
 		MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
 		MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 	};
-	u32 i, write;
+	u32 i;
 
 	memset(msrpm, 0xff, SVM_MSRPM_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
-		for (write = 0; write < 2; write++) {
-			u32 access = write ? MOTE_FILTER_WRITE : MOTE_FILTER_READ;
-
-			if (!mote_vm_filter(vm, MOTE_FILTER_MSR, direct[i], access))
-				__clear_bit(svm_msrpm_bit(direct[i]) + write, msrpm);
-		}
+		mote_vm_open_msr(vm, direct[i], msrpm, svm_msrpm_bit(direct[i]),
+				 svm_msrpm_bit(direct[i]) + 1);
 }
 
 /* ---- vCPU: creation -------------------------------------------------------------- */

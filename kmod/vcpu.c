@@ -15,11 +15,8 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
-#include <asm/apicdef.h>
-#include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
-#include <asm/trapnr.h>
 
 #include "apic/lapic.h"
 #include "mote.h"
@@ -73,7 +70,7 @@ static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32
 		state->gprs.rip = vcpu->rip;
 		state->gprs.rflags = vcpu->rflags;
 	}
-	/* The common fields first: a vendor's vcpu_get_state() fills its own only. */
+	/* The common fields first: a vendor's get_state() fills its own only. */
 	if (mask & MOTE_STATE_CRS) {
 		state->crs.cr2 = vcpu->cr2;
 		state->crs.cr8 = vcpu->cr8;

@@ -121,6 +121,16 @@ static inline void mote_complete(struct mote_vcpu *vcpu, u64 rip)
 	static_call(mote_op_skip)(vcpu);
 }
 
+/* Clear an MSR's bits in a permission map: no exits any more, but where a filter is asked. */
+static inline void mote_vm_open_msr(const struct mote_vm *vm, u32 msr, unsigned long *map,
+				    u32 read, u32 write)
+{
+	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_READ))
+		__clear_bit(read, map);
+	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_WRITE))
+		__clear_bit(write, map);
+}
+
 /* DR0 to DR3, which neither vendor switches. */
 static inline void mote_load_drs(const struct mote_vcpu *vcpu)
 {

@@ -22,13 +22,10 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
-#include <asm/asm.h>
 #include <asm/cpu_entry_area.h>
-#include <asm/debugreg.h>
 #include <asm/desc.h>
 #include <asm/fsgsbase.h>
 #include <asm/hardirq.h>
-#include <asm/mce.h>
 #include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
 #include <asm/processor.h>
@@ -613,10 +610,8 @@ static void vmx_fill_msr_bitmap(struct mote_vm *vm)
 
 	for (i = 0; i < ARRAY_SIZE(vmx_msr_whitelist); i++) {
 		msr = vmx_msr_whitelist[i];
-		if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_READ))
-			__clear_bit(vmx_msr_bit(msr), vm->vendor);
-		if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_WRITE))
-			__clear_bit(vmx_msr_bit(msr) + VMX_MSR_WRITE, vm->vendor);
+		mote_vm_open_msr(vm, msr, vm->vendor, vmx_msr_bit(msr),
+				 vmx_msr_bit(msr) + VMX_MSR_WRITE);
 	}
 }
 
@@ -1063,8 +1058,8 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 	}
 	if (ok)
 		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
-	else if (!mote_event_raise(&v->vcpu, X86_TRAP_GP, 0))
-		exit->reason = MOTE_EXIT_SHUTDOWN;
+	else
+		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);
 }
 
 /*

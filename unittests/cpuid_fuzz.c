@@ -34,22 +34,12 @@ static bool is_ambiguous(const struct mote_cpuid_entry *rows, u32 nr)
 	return false;
 }
 
-static struct fuzz_input *host_input;
-
-static void cpuid_rubbish(u32 leaf, u32 subleaf, u32 regs[4])
-{
-	u32 i;
-
-	for (i = 0; i < 4; i++)
-		regs[i] = (u32)fuzz_u16(host_input) << 16 | fuzz_u16(host_input);
-}
-
-static void fuzz_host(struct fuzz_input *input)
+static void fuzz_caps(struct fuzz_input *input)
 {
 	struct mote_caps caps;
 
-	host_input = input;
-	mote_caps_init(&caps, 40, fuzz_u16(input), cpuid_rubbish);
+	fuzz_host = input;
+	mote_caps_init(&caps, 40, fuzz_u16(input), fuzz_cpuid);
 	if (caps.cr4 & (X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_PKE) || caps.efer & EFER_SVME)
 		fail("a feature that guests do not have");
 }
@@ -84,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	while (input.size) {
 		fuzz_table(&input);
-		fuzz_host(&input);
+		fuzz_caps(&input);
 	}
 	return 0;
 }

@@ -124,8 +124,7 @@ void svm_write_cr8(struct svm_vcpu *svm)
 	}
 	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
 	if (value > 15) {
-		if (!mote_event_raise(vcpu, X86_TRAP_GP, 0))
-			vcpu->exit.reason = MOTE_EXIT_SHUTDOWN;
+		mote_event_raise(vcpu, X86_TRAP_GP, 0);
 		return;
 	}
 	vcpu->cr8 = value;

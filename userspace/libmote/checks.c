@@ -15,7 +15,6 @@
 #define APM_CHECKS "APM 2, \"Canonicalization and Consistency Checks\", 15.5.1"
 #define APM_EVENT "APM 2, \"Event Injection\", 15.20"
 
-
 struct check {
 	const char *text;
 	const char *section;
