@@ -235,7 +235,7 @@ TEST(without_the_module)
 {
 	struct command command;
 
-	ASSERT_EQ(0, sh("rmmod mote"));
+	ASSERT_EQ(0, unload_mote());
 	command_run(&command, "mote run vmlinuz");
 	ASSERT_EQ(0, sh("modprobe mote"));
 	EXPECT_EQ(2, command.status);

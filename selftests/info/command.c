@@ -61,7 +61,7 @@ TEST(doctor_without_the_module)
 {
 	struct command doctor, info;
 
-	ASSERT_EQ(0, sh("rmmod mote"));
+	ASSERT_EQ(0, unload_mote());
 	command_run(&doctor, "mote doctor");
 	command_run(&info, "mote info");
 	ASSERT_EQ(0, sh("modprobe mote"));

@@ -71,7 +71,7 @@ TEST_F(kvm, doctor_names_whom_to_unload)
 TEST_F(kvm, mote_loads_beside_it)
 {
 	close(self->mote);
-	EXPECT_EQ(0, sh("rmmod mote"));
+	EXPECT_EQ(0, unload_mote());
 	EXPECT_EQ(0, sh("modprobe mote"));
 	self->mote = mote_open();
 	ASSERT_LE(0, self->mote);

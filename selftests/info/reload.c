@@ -32,7 +32,7 @@ FIXTURE_TEARDOWN(module)
 TEST_F_TIMEOUT(module, ten_times, LONG)
 {
 	for (int i = 0; i < ROUNDS; i++) {
-		ASSERT_EQ(0, sh("rmmod mote")) TH_LOG("round %d", i);
+		ASSERT_EQ(0, unload_mote()) TH_LOG("round %d", i);
 		ASSERT_NE(0, access(MOTE_DEVICE, F_OK));
 		ASSERT_EQ(0, sh("modprobe mote")) TH_LOG("round %d", i);
 		ASSERT_EQ(0, access(MOTE_DEVICE, F_OK));
@@ -55,7 +55,7 @@ TEST_F_TIMEOUT(module, a_module_for_another_kernel, LONG)
 {
 	struct command insmod, doctor;
 
-	ASSERT_EQ(0, sh("rmmod mote"));
+	ASSERT_EQ(0, unload_mote());
 	ASSERT_EQ(0, sh("cp $(modinfo -n mote) /tmp/mote.ko"));
 	ASSERT_EQ(0, sh("sed 's/vermagic=./vermagic=9/; s/ mod_unload / mod_unlxad /' "
 			"/tmp/mote.ko > $(modinfo -n mote)"));
@@ -73,7 +73,7 @@ TEST_F_TIMEOUT(module, loading_says_one_line, LONG)
 {
 	struct command log;
 
-	ASSERT_EQ(0, sh("rmmod mote"));
+	ASSERT_EQ(0, unload_mote());
 	command_run(&log, "dmesg | grep -c 'mote: '");
 	int before = atoi(log.out);
 

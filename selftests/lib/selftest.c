@@ -91,6 +91,11 @@ int sh(const char *format, ...)
 	return status;
 }
 
+int unload_mote(void)
+{
+	return sh("while grep -qv '^0$' /sys/module/mote/refcnt; do sleep 0.1; done; rmmod mote");
+}
+
 const char *kvm_module(void)
 {
 	switch (mote_cpuid_vendor()) {

@@ -34,6 +34,12 @@ void command_run_as(struct command *command, unsigned int user, const char *form
 /* Run a command by the shell, quietly; return its exit status. */
 int sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * Unload mote as soon as nobody uses it, and return rmmod's exit status: a killed guest's and a BPF
+ * program's references go a moment after whoever was seen to end.
+ */
+int unload_mote(void);
+
 /* The KVM module for this processor, kvm_intel or kvm_amd; NULL if there is none. */
 const char *kvm_module(void);
 

@@ -87,7 +87,7 @@ TEST_F(trace_command, leaves_nothing_behind)
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	EXPECT_TRUE(are_gone(programs, maps));
-	EXPECT_EQ(0, sh("rmmod mote"));
+	EXPECT_EQ(0, unload_mote());
 	EXPECT_EQ(0, sh("modprobe mote"));
 	/* And a guest runs as before. */
 	EXPECT_EQ(0, sh("./sequence 10"));
@@ -174,7 +174,7 @@ TEST_F(trace_command, without_the_module)
 {
 	struct command command;
 
-	ASSERT_EQ(0, sh("rmmod mote"));
+	ASSERT_EQ(0, unload_mote());
 	command_run(&command, "mote trace record -o /dev/null");
 	EXPECT_EQ(0, sh("modprobe mote"));
 	EXPECT_EQ(1, command.status);
