@@ -34,6 +34,7 @@ static inline bool is_time_for_systems(void)
 }
 
 #define NO_TIME "not on this hardware: in make check-long, or on svm"
+#define ONLY_LONG "not on this hardware: in make check-long"
 
 /* Write a guest's code to FLAT_IMAGE; GUEST() code of 16 bits, position-independent. */
 static inline void write_flat(const struct guest_code *code)

@@ -173,7 +173,8 @@ TEST_F(ioctl_order, all_permutations)
 	struct setup setup = { 0 };
 	struct mote_info info;
 	struct guest other;
-	int number, factorial = 1;
+	/* Where loops are to be short every seventh: 7 has no part in 6!, so all calls come in all places. */
+	int number, step = guest_scale(2) == 1 ? 7 : 1, factorial = 1;
 
 	for (int n = 2; n <= NR_CALLS; n++)
 		factorial *= n;
@@ -183,7 +184,7 @@ TEST_F(ioctl_order, all_permutations)
 	setup.guest.ram = mmap(NULL, GUEST_SIZE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)setup.guest.ram);
-	for (number = 0; number < factorial; number++) {
+	for (number = 0; number < factorial; number += step) {
 		permutation(_metadata, &setup, number);
 		ASSERT_TRUE(_metadata->passed) TH_LOG("permutation %d", number);
 	}

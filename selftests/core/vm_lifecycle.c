@@ -208,7 +208,7 @@ TEST(any_order)
 {
 	void *hva = mmap(NULL, GUEST_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int order[7], dev = mote_open();
-	time_t end = time(NULL) + 5;
+	time_t end = time(NULL) + guest_scale(5);
 	struct mote_info info;
 
 	memset(hva, 0xf4, GUEST_SIZE); /* HLT */
@@ -304,8 +304,7 @@ static int shared_dev, shared_vm, shared_cpu;
 static void *race(void *data)
 {
 	unsigned int seed = (long)data;
-
-	time_t end = time(NULL) + 20;
+	time_t end = time(NULL) + guest_scale(20);
 
 	for (long i = 0; i < guest_scale(25000) && (is_long_run() || time(NULL) < end); i++) {
 		struct mote_vcpu_config vcpu = { .id = rand_r(&seed) % 64 };

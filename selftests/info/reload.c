@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
-#include "libmote.h"
+#include "guest.h"
 #include "selftest.h"
 
-#define ROUNDS 10
+#define ROUNDS guest_scale(10)
 #define USERS 3
 
 /* For the tests that take long on a busy machine: seconds of the host, whose clock never rests. */

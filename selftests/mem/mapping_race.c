@@ -112,7 +112,7 @@ static long seconds(void)
 	const char *host = getenv("MOTE_LAB");
 	bool slow = host && strcmp(host, "svm");
 
-	return guest_rounds(10, 3000) / (slow ? 5 : 1) ?: 1;
+	return guest_rounds(5, 3000) / (slow ? 5 : 1) ?: 1;
 }
 
 /* What the host could still give, in KiB. */
