@@ -15,7 +15,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cpu.h>
-#include <linux/cpuhotplug.h>
+#include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/namei.h>
 #include <linux/reboot.h>
@@ -33,7 +33,7 @@ const struct mote_ops *mote_ops;
 DEFINE_STATIC_CALL_NULL(mote_op_run, mote_op_run_type);
 DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
 DEFINE_STATIC_CALL_RET0(mote_op_cpl, mote_op_cpl_type);
-struct mote_probe mote_host;
+struct mote_info mote_host;
 struct mote_caps mote_caps;
 DEFINE_PER_CPU(bool, mote_cpu_enabled);
 
@@ -60,15 +60,6 @@ static void host_probe_cpu(void *probes)
 	mote_ops->probe((struct mote_probe *)probes + smp_processor_id());
 }
 
-/* Which vendor this host has; SVM's answer stands where there is neither. */
-static const struct mote_ops *host_choose_vendor(void)
-{
-	struct mote_probe probe = {};
-
-	mote_vmx_ops.probe(&probe);
-	return probe.vendor == MOTE_VENDOR_VMX ? &mote_vmx_ops : &mote_svm_ops;
-}
-
 static void host_add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 detail)
 {
 	struct mote_obstacle *obstacle = info->obstacles;
@@ -92,27 +83,22 @@ static void host_add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 det
  * Add one CPU's answer to the whole.  What a CPU cannot tell because something
  * stands in its way (a hidden or locked extension) is no difference.
  */
-static void host_merge_probe(struct mote_probe *host, struct mote_info *info,
-			     const struct mote_probe *probe, u32 cpu)
+static void host_merge_probe(struct mote_info *info, const struct mote_probe *probe, u32 cpu)
 {
-	u64 differ = host->features ^ probe->features;
+	u64 differ = info->features ^ probe->features;
 
 	if (probe->obstacle)
 		host_add_obstacle(info, probe->obstacle, cpu, probe->detail);
-	else if (probe->vendor != host->vendor || differ || probe->revision != host->revision)
+	else if (probe->vendor != info->vendor || differ || probe->revision != info->revision)
 		host_add_obstacle(info, MOTE_OBSTACLE_ASYMMETRIC, cpu, differ);
-	host->features &= probe->features;
-	host->gpa_bits = min(host->gpa_bits, probe->gpa_bits);
-	host->nr_asids = min(host->nr_asids, probe->nr_asids);
+	info->features &= probe->features;
+	info->gpa_bits = min(info->gpa_bits, probe->gpa_bits);
+	info->nr_asids = min(info->nr_asids, probe->nr_asids);
+	info->cpus_online++;
 }
 
-static bool host_locked_down(void)
-{
-	return !module_sig_ok(THIS_MODULE) && security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
-}
-
-/* Probe all online CPUs.  Return: 0 or -ENOMEM. */
-static int host_probe(struct mote_probe *host, struct mote_info *info)
+/* What all online CPUs have in common, and what stands in the way.  Return: 0 or -ENOMEM. */
+static int host_probe(struct mote_info *info)
 {
 	struct mote_probe *probes = kcalloc(nr_cpu_ids, sizeof(*probes), GFP_KERNEL);
 	int first, cpu;
@@ -123,39 +109,33 @@ static int host_probe(struct mote_probe *host, struct mote_info *info)
 	cpus_read_lock();
 	on_each_cpu(host_probe_cpu, probes, true);
 	first = cpumask_first(cpu_online_mask);
-	*host = probes[first];
-	for_each_online_cpu(cpu) {
-		host_merge_probe(host, info, &probes[cpu], cpu);
-		info->cpus_online++;
-	}
+	*info = (struct mote_info){
+		.vendor = probes[first].vendor, .features = probes[first].features,
+		.gpa_bits = probes[first].gpa_bits, .nr_asids = probes[first].nr_asids,
+		.revision = probes[first].revision,
+	};
+	for_each_online_cpu(cpu)
+		host_merge_probe(info, &probes[cpu], cpu);
 	cpus_read_unlock();
 	kfree(probes);
 
-	if (host_locked_down())
+	if (!module_sig_ok(THIS_MODULE) && security_locked_down(LOCKDOWN_MODULE_SIGNATURE))
 		host_add_obstacle(info, MOTE_OBSTACLE_LOCKDOWN, first, 0);
 	return 0;
 }
 
 int mote_host_info(struct mote_info *info)
 {
-	struct mote_probe host;
-	int err;
+	int err = host_probe(info);
 
-	*info = (struct mote_info){ .abi_version = MOTE_ABI_VERSION };
-	err = host_probe(&host, info);
 	if (err)
 		return err;
-
-	info->vendor = host.vendor;
-	info->features = host.features;
+	info->abi_version = MOTE_ABI_VERSION;
 	info->max_vms = MOTE_MAX_VMS;
 	info->max_vcpus = MOTE_MAX_VCPUS;
 	info->max_slots = MOTE_MAX_SLOTS;
 	info->nr_vms = READ_ONCE(host_vms);
-	info->gpa_bits = host.gpa_bits;
-	info->nr_asids = host.nr_asids;
 	info->tsc_khz = tsc_khz;
-	info->revision = host.revision;
 	info->xcr0 = mote_caps.xcr0;
 	info->cr4 = mote_caps.cr4;
 	info->efer = mote_caps.efer;
@@ -167,24 +147,29 @@ int mote_host_info(struct mote_info *info)
 }
 
 /* One line that says what there is. */
-static void host_report(const struct mote_info *info)
+static void host_report(void)
 {
-	if (info->nr_obstacles)
+	const struct mote_obstacle *obstacle = &mote_host.obstacles[0];
+
+	if (mote_host.nr_obstacles)
 		pr_info("%s: %s on %u of %u CPUs (see mote doctor)\n", mote_ops->name,
-			host_obstacle_names[info->obstacles[0].code], info->obstacles[0].cpus,
-			info->cpus_online);
+			host_obstacle_names[obstacle->code], obstacle->cpus, mote_host.cpus_online);
 	else
-		pr_info("%s on %u CPUs (see mote info)\n", mote_ops->name, info->cpus_online);
+		pr_info("%s on %u CPUs (see mote info)\n", mote_ops->name, mote_host.cpus_online);
 }
 
 /* ---- who owns it ------------------------------------------------------------ */
 
-static int host_enable_cpu(void)
+static int host_cpu_online(unsigned int cpu)
 {
-	int err = READ_ONCE(host_ends) ? -ESHUTDOWN : mote_ops->cpu_enable();
+	unsigned long flags;
+	int err;
 
+	local_irq_save(flags);
+	err = READ_ONCE(host_ends) ? -ESHUTDOWN : mote_ops->cpu_enable();
 	if (!err)
 		this_cpu_write(mote_cpu_enabled, true);
+	local_irq_restore(flags);
 	return err;
 }
 
@@ -195,25 +180,9 @@ static void host_disable_cpu(void *unused)
 	mote_ops->cpu_disable();
 }
 
-static int host_cpu_online(unsigned int cpu)
-{
-	unsigned long flags;
-	int err;
-
-	local_irq_save(flags);
-	err = host_enable_cpu();
-	local_irq_restore(flags);
-	return err;
-}
-
 static int host_cpu_offline(unsigned int cpu)
 {
-	unsigned long flags;
-
-	local_irq_save(flags);
-	host_disable_cpu(NULL);
-	local_irq_restore(flags);
-	return 0;
+	return smp_call_function_single(cpu, host_disable_cpu, NULL, true);
 }
 
 /* Secondary CPUs are offline by now: hotplug has seen to them. */
@@ -228,7 +197,7 @@ static int host_suspend(MOTE_SYSCORE_ARG)
 static void host_resume(MOTE_SYSCORE_ARG)
 {
 	mote_time_resume();
-	host_enable_cpu();
+	host_cpu_online(smp_processor_id());
 }
 
 MOTE_SYSCORE(host_syscore, host_suspend, host_resume);
@@ -297,26 +266,19 @@ static void host_release(void)
 /* The first obstacle as an error number; 0 if there is none. */
 static int host_obstacle(void)
 {
-	struct mote_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
-	struct mote_probe host;
-	int err = -ENOMEM;
+	struct mote_info info;
+	int err = host_probe(&info);
 
-	if (!info)
+	if (err || !info.nr_obstacles)
 		return err;
-	err = host_probe(&host, info);
-	if (!err && info->nr_obstacles)
-		switch (info->obstacles[0].code) {
-		case MOTE_OBSTACLE_HELD:
-			err = -EBUSY;
-			break;
-		case MOTE_OBSTACLE_LOCKDOWN:
-			err = -EPERM;
-			break;
-		default:
-			err = -EOPNOTSUPP;
-		}
-	kfree(info);
-	return err;
+	switch (info.obstacles[0].code) {
+	case MOTE_OBSTACLE_HELD:
+		return -EBUSY;
+	case MOTE_OBSTACLE_LOCKDOWN:
+		return -EPERM;
+	default:
+		return -EOPNOTSUPP;
+	}
 }
 
 int mote_host_get(void)
@@ -349,42 +311,38 @@ static void host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
 	cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]);
 }
 
+/* SVM's answer stands where there is neither extension. */
 static int __init mote_module_init(void)
 {
-	struct mote_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
-	int err = -ENOMEM;
-
-	if (!info)
-		return err;
+	struct mote_probe vmx = {};
+	int err;
 
 	preempt_disable();
-	mote_ops = host_choose_vendor();
+	mote_vmx_ops.probe(&vmx);
 	preempt_enable();
+	mote_ops = vmx.vendor == MOTE_VENDOR_VMX ? &mote_vmx_ops : &mote_svm_ops;
 	static_call_update(mote_op_run, mote_ops->run);
 	static_call_update(mote_op_skip, mote_ops->skip);
 	static_call_update(mote_op_cpl, mote_ops->cpl);
-	err = host_probe(&mote_host, info);
+	err = host_probe(&mote_host);
 	if (err)
-		goto out;
-	info->features = mote_host.features;
+		return err;
 	mote_caps_init(&mote_caps, mote_host.gpa_bits,
 		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
 		       host_cpuid);
-	host_report(info);
+	host_report();
 	err = register_reboot_notifier(&host_reboot_block);
 	if (err)
-		goto out;
-	err = mote_chardev_register();
+		return err;
+	err = misc_register(&mote_dev);
 	if (err)
 		unregister_reboot_notifier(&host_reboot_block);
-out:
-	kfree(info);
 	return err;
 }
 
 static void __exit mote_module_exit(void)
 {
-	mote_chardev_unregister();
+	misc_deregister(&mote_dev);
 	unregister_reboot_notifier(&host_reboot_block);
 }
 

@@ -44,6 +44,7 @@
 #define MOTE_MAX_SLOTS 1024
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
+struct miscdevice;
 struct mote_ioeventfds;
 struct mote_lapic;
 struct mote_vcpu;
@@ -113,8 +114,8 @@ static inline struct mote_vcpu *mote_vm_vcpu(const struct mote_vm *vm, u32 id)
 }
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
-void mote_vm_get(struct mote_vm *vm);
 void mote_vm_put(struct mote_vm *vm);
+/* Check and take @set, which is freed in any case but success: 0, -EINVAL, -EBUSY. */
 int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set);
 
 /* The action of a filter for a number. */
@@ -258,8 +259,6 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu);
 int mote_vcpu_run(struct mote_vcpu *vcpu);
 int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave);
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave);
-/* Bytes of the guest's XSAVE image. */
-u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu);
 
 /* Take a whole or partial state that has been looked at, all but the XSAVE image. */
 void mote_vcpu_set(struct mote_vcpu *vcpu, const struct mote_state *state);
@@ -380,7 +379,6 @@ int mote_host_get(void);
 void mote_host_put(void);
 
 /* /dev/mote (chardev.c) */
-int mote_chardev_register(void);
-void mote_chardev_unregister(void);
+extern struct miscdevice mote_dev;
 
 #endif /* MOTE_H */

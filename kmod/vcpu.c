@@ -108,11 +108,6 @@ static int vcpu_judge(struct mote_vcpu *vcpu)
 	return check;
 }
 
-u32 mote_vcpu_xsave_size(struct mote_vcpu *vcpu)
-{
-	return vcpu->fpu.uabi_size;
-}
-
 static bool vcpu_is_reserved_zero(const struct mote_vcpu *vcpu, const struct mote_state *state)
 {
 	return !(state->mask & ~(MOTE_STATE_ALL | (vcpu->lapic ? MOTE_STATE_APIC : 0))) &&
@@ -122,15 +117,12 @@ static bool vcpu_is_reserved_zero(const struct mote_vcpu *vcpu, const struct mot
 int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave)
 {
 	u32 mask = state->mask;
-	u32 size = state->xsave_size;
-	u64 user = state->xsave;
 
 	if (!vcpu_is_reserved_zero(vcpu, state))
 		return -EINVAL;
-	memset(state, 0, sizeof(*state));
-	state->mask = mask;
-	state->xsave_size = size;
-	state->xsave = user;
+	*state = (struct mote_state){
+		.mask = mask, .xsave_size = state->xsave_size, .xsave = state->xsave,
+	};
 	vcpu_get_state(vcpu, state, mask);
 	if (mask & MOTE_STATE_APIC)
 		mote_lapic_get(vcpu, &state->apic);

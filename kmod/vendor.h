@@ -162,7 +162,7 @@ static inline void mote_host_machine_check(void)
 /* The vendor of this host: constant after the module has loaded; NULL: none. */
 extern const struct mote_ops *mote_ops;
 /* What the host has, the same on every CPU; constant after load. */
-extern struct mote_probe mote_host;
+extern struct mote_info mote_host;
 
 static inline bool mote_has(enum mote_feature feature)
 {

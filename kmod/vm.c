@@ -17,40 +17,13 @@
 
 static DEFINE_IDA(vm_ids);
 
-static int vm_init(struct mote_vm *vm)
-{
-	int err;
-
-	err = init_srcu_struct(&vm->srcu);
-	if (err)
-		return err;
-	err = mote_mem_init(vm);
-	if (err)
-		goto err_cleanup_srcu;
-	err = mote_ops->vm_init(vm);
-	if (err)
-		goto err_destroy_mem;
-	return 0;
-
-err_destroy_mem:
-	mote_mem_destroy(vm);
-err_cleanup_srcu:
-	cleanup_srcu_struct(&vm->srcu);
-	return err;
-}
-
-static bool vm_config_is_valid(const struct mote_vm_config *config)
-{
-	return !(config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC)) &&
-	       !memchr_inv(config->reserved, 0, sizeof(config->reserved));
-}
-
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 {
 	struct mote_vm *vm;
 	int err;
 
-	if (!vm_config_is_valid(config))
+	if (config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC) ||
+	    memchr_inv(config->reserved, 0, sizeof(config->reserved)))
 		return ERR_PTR(-EINVAL);
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
@@ -71,11 +44,21 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	if (err < 0)
 		goto err_drop_mm;
 	vm->id = err;
-	err = vm_init(vm);
+	err = init_srcu_struct(&vm->srcu);
 	if (err)
 		goto err_free_id;
+	err = mote_mem_init(vm);
+	if (err)
+		goto err_cleanup_srcu;
+	err = mote_ops->vm_init(vm);
+	if (err)
+		goto err_destroy_mem;
 	return vm;
 
+err_destroy_mem:
+	mote_mem_destroy(vm);
+err_cleanup_srcu:
+	cleanup_srcu_struct(&vm->srcu);
 err_free_id:
 	ida_free(&vm_ids, vm->id);
 err_drop_mm:
@@ -106,11 +89,6 @@ static void vm_release(struct kref *ref)
 	kfree(vm);
 }
 
-void mote_vm_get(struct mote_vm *vm)
-{
-	kref_get(&vm->ref);
-}
-
 void mote_vm_put(struct mote_vm *vm)
 {
 	kref_put(&vm->ref, vm_release);
@@ -118,12 +96,12 @@ void mote_vm_put(struct mote_vm *vm)
 
 int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set)
 {
-	int err = 0;
+	int err = mote_filter_check(kind, set->rules, set->nr);
 
 	mutex_lock(&vm->lock);
-	if (vm->nr_vcpus)
+	if (!err && vm->nr_vcpus)
 		err = -EBUSY;
-	else
+	if (!err)
 		swap(vm->filters[kind], set);
 	mutex_unlock(&vm->lock);
 	kfree(set);
