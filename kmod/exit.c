@@ -101,9 +101,9 @@ static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu)
 
 /* ---- MSRs -------------------------------------------------------------------------- */
 
-static u64 *msr_field(struct mote_msrs *msrs, const struct mote_msr *row)
+static u64 *msr_field(struct mote_vcpu *vcpu, const struct mote_msr *row)
 {
-	return (void *)msrs + row->field;
+	return (void *)&vcpu->msrs + row->field;
 }
 
 /* Those that the vendor keeps come before apic_base; see struct mote_ops. */
@@ -128,9 +128,7 @@ static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 inde
 {
 	switch (row->kind) {
 	case MOTE_MSR_STATE:
-		if (!msr_is_vendor(row))
-			return *msr_field(&vcpu->msrs, row);
-		return mote_ops->get_msr(vcpu, index);
+		return msr_is_vendor(row) ? mote_ops->get_msr(vcpu, index) : *msr_field(vcpu, row);
 	case MOTE_MSR_TSC:
 		return mote_guest_tsc(vcpu, rdtsc());
 	case MOTE_MSR_TSC_ADJUST:
@@ -172,7 +170,7 @@ static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_
 		return false;
 	if (index == MSR_KVM_PV_EOI_EN && !vcpu->lapic)
 		return false;
-	*msr_field(&vcpu->msrs, row) = value;
+	*msr_field(vcpu, row) = value;
 	mote_lapic_base_changed(vcpu, old);
 	return true;
 }
@@ -213,23 +211,22 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 
 static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, u32 index, u64 value)
 {
-	switch (mote_lapic_wrmsr(vcpu, index, value, &vcpu->exit.vector)) {
-	case MOTE_APIC_INVALID:
+	enum mote_apic_effect effect = mote_lapic_wrmsr(vcpu, index, value, &vcpu->exit.vector);
+
+	if (effect == MOTE_APIC_INVALID)
 		return exit_fault(vcpu, X86_TRAP_GP, 0);
-	case MOTE_APIC_BROADCAST:
-		exit_complete(vcpu);
-		vcpu->exit.reason = MOTE_EXIT_EOI;
-		vcpu->exit.insn_len = 0;
-		return MOTE_NEXT_USER;
-	default:
-		return exit_complete(vcpu);
-	}
+	exit_complete(vcpu);
+	if (effect != MOTE_APIC_BROADCAST)
+		return MOTE_NEXT_ENTER;
+	vcpu->exit.reason = MOTE_EXIT_EOI;
+	vcpu->exit.insn_len = 0;
+	return MOTE_NEXT_USER;
 }
 
 static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 {
 	u32 index = vcpu->gpr[MOTE_RCX];
-	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+	u64 value = mote_edx_eax(vcpu);
 	const struct mote_msr *row;
 	enum mote_next next;
 
@@ -267,7 +264,7 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
 
 static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 {
-	u64 value = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+	u64 value = mote_edx_eax(vcpu);
 
 	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
 	    !mote_xcr0_valid(value, &mote_caps))
@@ -291,20 +288,6 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)
 	return MOTE_NEXT_USER;
 }
 
-static enum mote_next exit_hlt(struct mote_vcpu *vcpu)
-{
-	if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
-		return MOTE_NEXT_USER;
-	vcpu->halted = MOTE_HALTED;
-	return exit_complete(vcpu);
-}
-
-static enum mote_next exit_window(struct mote_vcpu *vcpu, u32 window)
-{
-	mote_event_window_is_gone(vcpu, window);
-	return MOTE_NEXT_ENTER;
-}
-
 enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 {
 	switch (vcpu->exit.reason) {
@@ -321,7 +304,10 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 	case MOTE_EXIT_HYPERCALL:
 		return exit_hypercall(vcpu);
 	case MOTE_EXIT_HLT:
-		return exit_hlt(vcpu);
+		if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
+			return MOTE_NEXT_USER;
+		vcpu->halted = MOTE_HALTED;
+		return exit_complete(vcpu);
 	case MOTE_EXIT_NONE:
 	case MOTE_EXIT_INTERRUPT:
 	case MOTE_EXIT_NMI:
@@ -331,9 +317,11 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 	case MOTE_EXIT_DR:
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_INTERRUPT_WINDOW:
-		return exit_window(vcpu, MOTE_WINDOW_INTERRUPT);
+		mote_event_window_is_gone(vcpu, MOTE_WINDOW_INTERRUPT);
+		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_NMI_WINDOW:
-		return exit_window(vcpu, MOTE_WINDOW_NMI);
+		mote_event_window_is_gone(vcpu, MOTE_WINDOW_NMI);
+		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_EXCEPTION:
 		return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
 	case MOTE_EXIT_XSETBV:
@@ -356,46 +344,44 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 
 static int exit_npf(struct mote_vcpu *vcpu)
 {
+	struct mote_exit *exit = &vcpu->exit;
 	int err;
 
-	vcpu->exit.npf.hva = 0;
-	vcpu->exit.npf.error = 0;
-	err = mote_mem_fault(vcpu, vcpu->exit.npf.gpa, vcpu->exit.npf.access, &vcpu->exit.npf.hva);
+	exit->npf.hva = 0;
+	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
-	vcpu->exit.insn_len = 0;
-	switch (err) {
-	case 0:
+	exit->insn_len = 0;
+	if (!err)
 		return MOTE_NEXT_ENTER;
-	case -EINTR:
+	if (err == -EINTR)
 		return err;
-	case -ENXIO:
-		vcpu->exit.reason = MOTE_EXIT_MMIO;
-		trace_mote_mmio(vcpu->vm->id, vcpu->id, vcpu->exit.npf.gpa,
-				vcpu->exit.npf.access, vcpu->rip);
-		break;
-	default:
-		vcpu->exit.reason = MOTE_EXIT_MEMORY;
-		vcpu->exit.npf.error = err;
-	}
-	vcpu->traced.reason = vcpu->exit.reason;
-	vcpu->run->exits[vcpu->exit.reason]++;
+	exit->reason = err == -ENXIO ? MOTE_EXIT_MMIO : MOTE_EXIT_MEMORY;
+	exit->npf.error = err == -ENXIO ? 0 : err;
+	if (err == -ENXIO)
+		trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
+	vcpu->traced.reason = exit->reason;
+	vcpu->run->exits[exit->reason]++;
 	return MOTE_NEXT_USER;
 }
 
 int mote_exit_slow(struct mote_vcpu *vcpu)
 {
+	vcpu->traced.where |= MOTE_HANDLED_KERNEL;
+	cond_resched();
 	switch (vcpu->exit.reason) {
 	case MOTE_EXIT_NPF:
 		return exit_npf(vcpu);
+	case MOTE_EXIT_HLT:
+		mote_vcpu_sleep(vcpu);
+		break;
 	case MOTE_EXIT_INIT:
 		mote_lapic_start(vcpu);
-		return MOTE_NEXT_ENTER;
+		break;
 	case MOTE_EXIT_PAUSE:
 	case MOTE_EXIT_HYPERCALL:
 		mote_vcpu_yield(vcpu, vcpu->pv.yield_to);
 		vcpu->pv.yield_to = NULL;
-		return MOTE_NEXT_ENTER;
-	default:
-		return MOTE_NEXT_ENTER;
+		break;
 	}
+	return MOTE_NEXT_ENTER;
 }

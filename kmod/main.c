@@ -35,6 +35,7 @@ DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
 DEFINE_STATIC_CALL_RET0(mote_op_cpl, mote_op_cpl_type);
 struct mote_info mote_host;
 struct mote_caps mote_caps;
+u64 mote_host_xcr0;
 DEFINE_PER_CPU(bool, mote_cpu_enabled);
 
 static DEFINE_MUTEX(host_lock);
@@ -327,9 +328,9 @@ static int __init mote_module_init(void)
 	err = host_probe(&mote_host);
 	if (err)
 		return err;
-	mote_caps_init(&mote_caps, mote_host.gpa_bits,
-		       boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 1,
-		       host_cpuid);
+	mote_host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) :
+							     XFEATURE_MASK_FP;
+	mote_caps_init(&mote_caps, mote_host.gpa_bits, mote_host_xcr0, host_cpuid);
 	host_report();
 	err = register_reboot_notifier(&host_reboot_block);
 	if (err)

@@ -19,7 +19,6 @@
 #define MOTE_H
 
 #include <linux/atomic.h>
-#include <linux/cpumask.h>
 #include <linux/kref.h>
 #include <linux/math64.h>
 #include <linux/mm_types.h>
@@ -169,18 +168,21 @@ s64 mote_user_read_word(u64 hva);
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
 
-/* Where a vCPU is: &mote_vcpu.mode. */
-enum mote_mode {
-	MOTE_MODE_OUT,
-	MOTE_MODE_LOADED,	/* on &mote_vcpu.cpu, in the guest or about to be */
+/* What suspends have done to the TSC. */
+struct mote_resumes {
+	u32 count;	/* how many there were */
+	u64 tsc_lost;	/* how much less it is in sum than it would be if it had not begun anew */
 };
+
+/* Changes while the host is suspended and no vCPU runs. */
+extern struct mote_resumes mote_resumes;
 
 /*
  * A virtual CPU; the vendor's own struct begins with it.
  *
  * Set at creation: @vm, @id, @run.
  * Under @lock: everything else but the following.
- * By anyone: @requests, @nmis, @wait; @mode and @cpu are read (see mote_vm_request()).
+ * By anyone: @requests, @nmis, @wait; @loaded and @cpu are read (see mote_vm_request()).
  *
  * The guest's registers are in @gpr, @rip and @rflags whenever the vCPU is
  * out, and after each exit; run() takes them from here.  RSP is among them.
@@ -198,7 +200,7 @@ struct mote_vcpu {
 	u32 id;
 	int cpu;		/* on which it ran last, -1: on none yet */
 	atomic_t requests;
-	u32 mode;
+	bool loaded;		/* on @cpu, in the guest or about to be */
 
 	struct mutex lock;
 	struct rcuwait wait;
@@ -208,12 +210,10 @@ struct mote_vcpu {
 	struct mote_cpuid *cpuid;
 	struct fpu_guest fpu;
 	u64 xcr0;		/* of the guest */
-	u64 host_xcr0;
 	u64 tsc_offset;
 	u64 tsc_last;		/* of the host when it was unloaded last, where CPUs differ */
 	int tsc_cpu;		/* whose TSC the guest's time goes by; -1: none yet */
-	u32 resumes;		/* &mote_resumes.count that it knows of */
-	u64 tsc_lost;		/* &mote_resumes.tsc_lost that is in @tsc_offset */
+	struct mote_resumes resumes;	/* that it knows of: @tsc_lost is in @tsc_offset */
 	struct mote_pv pv;
 	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, unload) */
 	u64 dr6;
@@ -233,6 +233,12 @@ struct mote_vcpu {
 	struct mote_exit exit;	/* the last one */
 	struct mote_traced traced;
 };
+
+/* EDX:EAX: the operand of RDMSR, WRMSR and XSETBV. */
+static inline u64 mote_edx_eax(const struct mote_vcpu *vcpu)
+{
+	return (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+}
 
 /* The host's TSC at the guest's frequency. */
 static inline u64 mote_tsc_scale(const struct mote_vm *vm, u64 tsc)
@@ -280,14 +286,9 @@ void mote_vcpu_unload(struct mote_vcpu *vcpu);
 /* Make a vCPU see MOTE_REQ_* before it goes on; wakes it from HLT; does not wait. */
 void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request);
 
-/**
- * mote_vm_request() - make every vCPU of a VM see a request before it goes on
- * @vm: the machine
- * @request: MOTE_REQ_*
- *
- * Returns when no vCPU is in the guest without having seen the request.  A
- * vCPU that is out is only marked.  May be called with spinlocks held and
- * interrupts on.
+/*
+ * Likewise all vCPUs, but none is woken: returns when no vCPU is in the guest without having
+ * seen the request.  May be called with spinlocks held and interrupts on.
  */
 void mote_vm_request(struct mote_vm *vm, u32 request);
 
@@ -325,15 +326,6 @@ void mote_time_move(struct mote_vcpu *vcpu);
 void mote_time_suspend(void);
 void mote_time_resume(void);
 
-/* What suspends have done to the TSC. */
-struct mote_resumes {
-	u32 count;	/* how many there were */
-	u64 tsc_lost;	/* how much less it is in sum than it would be if it had not begun anew */
-};
-
-/* Changes while the host is suspended and no vCPU runs. */
-extern struct mote_resumes mote_resumes;
-
 /* ---- exits (exit.c) ---------------------------------------------------------- */
 
 /* What the run loop does after an exit. */
@@ -365,15 +357,15 @@ DECLARE_PER_CPU(bool, mote_cpu_enabled);
 
 /* What a guest may have on this host; constant after load. */
 extern struct mote_caps mote_caps;
+/* In force but while a guest runs; constant after load. */
+extern u64 mote_host_xcr0;
 
 /* Fills what MOTE_GET_INFO says; asks every online CPU.  Return: 0 or -ENOMEM. */
 int mote_host_info(struct mote_info *info);
 
-/**
- * mote_host_get() - take the virtualization extension, for one more VM
- *
- * Return: 0, -EBUSY (held by another hypervisor), -EPERM (locked down),
- * -EOPNOTSUPP (another obstacle), -ENOSPC (%MOTE_MAX_VMS), -ENOMEM.
+/*
+ * Take the virtualization extension, for one more VM: 0, -EBUSY (held by another hypervisor),
+ * -EPERM (locked down), -EOPNOTSUPP (another obstacle), -ENOSPC (%MOTE_MAX_VMS), -ENOMEM.
  */
 int mote_host_get(void);
 void mote_host_put(void);

@@ -7,9 +7,9 @@
  * where it is: a vCPU that is loaded gets an interrupt, which ends the guest; one that is
  * out is woken, or looks at its requests before it enters the guest anyway.
  *
- * The order makes that right.  The requester writes the request, then reads the mode; the
- * run loop writes the mode (mote_vcpu_load()), then reads the requests; both with a full
- * barrier between, so that at least one of them sees what the other wrote.  If the vCPU
+ * The order makes that right.  The requester writes the request, then reads vcpu->loaded; the
+ * run loop writes that (mote_vcpu_load()), then reads the requests; both with a full barrier
+ * between, so that at least one of them sees what the other wrote.  If the vCPU
  * looked before the request came, then it was loaded, and interrupts are off from that look
  * until the guest has been left: the interrupt that is sent here waits for it there.
  */
@@ -29,11 +29,12 @@ int mote_vcpu_load(struct mote_vcpu *vcpu)
 		return -EIO;
 	}
 	mote_ops->load(vcpu);
-	if (unlikely(vcpu->tsc_cpu != smp_processor_id() || vcpu->resumes != mote_resumes.count))
+	if (unlikely(vcpu->tsc_cpu != smp_processor_id() ||
+		     vcpu->resumes.count != mote_resumes.count))
 		mote_time_move(vcpu);
 	vcpu->cpu = smp_processor_id();
-	WRITE_ONCE(vcpu->mode, MOTE_MODE_LOADED);
-	/* The mode is written before requests are read. */
+	WRITE_ONCE(vcpu->loaded, true);
+	/* This is written before requests are read. */
 	smp_mb();
 	return 0;
 }
@@ -41,28 +42,28 @@ int mote_vcpu_load(struct mote_vcpu *vcpu)
 void mote_vcpu_unload(struct mote_vcpu *vcpu)
 {
 	/*
-	 * Release: the guest's last accesses come before it.  Who reads the mode after that
-	 * may take away what they used, without an interrupt.
+	 * Release: the guest's last accesses come before it.  Who reads it after that may take
+	 * away what they used, without an interrupt.
 	 */
-	smp_store_release(&vcpu->mode, MOTE_MODE_OUT);
+	smp_store_release(&vcpu->loaded, false);
 	mote_ops->unload(vcpu);
 	if (unlikely(check_tsc_unstable()))
 		vcpu->tsc_last = rdtsc();
 	preempt_enable();
 }
 
-/* Write a request; where is the vCPU, seen after that? */
-static enum mote_mode request_mode(struct mote_vcpu *vcpu, u32 request)
+/* Write a request; is the vCPU loaded, seen after that? */
+static bool request_finds_loaded(struct mote_vcpu *vcpu, u32 request)
 {
 	atomic_or(request, &vcpu->requests);
-	/* The request is written before the mode is read. */
+	/* The request is written before it is looked where the vCPU is. */
 	smp_mb__after_atomic();
-	return READ_ONCE(vcpu->mode);
+	return READ_ONCE(vcpu->loaded);
 }
 
 void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request)
 {
-	if (request_mode(vcpu, request) == MOTE_MODE_LOADED)
+	if (request_finds_loaded(vcpu, request))
 		smp_send_reschedule(READ_ONCE(vcpu->cpu));
 	else
 		rcuwait_wake_up(&vcpu->wait);
@@ -81,7 +82,7 @@ void mote_vm_request(struct mote_vm *vm, u32 request)
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
-		if (request_mode(vm->vcpus[i], request) == MOTE_MODE_OUT)
+		if (!request_finds_loaded(vm->vcpus[i], request))
 			continue;
 		any = true;
 		if (!all)

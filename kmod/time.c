@@ -47,14 +47,13 @@ void mote_time_write(struct mote_vcpu *vcpu, u64 offset)
 void mote_time_init(struct mote_vcpu *vcpu)
 {
 	vcpu->tsc_cpu = -1;
-	vcpu->resumes = mote_resumes.count;
-	vcpu->tsc_lost = mote_resumes.tsc_lost;
+	vcpu->resumes = mote_resumes;
 }
 
 void mote_time_move(struct mote_vcpu *vcpu)
 {
 	u64 offset = vcpu->tsc_offset +
-		     mote_tsc_scale(vcpu->vm, mote_resumes.tsc_lost - vcpu->tsc_lost);
+		     mote_tsc_scale(vcpu->vm, mote_resumes.tsc_lost - vcpu->resumes.tsc_lost);
 
 	if (check_tsc_unstable()) {
 		u64 now = mote_tsc_scale(vcpu->vm, rdtsc()) + offset;
@@ -62,13 +61,11 @@ void mote_time_move(struct mote_vcpu *vcpu)
 
 		if (vcpu->tsc_cpu >= 0 && (s64)(last - now) > 0)
 			offset += last - now;
-		mote_pv_changed(vcpu);
 	}
-	if (vcpu->resumes != mote_resumes.count)
+	if (check_tsc_unstable() || vcpu->resumes.count != mote_resumes.count)
 		mote_pv_changed(vcpu);
 	vcpu->tsc_cpu = smp_processor_id();
-	vcpu->resumes = mote_resumes.count;
-	vcpu->tsc_lost = mote_resumes.tsc_lost;
+	vcpu->resumes = mote_resumes;
 	if (offset != vcpu->tsc_offset) {
 		vcpu->tsc_offset = offset;
 		mote_ops->set_tsc(vcpu);

@@ -199,18 +199,6 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 
 /* ---- creation --------------------------------------------------------------- */
 
-static void vcpu_init(struct mote_vcpu *vcpu, struct mote_vm *vm, u32 id)
-{
-	vcpu->vm = vm;
-	vcpu->id = id;
-	vcpu->cpu = -1;
-	mote_time_init(vcpu);
-	mutex_init(&vcpu->lock);
-	rcuwait_init(&vcpu->wait);
-	vcpu->host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ?
-			  xgetbv(XCR_XFEATURE_ENABLED_MASK) : XFEATURE_MASK_FP;
-}
-
 static void vcpu_free(struct mote_vcpu *vcpu)
 {
 	if (vcpu->fpu.fpstate)
@@ -228,7 +216,12 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 
 	if (!vcpu)
 		return NULL;
-	vcpu_init(vcpu, vm, id);
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mote_time_init(vcpu);
+	mutex_init(&vcpu->lock);
+	rcuwait_init(&vcpu->wait);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->cpuid = kzalloc(sizeof(*vcpu->cpuid), GFP_KERNEL_ACCOUNT);
 	if (vcpu->run && vcpu->cpuid && !mote_lapic_create(vcpu) &&
@@ -287,15 +280,6 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu)
 #define HOST_WORK (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME | \
 		   _TIF_NEED_RESCHED | _TIF_NEED_FPU_LOAD)
 
-/* Not by hardware; what else there is to an exit belongs to other reasons. */
-static void vcpu_set_reason(struct mote_vcpu *vcpu, u32 reason)
-{
-	vcpu->exit.reason = reason;
-	vcpu->exit.raw = 0;
-	vcpu->exit.insn_len = 0;
-	vcpu->exit.qualification = 0;
-}
-
 static __always_inline u32 vcpu_has_work(struct mote_vcpu *vcpu)
 {
 	return atomic_read(&vcpu->requests) | vcpu->window | vcpu->event.valid | vcpu->halted;
@@ -309,7 +293,7 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
 
-	vcpu_set_reason(vcpu, MOTE_EXIT_NONE);
+	vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_NONE };
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
 	/*
@@ -345,49 +329,36 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 	return MOTE_NEXT_ENTER;
 }
 
-static __always_inline int vcpu_prepare(struct mote_vcpu *vcpu)
-{
-	if (likely(!((read_thread_flags() & HOST_WORK) | vcpu_has_work(vcpu) |
-		     READ_ONCE(vcpu->run->immediate_exit))))
-		return MOTE_NEXT_ENTER;
-	return vcpu_prepare_slow(vcpu);
-}
-
 /*
  * The guest's XCR0 is in force from just before the entry to just after the
  * exit only: the host's interrupts may use the FPU.
  */
 static __always_inline void vcpu_enter(struct mote_vcpu *vcpu)
 {
-	if (vcpu->xcr0 != vcpu->host_xcr0)
+	if (static_branch_unlikely(&mote_traced))
+		mote_trace_entry(vcpu);
+	if (vcpu->xcr0 != mote_host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	static_call(mote_op_run)(vcpu);
-	if (vcpu->xcr0 != vcpu->host_xcr0)
-		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
-}
-
-/* Out of line: without tracing, all of it costs one branch that is not taken. */
-static noinline void vcpu_enter_traced(struct mote_vcpu *vcpu)
-{
-	mote_trace_entry(vcpu);
-	vcpu_enter(vcpu);
-	mote_trace_exit(vcpu, &vcpu->exit);
+	if (vcpu->xcr0 != mote_host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, mote_host_xcr0);
+	if (static_branch_unlikely(&mote_traced))
+		mote_trace_exit(vcpu, &vcpu->exit);
 }
 
 /* Run until something needs the vCPU to be unloaded. */
 static int vcpu_run_loaded(struct mote_vcpu *vcpu)
 {
-	int next;
+	int next = MOTE_NEXT_ENTER;
 
 	do {
 		local_irq_disable();
-		next = vcpu_prepare(vcpu);
+		if (unlikely((read_thread_flags() & HOST_WORK) | vcpu_has_work(vcpu) |
+			     READ_ONCE(vcpu->run->immediate_exit)))
+			next = vcpu_prepare_slow(vcpu);
 		if (next == MOTE_NEXT_ENTER) {
 			current->flags |= PF_VCPU; /* a tick that ends the guest is its time */
-			if (static_branch_unlikely(&mote_traced))
-				vcpu_enter_traced(vcpu);
-			else
-				vcpu_enter(vcpu);
+			vcpu_enter(vcpu);
 		}
 		local_irq_enable();
 		if (next != MOTE_NEXT_ENTER)
@@ -398,15 +369,6 @@ static int vcpu_run_loaded(struct mote_vcpu *vcpu)
 		next = mote_exit_handle(vcpu);
 	} while (next == MOTE_NEXT_ENTER);
 	return next;
-}
-
-static int vcpu_run_unloaded(struct mote_vcpu *vcpu)
-{
-	vcpu->traced.where |= MOTE_HANDLED_KERNEL;
-	cond_resched();
-	if (vcpu->exit.reason == MOTE_EXIT_HLT && vcpu->halted)
-		mote_vcpu_sleep(vcpu);
-	return mote_exit_slow(vcpu);
 }
 
 /* @rip: behind the instruction that user space has completed, 0 for none. */
@@ -427,7 +389,7 @@ static int vcpu_run_loop(struct mote_vcpu *vcpu, u64 rip)
 		next = vcpu_run_loaded(vcpu);
 		mote_vcpu_unload(vcpu);
 		if (next == MOTE_NEXT_SLEEP)
-			next = vcpu_run_unloaded(vcpu);
+			next = mote_exit_slow(vcpu);
 	} while (next == MOTE_NEXT_ENTER);
 	return next;
 }
@@ -438,16 +400,6 @@ static int vcpu_run_loop(struct mote_vcpu *vcpu, u64 rip)
 #define HARMLESS_FLAGS (X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
 			X86_EFLAGS_SF | X86_EFLAGS_OF | X86_EFLAGS_DF)
 
-static void vcpu_take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u32 set)
-{
-	u32 i;
-
-	for (set &= 0xffff; set; set &= set - 1) {
-		i = __ffs(set);
-		vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
-	}
-}
-
 /*
  * What user space changed in the run page since the last run.  A RIP in another
  * 4 GiB or flags that matter are judged with the rest of the state.
@@ -456,8 +408,9 @@ static void vcpu_take_gprs(struct mote_vcpu *vcpu, const struct mote_run *run, u
 static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 {
 	struct mote_run *run = vcpu->run;
-	u32 set = READ_ONCE(run->set);
+	unsigned long set = READ_ONCE(run->set);
 	u64 rip = vcpu->next_rip;
+	u32 i;
 
 	if (!set)
 		return 0;
@@ -466,7 +419,8 @@ static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 	if (set & MOTE_SET_COMPLETE && !(set & MOTE_SET_RIP) && !rip)
 		return -EINVAL;
 	WRITE_ONCE(run->set, 0);
-	vcpu_take_gprs(vcpu, run, set);
+	for_each_set_bit(i, &set, MOTE_NR_GPRS)
+		vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
 	if (set & MOTE_SET_RFLAGS) {
 		u64 rflags = READ_ONCE(run->rflags);
 
@@ -502,58 +456,47 @@ static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete)
 	return vcpu_judge(vcpu);
 }
 
-static void vcpu_fill_fail(struct mote_vcpu *vcpu, u64 hardware)
+static void vcpu_fill_run(struct mote_vcpu *vcpu)
 {
-	int check = vcpu_judge(vcpu);
-
-	vcpu->run->fail.hardware = hardware;
-	vcpu->run->fail.check = check < 0 ? MOTE_CHECK_NO_MEMORY : check;
-}
-
-static void vcpu_fill_exit(struct mote_vcpu *vcpu)
-{
+	const struct mote_exit *exit = &vcpu->exit;
 	struct mote_run *run = vcpu->run;
+	int check;
 
-	switch (vcpu->exit.reason) {
+	vcpu->next_rip = exit->insn_len ? mote_next_rip(vcpu, exit->insn_len) : 0;
+	memcpy(run->gpr, vcpu->gpr, sizeof(run->gpr));
+	run->rip = vcpu->rip;
+	run->rflags = vcpu->rflags;
+	run->reason = exit->reason;
+	run->raw_reason = exit->raw;
+	run->next_rip = vcpu->next_rip;
+	switch (exit->reason) {
 	case MOTE_EXIT_PIO:
-		run->pio = vcpu->exit.pio;
-		if (vcpu->exit.pio.flags & MOTE_PIO_STRING)
+		run->pio = exit->pio;
+		if (exit->pio.flags & MOTE_PIO_STRING)
 			mote_ops->get_mode(vcpu, &run->mode);
 		break;
 	case MOTE_EXIT_MMIO:
 	case MOTE_EXIT_MEMORY:
-		run->memory = vcpu->exit.npf;
+		run->memory = exit->npf;
 		mote_ops->get_mode(vcpu, &run->mode);
 		break;
 	case MOTE_EXIT_RDMSR:
 	case MOTE_EXIT_WRMSR:
 		run->msr.index = vcpu->gpr[MOTE_RCX];
-		run->msr.data = (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
+		run->msr.data = mote_edx_eax(vcpu);
 		break;
 	case MOTE_EXIT_EOI:
-		run->eoi.vector = vcpu->exit.vector;
+		run->eoi.vector = exit->vector;
 		break;
 	case MOTE_EXIT_TASK_SWITCH:
-		run->task = vcpu->exit.task;
+		run->task = exit->task;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
-		vcpu_fill_fail(vcpu, vcpu->exit.fail);
+		check = vcpu_judge(vcpu);
+		run->fail.hardware = exit->fail;
+		run->fail.check = check < 0 ? MOTE_CHECK_NO_MEMORY : check;
 		break;
 	}
-}
-
-static void vcpu_fill_run(struct mote_vcpu *vcpu)
-{
-	struct mote_run *run = vcpu->run;
-
-	vcpu->next_rip = vcpu->exit.insn_len ? mote_next_rip(vcpu, vcpu->exit.insn_len) : 0;
-	memcpy(run->gpr, vcpu->gpr, sizeof(run->gpr));
-	run->rip = vcpu->rip;
-	run->rflags = vcpu->rflags;
-	run->reason = vcpu->exit.reason;
-	run->raw_reason = vcpu->exit.raw;
-	run->next_rip = vcpu->next_rip;
-	vcpu_fill_exit(vcpu);
 }
 
 int mote_vcpu_run(struct mote_vcpu *vcpu)
@@ -561,7 +504,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	u64 complete = 0;
 	int next;
 
-	vcpu_set_reason(vcpu, MOTE_EXIT_INTERRUPT);
+	vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
 	vcpu->put_off = 0;
 	next = vcpu_take_registers(vcpu, &complete);
 	if (next)
@@ -574,8 +517,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	if (unlikely(vcpu->check))
 		next = vcpu_judge_new(vcpu, &complete);
 	if (next > 0) {
-		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY;
-		vcpu->exit.fail = 0; /* not by hardware */
+		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY; /* not by hardware: @fail is 0 */
 		next = MOTE_NEXT_USER;
 	} else if (!next) {
 		vcpu->check = false;
@@ -585,7 +527,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		vcpu->check |= vcpu->exit.reason == MOTE_EXIT_FAIL_ENTRY;
 	}
 	if (next < 0)
-		vcpu_set_reason(vcpu, MOTE_EXIT_INTERRUPT);
+		vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
 	vcpu_fill_run(vcpu);
 	vcpu_trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);

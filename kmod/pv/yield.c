@@ -25,7 +25,7 @@ static bool yield_to_vcpu(struct mote_vcpu *to)
 	bool yielded;
 
 	/* One that sleeps in HLT waits for nobody's CPU. */
-	if (READ_ONCE(to->mode) != MOTE_MODE_OUT || READ_ONCE(to->halted))
+	if (READ_ONCE(to->loaded) || READ_ONCE(to->halted))
 		return false;
 	rcu_read_lock();
 	task = get_pid_task(rcu_dereference(to->pid), PIDTYPE_PID);

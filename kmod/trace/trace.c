@@ -26,11 +26,6 @@ void mote_trace_end(void)
 	static_branch_dec(&mote_traced);
 }
 
-static u64 trace_edx_eax(const struct mote_vcpu *vcpu)
-{
-	return (u32)vcpu->gpr[MOTE_RAX] | vcpu->gpr[MOTE_RDX] << 32;
-}
-
 static void trace_pio(const struct mote_vcpu *vcpu)
 {
 	const struct mote_traced *last = &vcpu->traced;
@@ -54,7 +49,7 @@ static void trace_handled(const struct mote_vcpu *vcpu, u64 tsc)
 	case MOTE_EXIT_RDMSR:
 	case MOTE_EXIT_WRMSR:
 		trace_mote_msr(vm, vcpu->id, last->reason == MOTE_EXIT_WRMSR, last->rcx,
-			       trace_edx_eax(vcpu), vcpu->rip != last->rip);
+			       mote_edx_eax(vcpu), vcpu->rip != last->rip);
 		break;
 	case MOTE_EXIT_PIO:
 		if (last->flags & MOTE_PIO_IN)
