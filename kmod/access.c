@@ -53,44 +53,38 @@ int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
 	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
 }
 
-static void slot_log_write(struct mem_slot *slot, u64 gpa, u32 len)
+static void slot_log_write(struct mem_slot *slot, u64 offset, u32 len)
 {
-	u64 first = (gpa - slot->config.gpa) >> PAGE_SHIFT;
-	u64 last = (gpa + len - 1 - slot->config.gpa) >> PAGE_SHIFT;
+	u64 first = offset >> PAGE_SHIFT, last = (offset + len - 1) >> PAGE_SHIFT;
 
 	spin_lock(&slot->vm->npt_lock);
 	bitmap_set(slot->dirty, first, last - first + 1);
 	spin_unlock(&slot->vm->npt_lock);
 }
 
-static struct mem_slot *slot_find_writable(struct mote_vm *vm, u64 gpa, u32 len, u64 *hva)
+static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
 {
+	int index = srcu_read_lock(&vm->srcu), err = -ENXIO;
 	struct mem_slot *slot;
+	void __user *to;
+	u64 offset;
 
 	rcu_read_lock();
 	slot = slot_find(vm, gpa);
 	rcu_read_unlock();
-	if (!slot || slot->config.flags & MOTE_SLOT_READONLY ||
-	    len > slot->config.size - (gpa - slot->config.gpa))
-		return NULL;
-	*hva = gpa - slot->config.gpa + slot->config.hva;
-	return slot;
-}
-
-static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
-{
-	int index = srcu_read_lock(&vm->srcu);
-	struct mem_slot *slot;
-	int err = -ENXIO;
-	u64 hva;
-
-	slot = slot_find_writable(vm, gpa, len, &hva);
-	if (slot && !atomic)
-		err = copy_to_user(u64_to_user_ptr(hva), data, len) ? -EFAULT : 0;
-	else if (slot) /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
-		err = slot->dirty ? -EFAULT : copy_to_user_nofault(u64_to_user_ptr(hva), data, len);
+	if (!slot)
+		goto out;
+	offset = gpa - slot->config.gpa;
+	if (slot->config.flags & MOTE_SLOT_READONLY || len > slot->config.size - offset)
+		goto out;
+	to = u64_to_user_ptr(slot->config.hva + offset);
+	if (!atomic)
+		err = copy_to_user(to, data, len) ? -EFAULT : 0;
+	else /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
+		err = slot->dirty ? -EFAULT : copy_to_user_nofault(to, data, len);
 	if (!err && slot->dirty)
-		slot_log_write(slot, gpa, len);
+		slot_log_write(slot, offset, len);
+out:
 	srcu_read_unlock(&vm->srcu, index);
 	return err;
 }

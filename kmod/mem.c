@@ -56,35 +56,28 @@ static void mem_forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 	}
 }
 
-static void mem_free_tables(u64 *table)
-{
-	while (table) {
-		u64 *next = (u64 *)(unsigned long)*table;
-
-		free_page((unsigned long)table);
-		table = next;
-	}
-}
-
 /* Before vm->npt_lock is released: wait until no CPU uses what is gone. */
 static void mem_flush_and_free(struct mote_vm *vm, struct mote_npt_changes *changes)
 {
 	lockdep_assert_held(&vm->npt_lock);
 	if (changes->flush)
 		mote_vm_request(vm, MOTE_REQ_FLUSH);
-	mem_free_tables(changes->tables);
-	*changes = (struct mote_npt_changes){};
+	while (changes->tables) {
+		u64 *table = changes->tables;
+
+		changes->tables = (u64 *)(unsigned long)*table;
+		free_page((unsigned long)table);
+	}
+	changes->flush = false;
 }
 
-typedef u64 change_fn(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
-
 /* Unmap or protect a range, piece by piece; the lock is released between if @yield. */
-static void mem_change_range(struct mote_vm *vm, change_fn *change, u64 start, u64 end, bool yield)
+static void mem_change_range(struct mote_vm *vm, u64 start, u64 end, bool protect, bool yield)
 {
 	struct mote_npt_changes changes = {};
 
 	for (;;) {
-		start = change(&vm->npt, start, end, &changes);
+		start = mote_npt_change(&vm->npt, start, end, protect, &changes);
 		mem_flush_and_free(vm, &changes);
 		if (start >= end)
 			break;
@@ -93,13 +86,13 @@ static void mem_change_range(struct mote_vm *vm, change_fn *change, u64 start, u
 	}
 }
 
-static void slot_change(const struct mem_slot *slot, change_fn *change)
+static void slot_change(const struct mem_slot *slot, bool protect)
 {
-	struct mote_vm *vm = slot->vm;
+	const struct mote_slot *config = &slot->config;
 
-	spin_lock(&vm->npt_lock);
-	mem_change_range(vm, change, slot->config.gpa, slot->config.gpa + slot->config.size, true);
-	spin_unlock(&vm->npt_lock);
+	spin_lock(&slot->vm->npt_lock);
+	mem_change_range(slot->vm, config->gpa, config->gpa + config->size, protect, true);
+	spin_unlock(&slot->vm->npt_lock);
 }
 
 /* The mm's memory is about to change; it may as soon as this returns. */
@@ -115,7 +108,7 @@ static bool slot_invalidate(struct mmu_interval_notifier *notifier,
 	spin_lock(&vm->npt_lock);
 	/* From here to the end of the mm's change no fault of this slot gets through. */
 	mmu_interval_set_seq(notifier, seq);
-	mem_change_range(vm, mote_npt_unmap, config->gpa + start, config->gpa + end,
+	mem_change_range(vm, config->gpa + start, config->gpa + end, false,
 			 mmu_notifier_range_blockable(range));
 	spin_unlock(&vm->npt_lock);
 	return true;
@@ -191,26 +184,23 @@ struct mem_fault {
 	u64 page[AROUND];	/* what the mm's page tables say */
 };
 
-static bool fault_level_fits(const struct mem_fault *fault, int level)
-{
-	const struct mote_slot *config = &fault->slot->config;
-	u64 size = mote_npt_size(level);
-	u64 base = ALIGN_DOWN(fault->gpa, size);
-
-	return !((fault->gpa ^ fault->hva) & (size - 1)) &&
-	       base >= config->gpa && base + size <= config->gpa + config->size;
-}
-
 /* How large a page can map it: as in the mm, at @host, if that fits the slot. */
 static int fault_level(const struct mem_fault *fault, int host)
 {
+	const struct mote_slot *config = &fault->slot->config;
+	int level;
+
 	if (fault->slot->dirty || (fault->exec && fault->slot->vm->npt.format->small_only))
 		return 1;
-	if (host == 3 && mote_has(MOTE_FEATURE_NPT_1G) && fault_level_fits(fault, 3))
-		return 3;
-	if (host >= 2 && mote_has(MOTE_FEATURE_NPT_2M) && fault_level_fits(fault, 2))
-		return 2;
-	return 1;
+	for (level = host; level > 1; level--) {
+		u64 size = mote_npt_size(level), base = ALIGN_DOWN(fault->gpa, size);
+
+		if (mote_has(level == 3 ? MOTE_FEATURE_NPT_1G : MOTE_FEATURE_NPT_2M) &&
+		    !((fault->gpa ^ fault->hva) & (size - 1)) &&
+		    base >= config->gpa && base + size <= config->gpa + config->size)
+			break;
+	}
+	return level;
 }
 
 /* The neighbours that one of the mm's tables, or large pages, and the slot have. */
@@ -234,12 +224,6 @@ static void fault_look_around(struct mem_fault *fault, int host, u64 page, const
 	}
 }
 
-/* Where writes are logged, a write maps its own page only: the others have to wait for theirs. */
-static bool fault_is_alone(const struct mem_fault *fault)
-{
-	return fault->alone || (fault->slot->dirty && fault->need & PAGE_WRITE);
-}
-
 /* Return: is the page there, with the permission that is needed? */
 static bool fault_look(struct mem_fault *fault)
 {
@@ -260,7 +244,9 @@ static bool fault_look(struct mem_fault *fault)
 		fault->first = fault->gpa;
 		fault->nr = 1;
 		fault->page[0] = page;
-		if (fault->level == 1 && !fault_is_alone(fault))
+		/* Where writes are logged, pages around have to wait for theirs. */
+		if (fault->level == 1 && !fault->alone &&
+		    !(fault->slot->dirty && fault->need & PAGE_WRITE))
 			fault_look_around(fault, host, page, table);
 	}
 	local_irq_enable();
@@ -311,39 +297,30 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 	return true;
 }
 
-static int fault_map(struct mem_fault *fault, struct mote_npt_cache *cache,
-		     struct mote_npt_changes *changes)
-{
-	struct mote_npt *npt = &fault->slot->vm->npt;
-	u64 mask = ~(mote_npt_size(fault->level) - 1);
-	u64 *entry = mote_npt_entry(npt, cache, fault->first, fault->level, changes);
-	u32 i;
-
-	if (!entry)
-		return -ENOMEM;
-	for (i = 0; i < fault->nr; i++) {
-		u64 page = fault->page[i];
-		u64 gpa = fault->first + i * PAGE_SIZE;
-
-		if (page)
-			mote_npt_map(npt, entry + i, fault->level, page & mask,
-				     fault_may_write(fault, gpa, page), changes);
-	}
-	return 0;
-}
-
 /* Return: 0, -EBUSY (the mm's memory has changed), -ENOMEM (@cache is empty). */
 static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 {
 	struct mote_vm *vm = fault->slot->vm;
 	struct mote_npt_changes changes = {};
+	u64 *entry, mask = ~(mote_npt_size(fault->level) - 1);
 	int err = -EBUSY;
+	u32 i;
 
 	spin_lock(&vm->npt_lock);
-	if (!mmu_interval_read_retry(&fault->slot->notifier, fault->seq)) {
-		err = fault_map(fault, cache, &changes);
-		mem_flush_and_free(vm, &changes);
+	if (mmu_interval_read_retry(&fault->slot->notifier, fault->seq))
+		goto out;
+	entry = mote_npt_entry(&vm->npt, cache, fault->first, fault->level, &changes);
+	err = entry ? 0 : -ENOMEM;
+	for (i = 0; entry && i < fault->nr; i++) {
+		u64 page = fault->page[i];
+		u64 gpa = fault->first + i * PAGE_SIZE;
+
+		if (page)
+			mote_npt_map(&vm->npt, entry + i, fault->level, page & mask,
+				     fault_may_write(fault, gpa, page), &changes);
 	}
+	mem_flush_and_free(vm, &changes);
+out:
 	spin_unlock(&vm->npt_lock);
 	return err;
 }
@@ -398,12 +375,11 @@ static int fault_handle(struct mote_vcpu *vcpu, struct mem_slot *slot, u64 gpa, 
 		err = fault_once(&fault, &cache);
 		if (err != -EBUSY)
 			break;
-		if (fatal_signal_pending(current))
-			err = -EINTR;
-		else if (signal_pending(current))
-			err = 0; /* the guest comes back after the signal */
-		if (err != -EBUSY)
+		if (signal_pending(current)) {
+			/* Of one that is not fatal the guest comes back. */
+			err = fatal_signal_pending(current) ? -EINTR : 0;
 			break;
+		}
 		cond_resched();
 	}
 	mem_cache_drain(&cache);
@@ -450,15 +426,18 @@ static int slot_check_config(const struct mote_slot *config)
 	return 0;
 }
 
-static bool slot_overlaps(const struct mote_slot *a, const struct mote_slot *b)
-{
-	return a->gpa < b->gpa + b->size && b->gpa < a->gpa + a->size;
-}
-
 static bool slot_is_same_memory(const struct mem_slot *slot, const struct mote_slot *config)
 {
 	return slot->config.gpa == config->gpa && slot->config.size == config->size &&
 	       slot->config.hva == config->hva;
+}
+
+/* When nobody finds it any more and nothing of it is mapped; @other may have its log. */
+static void slot_free(struct mem_slot *slot, const struct mem_slot *other)
+{
+	if (!other || other->dirty != slot->dirty)
+		kvfree(slot->dirty);
+	kfree_rcu(slot, rcu);
 }
 
 /* A new slot; it takes over the log of @old, the one that it replaces, if it can. */
@@ -466,64 +445,43 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 				    const struct mem_slot *old)
 {
 	struct mem_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	bool log = config->flags & MOTE_SLOT_LOG_DIRTY;
 	int err = -ENOMEM;
 
 	if (!slot)
 		return ERR_PTR(err);
 	slot->vm = vm;
 	slot->config = *config;
-	if (old && slot_is_same_memory(old, config) && config->flags & MOTE_SLOT_LOG_DIRTY)
+	if (log && old && slot_is_same_memory(old, config))
 		slot->dirty = old->dirty;
-	if (config->flags & MOTE_SLOT_LOG_DIRTY && !slot->dirty) {
+	if (log && !slot->dirty)
 		slot->dirty = kvcalloc(BITS_TO_LONGS(config->size >> PAGE_SHIFT), sizeof(long),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-		if (!slot->dirty)
-			goto err_free;
-	}
-	err = mmu_interval_notifier_insert(&slot->notifier, vm->mm, config->hva, config->size,
-					   &slot_notifier_ops);
-	if (err)
-		goto err_free_dirty;
-	return slot;
-
-err_free_dirty:
-	if (!old || slot->dirty != old->dirty)
-		kvfree(slot->dirty);
-err_free:
-	kfree(slot);
+	if (!log || slot->dirty)
+		err = mmu_interval_notifier_insert(&slot->notifier, vm->mm, config->hva,
+						   config->size, &slot_notifier_ops);
+	if (!err)
+		return slot;
+	slot_free(slot, old);
 	return ERR_PTR(err);
-}
-
-/* When nobody finds it any more and nothing of it is mapped; @in may have its log. */
-static void slot_destroy(struct mem_slot *slot, const struct mem_slot *in)
-{
-	mmu_interval_notifier_remove(&slot->notifier);
-	if (!in || in->dirty != slot->dirty)
-		kvfree(slot->dirty);
-	kfree_rcu(slot, rcu);
 }
 
 /* After @in, or nothing, has been published in the place of @out. */
 static void slot_retire(struct mem_slot *out, const struct mem_slot *in)
 {
-	struct mote_vm *vm = out->vm;
-	u32 lost, gained;
+	u32 flags = in ? in->config.flags : 0;
 
 	/* Faults that found it are over, and there will be no others. */
-	if (vm->nr_vcpus)
-		synchronize_srcu_expedited(&vm->srcu);
-	if (in && slot_is_same_memory(out, &in->config)) {
-		lost = out->config.flags & ~in->config.flags;
-		gained = in->config.flags & ~out->config.flags;
-		/* Without a log, large pages can come back: by faults. */
-		if (lost & MOTE_SLOT_LOG_DIRTY)
-			slot_change(out, mote_npt_unmap);
-		else if (gained)
-			slot_change(out, mote_npt_protect);
-	} else {
-		slot_change(out, mote_npt_unmap);
-	}
-	slot_destroy(out, in);
+	if (out->vm->nr_vcpus)
+		synchronize_srcu_expedited(&out->vm->srcu);
+	/* Without a log, large pages can come back: by faults. */
+	if (!in || !slot_is_same_memory(out, &in->config) ||
+	    out->config.flags & ~flags & MOTE_SLOT_LOG_DIRTY)
+		slot_change(out, false);
+	else if (flags & ~out->config.flags)
+		slot_change(out, true);
+	mmu_interval_notifier_remove(&out->notifier);
+	slot_free(out, in);
 }
 
 /* Fill @slots with those of @old, less @out, plus @in. */
@@ -533,25 +491,15 @@ static void slots_fill(struct mote_slots *slots, const struct mote_slots *old,
 	u32 i;
 
 	for (i = 0; i < old->nr; i++) {
-		struct mem_slot *slot = old->slot[i];
-
-		if (slot == out)
-			continue;
-		if (in && in->config.gpa < slot->config.gpa) {
+		if (in && in->config.gpa < old->slot[i]->config.gpa) {
 			slots->slot[slots->nr++] = in;
 			in = NULL;
 		}
-		slots->slot[slots->nr++] = slot;
+		if (old->slot[i] != out)
+			slots->slot[slots->nr++] = old->slot[i];
 	}
 	if (in)
 		slots->slot[slots->nr++] = in;
-}
-
-static struct mote_slots *slots_alloc(u32 nr)
-{
-	struct mote_slots *slots;
-
-	return kzalloc(struct_size(slots, slot, nr), GFP_KERNEL_ACCOUNT);
 }
 
 static struct mote_slots *slots_of(struct mote_vm *vm)
@@ -573,27 +521,35 @@ static bool slots_are_free_at(const struct mote_slots *slots, const struct mote_
 {
 	u32 i;
 
-	for (i = 0; i < slots->nr; i++)
-		if (slots->slot[i]->config.slot != config->slot &&
-		    slot_overlaps(&slots->slot[i]->config, config))
+	for (i = 0; i < slots->nr; i++) {
+		const struct mote_slot *other = &slots->slot[i]->config;
+
+		if (other->slot != config->slot && other->gpa < config->gpa + config->size &&
+		    config->gpa < other->gpa + other->size)
 			return false;
+	}
 	return true;
 }
 
-static int slot_replace(struct mote_vm *vm, const struct mote_slot *config, struct mem_slot *out)
+static int slot_set(struct mote_vm *vm, const struct mote_slot *config)
 {
-	struct mote_slots *old = slots_of(vm);
-	struct mote_slots *slots = slots_alloc(old->nr + 1);
-	struct mem_slot *in = NULL;
+	struct mote_slots *old = slots_of(vm), *slots;
+	struct mem_slot *out = slot_by_number(old, config->slot), *in = NULL;
 
+	if (!config->size && !out)
+		return -ENOENT;
+	if (!slots_are_free_at(old, config))
+		return -EEXIST;
+	if (out && slot_is_same_memory(out, config) && out->config.flags == config->flags)
+		return 0;
+	slots = kzalloc(struct_size(slots, slot, old->nr + 1), GFP_KERNEL_ACCOUNT);
 	if (!slots)
 		return -ENOMEM;
-	if (config->size) {
+	if (config->size)
 		in = slot_create(vm, config, out);
-		if (IS_ERR(in)) {
-			kfree(slots);
-			return PTR_ERR(in);
-		}
+	if (IS_ERR(in)) {
+		kfree(slots);
+		return PTR_ERR(in);
 	}
 	slots_fill(slots, old, out, in);
 	rcu_assign_pointer(vm->slots, slots);
@@ -601,20 +557,6 @@ static int slot_replace(struct mote_vm *vm, const struct mote_slot *config, stru
 	if (out)
 		slot_retire(out, in);
 	return 0;
-}
-
-static int slot_set(struct mote_vm *vm, const struct mote_slot *config)
-{
-	const struct mote_slots *slots = slots_of(vm);
-	struct mem_slot *out = slot_by_number(slots, config->slot);
-
-	if (!config->size && !out)
-		return -ENOENT;
-	if (config->size && !slots_are_free_at(slots, config))
-		return -EEXIST;
-	if (out && slot_is_same_memory(out, config) && out->config.flags == config->flags)
-		return 0;
-	return slot_replace(vm, config, out);
 }
 
 int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
@@ -632,33 +574,24 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 
 /* ---- dirty logs ------------------------------------------------------------------------ */
 
-/* Move 64 bits of the log, those in @mask, into a word; their pages become read-only. */
-static u64 slot_take_dirty(struct mem_slot *slot, u64 index, u64 mask,
-			   struct mote_npt_changes *changes)
-{
-	u64 start = slot->config.gpa + index * 64 * PAGE_SIZE;
-	u64 end = min(start + 64 * PAGE_SIZE, slot->config.gpa + slot->config.size);
-	u64 word = slot->dirty[index] & mask;
-
-	if (word) {
-		slot->dirty[index] &= ~mask;
-		mote_npt_protect(&slot->vm->npt, start, end, changes);
-	}
-	return word;
-}
-
+/* Move a part of the log, word by word; its pages become read-only. */
 static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 {
-	struct mote_vm *vm = slot->vm;
+	u64 gpa = slot->config.gpa + first * PAGE_SIZE, end = gpa + nr * PAGE_SIZE;
+	unsigned long *log = slot->dirty + first / 64;
 	struct mote_npt_changes changes = {};
-	u64 i;
+	struct mote_vm *vm = slot->vm;
+	u64 i, left, mask;
 
 	spin_lock(&vm->npt_lock);
-	for (i = 0; i * 64 < nr; i++) {
-		u64 left = nr - i * 64;
-
-		words[i] = slot_take_dirty(slot, first / 64 + i,
-					   left < 64 ? BIT_ULL(left) - 1 : ~0ULL, &changes);
+	for (i = 0; gpa < end; i++, gpa += 64 * PAGE_SIZE) {
+		left = (end - gpa) >> PAGE_SHIFT;
+		mask = left < 64 ? BIT_ULL(left) - 1 : ~0ULL;
+		words[i] = log[i] & mask;
+		log[i] &= ~mask;
+		if (words[i])
+			mote_npt_change(&vm->npt, gpa, min(gpa + 64 * PAGE_SIZE, end), true,
+					&changes);
 		if (i % 64 == 63) {
 			mem_flush_and_free(vm, &changes);
 			cond_resched_lock(&vm->npt_lock);
@@ -671,23 +604,20 @@ static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *words)
 {
 	struct mem_slot *slot;
-	int err = -EINVAL;
 	u64 pages;
+	int err = 0;
 
 	if (mutex_lock_killable(&vm->lock))
 		return -EINTR;
 	slot = slot_by_number(slots_of(vm), dirty->slot);
-	if (!slot) {
+	pages = slot ? slot->config.size >> PAGE_SHIFT : 0;
+	if (!slot)
 		err = -ENOENT;
-		goto out;
-	}
-	pages = slot->config.size >> PAGE_SHIFT;
-	if (!slot->dirty || dirty->first % 64 || !dirty->nr || dirty->first >= pages ||
-	    dirty->nr > pages - dirty->first)
-		goto out;
-	slot_take_log(slot, dirty->first, dirty->nr, words);
-	err = 0;
-out:
+	else if (!slot->dirty || dirty->first % 64 || dirty->first >= pages ||
+		 dirty->nr > pages - dirty->first)
+		err = -EINVAL;
+	else
+		slot_take_log(slot, dirty->first, dirty->nr, words);
 	mutex_unlock(&vm->lock);
 	return err;
 }
@@ -696,7 +626,7 @@ out:
 
 int mote_mem_init(struct mote_vm *vm)
 {
-	struct mote_slots *slots = slots_alloc(0);
+	struct mote_slots *slots = kzalloc(sizeof(*slots), GFP_KERNEL_ACCOUNT);
 	u64 *root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 
 	if (!slots || !root) {
@@ -718,10 +648,13 @@ void mote_mem_destroy(struct mote_vm *vm)
 	u32 i;
 
 	for (i = 0; i < slots->nr; i++) {
-		slot_change(slots->slot[i], mote_npt_unmap);
-		slot_destroy(slots->slot[i], NULL);
+		slot_change(slots->slot[i], false);
+		mmu_interval_notifier_remove(&slots->slot[i]->notifier);
+		slot_free(slots->slot[i], NULL);
 	}
 	kfree(slots);
+	spin_lock(&vm->npt_lock);
 	mote_npt_clear(&vm->npt, &changes);
-	mem_free_tables(changes.tables);
+	mem_flush_and_free(vm, &changes);
+	spin_unlock(&vm->npt_lock);
 }

@@ -9,19 +9,17 @@
 
 /* A slot as it is used; constant but for @dirty's contents. */
 struct mem_slot {
-	struct mote_vm *vm;	/* whose */
+	struct mote_vm *vm;
 	struct mote_slot config;	/* as user space gave it */
-	/* a bit for each page that was written; under vm->npt_lock; or NULL */
-	unsigned long *dirty;
-	/* told before the mm's memory behind the slot changes */
-	struct mmu_interval_notifier notifier;
-	struct rcu_head rcu;	/* for its end */
+	unsigned long *dirty;	/* pages that were written; under vm->npt_lock; or NULL */
+	struct mmu_interval_notifier notifier;	/* told before the mm's memory changes */
+	struct rcu_head rcu;
 };
 
 /* All slots of a VM, replaced as a whole. */
 struct mote_slots {
-	struct rcu_head rcu;	/* for its end */
-	u32 nr;		/* how many */
+	struct rcu_head rcu;
+	u32 nr;
 	struct mem_slot *slot[];	/* ascending by gpa */
 };
 

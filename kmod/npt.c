@@ -15,6 +15,7 @@
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/io.h>
+#include <linux/string.h>
 
 #include "npt.h"
 
@@ -93,16 +94,6 @@ static void npt_discard_table(struct mote_npt *npt, u64 *table, struct mote_npt_
 	npt->tables--;
 }
 
-static bool npt_table_is_empty(const u64 *table)
-{
-	u32 i;
-
-	for (i = 0; i < MOTE_NPT_ENTRIES; i++)
-		if (table[i])
-			return false;
-	return true;
-}
-
 static u64 *npt_add_table(struct mote_npt *npt, struct mote_npt_cache *cache)
 {
 	if (!cache->nr)
@@ -138,32 +129,33 @@ static u64 *npt_split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *e
 
 /* ---- the iterator ------------------------------------------------------------ */
 
-static void npt_iter_start(struct mote_npt_iter *it, struct mote_npt *npt, u64 *table, int level,
-			   u64 start, u64 end)
-{
-	it->npt = npt;
-	it->gpa = start;
-	it->end = end;
-	it->top = level;
-	it->level = level;
-	it->up = false;
-	it->table[level] = table;
-}
+/*
+ * A walk over the entries that are present.
+ *
+ * Leaves that overlap the range are visited in ascending order; the entry of
+ * a table after what is in it, so that tables can be taken out on the way.
+ * What is not present is passed over, at the highest level possible.
+ */
+struct npt_iter {
+	const struct mote_npt *npt;
+	u64 gpa;	/* where the walk is: within what @entry covers */
+	u64 end;	/* of the range */
+	int top;	/* level where the walk began */
+	int level;	/* of @entry */
+	bool up;	/* the table below has been walked through: its own entry is next */
+	u64 *entry;	/* the current entry */
+	u64 value;	/* what it said when the walk came there */
+	u64 *table[MOTE_NPT_LEVELS + 1];	/* the tables that lead to @entry, by level */
+};
 
-/* Begin a walk of [start, end); see mote_npt_for_each(). */
-void mote_npt_iter_init(struct mote_npt_iter *it, struct mote_npt *npt, u64 start, u64 end)
-{
-	npt_iter_start(it, npt, npt->root, MOTE_NPT_LEVELS, start, end);
-}
-
-static void npt_iter_load(struct mote_npt_iter *it)
+static void npt_iter_load(struct npt_iter *it)
 {
 	it->entry = &it->table[it->level][npt_gpa_index(it->gpa, it->level)];
 	it->value = READ_ONCE(*it->entry);
 }
 
 /* Pass over the current entry. */
-void mote_npt_iter_skip(struct mote_npt_iter *it)
+static void npt_iter_skip(struct npt_iter *it)
 {
 	u64 size = mote_npt_size(it->level);
 
@@ -172,7 +164,7 @@ void mote_npt_iter_skip(struct mote_npt_iter *it)
 }
 
 /* Find the first entry from here on that is present; false: there is none. */
-bool mote_npt_iter_find(struct mote_npt_iter *it)
+static bool npt_iter_find(struct npt_iter *it)
 {
 	if (it->up) {
 		it->up = false;
@@ -184,9 +176,9 @@ bool mote_npt_iter_find(struct mote_npt_iter *it)
 	while (it->gpa < it->end) {
 		npt_iter_load(it);
 		if (!npt_is_present(it->npt, it->value)) {
-			mote_npt_iter_skip(it);
+			npt_iter_skip(it);
 			if (it->up)
-				return mote_npt_iter_find(it);
+				return npt_iter_find(it);
 		} else if (mote_npt_is_table(it->npt, it->value, it->level)) {
 			it->level--;
 			it->table[it->level] = npt_entry_table(it->npt, it->value);
@@ -195,6 +187,45 @@ bool mote_npt_iter_find(struct mote_npt_iter *it)
 		}
 	}
 	return false;
+}
+
+/* ---- ranges ------------------------------------------------------------------------ */
+
+/* As mote_npt_change(), from a table on whose entries are of a level. */
+static u64 npt_change(struct mote_npt *npt, u64 *table, int level, u64 start, u64 end,
+		      bool protect, struct mote_npt_changes *changes)
+{
+	u64 clear = protect ? npt->format->write : ~0ULL;
+	struct npt_iter it = {
+		.npt = npt, .gpa = start, .end = end, .top = level, .level = level,
+	};
+	u32 nr = 0;
+
+	it.table[level] = table;
+	for (; npt_iter_find(&it); npt_iter_skip(&it)) {
+		if (mote_npt_is_table(npt, it.value, it.level)) {
+			table = it.table[it.level - 1];
+			if (!protect && !memchr_inv(table, 0, MOTE_NPT_ENTRIES * sizeof(*table))) {
+				WRITE_ONCE(*it.entry, 0);
+				npt_discard_table(npt, table, changes);
+			}
+		} else if (nr++ == PIECE) {
+			return it.gpa;
+		} else if (it.value & clear) {
+			u64 old = npt_update(it.entry, clear, 0);
+
+			if (!protect || !npt->format->dirty)
+				npt_forget(npt, old, it.level);
+			changes->flush = true;
+		}
+	}
+	return end;
+}
+
+u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
+		    struct mote_npt_changes *changes)
+{
+	return npt_change(npt, npt->root, MOTE_NPT_LEVELS, start, end, protect, changes);
 }
 
 /* ---- whole trees --------------------------------------------------------------- */
@@ -211,17 +242,10 @@ void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u
 static void npt_clear_table(struct mote_npt *npt, u64 *table, int level,
 			    struct mote_npt_changes *changes)
 {
-	struct mote_npt_iter it;
+	u64 gpa = 0, end = MOTE_NPT_ENTRIES * mote_npt_size(level);
 
-	for (npt_iter_start(&it, npt, table, level, 0, MOTE_NPT_ENTRIES * mote_npt_size(level));
-	     mote_npt_iter_find(&it); mote_npt_iter_skip(&it)) {
-		u64 old = xchg(it.entry, 0);
-
-		if (mote_npt_is_table(npt, old, it.level))
-			npt_discard_table(npt, npt_entry_table(npt, old), changes);
-		else
-			npt_forget(npt, old, it.level);
-	}
+	while (gpa < end)
+		gpa = npt_change(npt, table, level, gpa, end, false, changes);
 	npt_discard_table(npt, table, changes);
 }
 
@@ -276,51 +300,4 @@ void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool wri
 		npt_forget(npt, xchg(entry, leaf), level);
 		changes->flush = true;
 	}
-}
-
-/* ---- ranges ------------------------------------------------------------------------ */
-
-u64 mote_npt_unmap(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes)
-{
-	struct mote_npt_iter it;
-	u32 nr = 0;
-
-	mote_npt_for_each(&it, npt, start, end) {
-		if (mote_npt_is_table(npt, it.value, it.level)) {
-			u64 *table = it.table[it.level - 1];
-
-			if (!npt_table_is_empty(table))
-				continue;
-			WRITE_ONCE(*it.entry, 0);
-			npt_discard_table(npt, table, changes);
-			continue;
-		}
-		if (nr++ == PIECE)
-			return it.gpa;
-		npt_forget(npt, xchg(it.entry, 0), it.level);
-		changes->flush = true;
-	}
-	return end;
-}
-
-u64 mote_npt_protect(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes)
-{
-	struct mote_npt_iter it;
-	u32 nr = 0;
-
-	mote_npt_for_each(&it, npt, start, end) {
-		u64 old;
-
-		if (mote_npt_is_table(npt, it.value, it.level))
-			continue;
-		if (nr++ == PIECE)
-			return it.gpa;
-		if (!(it.value & npt->format->write))
-			continue;
-		old = npt_update(it.entry, npt->format->write, 0);
-		if (!npt->format->dirty)
-			npt_forget(npt, old, it.level);
-		changes->flush = true;
-	}
-	return end;
 }

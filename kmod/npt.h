@@ -23,41 +23,32 @@
 /* The bits of a vendor's nested page-table entries. */
 struct mote_npt_format {
 	u64 present;	/* any of these set: the entry maps something */
-	/*
-	 * bits of an entry that points to a table; a memory-encryption bit goes here and in
-	 * @leaf
-	 */
-	u64 table;
-	u64 leaf;	/* bits of every leaf: readable, executable, user, write-back */
+	u64 table;	/* of entries that point to a table; memory encryption: here and in @leaf */
+	u64 leaf;	/* of every leaf: readable, executable, user, write-back */
 	u64 write;	/* the leaf may be written */
 	u64 large;	/* the leaf maps 2 MiB or 1 GiB */
 	u64 accessed;	/* set by the CPU, 0 where it does not */
-	u64 dirty;	/* set by the CPU, 0 where it does not */
-	/*
-	 * bits of @leaf that large leaves lack; 0 but for CPUs where code must not be
-	 * fetched through large pages
-	 */
-	u64 small_only;
+	u64 dirty;	/* likewise */
+	u64 small_only;	/* of @leaf, but not in large leaves: where these may not hold code */
 };
 
 /* Nested page tables of one VM: four levels, 48 bits. */
 struct mote_npt {
-	const struct mote_npt_format *format;	/* of the entries */
-	u64 *root;	/* virtual address of the top table */
+	const struct mote_npt_format *format;
+	u64 *root;	/* the top table */
 	u64 root_hpa;	/* its physical address, for EPTP and nCR3; constant */
-	unsigned long tables;	/* tables in the tree, the root included */
+	unsigned long tables;	/* in the tree, the root included */
 	/*
-	 * called when a leaf loses its page, or the last sign that the page was written:
-	 * (first byte, bytes, accessed, dirty). Where the CPU sets no such bits, all pages
-	 * count as accessed and writable ones as dirty.
+	 * Called when a leaf loses its page, or the last sign that the page was written: (first
+	 * byte, bytes, accessed, dirty).  Where the CPU sets no such bits, all pages count as
+	 * accessed and writable ones as dirty.
 	 */
 	void (*forget)(u64 hpa, u64 size, bool accessed, bool dirty);
 };
 
-/* Empty tables for one change of the tree. */
+/* Empty tables for one change of the tree; what is not used stays with the caller. */
 struct mote_npt_cache {
-	u32 nr;		/* how many */
-	/* their virtual addresses; what is not used stays with the caller */
+	u32 nr;
 	u64 *table[MOTE_NPT_LEVELS - 1];
 };
 
@@ -65,38 +56,11 @@ struct mote_npt_cache {
 struct mote_npt_changes {
 	bool flush;	/* CPUs may hold translations, or addresses of tables, that are gone */
 	/*
-	 * tables taken out of the tree, chained through their first entry; CPUs may walk
-	 * them until the flush is acknowledged: free them after it
+	 * Tables that left the tree, chained through their first entry.  CPUs may walk them
+	 * until the flush is acknowledged: they are freed after it.
 	 */
 	u64 *tables;
 };
-
-/*
- * A walk over the entries that are present.
- *
- * Leaves that overlap the range are visited in ascending order; the entry of
- * a table after what is in it, so that tables can be taken out on the way.
- * What is not present is passed over, at the highest level possible.
- */
-struct mote_npt_iter {
-	struct mote_npt *npt;	/* what is walked */
-	u64 gpa;	/* where the walk is: within what @entry covers */
-	u64 end;	/* of the range */
-	int top;	/* level where the walk began */
-	int level;	/* of @entry */
-	bool up;	/* the table below has been walked through: its own entry is next */
-	u64 *entry;	/* the current entry */
-	u64 value;	/* what it said when the walk came there */
-	u64 *table[MOTE_NPT_LEVELS + 1];	/* the tables that lead to @entry, by level */
-};
-
-#define mote_npt_for_each(it, npt, start, end)				\
-	for (mote_npt_iter_init(it, npt, start, end); mote_npt_iter_find(it); \
-	     mote_npt_iter_skip(it))
-
-void mote_npt_iter_init(struct mote_npt_iter *it, struct mote_npt *npt, u64 start, u64 end);
-bool mote_npt_iter_find(struct mote_npt_iter *it);
-void mote_npt_iter_skip(struct mote_npt_iter *it);
 
 /* Bytes that an entry of a level maps. */
 static inline u64 mote_npt_size(int level)
@@ -132,12 +96,12 @@ void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool wri
 		  struct mote_npt_changes *changes);
 
 /*
- * Remove what is mapped in a range, or make it read-only.  Removed are large leaves that
- * overlap the range as a whole, and tables that become empty.  Takes time in proportion to
+ * Remove what is mapped in a range, or make it read-only (@protect).  Removed are large leaves
+ * that overlap the range as a whole, and tables that become empty.  Takes time in proportion to
  * what is mapped; if that is much, it ends early.  Return: where to go on; @end or more when
  * done.
  */
-u64 mote_npt_unmap(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
-u64 mote_npt_protect(struct mote_npt *npt, u64 start, u64 end, struct mote_npt_changes *changes);
+u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
+		    struct mote_npt_changes *changes);
 
 #endif /* MOTE_NPT_H */

@@ -283,8 +283,7 @@ static inline void model_change(struct model *m, u32 first, u32 end, bool protec
 		i--;
 	}
 	while (gpa < gpa_end)
-		gpa = protect ? mote_npt_protect(&m->npt, gpa, gpa_end, &changes) :
-				mote_npt_unmap(&m->npt, gpa, gpa_end, &changes);
+		gpa = mote_npt_change(&m->npt, gpa, gpa_end, protect, &changes);
 	flush = m->lost;
 	if (changes.flush != flush && !changes.tables)
 		model_fail(m, "a flush for nothing");

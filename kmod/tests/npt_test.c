@@ -116,7 +116,10 @@ static void npt_edges(struct kunit *test)
 	struct model *m = &f->m;
 	struct mote_npt_changes changes = {};
 	struct mote_npt_cache cache = {};
-	struct mote_npt_iter it;
+	struct npt_iter it = {
+		.npt = &m->npt, .end = 1ULL << MOTE_NPT_BITS, .top = MOTE_NPT_LEVELS,
+		.level = MOTE_NPT_LEVELS, .table[MOTE_NPT_LEVELS] = m->npt.root,
+	};
 	u64 *entry;
 
 	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
@@ -133,30 +136,32 @@ static void npt_edges(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, m->npt.tables, 7);
 
 	/* A walk over everything: leaf, then its tables, then the other leaf. */
-	mote_npt_iter_init(&it, &m->npt, 0, 1ULL << MOTE_NPT_BITS);
-	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.gpa, 0);
 	KUNIT_EXPECT_EQ(test, it.level, 1);
 	KUNIT_EXPECT_PTR_EQ(test, it.entry, entry);
-	mote_npt_iter_skip(&it);
-	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.level, 2);
-	mote_npt_iter_skip(&it);
-	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.level, 3);
-	mote_npt_iter_skip(&it);
-	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.level, 4);
-	mote_npt_iter_skip(&it);
-	KUNIT_ASSERT_TRUE(test, mote_npt_iter_find(&it));
+	npt_iter_skip(&it);
+	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.level, 1);
 	KUNIT_EXPECT_EQ(test, it.gpa, (1ULL << MOTE_NPT_BITS) - 4096);
 
 	/* An empty range holds nothing. */
-	mote_npt_iter_init(&it, &m->npt, 4096, 4096);
-	KUNIT_EXPECT_FALSE(test, mote_npt_iter_find(&it));
+	it = (struct npt_iter){
+		.npt = &m->npt, .gpa = 4096, .end = 4096, .top = MOTE_NPT_LEVELS,
+		.level = MOTE_NPT_LEVELS, .table[MOTE_NPT_LEVELS] = m->npt.root,
+	};
+	KUNIT_EXPECT_FALSE(test, npt_iter_find(&it));
 
-	KUNIT_EXPECT_EQ(test, mote_npt_unmap(&m->npt, 0, 4096, &changes), 4096);
+	KUNIT_EXPECT_EQ(test, mote_npt_change(&m->npt, 0, 4096, false, &changes), 4096);
 	KUNIT_EXPECT_TRUE(test, changes.flush);
 	KUNIT_EXPECT_EQ(test, m->npt.tables, 4);
 	model_settle(m, &changes);
@@ -176,7 +181,7 @@ static void npt_pieces(struct kunit *test)
 		model_map(m, i * 512, 1, 512, 0, true);
 	KUNIT_EXPECT_EQ(test, m->npt.tables, 11);
 	while (gpa < MODEL_BASE + (8ULL << 21)) {
-		gpa = mote_npt_unmap(&m->npt, gpa, MODEL_BASE + (8ULL << 21), &changes);
+		gpa = mote_npt_change(&m->npt, gpa, MODEL_BASE + (8ULL << 21), false, &changes);
 		KUNIT_EXPECT_TRUE(test, changes.flush);
 		model_settle(m, &changes);
 		pieces++;
@@ -210,7 +215,7 @@ static void npt_upgrade(struct kunit *test)
 	mote_npt_map(npt, entry, 1, model_hpa(0, 1), false, &changes);
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 1) | 0x5);
 	KUNIT_EXPECT_TRUE(test, changes.flush);
-	mote_npt_unmap(npt, MODEL_BASE, MODEL_BASE + 4096, &changes);
+	mote_npt_change(npt, MODEL_BASE, MODEL_BASE + 4096, false, &changes);
 	model_settle(&f->m, &changes);
 	fixture_end(test, f);
 }
