@@ -212,13 +212,19 @@ static bool apic_has_register(u32 reg, u32 access, bool x2)
 	return reg < MOTE_APIC_REGS && (apic_registers[reg].access & wanted) == wanted;
 }
 
+/* False: #GP, which in x2APIC mode takes the place of the error (SDM 3A, "Error Handling"). */
+static bool apic_note_illegal_register(struct mote_apic *apic, bool x2)
+{
+	if (!x2)
+		apic_note_error(apic, APIC_ESR_ILLREGA);
+	return !x2;
+}
+
 bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *value)
 {
 	*value = 0;
-	if (!apic_has_register(reg, R, x2)) {
-		apic_note_error(apic, APIC_ESR_ILLREGA);
-		return !x2;
-	}
+	if (!apic_has_register(reg, R, x2))
+		return apic_note_illegal_register(apic, x2);
 	*value = apic->reg[reg];
 	switch (reg) {
 	case APIC_REG(TASKPRI):
@@ -297,10 +303,8 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 {
 	u32 low;
 
-	if (!apic_has_register(reg, W, x2)) {
-		apic_note_error(apic, APIC_ESR_ILLREGA);
-		return x2 ? MOTE_APIC_INVALID : MOTE_APIC_RECHECK;
-	}
+	if (!apic_has_register(reg, W, x2))
+		return apic_note_illegal_register(apic, x2) ? MOTE_APIC_RECHECK : MOTE_APIC_INVALID;
 	if (!apic_is_reserved_zero(reg, value, x2))
 		return MOTE_APIC_INVALID;
 	low = value & apic_registers[reg].writable;
