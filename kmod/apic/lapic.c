@@ -320,17 +320,17 @@ static void lapic_sync(struct mote_vcpu *vcpu)
 	lapic_take_posted(lapic);
 	/* The EOI has to exit, so that the interrupt in IRR can follow. */
 	if (vcpu->pv.eoi_offered && !mote_apic_is_idle(&lapic->apic))
-		mote_pv_eoi_withdraw(vcpu);
+		mote_pv_eoi_withdraw(vcpu, false);
 }
 
 /* Before registers change or are shown: no EOI is left to the flag in memory. */
-static void lapic_withdraw_eoi(struct mote_vcpu *vcpu)
+static void lapic_withdraw_eoi(struct mote_vcpu *vcpu, bool may_sleep)
 {
 	if (likely(!vcpu->pv.eoi_offered))
 		return;
 	lapic_sync(vcpu);
 	if (vcpu->pv.eoi_offered)
-		mote_pv_eoi_withdraw(vcpu);
+		mote_pv_eoi_withdraw(vcpu, may_sleep);
 }
 
 static void lapic_send_icr(struct mote_vcpu *vcpu)
@@ -352,7 +352,7 @@ static enum mote_apic_effect lapic_write(struct mote_vcpu *vcpu, u32 reg, u64 va
 {
 	enum mote_apic_effect effect;
 
-	lapic_withdraw_eoi(vcpu);
+	lapic_withdraw_eoi(vcpu, false);
 	effect = mote_apic_write(&vcpu->lapic->apic, reg, lapic_is_x2(vcpu), value, vector);
 	switch (effect) {
 	case MOTE_APIC_SEND:
@@ -470,6 +470,7 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 	u32 signals = atomic_fetch_andnot(SIGNAL_INIT | SIGNAL_STARTUP, &lapic->signals);
 
 	if (signals & SIGNAL_INIT) {
+		lapic_withdraw_eoi(vcpu, true);
 		bitmap_zero(lapic->posted, 256);
 		mote_apic_reset(&lapic->apic, vcpu->id, lapic_is_x2(vcpu));
 		lapic_arm_timer(vcpu);
@@ -489,6 +490,7 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 	if (!lapic || old == vcpu->msrs.apic_base)
 		return;
 	if (!lapic_is_enabled(vcpu)) {
+		lapic_withdraw_eoi(vcpu, false);
 		mote_apic_reset(&lapic->apic, vcpu->id, false);
 		lapic_arm_timer(vcpu);
 	} else if ((old ^ vcpu->msrs.apic_base) & X2APIC_ENABLE) {
@@ -498,7 +500,7 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state)
 {
-	lapic_withdraw_eoi(vcpu);
+	lapic_withdraw_eoi(vcpu, true);
 	lapic_sync(vcpu);
 	*state = vcpu->lapic->apic;
 	state->reg[APIC_REG(TASKPRI)] = lapic_tpr(vcpu);
@@ -510,6 +512,7 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 	struct mote_lapic *lapic = vcpu->lapic;
 	u32 left = state->reg[APIC_REG(TMCCT)];
 
+	lapic_withdraw_eoi(vcpu, true);
 	lapic->apic = *state;
 	lapic->apic.reg[APIC_REG(TMCCT)] = 0;
 	vcpu->cr8 = state->reg[APIC_REG(TASKPRI)] >> 4;

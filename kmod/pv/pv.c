@@ -33,42 +33,40 @@ u32 mote_pv_features(void)
 
 /* ---- end of interrupt without an exit ----------------------------------------------- */
 
-/* Without its page the guest has not changed the flag, either. */
-static bool pv_eoi_read_flag(struct mote_vcpu *vcpu, u8 *flag)
-{
-	return !mote_mem_read(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, flag, 1);
-}
-
-/* False: its page is not present, or is logged, which the loaded vCPU cannot wait for. */
-static bool pv_eoi_write_flag(struct mote_vcpu *vcpu, u8 offered)
-{
-	u8 flag;
-
-	if (!pv_eoi_read_flag(vcpu, &flag))
-		return false;
-	flag = (flag & ~KVM_PV_EOI_ENABLED) | offered;
-	return !mote_mem_write_atomic(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1);
-}
-
+/* None where its page is not present or is logged, for which the loaded vCPU cannot wait. */
 void mote_pv_eoi_offer(struct mote_vcpu *vcpu)
 {
-	vcpu->pv.eoi_offered = pv_eoi_write_flag(vcpu, KVM_PV_EOI_ENABLED);
+	const u8 flag = KVM_PV_EOI_ENABLED;
+
+	if (!mote_mem_write_atomic(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1))
+		vcpu->pv.eoi_offered = vcpu->msrs.pv_eoi;
 }
 
 bool mote_pv_eoi_take(struct mote_vcpu *vcpu)
 {
 	u8 flag;
 
-	if (!pv_eoi_read_flag(vcpu, &flag) || flag & KVM_PV_EOI_ENABLED)
+	/* Without its page the guest has not changed the flag, either. */
+	if (mote_mem_read(vcpu->vm, vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED, &flag, 1) ||
+	    flag & KVM_PV_EOI_ENABLED)
 		return false;
-	vcpu->pv.eoi_offered = false;
+	vcpu->pv.eoi_offered = 0;
 	return true;
 }
 
-void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu)
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep)
 {
-	vcpu->pv.eoi_offered = false;
-	pv_eoi_write_flag(vcpu, 0);
+	u64 gpa = vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED;
+	const u8 flag = 0;
+
+	if (may_sleep) {
+		mote_mem_write(vcpu->vm, gpa, &flag, 1);
+	} else if (mote_mem_write_atomic(vcpu->vm, gpa, &flag, 1)) {
+		/* The offer stands: the next entry looks whether it was taken. */
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+		return;
+	}
+	vcpu->pv.eoi_offered = 0;
 }
 
 /* ---- hypercalls ------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ struct mote_pv {
 	u32 steal_version;	/* likewise */
 	bool wall_wanted;	/* the guest has written the wall clock's MSR */
 	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
-	bool eoi_offered;	/* the guest may end the interrupt in service without an exit */
+	u64 eoi_offered;	/* the MSR with which the guest may end without an exit; 0: it may not */
 	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
 	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
 	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
@@ -71,7 +71,8 @@ u32 mote_pv_features(void);
 void mote_pv_eoi_offer(struct mote_vcpu *vcpu);
 /* Has the guest taken the offer?  Then it is over. */
 bool mote_pv_eoi_take(struct mote_vcpu *vcpu);
-void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu);
+/* Without sleeping the offer may have to stand: where its page is not present or is logged. */
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep);
 
 /* Do what RAX asks for, and leave the result there; false: the call is for user space. */
 bool mote_pv_hypercall(struct mote_vcpu *vcpu);

@@ -325,6 +325,44 @@ TEST_F(pv, eoi)
 	EXPECT_PORT(0x88);
 }
 
+GUEST(two_eois, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) "sti\n"
+      SELF(0x51) "nop\n" EOI SELF(0x52) "nop\n");
+
+/* What was offered before a state is set does not end what is in service in that state. */
+TEST_F(pv, eoi_and_set_state)
+{
+	struct mote_state state, again;
+
+	guest_start(&self->guest, GUEST_LONG, &guest_two_eois);
+	EXPECT_VECTOR(0x51);
+	guest_get(&self->guest, &state, MOTE_STATE_APIC);
+	EXPECT_VECTOR(0x52);
+	EXPECT_EQ(1, self->guest.ram[FLAG] & 1);
+	/* Memory is restored, too. */
+	self->guest.ram[FLAG] = 0;
+	guest_set(&self->guest, &state);
+	guest_get(&self->guest, &again, MOTE_STATE_APIC);
+	EXPECT_EQ(1u << 0x11, again.apic.reg[0x12]);
+}
+
+GUEST(logged, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) "sti\n"
+      SELF(0x52) "nop\n" END "out %al, $0x80; nop; out %al, $0x81\n");
+
+/* An offer that cannot be taken back, as writes are logged by now, stands: the end is not missed. */
+TEST_F(pv, eoi_and_dirty_log)
+{
+	struct mote_msi message = { .address = 0xfee00000, .data = 0x41 };
+
+	guest_start(&self->guest, GUEST_LONG, &guest_logged);
+	EXPECT_VECTOR(0x52);
+	EXPECT_EQ(1, self->guest.ram[FLAG] & 1);
+	guest_add_memory(&self->guest, 0, 0, GUEST_SIZE, self->guest.ram, MOTE_SLOT_LOG_DIRTY);
+	ASSERT_EQ(0, mote_msi(self->guest.machine.fd, &message));
+	EXPECT_PORT(0x80);
+	EXPECT_VECTOR(0x41);
+	EXPECT_PORT(0x81);
+}
+
 /* ---- MSRs ------------------------------------------------------------------------- */
 
 GUEST(write, 64, "wrmsr; hlt; jmp .");
