@@ -25,43 +25,37 @@
 #define ICR_BITS (APIC_VECTOR_MASK | APIC_MODE_MASK | APIC_DEST_LOGICAL | APIC_INT_ASSERT | \
 		  APIC_INT_LEVELTRIG | APIC_DEST_ALLBUT)
 
-enum access { R = 1, W = 2, X1 = 4, X2 = 8 };
-#define RW (R | W)
-#define BOTH (X1 | X2)
+enum { R = 1, W = 2, RW = R | W };
 
 /*
- * What can be done to a register, in which mode it exists, and its writable bits;
- * a write to others is ignored, or #GP in x2APIC mode.
+ * What can be done to a register in xAPIC and in x2APIC mode, and its bits: a write to
+ * others than these is ignored, or #GP in x2APIC mode.
  */
 static const struct apic_register {
-	u8 access;
+	u8 access[2];
 	u32 writable;
+	u32 status;	/* read-only, but not reserved */
 } apic_registers[MOTE_APIC_REGS] = {
-	[APIC_REG(ID) ... APIC_REG(LVR)] = { R | BOTH },
-	[APIC_REG(TASKPRI)] = { RW | BOTH, APIC_TPRI_MASK },
-	[APIC_REG(PROCPRI)] = { R | BOTH },
-	[APIC_REG(EOI)] = { W | BOTH },
-	[APIC_REG(LDR)] = { RW | BOTH, APIC_LDR_MASK },
-	[APIC_REG(DFR)] = { RW | X1, (u32)~APIC_DFR_CLUSTER },
-	[APIC_REG(SPIV)] = { RW | BOTH, APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK },
-	[APIC_REG(ISR) ... APIC_REG(IRR) + 7] = { R | BOTH },
-	[APIC_REG(ESR)] = { RW | BOTH },
-	[APIC_REG(ICR)] = { RW | BOTH, ICR_BITS },
-	[APIC_REG(ICR2)] = { RW | X1, 0xff000000 },
-	[APIC_REG(LVTT)] = { RW | BOTH, LVT_BITS | APIC_LVT_TIMER_MODE },
-	[APIC_REG(LVTTHMR) ... APIC_REG(LVTPC)] = { RW | BOTH, LVT_MODE_BITS },
-	[APIC_REG(LVT0) ... APIC_REG(LVT1)] = { RW | BOTH, LVT_LINT_BITS },
-	[APIC_REG(LVTERR)] = { RW | BOTH, LVT_BITS },
-	[APIC_REG(TMICT)] = { RW | BOTH, ~0u },
-	[APIC_REG(TMCCT)] = { R | BOTH },
-	[APIC_REG(TDCR)] = { RW | BOTH, APIC_TDR_DIV_1 },
-	[APIC_REG(SELF_IPI)] = { W | X2, APIC_VECTOR_MASK },
+	[APIC_REG(ID) ... APIC_REG(LVR)] = { { R, R } },
+	[APIC_REG(TASKPRI)] = { { RW, RW }, APIC_TPRI_MASK },
+	[APIC_REG(PROCPRI)] = { { R, R } },
+	[APIC_REG(EOI)] = { { W, W } },
+	[APIC_REG(LDR)] = { { RW, R }, APIC_LDR_MASK },
+	[APIC_REG(DFR)] = { { RW, 0 }, (u32)~APIC_DFR_CLUSTER },
+	[APIC_REG(SPIV)] = { { RW, RW }, APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK },
+	[APIC_REG(ISR) ... APIC_REG(IRR) + 7] = { { R, R }, 0, ~0u },
+	[APIC_REG(ESR)] = { { RW, RW } },
+	[APIC_REG(ICR)] = { { RW, RW }, ICR_BITS },
+	[APIC_REG(ICR2)] = { { RW, 0 }, 0xff000000, ~0u },
+	[APIC_REG(LVTT)] = { { RW, RW }, LVT_BITS | APIC_LVT_TIMER_MODE, APIC_LVT_STATUS },
+	[APIC_REG(LVTTHMR) ... APIC_REG(LVTPC)] = { { RW, RW }, LVT_MODE_BITS, APIC_LVT_STATUS },
+	[APIC_REG(LVT0) ... APIC_REG(LVT1)] = { { RW, RW }, LVT_LINT_BITS, APIC_LVT_STATUS },
+	[APIC_REG(LVTERR)] = { { RW, RW }, LVT_BITS, APIC_LVT_STATUS },
+	[APIC_REG(TMICT)] = { { RW, RW }, ~0u },
+	[APIC_REG(TMCCT)] = { { R, R }, 0, ~0u },
+	[APIC_REG(TDCR)] = { { RW, RW }, APIC_TDR_DIV_1 },
+	[APIC_REG(SELF_IPI)] = { { 0, W }, APIC_VECTOR_MASK },
 };
-
-static bool apic_is_lvt(u32 reg)
-{
-	return reg >= APIC_REG(LVTT) && reg <= APIC_REG(LVTERR);
-}
 
 static bool apic_is_enabled(const struct mote_apic *apic)
 {
@@ -95,28 +89,15 @@ void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2)
 
 /* ---- bitmaps of 256 vectors ------------------------------------------------------- */
 
-static int apic_highest_vector(const u32 *map)
+/* IRR, ISR or TMR. */
+#define apic_vectors(apic, name) ((unsigned long *)&(apic)->reg[APIC_REG(name)])
+
+static int apic_highest_vector(const unsigned long *map)
 {
-	const u64 __attribute__((__may_alias__)) *word = (const void *)map;
-	int i = word[3] ? 3 : word[2] ? 2 : word[1] ? 1 : 0;
+	int i = map[3] ? 3 : map[2] ? 2 : map[1] ? 1 : 0;
 
 	/* fls64() of nothing is 0. */
-	return 64 * i + fls64(word[i]) - 1;
-}
-
-static void apic_set_vector(u32 *map, u8 vector)
-{
-	map[vector / 32] |= BIT(vector % 32);
-}
-
-static void apic_clear_vector(u32 *map, u8 vector)
-{
-	map[vector / 32] &= ~BIT(vector % 32);
-}
-
-static bool apic_has_vector(const u32 *map, u8 vector)
-{
-	return map[vector / 32] & BIT(vector % 32);
+	return 64 * i + fls64(map[i]) - 1;
 }
 
 /* ---- interrupts: IRR, ISR, TMR ------------------------------------------------------ */
@@ -124,7 +105,7 @@ static bool apic_has_vector(const u32 *map, u8 vector)
 /* The priority class of the interrupt in service. */
 static u32 apic_service_class(const struct mote_apic *apic)
 {
-	int isr = apic_highest_vector(&apic->reg[APIC_REG(ISR)]);
+	int isr = apic_highest_vector(apic_vectors(apic, ISR));
 
 	return isr < 0 ? 0 : isr & 0xf0;
 }
@@ -139,11 +120,8 @@ static u32 apic_ppr(const struct mote_apic *apic, u32 tpr)
 
 static void apic_set_irr(struct mote_apic *apic, u8 vector, bool level)
 {
-	apic_set_vector(&apic->reg[APIC_REG(IRR)], vector);
-	if (level)
-		apic_set_vector(&apic->reg[APIC_REG(TMR)], vector);
-	else
-		apic_clear_vector(&apic->reg[APIC_REG(TMR)], vector);
+	__set_bit(vector, apic_vectors(apic, IRR));
+	__assign_bit(vector, apic_vectors(apic, TMR), level);
 }
 
 /* Each error sends the error interrupt; the next write to ESR shows the errors in it. */
@@ -171,7 +149,7 @@ bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held)
 {
-	int irr = apic_is_enabled(apic) ? apic_highest_vector(&apic->reg[APIC_REG(IRR)]) : -1;
+	int irr = apic_is_enabled(apic) ? apic_highest_vector(apic_vectors(apic, IRR)) : -1;
 
 	/* ISR may hold it back, too: that ends with an EOI, which exits anyway. */
 	*held = false;
@@ -189,68 +167,53 @@ bool mote_apic_takes_extint(const struct mote_apic *apic)
 
 void mote_apic_acknowledge(struct mote_apic *apic, u8 vector)
 {
-	apic_clear_vector(&apic->reg[APIC_REG(IRR)], vector);
-	apic_set_vector(&apic->reg[APIC_REG(ISR)], vector);
+	__clear_bit(vector, apic_vectors(apic, IRR));
+	__set_bit(vector, apic_vectors(apic, ISR));
 }
 
 bool mote_apic_is_idle(const struct mote_apic *apic)
 {
-	return apic_highest_vector(&apic->reg[APIC_REG(IRR)]) < 0;
+	return apic_highest_vector(apic_vectors(apic, IRR)) < 0;
 }
 
 bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector)
 {
-	return !apic_has_vector(&apic->reg[APIC_REG(TMR)], vector) && mote_apic_is_idle(apic);
+	return !test_bit(vector, apic_vectors(apic, TMR)) && mote_apic_is_idle(apic);
 }
 
 /* ---- registers ---------------------------------------------------------------------- */
 
-static bool apic_has_register(u32 reg, u32 access, bool x2)
+/* An access to what is not there is an error, or #GP in x2APIC mode. */
+static bool apic_has_register(struct mote_apic *apic, u32 reg, u32 access, bool x2)
 {
-	u32 wanted = access | (x2 ? X2 : X1);
-
-	return reg < MOTE_APIC_REGS && (apic_registers[reg].access & wanted) == wanted;
-}
-
-/* False: #GP, which in x2APIC mode takes the place of the error (SDM 3A, "Error Handling"). */
-static bool apic_note_illegal_register(struct mote_apic *apic, bool x2)
-{
+	if (reg < MOTE_APIC_REGS && apic_registers[reg].access[x2] & access)
+		return true;
 	if (!x2)
 		apic_note_error(apic, APIC_ESR_ILLREGA);
-	return !x2;
+	return false;
 }
 
 bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *value)
 {
 	*value = 0;
-	if (!apic_has_register(reg, R, x2))
-		return apic_note_illegal_register(apic, x2);
-	*value = apic->reg[reg];
-	switch (reg) {
-	case APIC_REG(TASKPRI):
-		*value = tpr;
-		break;
-	case APIC_REG(PROCPRI):
-		*value = apic_ppr(apic, tpr);
-		break;
-	case APIC_REG(ICR):
-		if (x2)
-			*value |= (u64)apic->reg[APIC_REG(ICR2)] << 32;
-		break;
-	}
+	if (!apic_has_register(apic, reg, R, x2))
+		return !x2;
+	*value = reg == APIC_REG(TASKPRI) ? tpr :
+		 reg == APIC_REG(PROCPRI) ? apic_ppr(apic, tpr) : apic->reg[reg];
+	if (reg == APIC_REG(ICR) && x2)
+		*value |= (u64)apic->reg[APIC_REG(ICR2)] << 32;
 	return true;
 }
 
 static enum mote_apic_effect apic_end_of_interrupt(struct mote_apic *apic, u8 *vector)
 {
-	int isr = apic_highest_vector(&apic->reg[APIC_REG(ISR)]);
+	int isr = apic_highest_vector(apic_vectors(apic, ISR));
 
 	if (isr < 0)
 		return MOTE_APIC_DONE;
-	apic_clear_vector(&apic->reg[APIC_REG(ISR)], isr);
+	__clear_bit(isr, apic_vectors(apic, ISR));
 	*vector = isr;
-	return apic_has_vector(&apic->reg[APIC_REG(TMR)], isr) ? MOTE_APIC_BROADCAST :
-								 MOTE_APIC_RECHECK;
+	return test_bit(isr, apic_vectors(apic, TMR)) ? MOTE_APIC_BROADCAST : MOTE_APIC_RECHECK;
 }
 
 static enum mote_apic_effect apic_write_lvt(struct mote_apic *apic, u32 reg, u32 value)
@@ -282,30 +245,19 @@ static enum mote_apic_effect apic_send(struct mote_apic *apic, u32 icr)
 	return MOTE_APIC_SEND;
 }
 
-/* The status bits of an LVT entry are read-only, not reserved. */
-static u32 apic_known_bits(u32 reg)
-{
-	return apic_registers[reg].writable | (apic_is_lvt(reg) ? APIC_LVT_STATUS : 0);
-}
-
-/* In x2APIC mode ICR has 64 bits, and LDR is read-only. */
-static bool apic_is_reserved_zero(u32 reg, u64 value, bool x2)
-{
-	if (!x2)
-		return true;
-	if (reg == APIC_REG(ICR))
-		value = (u32)value;
-	return reg != APIC_REG(LDR) && !(value & ~(u64)apic_known_bits(reg));
-}
-
 enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, u64 value,
 				      u8 *vector)
 {
+	u64 known;
 	u32 low;
 
-	if (!apic_has_register(reg, W, x2))
-		return apic_note_illegal_register(apic, x2) ? MOTE_APIC_RECHECK : MOTE_APIC_INVALID;
-	if (!apic_is_reserved_zero(reg, value, x2))
+	if (!apic_has_register(apic, reg, W, x2))
+		return x2 ? MOTE_APIC_INVALID : MOTE_APIC_RECHECK;
+	known = apic_registers[reg].writable | apic_registers[reg].status;
+	/* In x2APIC mode ICR has ICR2 in it. */
+	if (reg == APIC_REG(ICR))
+		known |= ~0ull << 32;
+	if (x2 && value & ~known)
 		return MOTE_APIC_INVALID;
 	low = value & apic_registers[reg].writable;
 	switch (reg) {
@@ -356,12 +308,12 @@ bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2)
 	u32 i, free;
 
 	mote_apic_reset(&like, id, x2);
+	/* Any errors may be shown. */
+	like.reg[APIC_REG(ESR)] = apic->reg[APIC_REG(ESR)];
 	for (i = 0; i < MOTE_APIC_REGS; i++) {
-		free = apic_registers[i].access & W ? apic_known_bits(i) : 0;
-		if (i >= APIC_REG(ISR) && i < APIC_REG(ESR))
-			free = i % 8 ? ~0u : ~0u << APIC_LEAST_VECTOR;
-		else if (i == APIC_REG(ESR) || i == APIC_REG(ICR2) || i == APIC_REG(TMCCT))
-			free = ~0u;
+		free = apic_registers[i].writable | apic_registers[i].status;
+		if (i >= APIC_REG(ISR) && i < APIC_REG(ESR) && i % 8 == 0)
+			free = ~0u << APIC_LEAST_VECTOR;
 		else if (i == APIC_REG(LDR) && x2)
 			free = 0;
 		if ((apic->reg[i] ^ like.reg[i]) & ~free)

@@ -31,14 +31,7 @@ bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2);
 /* Set a vector in IRR; false: the interrupt is lost, as the APIC is off or the vector below 16. */
 bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level);
 
-/**
- * mote_apic_pending() - find the interrupt that the CPU could take
- * @apic: the registers
- * @tpr: task priority, all 8 bits
- * @held: out: @tpr alone holds an interrupt back
- *
- * Return: its vector, or -1.
- */
+/* The vector of the interrupt that the CPU could take, or -1; @held: @tpr alone holds one back. */
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held);
 
 /* Does LINT0 let an 8259's interrupts through (SDM 3A, "Local Vector Table": ExtINT)? */
@@ -55,14 +48,7 @@ bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector);
 /* Read a register but for TMCCT, which is 0; false: #GP. */
 bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *value);
 
-/**
- * mote_apic_write() - write a register
- * @apic: the registers
- * @reg: its number; the caller keeps TPR, too
- * @x2: x2APIC mode: reserved bits are #GP
- * @value: 64 bits for ICR in x2APIC mode
- * @vector: out: of %MOTE_APIC_BROADCAST
- */
+/* Write a register; the caller keeps TPR, too.  @vector: of an interrupt that this has ended. */
 enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, u64 value,
 				      u8 *vector);
 

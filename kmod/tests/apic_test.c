@@ -133,7 +133,7 @@ static void apic_priorities_test(struct kunit *test)
 		if (c->irr >= 0)
 			mote_apic_accept(&apic, c->irr, false);
 		if (c->isr >= 0)
-			apic_set_vector(&apic.reg[APIC_REG(ISR)], c->isr);
+			__set_bit(c->isr, apic_vectors(&apic, ISR));
 		KUNIT_EXPECT_EQ_MSG(test, c->pending, mote_apic_pending(&apic, c->tpr, &held),
 				    "isr %#x irr %#x tpr %#x", c->isr, c->irr, c->tpr);
 		KUNIT_EXPECT_EQ_MSG(test, c->held, held, "isr %#x irr %#x tpr %#x", c->isr, c->irr,
@@ -237,7 +237,7 @@ static void apic_timer_test(struct kunit *test)
 			mote_apic_write(&apic, APIC_REG(TMICT), true, 9, &vector));
 	KUNIT_EXPECT_TRUE(test, mote_apic_timer_fires(&apic));
 	KUNIT_EXPECT_EQ(test, 0ull, apic.deadline);
-	KUNIT_EXPECT_TRUE(test, apic_has_vector(&apic.reg[APIC_REG(IRR)], 0x31));
+	KUNIT_EXPECT_TRUE(test, test_bit(0x31, apic_vectors(&apic, IRR)));
 	/* Another mode disarms it. */
 	apic.deadline = 5;
 	mote_apic_write(&apic, APIC_REG(LVTT), true, 0x31, &vector);

@@ -15,4 +15,8 @@ static inline int fls64(unsigned long long x)
 	return x ? 64 - __builtin_clzll(x) : 0;
 }
 
+#define __set_bit set_bit
+#define __clear_bit clear_bit
+#define __assign_bit(n, bits, value) ((value) ? set_bit(n, bits) : clear_bit(n, bits))
+
 #endif /* UNIT_LINUX_BITOPS_H */
