@@ -19,6 +19,7 @@
 #define MOTE_H
 
 #include <linux/atomic.h>
+#include <linux/hashtable.h>
 #include <linux/kref.h>
 #include <linux/math64.h>
 #include <linux/mm_types.h>
@@ -44,7 +45,6 @@
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
 struct miscdevice;
-struct mote_ioeventfds;
 struct mote_lapic;
 struct mote_vcpu;
 struct mote_vm;
@@ -94,7 +94,8 @@ struct mote_vm {
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
 	u32 nr_irqfds;
-	struct mote_ioeventfds __rcu *ioeventfds;
+	DECLARE_HASHTABLE(ioeventfds, 6);
+	u32 nr_ioeventfds;
 	struct mote_clock clock;
 	u32 boosted;		/* where the search for a vCPU to yield to begins */
 

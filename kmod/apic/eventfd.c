@@ -9,6 +9,7 @@
  */
 #include <linux/eventfd.h>
 #include <linux/file.h>
+#include <linux/hashtable.h>
 #include <linux/poll.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
@@ -119,16 +120,10 @@ int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg)
 /* ---- ioeventfd ------------------------------------------------------------- */
 
 struct ioeventfd {
+	struct hlist_node link;		/* in vm->ioeventfds, by @key */
 	u64 key;			/* ioeventfd_key() */
 	u32 size;			/* in bytes; 0: any */
 	struct eventfd_ctx *eventfd;	/* held */
-};
-
-/* Ascending by key; rows with the same one differ in size.  Replaced as a whole, never changed. */
-struct mote_ioeventfds {
-	struct rcu_head rcu;
-	u32 nr;
-	struct ioeventfd rows[];
 };
 
 #define KEY_MATCH BIT_ULL(32)
@@ -138,31 +133,23 @@ static u64 ioeventfd_key(u16 port, bool match, u32 value)
 	return (u64)port << 33 | (match ? KEY_MATCH : 0) | value;
 }
 
-static const struct ioeventfd *ioeventfd_for(const struct mote_ioeventfds *set, u64 key, u8 size)
+/* At most one takes an OUT.  Preemption is off: that makes the caller a reader of RCU. */
+static const struct ioeventfd *ioeventfd_for(const struct mote_vm *vm, u64 key, u8 size)
 {
-	const struct ioeventfd *row = set->rows;
-	u32 nr = set->nr;
+	const struct ioeventfd *row;
 
-	/* The last row with this key or a lower one. */
-	for (; nr > 1; nr -= nr / 2)
-		if (row[nr / 2].key <= key)
-			row += nr / 2;
-	for (; row >= set->rows && row->key == key; row--)
-		if (!row->size || row->size == size)
+	hash_for_each_possible_rcu(vm->ioeventfds, row, link, key)
+		if (row->key == key && (!row->size || row->size == size))
 			return row;
 	return NULL;
 }
 
 bool mote_ioeventfd_write(struct mote_vm *vm, u16 port, u8 size, u64 rax)
 {
-	/* Preemption is off: that makes it a reader of RCU. */
-	const struct mote_ioeventfds *set = rcu_dereference_sched(vm->ioeventfds);
 	u32 value = rax & GENMASK_ULL(8 * size - 1, 0);
-	const struct ioeventfd *row = NULL;
+	const struct ioeventfd *row = ioeventfd_for(vm, ioeventfd_key(port, false, 0), size) ?:
+				      ioeventfd_for(vm, ioeventfd_key(port, true, value), size);
 
-	if (set)
-		row = ioeventfd_for(set, ioeventfd_key(port, false, 0), size) ?:
-		      ioeventfd_for(set, ioeventfd_key(port, true, value), size);
 	if (row)
 		mote_eventfd_signal(row->eventfd);
 	return row;
@@ -187,81 +174,73 @@ static bool ioeventfd_overlaps(const struct ioeventfd *a, const struct ioeventfd
 	       (match ? a->key == b->key : a->key >> 33 == b->key >> 33);
 }
 
-static bool ioeventfd_is_same(const struct ioeventfd *a, const struct ioeventfd *b)
+static void ioeventfd_free(struct ioeventfd *row)
 {
-	return a->key == b->key && a->size == b->size && a->eventfd == b->eventfd;
+	eventfd_ctx_put(row->eventfd);
+	kfree(row);
 }
 
-/* Publish the rows anew, without @drop and with @add, where these are not NULL. */
-static int ioeventfd_replace(struct mote_vm *vm, struct mote_ioeventfds *old,
-			     const struct ioeventfd *drop, const struct ioeventfd *add)
+static int ioeventfd_add(struct mote_vm *vm, struct ioeventfd *new)
 {
-	u32 was = old ? old->nr : 0, nr = was + !!add - !!drop, i;
-	struct mote_ioeventfds *new = NULL;
+	struct ioeventfd *row;
+	u32 i;
 
-	if (nr) {
-		new = kvmalloc(struct_size(new, rows, nr), GFP_KERNEL_ACCOUNT);
-		if (!new)
-			return -ENOMEM;
-		new->nr = 0;
-		for (i = 0; i < was; i++) {
-			if (add && old->rows[i].key > add->key) {
-				new->rows[new->nr++] = *add;
-				add = NULL;
-			}
-			if (&old->rows[i] != drop)
-				new->rows[new->nr++] = old->rows[i];
-		}
-		if (add)
-			new->rows[new->nr++] = *add;
-	}
-	rcu_assign_pointer(vm->ioeventfds, new);
-	if (old)
-		kvfree_rcu(old, rcu);
+	hash_for_each(vm->ioeventfds, i, row, link)
+		if (ioeventfd_overlaps(row, new))
+			return -EEXIST;
+	if (vm->nr_ioeventfds >= MOTE_MAX_EVENTFDS)
+		return -ENOSPC;
+	hash_add_rcu(vm->ioeventfds, &new->link, new->key);
+	WRITE_ONCE(vm->nr_ioeventfds, vm->nr_ioeventfds + 1);
 	return 0;
 }
 
-/* Add @row, or remove the one that is like it. */
-static int ioeventfd_change(struct mote_vm *vm, const struct ioeventfd *row, bool remove)
+/* Take out the one that is like @like, for the caller to free; NULL: there is none. */
+static struct ioeventfd *ioeventfd_remove(struct mote_vm *vm, const struct ioeventfd *like)
 {
-	struct mote_ioeventfds *old =
-		rcu_dereference_protected(vm->ioeventfds, lockdep_is_held(&vm->lock));
-	u32 nr = old ? old->nr : 0, i;
+	struct ioeventfd *row;
 
-	for (i = 0; i < nr; i++) {
-		if (remove && ioeventfd_is_same(&old->rows[i], row))
-			return ioeventfd_replace(vm, old, &old->rows[i], NULL);
-		if (!remove && ioeventfd_overlaps(&old->rows[i], row))
-			return -EEXIST;
-	}
-	if (remove)
-		return -ENOENT;
-	return nr < MOTE_MAX_EVENTFDS ? ioeventfd_replace(vm, old, NULL, row) : -ENOSPC;
+	hash_for_each_possible(vm->ioeventfds, row, link, like->key)
+		if (row->key == like->key && row->size == like->size &&
+		    row->eventfd == like->eventfd) {
+			hash_del_rcu(&row->link);
+			WRITE_ONCE(vm->nr_ioeventfds, vm->nr_ioeventfds - 1);
+			return row;
+		}
+	return NULL;
 }
 
 int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 {
 	bool remove = arg->flags & MOTE_EVENTFD_REMOVE;
-	struct ioeventfd row;
+	struct ioeventfd *row, *gone = NULL;
 	int err;
 
 	if (!ioeventfd_is_valid(arg))
 		return -EINVAL;
-	row.eventfd = eventfd_ctx_fdget(arg->fd);
-	if (IS_ERR(row.eventfd))
-		return PTR_ERR(row.eventfd);
-	row.key = ioeventfd_key(arg->port, arg->flags & MOTE_IOEVENTFD_MATCH, arg->value);
-	row.size = arg->size;
+	row = kzalloc(sizeof(*row), GFP_KERNEL_ACCOUNT);
+	if (!row)
+		return -ENOMEM;
+	row->eventfd = eventfd_ctx_fdget(arg->fd);
+	if (IS_ERR(row->eventfd)) {
+		err = PTR_ERR(row->eventfd);
+		kfree(row);
+		return err;
+	}
+	row->key = ioeventfd_key(arg->port, arg->flags & MOTE_IOEVENTFD_MATCH, arg->value);
+	row->size = arg->size;
 	mutex_lock(&vm->lock);
-	err = ioeventfd_change(vm, &row, remove);
+	if (remove)
+		gone = ioeventfd_remove(vm, row);
+	err = !remove ? ioeventfd_add(vm, row) : gone ? 0 : -ENOENT;
 	mutex_unlock(&vm->lock);
-	if (!err && remove) {
+	if (gone) {
 		/* No vCPU signals it after this. */
 		synchronize_rcu();
-		eventfd_ctx_put(row.eventfd);
+		ioeventfd_free(gone);
 	}
 	if (err || remove)
-		eventfd_ctx_put(row.eventfd);
+		ioeventfd_free(row);
 	return err;
 }
 
@@ -269,13 +248,13 @@ int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 
 void mote_eventfds_destroy(struct mote_vm *vm)
 {
-	struct mote_ioeventfds *set = rcu_dereference_protected(vm->ioeventfds, true);
 	struct irqfd *irqfd, *next;
+	struct hlist_node *node;
+	struct ioeventfd *row;
 	u32 i;
 
 	list_for_each_entry_safe(irqfd, next, &vm->irqfds, link)
 		irqfd_remove(irqfd);
-	for (i = 0; set && i < set->nr; i++)
-		eventfd_ctx_put(set->rows[i].eventfd);
-	kvfree(set);
+	hash_for_each_safe(vm->ioeventfds, i, node, row, link)
+		ioeventfd_free(row);
 }
