@@ -10,9 +10,7 @@
  * Not here: registers and priorities (apic.c).
  */
 #include <linux/hrtimer.h>
-#include <linux/math64.h>
 #include <linux/slab.h>
-#include <asm/apicdef.h>
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
@@ -102,7 +100,8 @@ static void lapic_cancel_timer(struct mote_lapic *lapic)
 	lapic->expires = 0;
 }
 
-static void lapic_arm_timer(struct mote_vcpu *vcpu)
+/* The timer counts down from @count, or waits for the deadline; 0: for nothing. */
+static void lapic_arm_timer(struct mote_vcpu *vcpu, u32 count)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
 	struct mote_apic *apic = &lapic->apic;
@@ -110,10 +109,10 @@ static void lapic_arm_timer(struct mote_vcpu *vcpu)
 	u64 left;
 
 	lapic_cancel_timer(lapic);
-	if (is_deadline ? !apic->deadline : !apic->reg[APIC_REG(TMICT)])
+	if (is_deadline ? !apic->deadline : !count)
 		return;
 	left = is_deadline ? lapic_deadline_ns(vcpu, apic->deadline) :
-			     apic->reg[APIC_REG(TMICT)] * mote_apic_tick_ns(apic);
+			     count * mote_apic_tick_ns(apic);
 	if (left) {
 		lapic_start_timer(lapic, ktime_get_ns() + left);
 	} else {
@@ -138,7 +137,7 @@ static void lapic_timer_fires(struct mote_vcpu *vcpu)
 		return;
 	if (mote_apic_timer_mode(apic) == APIC_LVT_TIMER_TSCDEADLINE &&
 	    apic->deadline > mote_guest_tsc(vcpu, rdtsc())) {
-		lapic_arm_timer(vcpu);
+		lapic_arm_timer(vcpu, 0);
 		return;
 	}
 	mote_apic_timer_fires(apic);
@@ -173,10 +172,7 @@ static void lapic_post(struct mote_vcpu *vcpu, u8 vector, bool level)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
 
-	if (level)
-		set_bit(vector, lapic->level);
-	else
-		clear_bit(vector, lapic->level);
+	assign_bit(vector, lapic->level, level);
 	/*
 	 * The sender that sets the bit makes the request; those that find it set need none.
 	 * test_and_set_bit() is a full barrier: lapic_take_posted() sees the level with it.
@@ -236,31 +232,30 @@ static bool lapic_is_addressed(const struct mote_vcpu *vcpu, const struct mote_v
 				 icr & APIC_DEST_LOGICAL);
 }
 
-/* @from: the sender, or NULL for a device.  Return: how many vCPUs the interrupt has reached. */
-static u32 lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr, u32 dest)
+/* @from: the sender, or NULL for a device.  Return: has the interrupt reached anybody? */
+static bool lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr, u32 dest)
 {
 	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
 	bool one = (icr & APIC_MODE_MASK) == APIC_DM_LOWEST;
 	struct mote_vcpu *vcpu;
-	u32 i, reached = 0;
+	bool reached = false;
+	u32 i;
 
 	/* A physical destination is one id, or all. */
 	if (!(icr & (ICR_SHORTHAND | APIC_DEST_LOGICAL)) && (dest & 0xff) != 0xff) {
 		vcpu = mote_vm_vcpu(vm, dest & 0xff);
-		if (!vcpu || !lapic_is_addressed(vcpu, from, icr, dest))
-			return 0;
-		lapic_deliver(vcpu, icr);
-		return 1;
+		reached = vcpu && lapic_is_addressed(vcpu, from, icr, dest);
+		if (reached)
+			lapic_deliver(vcpu, icr);
+		return reached;
 	}
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr && !(one && reached); i++) {
 		/* The first vCPU has the lowest priority; the vector spreads the load. */
 		vcpu = vm->vcpus[one ? (i + icr) % nr : i];
 		if (!lapic_is_addressed(vcpu, from, icr, dest))
 			continue;
 		lapic_deliver(vcpu, icr);
-		reached++;
-		if (one)
-			break;
+		reached = true;
 	}
 	return reached;
 }
@@ -354,22 +349,14 @@ static enum mote_apic_effect lapic_write(struct mote_vcpu *vcpu, u32 reg, u64 va
 
 	lapic_withdraw_eoi(vcpu, false);
 	effect = mote_apic_write(&vcpu->lapic->apic, reg, lapic_is_x2(vcpu), value, vector);
-	switch (effect) {
-	case MOTE_APIC_SEND:
+	if (effect == MOTE_APIC_RECHECK && reg == APIC_REG(TASKPRI))
+		vcpu->cr8 = value >> 4 & 15;
+	if (effect == MOTE_APIC_SEND)
 		lapic_send_icr(vcpu);
-		break;
-	case MOTE_APIC_ARM:
-		lapic_arm_timer(vcpu);
-		break;
-	case MOTE_APIC_RECHECK:
-	case MOTE_APIC_BROADCAST:
-		if (reg == APIC_REG(TASKPRI))
-			vcpu->cr8 = value >> 4 & 15;
+	else if (effect == MOTE_APIC_ARM)
+		lapic_arm_timer(vcpu, vcpu->lapic->apic.reg[APIC_REG(TMICT)]);
+	else if (effect == MOTE_APIC_RECHECK || effect == MOTE_APIC_BROADCAST)
 		lapic_recheck(vcpu);
-		break;
-	default:
-		break;
-	}
 	return effect;
 }
 
@@ -402,7 +389,7 @@ enum mote_apic_effect mote_lapic_wrmsr(struct mote_vcpu *vcpu, u32 index, u64 va
 	/* In the other modes writes are ignored (SDM 3A, "TSC-Deadline Mode"). */
 	if (mote_apic_timer_mode(apic) == APIC_LVT_TIMER_TSCDEADLINE) {
 		apic->deadline = value;
-		lapic_arm_timer(vcpu);
+		lapic_arm_timer(vcpu, 0);
 	}
 	return MOTE_APIC_DONE;
 }
@@ -473,7 +460,7 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 		lapic_withdraw_eoi(vcpu, true);
 		bitmap_zero(lapic->posted, 256);
 		mote_apic_reset(&lapic->apic, vcpu->id, lapic_is_x2(vcpu));
-		lapic_arm_timer(vcpu);
+		lapic_cancel_timer(lapic);
 		mote_vcpu_signal_init(vcpu);
 	}
 	/* Only a vCPU that waits takes a SIPI (SDM 3A, "Multiple-Processor Initialization"). */
@@ -492,7 +479,7 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 	if (!lapic_is_enabled(vcpu)) {
 		lapic_withdraw_eoi(vcpu, false);
 		mote_apic_reset(&lapic->apic, vcpu->id, false);
-		lapic_arm_timer(vcpu);
+		lapic_cancel_timer(lapic);
 	} else if ((old ^ vcpu->msrs.apic_base) & X2APIC_ENABLE) {
 		mote_apic_set_mode(&lapic->apic, vcpu->id, lapic_is_x2(vcpu));
 	}
@@ -510,7 +497,6 @@ void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state)
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
-	u32 left = state->reg[APIC_REG(TMCCT)];
 
 	lapic_withdraw_eoi(vcpu, true);
 	lapic->apic = *state;
@@ -518,13 +504,7 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 	vcpu->cr8 = state->reg[APIC_REG(TASKPRI)] >> 4;
 	bitmap_zero(lapic->posted, 256);
 	/* A count goes on from where it was; a deadline stands for itself. */
-	if (mote_apic_timer_mode(&lapic->apic) == APIC_LVT_TIMER_TSCDEADLINE) {
-		lapic_arm_timer(vcpu);
-	} else {
-		lapic_cancel_timer(lapic);
-		if (left)
-			lapic_start_timer(lapic, ktime_get_ns() + left * mote_apic_tick_ns(state));
-	}
+	lapic_arm_timer(vcpu, state->reg[APIC_REG(TMCCT)]);
 	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
