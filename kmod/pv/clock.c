@@ -10,10 +10,9 @@
  *
  * Locking: vcpu->lock; a VM's clock is under vm->lock.
  */
-#include <linux/math64.h>
+#include <linux/clocksource.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
-#include <asm/msr-index.h>
 #include <asm/pvclock.h>
 #include <asm/tsc.h>
 #include <uapi/linux/kvm_para.h>
@@ -21,28 +20,6 @@
 #include "../mote.h"
 
 /* ---- clock ----------------------------------------------------------------- */
-
-/* ns = ((ticks << shift) * mul) >> 32; a negative shift goes to the right. */
-static void pv_clock_scale(u32 khz, u32 *mul, s8 *shift)
-{
-	u64 hz = khz * 1000ull;
-
-	*shift = 0;
-	for (; hz > 2 * NSEC_PER_SEC; hz >>= 1)
-		--*shift;
-	for (; hz <= NSEC_PER_SEC; hz <<= 1)
-		++*shift;
-	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
-}
-
-static u64 pv_ticks_to_ns(u64 ticks)
-{
-	u32 mul;
-	s8 shift;
-
-	pv_clock_scale(tsc_khz, &mul, &shift);
-	return pvclock_scale_delta(ticks, mul, shift);
-}
 
 /* The host's time since it booted, suspended or not, as the guest counts it. */
 static u64 pv_clock_now(const struct mote_vm *vm)
@@ -54,33 +31,36 @@ static u64 pv_clock_now(const struct mote_vm *vm)
  * Where all CPUs have the same TSC, one pair of TSC and time is for all vCPUs, so that
  * none is ahead of another.  A new pair, after a suspend, is not behind the old one.
  */
-static void pv_clock_common_pair(struct mote_vm *vm, u64 *tsc, u64 *ns)
+static void pv_clock_common_pair(struct mote_vm *vm, struct pvclock_vcpu_time_info *info)
 {
 	struct mote_clock *clock = &vm->clock;
 
 	mutex_lock(&vm->lock);
 	if (!clock->tsc || clock->resumes != mote_resumes.count) {
 		u64 now = rdtsc(), old = 0;
+		u64 ticks = now + mote_resumes.tsc_lost - (clock->tsc + clock->tsc_lost);
 
 		if (clock->tsc)
-			old = clock->ns + pv_ticks_to_ns(now + mote_resumes.tsc_lost -
-							 (clock->tsc + clock->tsc_lost));
+			old = clock->ns + pvclock_scale_delta(mote_tsc_scale(vm, ticks),
+							      info->tsc_to_system_mul,
+							      info->tsc_shift);
 		clock->ns = max(old, pv_clock_now(vm));
 		clock->tsc = now;
 		clock->resumes = mote_resumes.count;
 		clock->tsc_lost = mote_resumes.tsc_lost;
 	}
-	*tsc = clock->tsc;
-	*ns = clock->ns;
+	info->tsc_timestamp = clock->tsc;
+	info->system_time = clock->ns;
+	info->flags = PVCLOCK_TSC_STABLE_BIT;
 	mutex_unlock(&vm->lock);
 }
 
 /* Otherwise each vCPU has its own pair, from the CPU that it runs on. */
-static void pv_clock_own_pair(struct mote_vcpu *vcpu, u64 *tsc, u64 *ns)
+static void pv_clock_own_pair(struct mote_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
 {
 	local_irq_disable();
-	*tsc = rdtsc();
-	*ns = pv_clock_now(vcpu->vm);
+	info->tsc_timestamp = rdtsc();
+	info->system_time = pv_clock_now(vcpu->vm);
 	vcpu->tsc_cpu = smp_processor_id();
 	local_irq_enable();
 }
@@ -115,16 +95,17 @@ static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
 static void pv_publish_clock(struct mote_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info info = {};
+	u32 shift;
 
 	vcpu->pv.clock_seen = READ_ONCE(vcpu->vm->clock.generation);
-	if (check_tsc_unstable()) {
-		pv_clock_own_pair(vcpu, &info.tsc_timestamp, &info.system_time);
-	} else {
-		pv_clock_common_pair(vcpu->vm, &info.tsc_timestamp, &info.system_time);
-		info.flags = PVCLOCK_TSC_STABLE_BIT;
-	}
+	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
+	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, vcpu->vm->tsc_khz, NSEC_PER_MSEC, 0);
+	info.tsc_shift = 32 - shift;
+	if (check_tsc_unstable())
+		pv_clock_own_pair(vcpu, &info);
+	else
+		pv_clock_common_pair(vcpu->vm, &info);
 	info.tsc_timestamp = mote_guest_tsc(vcpu, info.tsc_timestamp);
-	pv_clock_scale(vcpu->vm->tsc_khz, &info.tsc_to_system_mul, &info.tsc_shift);
 	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
 			   sizeof(info), &info.version, &vcpu->pv.clock_version);
 }
@@ -182,11 +163,6 @@ static u64 pv_run_delay(void)
 #endif
 }
 
-static u64 pv_steal_gpa(const struct mote_vcpu *vcpu)
-{
-	return vcpu->msrs.pv_steal_time & ~63ull;
-}
-
 static bool pv_steal_is_stale(const struct mote_vcpu *vcpu)
 {
 	return vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED &&
@@ -202,24 +178,30 @@ static void pv_publish_steal(struct mote_vcpu *vcpu)
 	vcpu->pv.delay_seen = delay;
 	vcpu->pv.steal_stale = false;
 	steal.steal = vcpu->pv.steal;
-	pv_write_versioned(vcpu->vm, pv_steal_gpa(vcpu), &steal, sizeof(steal), &steal.version,
-			   &vcpu->pv.steal_version);
+	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED, &steal,
+			   sizeof(steal), &steal.version, &vcpu->pv.steal_version);
 }
 
-void mote_pv_new_task(struct mote_vcpu *vcpu)
+void mote_vcpu_new_task(struct mote_vcpu *vcpu)
 {
+	struct pid *old = rcu_dereference_protected(vcpu->pid, lockdep_is_held(&vcpu->lock));
+
+	rcu_assign_pointer(vcpu->pid, get_task_pid(current, PIDTYPE_PID));
+	if (old)
+		synchronize_rcu();
+	put_pid(old);
 	vcpu->pv.delay_seen = pv_run_delay();
 }
 
 void mote_pv_preempted(struct mote_vcpu *vcpu)
 {
+	u64 gpa = vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED;
 	u8 preempted = KVM_VCPU_PREEMPTED;
 
 	if (!(vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED))
 		return;
 	vcpu->pv.steal_stale = true;
-	mote_mem_write_atomic(vcpu->vm,
-			      pv_steal_gpa(vcpu) + offsetof(struct kvm_steal_time, preempted),
+	mote_mem_write_atomic(vcpu->vm, gpa + offsetof(struct kvm_steal_time, preempted),
 			      &preempted, sizeof(preempted));
 }
 
@@ -249,16 +231,10 @@ void mote_pv_changed(struct mote_vcpu *vcpu)
 
 bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index)
 {
-	switch (index) {
-	case MSR_KVM_WALL_CLOCK_NEW:
+	if (index == MSR_KVM_WALL_CLOCK_NEW)
 		vcpu->pv.wall_wanted = true;
-		break;
-	case MSR_KVM_SYSTEM_TIME_NEW:
-	case MSR_KVM_STEAL_TIME:
-		break;
-	default:
+	else if (index != MSR_KVM_SYSTEM_TIME_NEW && index != MSR_KVM_STEAL_TIME)
 		return false;
-	}
 	mote_pv_changed(vcpu);
 	return true;
 }

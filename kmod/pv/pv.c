@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a guest may ask for that knows that it is one: interrupts that end without an
- * exit, and hypercalls.
+ * exit, hypercalls, and that others run while it waits.
  *
  * All but mote's own hypercalls is KVM's paravirtual interface, which guests know
  * (Documentation/virt/kvm/x86/{cpuid,msr,hypercalls}.rst); docs/guest-abi.md
@@ -9,7 +9,7 @@
  *
  * Locking: vcpu->lock.
  */
-#include <asm/msr-index.h>
+#include <linux/sched/task.h>
 #include <asm/tsc.h>
 #include <uapi/linux/kvm_para.h>
 
@@ -101,34 +101,73 @@ static noinline u64 pv_send_ipis(struct mote_vcpu *vcpu)
 
 bool mote_pv_hypercall(struct mote_vcpu *vcpu)
 {
-	u64 *rax = &vcpu->gpr[MOTE_RAX];
-	u32 rbx = vcpu->gpr[MOTE_RBX];
+	u32 number = vcpu->gpr[MOTE_RAX], rbx = vcpu->gpr[MOTE_RBX];
 	struct mote_vcpu *to;
+	u64 ret = 0;
 
-	switch ((u32)*rax) {
-	case MOTE_HYPERCALL_NOP:
-		*rax = 0;
-		return true;
-	case MOTE_HYPERCALL_EXITS:
-		*rax = rbx < MOTE_NR_EXITS ? vcpu->run->exits[rbx] : -KVM_EINVAL;
-		return true;
-	}
-	if (!vcpu->lapic)
+	/* KVM's are about local APICs. */
+	if (!vcpu->lapic && number != MOTE_HYPERCALL_NOP && number != MOTE_HYPERCALL_EXITS)
 		return false;
-	switch ((u32)*rax) {
+	switch (number) {
+	case MOTE_HYPERCALL_NOP:
+		break;
+	case MOTE_HYPERCALL_EXITS:
+		ret = rbx < MOTE_NR_EXITS ? vcpu->run->exits[rbx] : -KVM_EINVAL;
+		break;
 	case KVM_HC_KICK_CPU:
-		*rax = 0;
 		to = mote_vm_vcpu(vcpu->vm, vcpu->gpr[MOTE_RCX]);
 		if (to)
 			mote_lapic_kick(to);
-		return true;
+		break;
 	case KVM_HC_SEND_IPI:
-		*rax = pv_send_ipis(vcpu);
-		return true;
+		ret = pv_send_ipis(vcpu);
+		break;
 	case KVM_HC_SCHED_YIELD:
-		*rax = 0;
 		vcpu->pv.yield_to = mote_vm_vcpu(vcpu->vm, rbx);
-		return true;
+		break;
+	default:
+		return false;
 	}
-	return false;
+	vcpu->gpr[MOTE_RAX] = ret;
+	return true;
+}
+
+/* ---- a vCPU that waits for another one gives its CPU away ----------------------------- */
+
+static bool pv_yield_to(struct mote_vcpu *to)
+{
+	struct task_struct *task;
+	bool yielded;
+
+	/* One that sleeps in HLT waits for nobody's CPU. */
+	if (READ_ONCE(to->loaded) || READ_ONCE(to->halted))
+		return false;
+	rcu_read_lock();
+	task = get_pid_task(rcu_dereference(to->pid), PIDTYPE_PID);
+	rcu_read_unlock();
+	if (!task)
+		return false;
+	yielded = yield_to(task, true) > 0;
+	put_task_struct(task);
+	return yielded;
+}
+
+void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
+{
+	struct mote_vm *vm = vcpu->vm;
+	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	u32 first = READ_ONCE(vm->boosted), i;
+
+	if (to) {
+		pv_yield_to(to);
+		return;
+	}
+	/* Each in its turn, as nobody knows who holds what this one waits for. */
+	for (i = 1; i <= nr; i++) {
+		to = vm->vcpus[(first + i) % nr];
+		if (to != vcpu && pv_yield_to(to)) {
+			WRITE_ONCE(vm->boosted, (first + i) % nr);
+			return;
+		}
+	}
 }

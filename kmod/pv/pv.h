@@ -50,12 +50,8 @@ void mote_pv_publish(struct mote_vcpu *vcpu);
 void mote_pv_changed(struct mote_vcpu *vcpu);
 /* The guest has written an MSR; true: mote_pv_publish() is due now. */
 bool mote_pv_wrmsr(struct mote_vcpu *vcpu, u32 index);
-/* Another thread runs it: remember it, for who wants it to run. */
+/* Another thread runs the vCPU: remember it, for who wants it to run, and what it has waited. */
 void mote_vcpu_new_task(struct mote_vcpu *vcpu);
-/* Let the host run the thread of this vCPU, or of any that waits for a CPU; may sleep. */
-void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
-/* Another thread runs the vCPU. */
-void mote_pv_new_task(struct mote_vcpu *vcpu);
 /* The thread is about to wait for a CPU. */
 void mote_pv_preempted(struct mote_vcpu *vcpu);
 
@@ -76,5 +72,8 @@ void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep);
 
 /* Do what RAX asks for, and leave the result there; false: the call is for user space. */
 bool mote_pv_hypercall(struct mote_vcpu *vcpu);
+
+/* Let the host run the thread of vCPU @to, or, if that is NULL, of any that waits; may sleep. */
+void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to);
 
 #endif /* MOTE_PV_H */
