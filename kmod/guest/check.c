@@ -3,15 +3,13 @@
  * Is this a state that a CPU can be in?  All that either vendor's entry
  * refuses, and what neither can represent: a state that passes enters on both.
  * Pure functions, run only when a state was set from outside, or to name what
- * the hardware did not like.
- *
- * The rules are those of SDM 3C, "Checking and Loading Guest State", for an
- * unrestricted guest, and of APM 2, "Canonicalization and Consistency Checks";
- * libmote has each in words, and with its section.
+ * the hardware did not like.  libmote has each rule in words, and its section in
+ * the manuals.
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
@@ -44,27 +42,9 @@
 #define TYPES_CODE (BIT(9) | BIT(11) | BIT(13) | BIT(15))
 #define TYPES_READ (BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(11) | BIT(15))
 
-static bool is_usable(const struct mote_segment *seg)
-{
-	return seg->attr & ATTR_P;
-}
-
 static bool is_type(const struct mote_segment *seg, u32 types)
 {
 	return types >> ATTR_TYPE(seg) & 1;
-}
-
-/* "If any bit in limit 11:0 is 0, G is 0; if any in 31:20 is 1, G is 1." */
-static bool is_limit_odd(const struct mote_segment *seg)
-{
-	if (seg->attr & ATTR_G)
-		return (seg->limit & 0xfff) != 0xfff;
-	return seg->limit >> 20;
-}
-
-static bool is_system(const struct mote_segment *seg)
-{
-	return !(seg->attr & ATTR_S);
 }
 
 static bool is_v86_segment(const struct mote_segment *seg)
@@ -74,11 +54,6 @@ static bool is_v86_segment(const struct mote_segment *seg)
 }
 
 /* ---- modes ----------------------------------------------------------------------- */
-
-static bool is_protected(const struct mote_state *s)
-{
-	return s->crs.cr0 & X86_CR0_PE;
-}
 
 static bool is_long(const struct mote_state *s)
 {
@@ -147,54 +122,31 @@ bool mote_event_merge(struct mote_event *event, u8 vector, u32 error)
 	return true;
 }
 
-static bool are_events_valid(const struct mote_events *events)
-{
-	return mote_event_valid(&events->injected) && !events->pad && events->nmi_pending <= 2 &&
-	       events->nmi_blocked <= 1 && events->shadow <= MOTE_SHADOW_MOV_SS &&
-	       events->halted <= MOTE_WAITS_FOR_SIPI;
-}
-
-static bool is_table_padded(const struct mote_table *table)
-{
-	return table->pad[0] || table->pad[1] || table->pad[2];
-}
-
-static bool are_segs_valid(const struct mote_segs *segs)
-{
-	u32 i;
-
-	for (i = 0; i < MOTE_NR_SEGS; i++)
-		if (segs->seg[i].attr & ATTR_RESERVED)
-			return false;
-	return !is_table_padded(&segs->gdt) && !is_table_padded(&segs->idt);
-}
-
-static bool are_msrs_valid(const struct mote_msrs *msrs, const struct mote_caps *caps)
-{
-	u64 reserved = 0;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(msrs->reserved); i++)
-		reserved |= msrs->reserved[i];
-	return !reserved && mote_msrs_valid(msrs, caps);
-}
-
 int mote_check_values(const struct mote_state *state, const struct mote_caps *caps)
 {
+	const struct mote_events *events = &state->events;
+	const struct mote_segs *segs = &state->segs;
 	const struct mote_crs *crs = &state->crs;
 	bool ok = true;
+	u32 i;
 
-	if (state->mask & MOTE_STATE_SEGS)
-		ok &= are_segs_valid(&state->segs);
+	if (state->mask & MOTE_STATE_SEGS) {
+		ok &= !memchr_inv(segs->gdt.pad, 0, sizeof(segs->gdt.pad)) &&
+		      !memchr_inv(segs->idt.pad, 0, sizeof(segs->idt.pad));
+		for (i = 0; i < MOTE_NR_SEGS; i++)
+			ok &= !(segs->seg[i].attr & ATTR_RESERVED);
+	}
 	if (state->mask & MOTE_STATE_CRS)
 		ok &= !(crs->flags & ~(u64)MOTE_CRS_PDPTE) && crs->cr8 <= 15 &&
 		      mote_xcr0_valid(crs->xcr0, caps);
 	if (state->mask & MOTE_STATE_DRS)
 		ok &= !((state->drs.dr6 | state->drs.dr7) & HIGH);
 	if (state->mask & MOTE_STATE_MSRS)
-		ok &= are_msrs_valid(&state->msrs, caps);
+		ok &= mote_msrs_valid(&state->msrs, caps);
 	if (state->mask & MOTE_STATE_EVENTS)
-		ok &= are_events_valid(&state->events);
+		ok &= mote_event_valid(&events->injected) && !events->pad &&
+		      events->nmi_pending <= 2 && events->nmi_blocked <= 1 &&
+		      events->shadow <= MOTE_SHADOW_MOV_SS && events->halted <= MOTE_WAITS_FOR_SIPI;
 	return ok ? 0 : -EINVAL;
 }
 
@@ -210,6 +162,7 @@ static bool is_pdpte_wrong(u64 pdpte, const struct mote_caps *c)
 static void check_registers(const struct mote_state *s, const struct mote_caps *c, bool *fails)
 {
 	u64 cr0 = s->crs.cr0, cr4 = s->crs.cr4, efer = s->msrs.efer;
+	u64 rip = s->gprs.rip, rflags = s->gprs.rflags;
 	bool pe = cr0 & X86_CR0_PE, pg = cr0 & X86_CR0_PG, pae = cr4 & X86_CR4_PAE;
 	bool lma = efer & EFER_LMA;
 	u32 i;
@@ -233,16 +186,11 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	if (pg && pae && !lma && s->crs.flags & MOTE_CRS_PDPTE)
 		for (i = 0; i < ARRAY_SIZE(s->crs.pdpte); i++)
 			fails[MOTE_CHECK_PDPTES] |= is_pdpte_wrong(s->crs.pdpte[i], c);
-}
-
-static void check_rip_and_rflags(const struct mote_state *s, const struct mote_caps *c, bool *fails)
-{
-	u64 rip = s->gprs.rip, rflags = s->gprs.rflags;
 
 	fails[MOTE_CHECK_RFLAGS_BIT1] = !(rflags & X86_EFLAGS_FIXED);
 	fails[MOTE_CHECK_RFLAGS_RESERVED] = rflags & ~RFLAGS_DEFINED;
-	fails[MOTE_CHECK_RFLAGS_VM_LONG] = is_v86(s) && is_long(s);
-	fails[MOTE_CHECK_RFLAGS_VM_REAL] = is_v86(s) && !is_protected(s);
+	fails[MOTE_CHECK_RFLAGS_VM_LONG] = is_v86(s) && lma;
+	fails[MOTE_CHECK_RFLAGS_VM_REAL] = is_v86(s) && !pe;
 	fails[MOTE_CHECK_RIP_HIGH] = !is_64bit(s) && rip & HIGH;
 	fails[MOTE_CHECK_RIP_CANONICAL] = is_64bit(s) && !mote_is_canonical(rip, c);
 }
@@ -258,12 +206,14 @@ static void check_segments(const struct mote_state *s, bool *fails)
 
 		fails[MOTE_CHECK_ATTR_RESERVED] |= seg->attr & ATTR_RESERVED;
 		fails[MOTE_CHECK_V86_SEGMENTS] |= i <= MOTE_GS && is_v86(s) && !is_v86_segment(seg);
-		if (!is_usable(seg))
+		if (!(seg->attr & ATTR_P))
 			continue;
-		fails[MOTE_CHECK_DATA_SYSTEM] |= is_data && is_system(seg);
+		fails[MOTE_CHECK_DATA_SYSTEM] |= is_data && !(seg->attr & ATTR_S);
 		fails[MOTE_CHECK_DATA_TYPE] |= is_data && i != MOTE_SS && !is_type(seg, TYPES_READ);
 		fails[MOTE_CHECK_DATA_BASE] |= is_data && i <= MOTE_DS && seg->base & HIGH;
-		fails[MOTE_CHECK_LIMITS] |= is_limit_odd(seg);
+		/* "If any bit in limit 11:0 is 0, G is 0; if any in 31:20 is 1, G is 1." */
+		fails[MOTE_CHECK_LIMITS] |= seg->attr & ATTR_G ? (seg->limit & 0xfff) != 0xfff :
+								 seg->limit >> 20;
 	}
 }
 
@@ -272,17 +222,18 @@ static void check_cs_and_ss(const struct mote_state *s, bool *fails)
 	const struct mote_segment *cs = &s->segs.seg[MOTE_CS], *ss = &s->segs.seg[MOTE_SS];
 	bool is_data = is_type(cs, BIT(3));
 
-	fails[MOTE_CHECK_CS_PRESENT] = !is_usable(cs);
+	fails[MOTE_CHECK_CS_PRESENT] = !(cs->attr & ATTR_P);
 	fails[MOTE_CHECK_CS_TYPE] = !is_v86(s) &&
-				    (is_system(cs) || !is_type(cs, TYPES_CODE | BIT(3)));
+				    (!(cs->attr & ATTR_S) || !is_type(cs, TYPES_CODE | BIT(3)));
 	fails[MOTE_CHECK_CS_DATA_DPL] = !is_v86(s) && is_data && ATTR_DPL(cs);
 	fails[MOTE_CHECK_CS_DPL] = is_type(cs, BIT(9) | BIT(11)) && ATTR_DPL(cs) != ATTR_DPL(ss);
 	fails[MOTE_CHECK_CS_CONFORMING_DPL] = is_type(cs, BIT(13) | BIT(15)) &&
 					      ATTR_DPL(cs) > ATTR_DPL(ss);
 	fails[MOTE_CHECK_CS_L_D] = is_64bit(s) && cs->attr & ATTR_DB;
 	fails[MOTE_CHECK_CS_BASE] = cs->base & HIGH;
-	fails[MOTE_CHECK_SS_TYPE] = is_usable(ss) && !is_type(ss, BIT(3) | BIT(7));
-	fails[MOTE_CHECK_SS_DPL] = ATTR_DPL(ss) && !is_v86(s) && (!is_protected(s) || is_data);
+	fails[MOTE_CHECK_SS_TYPE] = ss->attr & ATTR_P && !is_type(ss, BIT(3) | BIT(7));
+	fails[MOTE_CHECK_SS_DPL] = ATTR_DPL(ss) && !is_v86(s) &&
+				   (is_data || !(s->crs.cr0 & X86_CR0_PE));
 }
 
 static void check_tables(const struct mote_state *s, const struct mote_caps *c, bool *fails)
@@ -291,13 +242,13 @@ static void check_tables(const struct mote_state *s, const struct mote_caps *c, 
 
 	fails[MOTE_CHECK_FS_GS_BASE] = !mote_is_canonical(s->segs.seg[MOTE_FS].base, c) ||
 				       !mote_is_canonical(s->segs.seg[MOTE_GS].base, c);
-	fails[MOTE_CHECK_TR_USABLE] = !is_usable(tr);
-	fails[MOTE_CHECK_TR_TYPE] = !is_system(tr) ||
+	fails[MOTE_CHECK_TR_USABLE] = !(tr->attr & ATTR_P);
+	fails[MOTE_CHECK_TR_TYPE] = tr->attr & ATTR_S ||
 				    !is_type(tr, is_long(s) ? BIT(11) : BIT(3) | BIT(11));
 	fails[MOTE_CHECK_TR_SELECTOR] = tr->selector & SELECTOR_TI;
 	fails[MOTE_CHECK_TR_BASE] = !mote_is_canonical(tr->base, c);
-	if (is_usable(ldtr)) {
-		fails[MOTE_CHECK_LDTR_TYPE] = !is_system(ldtr) || !is_type(ldtr, BIT(2));
+	if (ldtr->attr & ATTR_P) {
+		fails[MOTE_CHECK_LDTR_TYPE] = ldtr->attr & ATTR_S || !is_type(ldtr, BIT(2));
 		fails[MOTE_CHECK_LDTR_SELECTOR] = ldtr->selector & SELECTOR_TI;
 		fails[MOTE_CHECK_LDTR_BASE] = !mote_is_canonical(ldtr->base, c);
 	}
@@ -325,8 +276,9 @@ static void check_events(const struct mote_state *s, bool *fails)
 	fails[MOTE_CHECK_EVENT_NMI] = event->valid && event->type == MOTE_EVENT_NMI &&
 				      (events->shadow || events->nmi_blocked);
 	/* In real mode, where none is pushed, the vendors' inject() drops it. */
-	fails[MOTE_CHECK_EVENT_ERROR] = is_exception && is_protected(s) && !event->has_error &&
-					event->vector < 32 && HAS_ERROR >> event->vector & 1;
+	fails[MOTE_CHECK_EVENT_ERROR] = is_exception && s->crs.cr0 & X86_CR0_PE &&
+					!event->has_error && event->vector < 32 &&
+					HAS_ERROR >> event->vector & 1;
 	fails[MOTE_CHECK_EVENT_64BIT] = is_exception && is_64bit(s) &&
 					(event->vector == 4 || event->vector == 5);
 }
@@ -337,7 +289,6 @@ u32 mote_check_state(const struct mote_state *state, const struct mote_caps *cap
 	u32 i;
 
 	check_registers(state, caps, fails);
-	check_rip_and_rflags(state, caps, fails);
 	check_segments(state, fails);
 	check_cs_and_ss(state, fails);
 	check_tables(state, caps, fails);

@@ -174,12 +174,13 @@ static void assign(u32 *reg, u32 bit, bool value)
 
 void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base)
 {
-	bool apic = apic_base & MSR_IA32_APICBASE_ENABLE;
-
 	switch (row->leaf) {
 	case 1:
 		assign(&row->ecx, F(OSXSAVE), row->ecx & F(XSAVE) && cr4 & X86_CR4_OSXSAVE);
-		assign(&row->edx, F(APIC), row->edx & F(APIC) && apic);
+		fallthrough;
+	case 0x80000001: /* where AMD repeats EDX */
+		if (!(apic_base & MSR_IA32_APICBASE_ENABLE))
+			row->edx &= ~F(APIC);
 		break;
 	case 7:
 		if (!row->subleaf)
@@ -190,9 +191,6 @@ void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_
 			row->ebx = xsave_size(row, xcr0);
 		else if (row->subleaf == 1)
 			row->ebx = row->eax & F(XSAVEC) ? xsavec_size(xcr0) : 0;
-		break;
-	case 0x80000001: /* where AMD repeats it */
-		assign(&row->edx, F(APIC), row->edx & F(APIC) && apic);
 		break;
 	}
 }

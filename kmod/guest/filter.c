@@ -9,20 +9,14 @@
 
 #define BOTH (MOTE_FILTER_READ | MOTE_FILTER_WRITE)
 
-static bool is_rule(u32 kind, const struct mote_filter_rule *rule)
+static bool filter_is_rule(u32 kind, const struct mote_filter_rule *rule)
 {
-	if (rule->first > rule->last || rule->action > MOTE_FILTER_FORWARD)
+	if (rule->first > rule->last || rule->action > MOTE_FILTER_FORWARD || !rule->access ||
+	    rule->access & ~BOTH)
 		return false;
-	if (!rule->access || rule->access & ~BOTH)
-		return false;
-	switch (kind) {
-	case MOTE_FILTER_PORT:
-		return rule->last <= 0xffff;
-	case MOTE_FILTER_MSR:
-		return true;
-	default:
-		return rule->access == BOTH;
-	}
+	/* Only ports and MSRs can be read and written. */
+	return kind == MOTE_FILTER_PORT ? rule->last <= 0xffff :
+					  kind == MOTE_FILTER_MSR || rule->access == BOTH;
 }
 
 int mote_filter_check(u32 kind, const struct mote_filter_rule *rules, u32 nr)
@@ -32,7 +26,7 @@ int mote_filter_check(u32 kind, const struct mote_filter_rule *rules, u32 nr)
 	if (kind >= MOTE_NR_FILTERS || nr > MOTE_MAX_RULES)
 		return -EINVAL;
 	for (i = 0; i < nr; i++)
-		if (!is_rule(kind, &rules[i]) || (i && rules[i].first <= rules[i - 1].last))
+		if (!filter_is_rule(kind, &rules[i]) || (i && rules[i].first <= rules[i - 1].last))
 			return -EINVAL;
 	return 0;
 }

@@ -38,25 +38,13 @@ static inline bool mote_is_canonical(u64 gva, const struct mote_caps *caps)
 
 /* ---- check.c: is this a state that a CPU can be in? ----------------------- */
 
-/**
- * mote_check_state() - judge a whole state before the hardware does
- * @state: all of it but @state->xsave
- * @caps: what the guest may have
- *
- * Return: the first check that fails, &enum mote_check; %MOTE_CHECK_NONE: it passes.
- */
+/* The first check that a whole state, but for its XSAVE image, fails: &enum mote_check. */
 u32 mote_check_state(const struct mote_state *state, const struct mote_caps *caps);
 
-/**
- * mote_check_values() - refuse single values that no instruction could have written
- * @state: the parts in @state->mask
- * @caps: what the guest may have
- *
- * Those that WRMSR, XSETBV, MOV CR8 and MOV DR refuse, undefined flags and
- * padding that is not zero.  The values that pass can be loaded by the host's
- * own instructions without a fault.
- *
- * Return: 0 or -EINVAL.
+/*
+ * Refuse values, of the parts in @state->mask, that no instruction could have written, and
+ * padding that is not zero: 0 or -EINVAL.  The host's own instructions can load what passes
+ * without a fault.
  */
 int mote_check_values(const struct mote_state *state, const struct mote_caps *caps);
 
@@ -66,17 +54,10 @@ bool mote_xcr0_valid(u64 xcr0, const struct mote_caps *caps);
 /* Is this an event that a CPU can deliver (SDM 3C, "Event Injection"), whatever its mode? */
 bool mote_event_valid(const struct mote_event *event);
 
-/**
- * mote_event_merge() - an exception comes while an event is on its way
- * @event: the event whose delivery was cut short, or none; out: what the guest gets
- * @vector: of the exception, 0 to 31
- * @error: error code, dropped if the vector has none
- *
- * SDM 3A, "Interrupt 8—Double Fault Exception", table "Conditions for
- * Generating a Double Fault".  An interrupt or NMI on its way gives way: it
- * was not acknowledged, or runs again.
- *
- * Return: false if it is a triple fault.
+/*
+ * An exception comes, maybe while @event was delivered, which becomes what the guest gets (SDM
+ * 3A, "Interrupt 8—Double Fault Exception"); false: a triple fault.  An interrupt or NMI on
+ * its way gives way: it was not acknowledged, or runs again.
  */
 bool mote_event_merge(struct mote_event *event, u8 vector, u32 error);
 
@@ -85,15 +66,11 @@ bool mote_event_merge(struct mote_event *event, u8 vector, u32 error);
 /* A CPUID table as it is used: sorted by leaf, then subleaf. */
 struct mote_cpuid {
 	const struct mote_cpuid_entry *last;	/* the row that was found last, or NULL */
-	u32 nr;		/* number of rows */
-	struct mote_cpuid_entry rows[];	/* ascending */
+	u32 nr;
+	struct mote_cpuid_entry rows[];
 };
 
-/*
- * Make a table out of rows as user space gave them: 0, or -EINVAL for a pair
- * (leaf, subleaf) twice, a leaf both with and without %MOTE_CPUID_SUBLEAF,
- * unknown flags, padding.
- */
+/* Sort user space's rows; -EINVAL: one twice, a leaf with and without subleaves, padding. */
 int mote_cpuid_sort(struct mote_cpuid_entry *rows, u32 nr);
 
 /* The row of a sorted table that answers CPUID, or NULL: all registers read zero.  O(log @nr). */
@@ -103,13 +80,7 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 /* Does the answer of this leaf follow the guest's state? */
 bool mote_cpuid_is_dynamic(u32 leaf);
 
-/**
- * mote_cpuid_patch() - bring an answer up to date with the guest's state
- * @row: a copy of the row; changed in place
- * @cr4: of the guest (OSXSAVE, PKE)
- * @xcr0: of the guest; sizes in leaf 0xd are those of the standard format
- * @apic_base: of the guest
- */
+/* Bring a copy of a row up to date with the guest's state. */
 void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base);
 
 /* ---- msr.c ------------------------------------------------------------------ */
@@ -123,7 +94,6 @@ enum mote_msr_kind {
 	MOTE_MSR_TSC_ADJUST,
 };
 
-/* A row of the MSR table. */
 struct mote_msr {
 	u32 first;	/* index */
 	u32 last;
@@ -148,9 +118,8 @@ bool mote_apic_base_can_change(u64 from, u64 to);
 
 /* ---- filter.c ------------------------------------------------------------------ */
 
-/* A filter as it is used: sorted rules. */
 struct mote_filter_set {
-	u32 nr;		/* number of rules */
+	u32 nr;
 	struct mote_filter_rule rules[];	/* ascending, without overlap */
 };
 

@@ -11,6 +11,8 @@
 #include <linux/bits.h>
 #include <linux/kernel.h>
 #include <linux/stddef.h>
+#include <linux/string.h>
+#include <asm/apicdef.h>
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 
@@ -21,9 +23,7 @@
 #define MTRR_DEF_TYPE_TYPE 0x7
 #define MTRR_DEF_TYPE_FE BIT(10)
 #define MTRR_DEF_TYPE_E BIT(11)
-#define APIC_BASE_DEFAULT 0xfee00000
-#define APIC_BASE_EXTD BIT(10)
-#define APIC_BASE_FLAGS (MSR_IA32_APICBASE_BSP | APIC_BASE_EXTD | MSR_IA32_APICBASE_ENABLE)
+#define APIC_BASE_FLAGS (MSR_IA32_APICBASE_BSP | X2APIC_ENABLE | MSR_IA32_APICBASE_ENABLE)
 #define HWCR_TLBCACHEDIS BIT(3)
 #define HWCR_TLBFFDIS BIT(6)
 #define HWCR_IGNNE BIT(8)
@@ -32,21 +32,14 @@
 #define VM_CR_LOCK BIT(3)
 #define VM_CR_SVMDIS BIT(4)
 
-/*
- * Bits that a guest may set in MISC_ENABLE: what changes nothing (fast
- * strings, thermal control, xTPR, SpeedStep) and what reads as set or is read
- * only.  Not the ones that would have to change CPUID: its limit, MWAIT, XD.
- */
+/* All but those that would have to change CPUID: its limit, MWAIT, XD. */
 #define MISC_ENABLE_WRITABLE						\
 	(MSR_IA32_MISC_ENABLE_FAST_STRING | MSR_IA32_MISC_ENABLE_TM1 |	\
 	 MSR_IA32_MISC_ENABLE_EMON | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL |	\
 	 MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_ENHANCED_SPEEDSTEP | \
 	 MSR_IA32_MISC_ENABLE_XTPR_DISABLE)
 
-/*
- * The microcode revision: bits 63:32 on Intel, 31:0 on AMD.  Any that is not
- * zero will do: on seeing a hypervisor Linux does not believe it.
- */
+/* Any that is not zero will do; bits 63:32 on Intel, 31:0 on AMD. */
 #define UCODE_REVISION 0x0000000101000065ull
 
 /* Bus ratio 4 in bits 44:40: there are guests that divide by it. */
@@ -71,20 +64,17 @@ static bool is_mtrr_def_type(u64 value, const struct mote_caps *caps)
 	return BIT(value & MTRR_DEF_TYPE_TYPE) & 0x73;
 }
 
-/*
- * The local APIC stays where it is, as no operating system moves it; x2APIC
- * mode needs the enable bit (SDM 3A, "x2APIC States").
- */
+/* The local APIC stays where it is; x2APIC mode needs the enable bit (SDM 3A, "x2APIC States"). */
 static bool is_apic_base(u64 value, const struct mote_caps *caps)
 {
-	return (value & ~APIC_BASE_FLAGS) == APIC_BASE_DEFAULT &&
-	       !(value & APIC_BASE_EXTD && !(value & MSR_IA32_APICBASE_ENABLE));
+	return (value & ~APIC_BASE_FLAGS) == APIC_DEFAULT_PHYS_BASE &&
+	       !(value & X2APIC_ENABLE && !(value & MSR_IA32_APICBASE_ENABLE));
 }
 
 bool mote_apic_base_can_change(u64 from, u64 to)
 {
 	bool was_on = from & MSR_IA32_APICBASE_ENABLE, is_on = to & MSR_IA32_APICBASE_ENABLE;
-	bool was_x2 = from & APIC_BASE_EXTD, is_x2 = to & APIC_BASE_EXTD;
+	bool was_x2 = from & X2APIC_ENABLE, is_x2 = to & X2APIC_ENABLE;
 
 	/* Neither from off to x2APIC in one step, nor back from it to xAPIC. */
 	return !(is_x2 && !was_on) && !(was_x2 && is_on && !is_x2);
@@ -202,5 +192,5 @@ bool mote_msrs_valid(const struct mote_msrs *values, const struct mote_caps *cap
 		if (row->kind == MOTE_MSR_STATE && !mote_msr_valid(row, *value, caps))
 			return false;
 	}
-	return true;
+	return !memchr_inv(values->reserved, 0, sizeof(values->reserved));
 }
