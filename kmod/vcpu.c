@@ -343,7 +343,7 @@ static __always_inline void vcpu_enter(struct mote_vcpu *vcpu)
 	if (vcpu->xcr0 != mote_host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, mote_host_xcr0);
 	if (static_branch_unlikely(&mote_traced))
-		mote_trace_exit(vcpu, &vcpu->exit);
+		mote_trace_exit(vcpu);
 }
 
 /* Run until something needs the vCPU to be unloaded. */

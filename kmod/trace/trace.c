@@ -28,11 +28,11 @@ void mote_trace_end(void)
 
 static void trace_pio(const struct mote_vcpu *vcpu)
 {
-	const struct mote_traced *last = &vcpu->traced;
-	u64 value = vcpu->gpr[MOTE_RAX] & GENMASK_ULL(last->size * 8 - 1, 0);
+	const struct mote_pio *pio = &vcpu->exit.pio;
+	u64 value = vcpu->gpr[MOTE_RAX] & GENMASK_ULL(pio->size * 8 - 1, 0);
 
-	trace_mote_pio(vcpu->vm->id, vcpu->id, last->port, last->size, last->flags,
-		       last->flags & MOTE_PIO_STRING ? 0 : value);
+	trace_mote_pio(vcpu->vm->id, vcpu->id, pio->port, pio->size, pio->flags,
+		       pio->flags & MOTE_PIO_STRING ? 0 : value);
 }
 
 static void trace_handled(const struct mote_vcpu *vcpu, u64 tsc)
@@ -52,7 +52,7 @@ static void trace_handled(const struct mote_vcpu *vcpu, u64 tsc)
 			       mote_edx_eax(vcpu), vcpu->rip != last->rip);
 		break;
 	case MOTE_EXIT_PIO:
-		if (last->flags & MOTE_PIO_IN)
+		if (vcpu->exit.pio.flags & MOTE_PIO_IN)
 			trace_pio(vcpu);
 		break;
 	}
@@ -69,8 +69,9 @@ void mote_trace_entry(struct mote_vcpu *vcpu)
 	trace_mote_entry(vcpu->vm->id, vcpu->id, tsc, vcpu->rip);
 }
 
-void mote_trace_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
+void mote_trace_exit(struct mote_vcpu *vcpu)
 {
+	const struct mote_exit *exit = &vcpu->exit;
 	const u64 *gpr = vcpu->gpr;
 	u32 vm = vcpu->vm->id;
 	u64 tsc = rdtsc();
@@ -81,14 +82,9 @@ void mote_trace_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit)
 	};
 	trace_mote_exit(vm, vcpu->id, tsc, exit->reason, exit->raw, vcpu->rip, exit->qualification,
 			exit->reason == MOTE_EXIT_NPF ? exit->npf.gpa : 0);
-	if (exit->reason == MOTE_EXIT_PIO) {
-		vcpu->traced.port = exit->pio.port;
-		vcpu->traced.size = exit->pio.size;
-		vcpu->traced.flags = exit->pio.flags;
-		if (!(exit->pio.flags & MOTE_PIO_IN))
-			trace_pio(vcpu);
-	} else if (exit->reason == MOTE_EXIT_HYPERCALL) {
+	if (exit->reason == MOTE_EXIT_PIO && !(exit->pio.flags & MOTE_PIO_IN))
+		trace_pio(vcpu);
+	else if (exit->reason == MOTE_EXIT_HYPERCALL)
 		trace_mote_hypercall(vm, vcpu->id, gpr[MOTE_RAX], gpr[MOTE_RBX], gpr[MOTE_RCX],
 				     gpr[MOTE_RDX], gpr[MOTE_RSI]);
-	}
 }

@@ -22,11 +22,10 @@ extern u32 mote_trace_generation;
 int mote_trace_begin(void);
 void mote_trace_end(void);
 
-struct mote_exit;
 struct mote_vcpu;
 /* Called around run(), interrupts off: durations are without what handling the events takes. */
 void mote_trace_entry(struct mote_vcpu *vcpu);
-void mote_trace_exit(struct mote_vcpu *vcpu, const struct mote_exit *exit);
+void mote_trace_exit(struct mote_vcpu *vcpu);
 
 #define MOTE_EXIT_NAMES								\
 	N(NONE, "none") N(INTERRUPT, "interrupt") N(NMI, "nmi") N(EXCEPTION, "exception")	\

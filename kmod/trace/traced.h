@@ -4,7 +4,7 @@
 
 #include <linux/types.h>
 
-/* What tracing remembers of the last exit until the entry that follows it. */
+/* What tracing remembers, beside &mote_vcpu.exit, of the last exit until the next entry. */
 struct mote_traced {
 	u64 tsc;	/* of the host then */
 	u64 rip;	/* of the guest then, as are @rax and @rcx */
@@ -13,9 +13,6 @@ struct mote_traced {
 	u32 reason;	/* &enum mote_exit_reason; exit_npf() knows better */
 	u32 raw;	/* the vendor's own number */
 	u32 generation;	/* &mote_trace_generation then; another one: all this is stale */
-	u16 port;	/* of port I/O, as are @size and @flags */
-	u8 size;
-	u8 flags;	/* MOTE_PIO_* */
 	u8 where;	/* bits: unloaded (1), in user space (2) since then; kept untraced, too */
 };
 
