@@ -95,11 +95,11 @@ static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
 static void pv_publish_clock(struct mote_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info info = {};
-	u32 shift;
+	u32 khz = vcpu->vm->tsc_khz, shift;
 
 	vcpu->pv.clock_seen = READ_ONCE(vcpu->vm->clock.generation);
 	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
-	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, vcpu->vm->tsc_khz, NSEC_PER_MSEC, 0);
+	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, khz, NSEC_PER_MSEC, 0);
 	info.tsc_shift = 32 - shift;
 	if (check_tsc_unstable())
 		pv_clock_own_pair(vcpu, &info);

@@ -29,7 +29,7 @@ struct mote_pv {
 	u32 steal_version;	/* likewise */
 	bool wall_wanted;	/* the guest has written the wall clock's MSR */
 	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
-	u64 eoi_offered;	/* the MSR with which the guest may end without an exit; 0: it may not */
+	u64 eoi_offered;	/* the MSR by which an EOI without an exit is offered, or 0 */
 	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
 	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
 	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
