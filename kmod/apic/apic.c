@@ -35,14 +35,16 @@ static const struct apic_register {
 	u8 access[2];
 	u32 writable;
 	u32 status;	/* read-only, but not reserved */
+	u8 effect;	/* &enum mote_apic_effect, unless mote_apic_write() knows better */
 } apic_registers[MOTE_APIC_REGS] = {
 	[APIC_REG(ID) ... APIC_REG(LVR)] = { { R, R } },
-	[APIC_REG(TASKPRI)] = { { RW, RW }, APIC_TPRI_MASK },
+	[APIC_REG(TASKPRI)] = { { RW, RW }, APIC_TPRI_MASK, 0, MOTE_APIC_RECHECK },
 	[APIC_REG(PROCPRI)] = { { R, R } },
 	[APIC_REG(EOI)] = { { W, W } },
 	[APIC_REG(LDR)] = { { RW, R }, APIC_LDR_MASK },
 	[APIC_REG(DFR)] = { { RW, 0 }, (u32)~APIC_DFR_CLUSTER },
-	[APIC_REG(SPIV)] = { { RW, RW }, APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK },
+	[APIC_REG(SPIV)] = { { RW, RW }, APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK, 0,
+			     MOTE_APIC_RECHECK },
 	[APIC_REG(ISR) ... APIC_REG(IRR) + 7] = { { R, R }, 0, ~0u },
 	[APIC_REG(ESR)] = { { RW, RW } },
 	[APIC_REG(ICR)] = { { RW, RW }, ICR_BITS },
@@ -51,9 +53,9 @@ static const struct apic_register {
 	[APIC_REG(LVTTHMR) ... APIC_REG(LVTPC)] = { { RW, RW }, LVT_MODE_BITS, APIC_LVT_STATUS },
 	[APIC_REG(LVT0) ... APIC_REG(LVT1)] = { { RW, RW }, LVT_LINT_BITS, APIC_LVT_STATUS },
 	[APIC_REG(LVTERR)] = { { RW, RW }, LVT_BITS, APIC_LVT_STATUS },
-	[APIC_REG(TMICT)] = { { RW, RW }, ~0u },
+	[APIC_REG(TMICT)] = { { RW, RW }, ~0u, 0, MOTE_APIC_ARM },
 	[APIC_REG(TMCCT)] = { { R, R }, 0, ~0u },
-	[APIC_REG(TDCR)] = { { RW, RW }, APIC_TDR_DIV_1 },
+	[APIC_REG(TDCR)] = { { RW, RW }, APIC_TDR_DIV_1, 0, MOTE_APIC_ARM },
 	[APIC_REG(SELF_IPI)] = { { 0, W }, APIC_VECTOR_MASK },
 };
 
@@ -271,35 +273,27 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 		if (x2)
 			apic->reg[APIC_REG(ICR2)] = value >> 32;
 		return apic_send(apic, low);
-	case APIC_REG(SPIV):
-		apic->reg[reg] = low;
-		if (!apic_is_enabled(apic))
-			apic_mask_lvts(apic);
-		return MOTE_APIC_RECHECK;
-	case APIC_REG(ESR):
-		apic->reg[reg] = apic->errors;
-		apic->errors = 0;
-		return MOTE_APIC_DONE;
 	case APIC_REG(LVTT) ... APIC_REG(LVTERR):
 		return apic_write_lvt(apic, reg, low);
 	case APIC_REG(TMICT):
 		/* In TSC-deadline mode a write is ignored. */
 		if (mote_apic_timer_mode(apic) == APIC_LVT_TIMER_TSCDEADLINE)
 			return MOTE_APIC_DONE;
-		fallthrough;
-	case APIC_REG(TDCR):
-		apic->reg[reg] = low;
-		return MOTE_APIC_ARM;
-	case APIC_REG(TASKPRI):
-		apic->reg[reg] = low;
-		return MOTE_APIC_RECHECK;
+		break;
+	case APIC_REG(SPIV):
+		if (!(low & APIC_SPIV_APIC_ENABLED))
+			apic_mask_lvts(apic);
+		break;
+	case APIC_REG(ESR):
+		low = apic->errors;
+		apic->errors = 0;
+		break;
 	case APIC_REG(DFR):
 		low |= APIC_DFR_CLUSTER;
-		fallthrough;
-	default:
-		apic->reg[reg] = low;
-		return MOTE_APIC_DONE;
+		break;
 	}
+	apic->reg[reg] = low;
+	return apic_registers[reg].effect;
 }
 
 bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2)

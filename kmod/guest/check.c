@@ -152,18 +152,13 @@ int mote_check_values(const struct mote_state *state, const struct mote_caps *ca
 
 /* ---- the checks: which of them does the state fail? ------------------------------- */
 
-static bool is_pdpte_wrong(u64 pdpte, const struct mote_caps *c)
-{
-	u64 reserved = ~GENMASK_ULL(c->phys_bits - 1, 0) | GENMASK(8, 5) | GENMASK(2, 1);
-
-	return pdpte & 1 && pdpte & reserved;
-}
-
 static void check_registers(const struct mote_state *s, const struct mote_caps *c, bool *fails)
 {
 	u64 cr0 = s->crs.cr0, cr4 = s->crs.cr4, efer = s->msrs.efer;
 	u64 rip = s->gprs.rip, rflags = s->gprs.rflags;
 	bool pe = cr0 & X86_CR0_PE, pg = cr0 & X86_CR0_PG, pae = cr4 & X86_CR4_PAE;
+	u64 reserved = ~GENMASK_ULL(c->phys_bits - 1, 0) | GENMASK(8, 5) | GENMASK(2, 1);
+	const u64 *pdpte = s->crs.pdpte;
 	bool lma = efer & EFER_LMA;
 	u32 i;
 
@@ -185,7 +180,7 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	fails[MOTE_CHECK_DR7_HIGH] = s->drs.dr7 & HIGH;
 	if (pg && pae && !lma && s->crs.flags & MOTE_CRS_PDPTE)
 		for (i = 0; i < ARRAY_SIZE(s->crs.pdpte); i++)
-			fails[MOTE_CHECK_PDPTES] |= is_pdpte_wrong(s->crs.pdpte[i], c);
+			fails[MOTE_CHECK_PDPTES] |= pdpte[i] & 1 && pdpte[i] & reserved;
 
 	fails[MOTE_CHECK_RFLAGS_BIT1] = !(rflags & X86_EFLAGS_FIXED);
 	fails[MOTE_CHECK_RFLAGS_RESERVED] = rflags & ~RFLAGS_DEFINED;
