@@ -181,7 +181,7 @@ extern struct mote_resumes mote_resumes;
 /*
  * A virtual CPU; the vendor's own struct begins with it.
  *
- * Set at creation: @vm, @id, @run.
+ * Set at creation: @vm, @id, @serial, @run.
  * Under @lock: everything else but the following.
  * By anyone: @requests, @nmis, @wait; @loaded and @cpu are read (see mote_vm_request()).
  *
@@ -199,6 +199,7 @@ struct mote_vcpu {
 
 	struct mote_vm *vm;
 	u32 id;
+	u64 serial;		/* unlike any other vCPU's, ever */
 	int cpu;		/* on which it ran last, -1: on none yet */
 	atomic_t requests;
 	bool loaded;		/* on @cpu, in the guest or about to be */

@@ -15,11 +15,14 @@
  */
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
+#include <asm/nospec-branch.h>
 #include <asm/tsc.h>
 #include <trace/events/ipi.h>
 
 #include "trace/trace.h"
 #include "vendor.h"
+
+static DEFINE_PER_CPU(u64, request_last);	/* serial of the vCPU that was loaded last */
 
 int mote_vcpu_load(struct mote_vcpu *vcpu)
 {
@@ -27,6 +30,11 @@ int mote_vcpu_load(struct mote_vcpu *vcpu)
 	if (!this_cpu_read(mote_cpu_enabled)) {
 		preempt_enable();
 		return -EIO;
+	}
+	/* Another guest's branches are not to steer this one's. */
+	if (this_cpu_read(request_last) != vcpu->serial) {
+		this_cpu_write(request_last, vcpu->serial);
+		indirect_branch_prediction_barrier();
 	}
 	mote_ops->load(vcpu);
 	if (unlikely(vcpu->tsc_cpu != smp_processor_id() ||

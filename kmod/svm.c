@@ -41,10 +41,9 @@
 #define BASE_EXCEPTIONS (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
 
 static DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
-static struct page *svm_iopm;
+static void *svm_iopm;
 u32 svm_host_extras;
 static u64 svm_host_xss;
-static atomic64_t svm_serials;
 
 /* Executable, writable only with RW; the CPU sets A and D.  WB: entry 0 of the host's PAT. */
 static const struct mote_npt_format svm_npt_format = {
@@ -138,64 +137,50 @@ static void svm_teardown(void)
 
 	mote_bochs_clock_teardown();
 	for_each_possible_cpu(cpu) {
-		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
-
-		if (c->host)
-			free_page((unsigned long)__va(c->host));
-		if (c->hsave)
-			free_page((unsigned long)__va(c->hsave));
-		c->host = 0;
-		c->hsave = 0;
+		free_pages(per_cpu(svm_cpus, cpu).pages, 1);
+		per_cpu(svm_cpus, cpu).pages = 0;
 	}
-	if (svm_iopm)
-		__free_pages(svm_iopm, IOPM_ORDER);
+	free_pages((unsigned long)svm_iopm, IOPM_ORDER);
 	svm_iopm = NULL;
 }
 
-static u64 svm_page(void)
+static u32 svm_extras(void)
 {
-	void *page = (void *)get_zeroed_page(GFP_KERNEL);
+	u32 emulator = (mote_is_qemu_tcg() ? EXTRA_TCG : 0) | (mote_is_bochs() ? EXTRA_BOCHS : 0);
 
-	return page ? __pa(page) : 0;
+	svm_host_xss = 0;
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl_safe(MSR_IA32_XSS, &svm_host_xss);
+	return emulator | (svm_host_xss ? EXTRA_XSS : 0) |
+	       (emulator && boot_cpu_has(X86_FEATURE_OSXSAVE) ? EXTRA_XSETBV : 0) |
+	       (boot_cpu_has(X86_FEATURE_OSPKE) ? EXTRA_PKRU : 0) |
+	       (boot_cpu_has(X86_FEATURE_RDPID) ? EXTRA_TSC_AUX : 0);
 }
 
 static int svm_setup(void)
 {
-	int cpu, err;
+	int cpu, err = -ENOMEM;
 
-	svm_host_extras = mote_is_qemu_tcg() ? EXTRA_TCG : 0;
-	if (mote_is_bochs())
-		svm_host_extras |= EXTRA_BOCHS;
-	if (svm_host_extras && boot_cpu_has(X86_FEATURE_OSXSAVE))
-		svm_host_extras |= EXTRA_XSETBV;
-	if (boot_cpu_has(X86_FEATURE_OSPKE))
-		svm_host_extras |= EXTRA_PKRU;
-	if (boot_cpu_has(X86_FEATURE_RDPID))
-		svm_host_extras |= EXTRA_TSC_AUX;
-	svm_host_xss = 0;
-	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		rdmsrl_safe(MSR_IA32_XSS, &svm_host_xss);
-	if (svm_host_xss)
-		svm_host_extras |= EXTRA_XSS;
-
-	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
+	svm_host_extras = svm_extras();
+	svm_iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
 	if (!svm_iopm)
-		return -ENOMEM;
+		return err;
 	/* Every port exits. */
-	memset(page_address(svm_iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
+	memset(svm_iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
 
-		c->host = svm_page();
-		c->hsave = svm_page();
-		if (!c->host || !c->hsave) {
-			svm_teardown();
-			return -ENOMEM;
-		}
+		c->pages = __get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+		if (!c->pages)
+			goto err_teardown;
+		c->host = __pa(c->pages);
 	}
 	err = svm_host_extras & EXTRA_BOCHS ? mote_bochs_clock_setup() : 0;
-	if (err)
-		svm_teardown();
+	if (!err)
+		return 0;
+
+err_teardown:
+	svm_teardown();
 	return err;
 }
 
@@ -212,7 +197,7 @@ static int svm_cpu_enable(void)
 	if (!cpu->enabled)
 		mote_bochs_clock(true);
 	cpu->enabled = true;
-	wrmsrl(MSR_VM_HSAVE_PA, cpu->hsave);
+	wrmsrl(MSR_VM_HSAVE_PA, cpu->host + PAGE_SIZE);
 	/* Another hypervisor may have left a ratio. */
 	if (mote_has(MOTE_FEATURE_TSC_SCALING))
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
@@ -238,50 +223,14 @@ static void svm_cpu_disable(void)
 		wrmsrl_safe(MSR_EFER, efer & ~EFER_SVME);
 }
 
-/* ---- VM ----------------------------------------------------------------------- */
-
-static void svm_vm_destroy(struct mote_vm *vm)
-{
-	struct svm_vm *svm = vm->vendor;
-
-	free_pages((unsigned long)svm->msrpm, get_order(SVM_MSRPM_SIZE));
-	free_page((unsigned long)svm->top);
-	kfree(svm);
-	vm->vendor = NULL;
-}
-
-static int svm_vm_init(struct mote_vm *vm)
-{
-	struct svm_vm *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
-
-	if (!svm)
-		return -ENOMEM;
-	vm->vendor = svm;
-	svm->ncr3 = vm->npt.root_hpa;
-	svm->msrpm = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT, get_order(SVM_MSRPM_SIZE));
-	if (!svm->msrpm)
-		goto err_destroy;
-	/* Nested tables have as many levels as the host's own (APM, "Nested Paging"). */
-	if (pgtable_l5_enabled()) {
-		svm->top = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-		if (!svm->top)
-			goto err_destroy;
-		svm->top[0] = vm->npt.root_hpa | svm_npt_format.table;
-		svm->ncr3 = __pa(svm->top);
-	}
-	return 0;
-
-err_destroy:
-	svm_vm_destroy(vm);
-	return -ENOMEM;
-}
+/* ---- vCPU: creation -------------------------------------------------------------- */
 
 /*
  * MSRs that the guest may access without an exit: those that VMLOAD and VMSAVE
  * switch, and that cannot hold what the CPU would not take.  A filter that has
  * something to say about one is asked.
  */
-static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
+static void svm_init_msrpm(const struct mote_vm *vm)
 {
 	static const u32 direct[] = {
 		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
@@ -290,18 +239,27 @@ static void svm_init_msrpm(const struct mote_vm *vm, unsigned long *msrpm)
 	};
 	u32 i;
 
-	memset(msrpm, 0xff, SVM_MSRPM_SIZE);
+	memset(vm->vendor, 0xff, SVM_MSRPM_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
-		mote_vm_open_msr(vm, direct[i], msrpm, svm_msrpm_bit(direct[i]),
+		mote_vm_open_msr(vm, direct[i], svm_msrpm_bit(direct[i]),
 				 svm_msrpm_bit(direct[i]) + 1);
 }
 
-/* ---- vCPU: creation -------------------------------------------------------------- */
+/* Nested tables have as many levels as the host's own (APM, "Nested Paging"). */
+static u64 svm_ncr3(const struct mote_vm *vm)
+{
+	u64 *top = vm->vendor + SVM_MSRPM_SIZE;
+
+	if (!pgtable_l5_enabled())
+		return vm->npt.root_hpa;
+	*top = vm->npt.root_hpa | svm_npt_format.table;
+	return __pa(top);
+}
 
 static void svm_init_control(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *control = &svm->vmcb->control;
-	struct svm_vm *vm = svm->vcpu.vm->vendor;
+	const struct mote_vm *vm = svm->vcpu.vm;
 	u32 *intercepts = control->intercepts;
 
 	/*
@@ -347,11 +305,11 @@ static void svm_init_control(struct svm_vcpu *svm)
 		control->pause_filter_count = 3000;
 	}
 
-	control->iopm_base_pa = __pa(page_address(svm_iopm));
-	control->msrpm_base_pa = __pa(vm->msrpm);
+	control->iopm_base_pa = __pa(svm_iopm);
+	control->msrpm_base_pa = __pa(vm->vendor);
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
-	control->nested_cr3 = vm->ncr3;
+	control->nested_cr3 = svm_ncr3(vm);
 }
 
 static void svm_vcpu_destroy(struct mote_vcpu *vcpu)
@@ -367,10 +325,9 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __pa(svm->vmcb);
-	svm->serial = atomic64_inc_return(&svm_serials);
 	svm->code_gva = ~0ull;
 	if (!vcpu->vm->nr_vcpus)
-		svm_init_msrpm(vcpu->vm, ((struct svm_vm *)vcpu->vm->vendor)->msrpm);
+		svm_init_msrpm(vcpu->vm);
 	svm_init_control(svm);
 	svm->vmcb->save.dr6 = DR6_RESERVED;
 	return 0;
@@ -402,12 +359,6 @@ static void svm_load(struct mote_vcpu *vcpu)
 		svm->vmcb->control.clean = 0;
 	}
 	asm volatile("1: vmsave %%rax\n2:" _ASM_EXTABLE(1b, 2b) :: "a" (cpu->host) : "memory");
-	if (cpu->last != svm->serial) {
-		cpu->last = svm->serial;
-		/* Another guest's branches are not to steer this one's. */
-		if (boot_cpu_has(X86_FEATURE_USE_IBPB))
-			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-	}
 	if (svm_host_extras & EXTRA_TSC_AUX)
 		wrmsrl(MSR_TSC_AUX, 0);
 	if (vcpu->vm->tsc_ratio)
@@ -488,17 +439,16 @@ static void svm_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
-	struct mote_event injected = *event;
 
 	if (svm_host_extras & EXTRA_TCG && event->type == MOTE_EVENT_INTERRUPT &&
 	    !(svm->rare & ~(RARE_SHADOW | RARE_WINDOW))) {
 		svm_inject_virtual(svm, event->vector);
 		return;
 	}
+	control->event_inj = svm_event_encode(event);
 	/* Real mode pushes no error codes. */
 	if (!(svm->vmcb->save.cr0 & X86_CR0_PE))
-		injected.has_error = 0;
-	control->event_inj = svm_event_encode(&injected);
+		control->event_inj &= ~SVM_EVTINJ_VALID_ERR;
 	/* QUIRK(bochs 2.7): an NMI would block the host's, which are to end this guest. */
 	if (svm_host_extras & EXTRA_BOCHS && event->type == MOTE_EVENT_NMI)
 		control->event_inj &= ~SVM_EVTINJ_TYPE_MASK;
@@ -542,13 +492,10 @@ static void svm_skip(struct mote_vcpu *vcpu)
 /* SVM has no field for a debug trap that pends: it is injected. */
 static void svm_inject_debug(struct svm_vcpu *svm)
 {
-	static const struct mote_event trap = {
-		.type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
-	};
-	struct mote_vcpu *vcpu = &svm->vcpu;
+	const struct mote_event trap = { .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB };
 
-	vcpu->dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
-	svm_inject(vcpu, &trap);
+	svm->vcpu.dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
+	svm_inject(&svm->vcpu, &trap);
 	svm_set_pending_debug(svm, 0);
 }
 
@@ -665,8 +612,6 @@ static void svm_after_event(struct svm_vcpu *svm, u32 injected)
 		svm_take_event_back(svm, control->exit_int_info, control->exit_int_info_err);
 	control->event_inj = 0;
 }
-
-/* ---- vCPU: instructions -------------------------------------------------------------------- */
 
 /* ---- vCPU: entry and exit ------------------------------------------------------------------ */
 
@@ -840,13 +785,8 @@ static noinline void svm_other_exit(struct svm_vcpu *svm, u32 injected)
 {
 	struct mote_exit *exit = &svm->vcpu.exit;
 	const struct vmcb_control_area *control = &svm->vmcb->control;
-	const struct svm_raw raw = {
-		.code = control->exit_code, .info1 = control->exit_info_1,
-		.info2 = control->exit_info_2, .next_rip = control->next_rip,
-		.rip = svm->vcpu.rip,
-	};
 
-	svm_decode_exit(&raw, exit);
+	svm_decode_exit(control, svm->vcpu.rip, exit);
 	if (injected || control->exit_int_info & SVM_EXITINTINFO_VALID)
 		svm_after_event(svm, injected);
 	if (svm->rare)
@@ -1063,14 +1003,13 @@ const struct mote_ops mote_svm_ops = {
 	.name = "AMD-V",
 	.holder = "kvm_amd",
 	.vcpu_size = sizeof(struct svm_vcpu),
+	.vm_size = SVM_MSRPM_SIZE + PAGE_SIZE,
 	.npt_format = &svm_npt_format,
 	.probe = svm_probe,
 	.setup = svm_setup,
 	.teardown = svm_teardown,
 	.cpu_enable = svm_cpu_enable,
 	.cpu_disable = svm_cpu_disable,
-	.vm_init = svm_vm_init,
-	.vm_destroy = svm_vm_destroy,
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.load = svm_load,

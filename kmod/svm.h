@@ -40,17 +40,10 @@
 
 struct svm_cpu {
 	struct svm_asids asids;
-	u64 host;	/* VMCB for the host's VMSAVE state: physical address */
-	u64 hsave;	/* where VMRUN saves the rest: physical address */
-	u64 last;	/* &svm_vcpu.serial of the last guest here */
+	unsigned long pages;	/* a VMCB for the host's VMSAVE state; where VMRUN saves the rest */
+	u64 host;	/* the first one's physical address */
 	u64 tsc_aux;	/* of the host */
 	bool enabled;	/* EFER.SVME was set by us */
-};
-
-struct svm_vm {
-	unsigned long *msrpm;
-	u64 *top;	/* fifth level of nested paging, where the host has five; or NULL */
-	u64 ncr3;
 };
 
 struct svm_vcpu {
@@ -59,7 +52,6 @@ struct svm_vcpu {
 	u64 vmcb_hpa;
 	struct svm_cpu *cpu;	/* on which it ran last */
 	u64 generation;		/* of its ASID; 0: take a new one */
-	u64 serial;		/* unlike any other vCPU's, ever */
 	u64 pending_debug;	/* as in &mote_events */
 	u32 rare;
 	u32 pkru;

@@ -199,6 +199,8 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 
 /* ---- creation --------------------------------------------------------------- */
 
+static atomic64_t vcpu_serials;
+
 static void vcpu_free(struct mote_vcpu *vcpu)
 {
 	if (vcpu->fpu.fpstate)
@@ -218,6 +220,7 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 		return NULL;
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->serial = atomic64_inc_return(&vcpu_serials);
 	vcpu->cpu = -1;
 	mote_time_init(vcpu);
 	mutex_init(&vcpu->lock);

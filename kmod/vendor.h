@@ -24,83 +24,59 @@ struct mote_probe {
 	u32 revision;	/* VMCS revision identifier, or SVM revision */
 };
 
-/**
- * struct mote_ops - what a vendor does; all of it is mandatory
- *
- * Host:
- * @name: "VT-x" or "AMD-V"
- * @holder: the module that holds the extension when mote does not: "kvm_intel"
- * @vcpu_size: bytes of the vendor's vCPU struct, which begins with struct mote_vcpu
- * @npt_format: of the nested page tables
- * @probe: look at this CPU, with interrupts off, changing nothing
- * @setup: allocate what the host needs, before the first cpu_enable
- * @teardown: undo setup
- * @cpu_enable: VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO
- * @cpu_disable: undo it; harmless where it is not enabled; any context
- *
- * VM, under vm->lock:
- * @vm_init: allocate @vm->vendor (MSR bitmap…)
- * @vm_destroy: undo vm_init
- *
- * vCPU, under vcpu->lock:
- * @vcpu_init: allocate; for the VM's first vCPU the MSR bitmap is made from the
- *	whitelist and the MSR filter, which are constant from here on; the whole
- *	state is set next
- * @vcpu_destroy: undo
- * @load: make it current on this CPU, preemption off from here to unload; guest
- *	state that the host does not use (syscall MSRs…) goes into the CPU
- * @unload: take that out of the CPU again, give the host its own
- * @get_state: fill the parts in mask that the vendor keeps: SEGS; CRS cr0, cr3,
- *	cr4, pdpte and flags (not cr2, cr8, xcr0); DRS dr7; EVENTS shadow,
- *	nmi_blocked, pending_debug; loaded or not
- * @set_state: likewise; never fails, the values have been looked at
- * @get_mode: what says how the guest reads its instructions; loaded or not
- * @get_msr: one of those before apic_base in &struct mote_msrs; loaded or not
- * @set_msr: likewise; never fails, the value has been looked at
- * @set_tsc: vcpu->tsc_offset has changed; loaded or not
- * @inject: put an event into the hardware's injection field; run() hands it back to
- *	mote_event_cut_short() if its delivery is cut short; loaded, interrupts off
- * @window: exit when an interrupt/an NMI can be taken, or CR8 is written: MOTE_WINDOW_*; loaded
- * @can_take: which of MOTE_WINDOW_* are open now; loaded
- * @cpl: privilege level, 0 to 3; loaded
- * @skip: the instruction of the exit is complete, rip has been moved: end the
- *	shadow; with RFLAGS.TF a single-step trap pends; loaded
- * @flush: forget the guest's translations on this CPU; loaded, interrupts off
- * @run: enter, leave, fill vcpu->exit; loaded, interrupts off before and after
- */
+/* What a vendor does; all of it is mandatory. */
 struct mote_ops {
-	const char *name;
-	const char *holder;
-	size_t vcpu_size;
+	const char *name;	/* "VT-x" or "AMD-V" */
+	const char *holder;	/* the module that holds the extension when mote does not */
+	size_t vcpu_size;	/* of the vendor's vCPU struct, which begins with struct mote_vcpu */
+	size_t vm_size;		/* of the zeroed pages at vm->vendor, which begin with the MSR map */
 	const struct mote_npt_format *npt_format;
 
+	/* Host.  Probe looks at this CPU, with interrupts off, and changes nothing. */
 	void (*probe)(struct mote_probe *probe);
-	int (*setup)(void);
+	int (*setup)(void);	/* allocate what the host needs, before the first cpu_enable */
 	void (*teardown)(void);
+	/* VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO. */
 	int (*cpu_enable)(void);
-	void (*cpu_disable)(void);
+	void (*cpu_disable)(void); /* harmless where it is not enabled; any context */
 
-	int (*vm_init)(struct mote_vm *vm);
-	void (*vm_destroy)(struct mote_vm *vm);
-
+	/*
+	 * vCPU, under vcpu->lock.  With the VM's first, under vm->lock, the MSR map is made
+	 * from the vendor's list and the MSR filter, which is constant from here on.  The
+	 * whole state is set next.
+	 */
 	int (*vcpu_init)(struct mote_vcpu *vcpu);
 	void (*vcpu_destroy)(struct mote_vcpu *vcpu);
+	/* Make it current on this CPU, preemption off from here to unload. */
 	void (*load)(struct mote_vcpu *vcpu);
+	/* Take the guest's state out of the CPU, give the host its own. */
 	void (*unload)(struct mote_vcpu *vcpu);
+
+	/*
+	 * Loaded or not.  The parts in @mask that the vendor keeps are SEGS; CRS cr0, cr3, cr4,
+	 * pdpte and flags (not cr2, cr8, xcr0); DRS dr7; EVENTS shadow, nmi_blocked,
+	 * pending_debug; and of the MSRs those before apic_base in &struct mote_msrs.  What is
+	 * set has been looked at: it never fails.
+	 */
 	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
 	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
 	void (*get_mode)(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode);
 	u64 (*get_msr)(struct mote_vcpu *vcpu, u32 index);
 	void (*set_msr)(struct mote_vcpu *vcpu, u32 index, u64 value);
-	void (*set_tsc)(struct mote_vcpu *vcpu);
+	void (*set_tsc)(struct mote_vcpu *vcpu); /* vcpu->tsc_offset has changed */
 
+	/*
+	 * Loaded.  Inject, flush and run have interrupts off.  An injected event comes back to
+	 * mote_event_cut_short() if run() finds its delivery cut short.
+	 */
 	void (*inject)(struct mote_vcpu *vcpu, const struct mote_event *event);
-	void (*window)(struct mote_vcpu *vcpu, u32 windows);
-	u32 (*can_take)(struct mote_vcpu *vcpu);
+	void (*window)(struct mote_vcpu *vcpu, u32 windows); /* exit when one of MOTE_WINDOW_* opens */
+	u32 (*can_take)(struct mote_vcpu *vcpu); /* which of MOTE_WINDOW_* are open now */
 	u32 (*cpl)(const struct mote_vcpu *vcpu);
+	/* The instruction is complete, RIP moved: end the shadow; with TF a trap pends. */
 	void (*skip)(struct mote_vcpu *vcpu);
-	void (*flush)(struct mote_vcpu *vcpu);
-	void (*run)(struct mote_vcpu *vcpu);
+	void (*flush)(struct mote_vcpu *vcpu); /* the guest's translations on this CPU */
+	void (*run)(struct mote_vcpu *vcpu); /* enter, leave, fill vcpu->exit */
 };
 
 extern const struct mote_ops mote_vmx_ops;
@@ -121,14 +97,13 @@ static inline void mote_complete(struct mote_vcpu *vcpu, u64 rip)
 	static_call(mote_op_skip)(vcpu);
 }
 
-/* Clear an MSR's bits in a permission map: no exits any more, but where a filter is asked. */
-static inline void mote_vm_open_msr(const struct mote_vm *vm, u32 msr, unsigned long *map,
-				    u32 read, u32 write)
+/* Clear an MSR's bits in the VM's map: no exits any more, but where a filter is asked. */
+static inline void mote_vm_open_msr(const struct mote_vm *vm, u32 msr, u32 read, u32 write)
 {
 	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_READ))
-		__clear_bit(read, map);
+		__clear_bit(read, vm->vendor);
 	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_WRITE))
-		__clear_bit(write, map);
+		__clear_bit(write, vm->vendor);
 }
 
 /* DR0 to DR3, which neither vendor switches. */

@@ -50,12 +50,11 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	err = mote_mem_init(vm);
 	if (err)
 		goto err_cleanup_srcu;
-	err = mote_ops->vm_init(vm);
-	if (err)
-		goto err_destroy_mem;
-	return vm;
+	vm->vendor = alloc_pages_exact(mote_ops->vm_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (vm->vendor)
+		return vm;
 
-err_destroy_mem:
+	err = -ENOMEM;
 	mote_mem_destroy(vm);
 err_cleanup_srcu:
 	cleanup_srcu_struct(&vm->srcu);
@@ -79,7 +78,7 @@ static void vm_release(struct kref *ref)
 	mote_mem_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		mote_vcpu_destroy(vm->vcpus[i]);
-	mote_ops->vm_destroy(vm);
+	free_pages_exact(vm->vendor, mote_ops->vm_size);
 	cleanup_srcu_struct(&vm->srcu);
 	for (i = 0; i < MOTE_NR_FILTERS; i++)
 		kfree(vm->filters[i]);

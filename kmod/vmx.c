@@ -17,11 +17,12 @@
 #include <linux/cpu.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/idr.h>
-#include <linux/list.h>
+#include <linux/io.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/vmalloc.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/fsgsbase.h>
@@ -36,18 +37,17 @@
 #include "quirk/vmx_l1tf.h"
 
 static DEFINE_PER_CPU(bool, vmx_on);
-static DEFINE_PER_CPU(void *, vmx_region);
-static DEFINE_PER_CPU(struct list_head, vmx_active);
+static DEFINE_PER_CPU(struct hlist_head, vmx_active);
 static DEFINE_PER_CPU(struct vmx_vcpu *, vmx_current);
-static DEFINE_PER_CPU(u64, vmx_last);		/* serial of the vCPU that ran last */
 DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
 
 struct vmx_caps vmx_host;	/* of all CPUs; since setup() */
+static void *vmx_regions;	/* a page for VMXON for each CPU */
 static DEFINE_IDA(vmx_vpids);
-static atomic64_t vmx_serials;
 
-/* The host's, the same on every CPU. */
-static u64 vmx_host_star, vmx_host_lstar, vmx_host_sfmask;
+/* The MSRs of SYSCALL, which the VMCS does not switch; the host's are the same on every CPU. */
+static const u32 vmx_syscall_msrs[] = { MSR_STAR, MSR_LSTAR, MSR_SYSCALL_MASK };
+static u64 vmx_host_syscall[ARRAY_SIZE(vmx_syscall_msrs)];
 static struct desc_ptr vmx_host_idt;
 
 /* The entry will fail, and that is an exit to user space. */
@@ -225,36 +225,9 @@ static struct mote_npt_format vmx_npt_format = {
 	.large = BIT_ULL(7),
 };
 
-static void vmx_free_regions(void)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		free_page((unsigned long)per_cpu(vmx_region, cpu));
-		per_cpu(vmx_region, cpu) = NULL;
-	}
-}
-
-static int vmx_alloc_regions(void)
-{
-	struct page *page;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		page = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
-		if (!page) {
-			vmx_free_regions();
-			return -ENOMEM;
-		}
-		per_cpu(vmx_region, cpu) = page_address(page);
-		*(u32 *)page_address(page) = vmx_basic_vmcs_revision_id(vmx_host.basic);
-		INIT_LIST_HEAD(per_cpu_ptr(&vmx_active, cpu));
-	}
-	return 0;
-}
-
 static int vmx_setup(void)
 {
+	u32 i;
 	int err;
 
 	/* The CPUs are alike: main.c has seen to that. */
@@ -265,23 +238,22 @@ static int vmx_setup(void)
 	/* A guest that changes the size of a page it runs from could stop such a CPU. */
 	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
 		vmx_npt_format.small_only = VMX_EPT_EXECUTABLE_MASK;
-	rdmsrl(MSR_STAR, vmx_host_star);
-	rdmsrl(MSR_LSTAR, vmx_host_lstar);
-	rdmsrl(MSR_SYSCALL_MASK, vmx_host_sfmask);
+	for (i = 0; i < ARRAY_SIZE(vmx_syscall_msrs); i++)
+		rdmsrl(vmx_syscall_msrs[i], vmx_host_syscall[i]);
 	store_idt(&vmx_host_idt);
-	err = vmx_alloc_regions();
-	if (err)
-		return err;
+	vmx_regions = vzalloc(array_size(nr_cpu_ids, PAGE_SIZE));
+	if (!vmx_regions)
+		return -ENOMEM;
 	err = vmx_l1d_setup();
 	if (err)
-		vmx_free_regions();
+		vfree(vmx_regions);
 	return err;
 }
 
 static void vmx_teardown(void)
 {
 	vmx_l1d_teardown();
-	vmx_free_regions();
+	vfree(vmx_regions);
 }
 
 /* Firmware that left it open leaves the choice to the first who asks. */
@@ -299,6 +271,8 @@ static bool vmx_feature_control_ok(void)
 
 static int vmx_cpu_enable(void)
 {
+	void *region = vmx_regions + smp_processor_id() * PAGE_SIZE;
+
 	if (cr4_read_shadow() & X86_CR4_VMXE)
 		return -EBUSY;
 	if (!vmx_feature_control_ok())
@@ -306,7 +280,8 @@ static int vmx_cpu_enable(void)
 	/* Older CPUs cannot trace in VMX operation: perf has to know. */
 	intel_pt_handle_vmx(1);
 	cr4_set_bits(X86_CR4_VMXE);
-	if (!vmx_vmxon(__pa(this_cpu_read(vmx_region)))) {
+	*(u32 *)region = vmx_basic_vmcs_revision_id(vmx_host.basic);
+	if (!vmx_vmxon(page_to_phys(vmalloc_to_page(region)))) {
 		cr4_clear_bits(X86_CR4_VMXE);
 		intel_pt_handle_vmx(0);
 		return -EIO;
@@ -327,7 +302,7 @@ static void vmx_clear_here(void *data)
 	vmx_vmclear(__pa(v->vmcs));
 	if (this_cpu_read(vmx_current) == v)
 		this_cpu_write(vmx_current, NULL);
-	list_del(&v->link);
+	hlist_del(&v->link);
 	v->launched = false;
 	/* The last word: whoever sees it may go on with the VMCS. */
 	smp_store_release(&v->active_cpu, -1);
@@ -335,14 +310,15 @@ static void vmx_clear_here(void *data)
 
 static void vmx_cpu_disable(void)
 {
-	struct vmx_vcpu *v, *next;
+	struct hlist_node *next;
 	unsigned long flags;
+	struct vmx_vcpu *v;
 
 	if (!this_cpu_read(vmx_on))
 		return;
 	local_irq_save(flags);
 	this_cpu_write(vmx_on, false);
-	list_for_each_entry_safe(v, next, this_cpu_ptr(&vmx_active), link)
+	hlist_for_each_entry_safe(v, next, this_cpu_ptr(&vmx_active), link)
 		vmx_clear_here(v);
 	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
 	vmx_vmxoff();
@@ -356,24 +332,25 @@ static void vmx_cpu_disable(void)
 /* What the CPU loads at exits and what differs between CPUs (SDM 3C, "Host-State Area"). */
 static void vmx_write_host(int cpu)
 {
+	static const struct { u32 msr, field; } msrs[] = {
+		{ MSR_GS_BASE, HOST_GS_BASE },
+		{ MSR_IA32_SYSENTER_CS, HOST_IA32_SYSENTER_CS },
+		{ MSR_IA32_SYSENTER_ESP, HOST_IA32_SYSENTER_ESP },
+		{ MSR_IA32_SYSENTER_EIP, HOST_IA32_SYSENTER_EIP },
+		{ MSR_EFER, HOST_IA32_EFER },
+		{ MSR_IA32_CR_PAT, HOST_IA32_PAT },
+	};
 	u64 value;
+	u32 i;
 
 	vmwriten(HOST_CR0, read_cr0());
 	vmwriten(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
 	vmwriten(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
 	vmwriten(HOST_IDTR_BASE, vmx_host_idt.address);
-	rdmsrl(MSR_GS_BASE, value);
-	vmwriten(HOST_GS_BASE, value);
-	rdmsrl(MSR_IA32_SYSENTER_CS, value);
-	vmwrite32(HOST_IA32_SYSENTER_CS, value);
-	rdmsrl(MSR_IA32_SYSENTER_ESP, value);
-	vmwriten(HOST_IA32_SYSENTER_ESP, value);
-	rdmsrl(MSR_IA32_SYSENTER_EIP, value);
-	vmwriten(HOST_IA32_SYSENTER_EIP, value);
-	rdmsrl(MSR_EFER, value);
-	vmwrite64(HOST_IA32_EFER, value);
-	rdmsrl(MSR_IA32_CR_PAT, value);
-	vmwrite64(HOST_IA32_PAT, value);
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		rdmsrl(msrs[i].msr, value);
+		vmx_vmwrite(msrs[i].field, value);
+	}
 }
 
 /* Forget what the CPU knows of the guest's linear addresses. */
@@ -413,7 +390,7 @@ static noinline void vmx_claim_slow(struct vmx_vcpu *v, int cpu)
 	if (vmx_vmptrld(__pa(v->vmcs))) {
 		this_cpu_write(vmx_current, v);
 		if (moved) {
-			list_add(&v->link, this_cpu_ptr(&vmx_active));
+			hlist_add_head(&v->link, this_cpu_ptr(&vmx_active));
 			v->active_cpu = cpu;
 		}
 	}
@@ -436,24 +413,26 @@ static void vmx_claim(struct vmx_vcpu *v)
 
 /* ---- guest state that the VMCS does not switch --------------------------- */
 
-static void vmx_write_msr_if(u32 msr, u64 value, u64 now)
+static void vmx_change_msr(u32 msr, u64 from, u64 to)
 {
-	if (value != now)
-		wrmsrl(msr, value);
+	if (from != to)
+		wrmsrl(msr, to);
 }
 
 /*
- * The MSRs of SYSCALL, which a guest without EFER.SCE cannot use: its values
- * wait in vmx_vcpu.  Accesses to them exit, so nothing has to be read back.
+ * A guest without EFER.SCE cannot use the MSRs of SYSCALL: its values wait in vmx_vcpu.
+ * Accesses to them exit, so nothing has to be read back.
  */
 static void vmx_switch_syscall(struct vmx_vcpu *v, bool in)
 {
+	const u64 *from = in ? vmx_host_syscall : v->syscall;
+	const u64 *to = in ? v->syscall : vmx_host_syscall;
+	u32 i;
+
 	/* Remembered: the VMCS cannot be asked any more once the CPU has left VMX operation. */
 	v->syscall_in = in;
-	vmx_write_msr_if(MSR_STAR, in ? v->star : vmx_host_star, in ? vmx_host_star : v->star);
-	vmx_write_msr_if(MSR_LSTAR, in ? v->lstar : vmx_host_lstar, in ? vmx_host_lstar : v->lstar);
-	vmx_write_msr_if(MSR_SYSCALL_MASK, in ? v->sfmask : vmx_host_sfmask,
-			 in ? vmx_host_sfmask : v->sfmask);
+	for (i = 0; i < ARRAY_SIZE(vmx_syscall_msrs); i++)
+		vmx_change_msr(vmx_syscall_msrs[i], from[i], to[i]);
 }
 
 static bool vmx_has_syscall(const struct vmx_vcpu *v)
@@ -553,15 +532,11 @@ static void vmx_restore_host(const struct vmx_vcpu *v)
 static noinline void vmx_switch_in(struct vmx_vcpu *v)
 {
 	vmx_save_host(v);
-	vmx_write_msr_if(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
+	vmx_change_msr(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
 	if (vmx_has_syscall(v))
 		vmx_switch_syscall(v, true);
 	if (v->vcpu.dr_live)
 		vmx_load_drs(&v->vcpu);
-	if (this_cpu_read(vmx_last) != v->serial) {
-		indirect_branch_prediction_barrier();
-		this_cpu_write(vmx_last, v->serial);
-	}
 	v->in = true;
 	if (static_branch_unlikely(&vmx_l1d_flush_key))
 		vmx_l1d_flush(true);
@@ -578,7 +553,7 @@ static void vmx_switch_out(struct vmx_vcpu *v)
 		vmx_switch_syscall(v, false);
 	/* SWAPGS changes it without an exit: the guest's value has to be read. */
 	rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
-	vmx_write_msr_if(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
+	vmx_change_msr(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
 	vmx_restore_host(v);
 }
 
@@ -593,69 +568,22 @@ static void vmx_unload(struct mote_vcpu *vcpu)
 		vmx_switch_out(to_vmx(vcpu));
 }
 
-/* ---- VM ------------------------------------------------------------------ */
-
-/*
- * MSRs that a guest may touch without an exit: the VMCS has fields for all but
- * KERNEL_GS_BASE, which is switched by hand.
- */
-static const u32 vmx_msr_whitelist[] = {
-	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
-	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
-};
-
-static void vmx_fill_msr_bitmap(struct mote_vm *vm)
-{
-	u32 i, msr;
-
-	for (i = 0; i < ARRAY_SIZE(vmx_msr_whitelist); i++) {
-		msr = vmx_msr_whitelist[i];
-		mote_vm_open_msr(vm, msr, vm->vendor, vmx_msr_bit(msr),
-				 vmx_msr_bit(msr) + VMX_MSR_WRITE);
-	}
-}
-
-static int vmx_vm_init(struct mote_vm *vm)
-{
-	vm->vendor = (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
-	if (!vm->vendor)
-		return -ENOMEM;
-	memset(vm->vendor, 0xff, PAGE_SIZE);
-	return 0;
-}
-
-static void vmx_vm_destroy(struct mote_vm *vm)
-{
-	free_page((unsigned long)vm->vendor);
-}
-
 /* ---- state --------------------------------------------------------------- */
 
 /* Fields of the eight segment registers are numbered as enum mote_seg is. */
 #define VMX_SEG(field, seg) ((field) + 2 * (seg))
-
-static void vmx_get_segment(u32 seg, struct mote_segment *segment)
-{
-	segment->selector = vmread16(VMX_SEG(GUEST_ES_SELECTOR, seg));
-	segment->base = vmreadn(VMX_SEG(GUEST_ES_BASE, seg));
-	segment->limit = vmread32(VMX_SEG(GUEST_ES_LIMIT, seg));
-	segment->attr = vmx_attr_from_ar(vmread32(VMX_SEG(GUEST_ES_AR_BYTES, seg)));
-}
-
-static void vmx_set_segment(u32 seg, const struct mote_segment *segment)
-{
-	vmwrite16(VMX_SEG(GUEST_ES_SELECTOR, seg), segment->selector);
-	vmwriten(VMX_SEG(GUEST_ES_BASE, seg), segment->base);
-	vmwrite32(VMX_SEG(GUEST_ES_LIMIT, seg), segment->limit);
-	vmwrite32(VMX_SEG(GUEST_ES_AR_BYTES, seg), vmx_attr_to_ar(segment->attr));
-}
 
 static void vmx_get_segs(struct mote_segs *segs)
 {
 	u32 i;
 
 	for (i = 0; i < MOTE_NR_SEGS; i++)
-		vmx_get_segment(i, &segs->seg[i]);
+		segs->seg[i] = (struct mote_segment){
+			.selector = vmread16(VMX_SEG(GUEST_ES_SELECTOR, i)),
+			.base = vmreadn(VMX_SEG(GUEST_ES_BASE, i)),
+			.limit = vmread32(VMX_SEG(GUEST_ES_LIMIT, i)),
+			.attr = vmx_attr_from_ar(vmread32(VMX_SEG(GUEST_ES_AR_BYTES, i))),
+		};
 	segs->gdt = (struct mote_table){ vmreadn(GUEST_GDTR_BASE), vmread32(GUEST_GDTR_LIMIT) };
 	segs->idt = (struct mote_table){ vmreadn(GUEST_IDTR_BASE), vmread32(GUEST_IDTR_LIMIT) };
 }
@@ -664,8 +592,12 @@ static void vmx_set_segs(const struct mote_segs *segs)
 {
 	u32 i;
 
-	for (i = 0; i < MOTE_NR_SEGS; i++)
-		vmx_set_segment(i, &segs->seg[i]);
+	for (i = 0; i < MOTE_NR_SEGS; i++) {
+		vmwrite16(VMX_SEG(GUEST_ES_SELECTOR, i), segs->seg[i].selector);
+		vmwriten(VMX_SEG(GUEST_ES_BASE, i), segs->seg[i].base);
+		vmwrite32(VMX_SEG(GUEST_ES_LIMIT, i), segs->seg[i].limit);
+		vmwrite32(VMX_SEG(GUEST_ES_AR_BYTES, i), vmx_attr_to_ar(segs->seg[i].attr));
+	}
 	vmwriten(GUEST_GDTR_BASE, segs->gdt.base);
 	vmwrite32(GUEST_GDTR_LIMIT, segs->gdt.limit);
 	vmwriten(GUEST_IDTR_BASE, segs->idt.base);
@@ -762,10 +694,10 @@ static const struct vmx_msr {
 } vmx_msrs[] = {
 	{ MSR_IA32_CR_PAT, GUEST_IA32_PAT },
 	{ MSR_EFER, GUEST_IA32_EFER },
-	{ MSR_STAR, 0, offsetof(struct vmx_vcpu, star) },
-	{ MSR_LSTAR, 0, offsetof(struct vmx_vcpu, lstar) },
+	{ MSR_STAR, 0, offsetof(struct vmx_vcpu, syscall[0]) },
+	{ MSR_LSTAR, 0, offsetof(struct vmx_vcpu, syscall[1]) },
 	{ MSR_CSTAR, 0, offsetof(struct vmx_vcpu, cstar) },
-	{ MSR_SYSCALL_MASK, 0, offsetof(struct vmx_vcpu, sfmask) },
+	{ MSR_SYSCALL_MASK, 0, offsetof(struct vmx_vcpu, syscall[2]) },
 	{ MSR_IA32_SYSENTER_CS, GUEST_SYSENTER_CS },
 	{ MSR_IA32_SYSENTER_ESP, GUEST_SYSENTER_ESP },
 	{ MSR_IA32_SYSENTER_EIP, GUEST_SYSENTER_EIP },
@@ -1348,6 +1280,24 @@ static void vmx_run(struct mote_vcpu *vcpu)
 
 /* ---- creation ------------------------------------------------------------ */
 
+/*
+ * MSRs that a guest may touch without an exit: the VMCS has fields for all but
+ * KERNEL_GS_BASE, which is switched by hand.
+ */
+static void vmx_fill_msr_bitmap(const struct mote_vm *vm)
+{
+	static const u32 direct[] = {
+		MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+		MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+	};
+	u32 i;
+
+	memset(vm->vendor, 0xff, PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(direct); i++)
+		mote_vm_open_msr(vm, direct[i], vmx_msr_bit(direct[i]),
+				 vmx_msr_bit(direct[i]) + VMX_MSR_WRITE);
+}
+
 static void vmx_init_controls(struct vmx_vcpu *v)
 {
 	u32 secondary = vmx_host.secondary;
@@ -1466,7 +1416,6 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 	if (!vcpu->vm->nr_vcpus)
 		vmx_fill_msr_bitmap(vcpu->vm);
 	v->active_cpu = -1;
-	v->serial = atomic64_inc_return(&vmx_serials);
 	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
 		  (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	if (vmx_init_vmcs(v))
@@ -1486,14 +1435,13 @@ const struct mote_ops mote_vmx_ops = {
 	.name = "VT-x",
 	.holder = "kvm_intel",
 	.vcpu_size = sizeof(struct vmx_vcpu),
+	.vm_size = PAGE_SIZE,
 	.npt_format = &vmx_npt_format,
 	.probe = vmx_probe,
 	.setup = vmx_setup,
 	.teardown = vmx_teardown,
 	.cpu_enable = vmx_cpu_enable,
 	.cpu_disable = vmx_cpu_disable,
-	.vm_init = vmx_vm_init,
-	.vm_destroy = vmx_vm_destroy,
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.load = vmx_load,

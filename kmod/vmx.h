@@ -60,18 +60,15 @@ struct vmx_vcpu {
 	void *vmcs;
 	u8 *vapic;
 	int active_cpu;		/* that may have parts of the VMCS, -1: none */
-	struct list_head link;	/* in its vmx_active */
-	u64 serial;		/* never used again, unlike the address */
+	struct hlist_node link;	/* in its vmx_active */
 	u64 eptp;
 
 	u64 cr0_shadow;		/* what the guest sees of the bits that it does not own */
 	u64 cr4_shadow;
 
 	/* MSRs that neither the VMCS nor, while out, the CPU keeps. */
-	u64 star;
-	u64 lstar;
+	u64 syscall[3];		/* see vmx_syscall_msrs */
 	u64 cstar;		/* never used: SYSCALL is #UD in compatibility mode on Intel */
-	u64 sfmask;
 	u64 kernel_gs_base;
 
 	/* The host's, while @in. */

@@ -17,16 +17,6 @@
 #define SVM_CODE_INVLPGB 0x0a0
 #define SVM_CODE_TLBSYNC 0x0a4
 
-/* An exit as the VMCB has it. */
-struct svm_raw {
-	/* EXITCODE, low half: some emulators write VMEXIT_INVALID with a high half of zero */
-	u32 code;
-	u64 info1;	/* EXITINFO1 */
-	u64 info2;	/* EXITINFO2 */
-	u64 next_rip;	/* nRIP, 0 where the CPU saves none */
-	u64 rip;	/* RIP */
-};
-
 /* Codes that mote does not cause, or sees first itself, have no entry. */
 static const u8 svm_reasons[] = {
 	[SVM_EXIT_READ_CR0 ... SVM_EXIT_READ_CR0 + 0x1f] = MOTE_EXIT_CR,
@@ -74,16 +64,19 @@ static inline void svm_decode_pio(u64 info, u64 len, struct mote_exit *exit)
 }
 
 /* APM 2, "Nested versus Guest Page Faults, Fault Ordering": a page fault's error code. */
-static inline void svm_decode_npf(const struct svm_raw *raw, struct mote_exit *exit)
+static inline void svm_decode_npf(const struct vmcb_control_area *control,
+				  struct mote_exit *exit)
 {
-	exit->npf.gpa = raw->info2;
-	exit->npf.access = raw->info1 & X86_PF_INSTR ? MOTE_ACCESS_EXEC :
-			   raw->info1 & X86_PF_WRITE ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
+	exit->npf.gpa = control->exit_info_2;
+	exit->npf.access = control->exit_info_1 & X86_PF_INSTR ? MOTE_ACCESS_EXEC :
+			   control->exit_info_1 & X86_PF_WRITE ? MOTE_ACCESS_WRITE :
+								 MOTE_ACCESS_READ;
 }
 
-static inline void svm_decode_exception(const struct svm_raw *raw, struct mote_exit *exit)
+static inline void svm_decode_exception(const struct vmcb_control_area *control,
+					struct mote_exit *exit)
 {
-	u8 vector = raw->code - SVM_EXIT_EXCP_BASE;
+	u8 vector = control->exit_code - SVM_EXIT_EXCP_BASE;
 
 	exit->exception = (struct mote_event){
 		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
@@ -91,45 +84,44 @@ static inline void svm_decode_exception(const struct svm_raw *raw, struct mote_e
 			     (vector >= X86_TRAP_TS && vector <= X86_TRAP_PF),
 	};
 	if (exit->exception.has_error)
-		exit->exception.error = raw->info1;
+		exit->exception.error = control->exit_info_1;
 }
 
-/**
- * svm_decode_exit() - what an exit means, in neutral terms
- * @raw: the exit
- * @exit: out, all of it
- *
- * An intercepted IRET is %MOTE_EXIT_NONE: NMI blocking is this vendor's own affair.
+/*
+ * What an exit means, in neutral terms.  EXITCODE counts by its low half: some emulators
+ * write VMEXIT_INVALID with a high half of zero.  An intercepted IRET is %MOTE_EXIT_NONE:
+ * NMI blocking is this vendor's own affair.
  */
-static inline void svm_decode_exit(const struct svm_raw *raw, struct mote_exit *exit)
+static inline void svm_decode_exit(const struct vmcb_control_area *control, u64 rip,
+				   struct mote_exit *exit)
 {
-	u64 len = raw->next_rip - raw->rip;
-	u32 reason = svm_reason(raw->code);
+	u32 code = control->exit_code, reason = svm_reason(code);
+	u64 len = control->next_rip - rip;
 
 	exit->reason = reason;
-	exit->raw = raw->code;
+	exit->raw = code;
 	exit->insn_len = len <= 15 ? len : 0;
-	exit->qualification = raw->info1;
+	exit->qualification = control->exit_info_1;
 
 	switch (reason) {
 	case MOTE_EXIT_PIO:
-		svm_decode_pio(raw->info1, raw->info2 - raw->rip, exit);
+		svm_decode_pio(control->exit_info_1, control->exit_info_2 - rip, exit);
 		break;
 	case MOTE_EXIT_RDMSR:
-		if (raw->info1 & 1)
+		if (control->exit_info_1 & 1)
 			exit->reason = MOTE_EXIT_WRMSR;
 		break;
 	case MOTE_EXIT_EXCEPTION:
-		svm_decode_exception(raw, exit);
+		svm_decode_exception(control, exit);
 		break;
 	case 0:
-		if (raw->code == SVM_EXIT_NPF) {
+		if (code == SVM_EXIT_NPF) {
 			exit->reason = MOTE_EXIT_NPF;
-			svm_decode_npf(raw, exit);
-		} else if (raw->code == (u32)SVM_EXIT_ERR) {
+			svm_decode_npf(control, exit);
+		} else if (code == (u32)SVM_EXIT_ERR) {
 			exit->reason = MOTE_EXIT_FAIL_ENTRY;
-			exit->fail = raw->code;
-		} else if (raw->code != SVM_EXIT_IRET) {
+			exit->fail = code;
+		} else if (code != SVM_EXIT_IRET) {
 			exit->reason = MOTE_EXIT_UNKNOWN;
 		}
 	}

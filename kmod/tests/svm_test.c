@@ -8,13 +8,14 @@
 
 static struct mote_exit decode(u32 code, u64 info1, u64 info2)
 {
-	const struct svm_raw raw = {
-		.code = code, .info1 = info1, .info2 = info2, .rip = 0x1000,
-	};
+	static struct vmcb_control_area control;
 	struct mote_exit exit;
 
+	control.exit_code = code;
+	control.exit_info_1 = info1;
+	control.exit_info_2 = info2;
 	memset(&exit, 0x5a, sizeof(exit));
-	svm_decode_exit(&raw, &exit);
+	svm_decode_exit(&control, 0x1000, &exit);
 	return exit;
 }
 
@@ -78,7 +79,7 @@ static void svm_exit_codes(struct kunit *test)
 
 static void svm_exit_fields(struct kunit *test)
 {
-	struct svm_raw raw = { .code = SVM_EXIT_CPUID, .rip = 0xfffffffffffffffeULL };
+	static struct vmcb_control_area control = { .exit_code = SVM_EXIT_CPUID };
 	struct mote_exit exit;
 
 	exit = decode(SVM_EXIT_MSR, 1, 0);
@@ -110,14 +111,13 @@ static void svm_exit_fields(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exit.exception.error, 0);
 
 	/* Without next RIP the length is unknown, wherever RIP is; with it, it may wrap. */
-	raw.next_rip = 0x80;
-	svm_decode_exit(&raw, &exit);
+	control.next_rip = 0x80;
+	svm_decode_exit(&control, 0xfffffffffffffffeULL, &exit);
 	KUNIT_EXPECT_EQ(test, exit.insn_len, 0);
-	raw.rip = 0x7e;
-	svm_decode_exit(&raw, &exit);
+	svm_decode_exit(&control, 0x7e, &exit);
 	KUNIT_EXPECT_EQ(test, exit.insn_len, 2);
-	raw.next_rip = 0;
-	svm_decode_exit(&raw, &exit);
+	control.next_rip = 0;
+	svm_decode_exit(&control, 0x7e, &exit);
 	KUNIT_EXPECT_EQ(test, exit.insn_len, 0);
 }
 
