@@ -459,11 +459,11 @@ static noinline int vcpu_judge_new(struct mote_vcpu *vcpu, u64 *complete)
 	return vcpu_judge(vcpu);
 }
 
-static void vcpu_fill_run(struct mote_vcpu *vcpu)
+/* @check: the one that failed; of interest where there was no entry. */
+static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 {
 	const struct mote_exit *exit = &vcpu->exit;
 	struct mote_run *run = vcpu->run;
-	int check;
 
 	vcpu->next_rip = exit->insn_len ? mote_next_rip(vcpu, exit->insn_len) : 0;
 	memcpy(run->gpr, vcpu->gpr, sizeof(run->gpr));
@@ -495,7 +495,6 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu)
 		run->task = exit->task;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
-		check = vcpu_judge(vcpu);
 		run->fail.hardware = exit->fail;
 		run->fail.check = check < 0 ? MOTE_CHECK_NO_MEMORY : check;
 		break;
@@ -505,7 +504,7 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu)
 int mote_vcpu_run(struct mote_vcpu *vcpu)
 {
 	u64 complete = 0;
-	int next;
+	int next, check = 0;
 
 	vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
 	vcpu->put_off = 0;
@@ -518,20 +517,24 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		mote_vcpu_new_task(vcpu);
 	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
 	if (unlikely(vcpu->check))
-		next = vcpu_judge_new(vcpu, &complete);
-	if (next > 0) {
+		check = vcpu_judge_new(vcpu, &complete);
+	if (check < 0) {
+		next = check;
+	} else if (check) {
 		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY; /* not by hardware: @fail is 0 */
-		next = MOTE_NEXT_USER;
-	} else if (!next) {
+	} else {
 		vcpu->check = false;
 		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 		next = vcpu_run_loop(vcpu, complete);
 		fpu_swap_kvm_fpstate(&vcpu->fpu, false);
-		vcpu->check |= vcpu->exit.reason == MOTE_EXIT_FAIL_ENTRY;
+		if (vcpu->exit.reason == MOTE_EXIT_FAIL_ENTRY) {
+			vcpu->check = true;
+			check = vcpu_judge(vcpu);
+		}
 	}
 	if (next < 0)
 		vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
-	vcpu_fill_run(vcpu);
+	vcpu_fill_run(vcpu, check);
 	vcpu_trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);
 }
