@@ -52,6 +52,7 @@ static const char *const host_obstacle_names[] = {
 	[MOTE_OBSTACLE_LOCKDOWN] = "kernel lockdown and an unsigned module",
 	[MOTE_OBSTACLE_ASYMMETRIC] = "CPUs differ",
 	[MOTE_OBSTACLE_ENABLE] = "a CPU refused",
+	[MOTE_OBSTACLE_CONTROL] = "a needed control is missing",
 };
 
 /* ---- what the CPUs have ---------------------------------------------------- */

@@ -23,8 +23,7 @@
 #include <asm/pgtable.h>
 #include <trace/events/ipi.h>
 
-#include "quirk/svm_fetch.h"
-#include "quirk/svm_tcg.h"
+#include "quirk/svm_quirk.h"
 
 #define DR7_ENABLES 0xff
 

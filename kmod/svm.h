@@ -5,7 +5,6 @@
 #ifndef MOTE_SVM_H
 #define MOTE_SVM_H
 
-#include "quirk/quirk.h"
 #include "arch/svm_arch.h"
 #include "vendor.h"
 
@@ -44,6 +43,12 @@ struct svm_cpu {
 	u64 host;	/* the first one's physical address */
 	u64 tsc_aux;	/* of the host */
 	bool enabled;	/* EFER.SVME was set by us */
+};
+
+/* The timer of this CPU's local APIC, over an entry: see quirk/qemu_timer.c. */
+struct mote_host_timer {
+	u32 lvtt;	/* its LVT entry, as the kernel has it; 0 if that did not need a change */
+	u32 left;	/* its count at the entry */
 };
 
 struct svm_vcpu {

@@ -33,6 +33,19 @@
 	mov	\reg, \offset(\gpr)
 .endm
 
+/* What a function has to leave as it was, but RBP. */
+.macro PUSH_CALLEE_SAVED
+	.irp reg, r15, r14, r13, r12, rbx
+	push	%\reg
+	.endr
+.endm
+
+.macro POP_CALLEE_SAVED
+	.irp reg, rbx, r12, r13, r14, r15
+	pop	%\reg
+	.endr
+.endm
+
 /*
  * Nothing of the guest's stays in a register, not even in those that are loaded again soon:
  * a load that misses may let its old value be used.

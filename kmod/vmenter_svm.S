@@ -31,23 +31,17 @@
 
 .section .noinstr.text, "ax"
 
-/**
- * mote_svm_enter() - run the guest until it exits
- * @rdi:	u64 *gpr: general registers; RAX and RSP are in the VMCB
- * @rsi:	u64 vmcb: its physical address
- * @rdx:	u64 host: physical address of a VMCB with the host's VMSAVE state
+/*
+ * void mote_svm_enter(u64 *gpr, u64 vmcb, u64 host)
  *
- * Interrupts are off before and after.  Each SVM instruction may find SVM
- * switched off (panic, reboot on another CPU): then it is skipped and the
- * VMCB's exit code stays what the caller wrote there.
+ * Run the guest until it exits.  RAX and RSP are in the VMCB; vmcb is its physical address,
+ * host that of one with the host's VMSAVE state.  Interrupts are off before and after.  Each
+ * SVM instruction may find SVM switched off (panic, reboot on another CPU): then it is skipped
+ * and the VMCB's exit code stays what the caller wrote there.
  */
 SYM_FUNC_START(mote_svm_enter)
 	push %rbp
-	push %r15
-	push %r14
-	push %r13
-	push %r12
-	push %rbx
+	PUSH_CALLEE_SAVED
 	push %rdx
 	push %rdi
 
@@ -89,11 +83,7 @@ SYM_FUNC_START(mote_svm_enter)
 	/* An NMI that ended the guest is taken now. */
 9:	stgi
 .Lout:
-	pop %rbx
-	pop %r12
-	pop %r13
-	pop %r14
-	pop %r15
+	POP_CALLEE_SAVED
 	pop %rbp
 	RET
 

@@ -36,11 +36,7 @@
 SYM_FUNC_START(vmx_enter)
 	push	%rbp
 	mov	%rsp, %rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
+	PUSH_CALLEE_SAVED
 	push	%rdi
 
 	/* The stack is where it was at the last entry, as a rule. */
@@ -112,11 +108,7 @@ SYM_INNER_LABEL(vmx_exit, SYM_L_GLOBAL)
 
 	mov	%ebx, %eax
 	pop	%rdi
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
+	POP_CALLEE_SAVED
 	pop	%rbp
 	RET
 

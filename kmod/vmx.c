@@ -33,8 +33,7 @@
 #include <asm/tlbflush.h>
 #include <asm/tsc.h>
 
-#include "quirk/vmx_bochs.h"
-#include "quirk/vmx_l1tf.h"
+#include "quirk/vmx_quirk.h"
 
 static DEFINE_PER_CPU(bool, vmx_on);
 static DEFINE_PER_CPU(struct hlist_head, vmx_active);
@@ -66,103 +65,88 @@ static u64 vmx_read_msr(u32 msr)
 	return rdmsrl_safe(msr, &value) ? 0 : value;
 }
 
-/* Bits that a guest is deliberately *not* stopped from using are listed; all else exits. */
-static bool vmx_execution_controls(struct vmx_caps *caps, bool true_ctls)
-{
-	u64 pin = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
-				       MSR_IA32_VMX_PINBASED_CTLS);
-	u64 primary = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
-					   MSR_IA32_VMX_PROCBASED_CTLS);
-
+/*
+ * The control words, by vmx_control().  Bits that a guest is deliberately *not* stopped from
+ * using are listed; all else exits.
+ */
+static const struct vmx_word {
+	size_t offset;	/* in struct vmx_caps */
+	u32 msr[2];	/* capabilities; without and with "true" ones */
+	u32 must, may, fixed;
+} vmx_words[] = {
 	/* No acknowledging at exits, no posted interrupts: the host takes its own. */
-	caps->pin = vmx_control(pin, PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING |
-				PIN_BASED_VIRTUAL_NMIS, PIN_BASED_VMX_PREEMPTION_TIMER,
-				PIN_BASED_ALWAYSON_WITHOUT_TRUE_MSR);
+	{ offsetof(struct vmx_caps, pin),
+	  { MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS },
+	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
+	  PIN_BASED_VMX_PREEMPTION_TIMER, PIN_BASED_ALWAYSON_WITHOUT_TRUE_MSR },
 	/*
-	 * Let through: RDTSC (with an offset), INVLPG and CR3 (nested paging makes
-	 * them the guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.
-	 * A CPU that insists on CR3 exits is refused.
+	 * Let through: RDTSC (with an offset), INVLPG and CR3 (nested paging makes them the
+	 * guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.  A CPU that insists
+	 * on CR3 exits is refused.
 	 */
-	caps->primary = vmx_control(primary,
-				    CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING |
-				    CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
-				    CPU_BASED_RDPMC_EXITING | CPU_BASED_MOV_DR_EXITING |
-				    CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_USE_MSR_BITMAPS |
-				    CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
-				    CPU_BASED_TPR_SHADOW,
-				    CPU_BASED_ALWAYSON_WITHOUT_TRUE_MSR &
-				    ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING));
-	if (caps->primary && !(caps->primary & CPU_BASED_TPR_SHADOW))
-		caps->primary = vmx_control(primary, caps->primary | CPU_BASED_CR8_LOAD_EXITING |
-					    CPU_BASED_CR8_STORE_EXITING, 0, 0);
-	return caps->pin && caps->primary;
-}
-
-static bool vmx_switch_controls(struct vmx_caps *caps, bool true_ctls)
-{
-	u64 exit = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
-	u64 entry = vmx_read_msr(true_ctls ? MSR_IA32_VMX_TRUE_ENTRY_CTLS :
-					     MSR_IA32_VMX_ENTRY_CTLS);
-
-	caps->exit = vmx_control(exit, VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE |
-				 VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
-				 VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER,
-				 0, VM_EXIT_ALWAYSON_WITHOUT_TRUE_MSR);
-	caps->entry = vmx_control(entry, VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PAT |
-				  VM_ENTRY_LOAD_IA32_EFER,
-				  0, VM_ENTRY_ALWAYSON_WITHOUT_TRUE_MSR & ~VM_ENTRY_IA32E_MODE);
-	return caps->exit && caps->entry;
-}
+	{ offsetof(struct vmx_caps, primary),
+	  { MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS },
+	  CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING |
+	  CPU_BASED_MONITOR_EXITING | CPU_BASED_RDPMC_EXITING | CPU_BASED_MOV_DR_EXITING |
+	  CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_TPR_SHADOW |
+	  CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
+	  0, CPU_BASED_ALWAYSON_WITHOUT_TRUE_MSR &
+	     ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING) },
+	/* RDTSCP, INVPCID, XSAVES, WAITPKG, VMFUNC… are off, that is #UD; ENCLS exits. */
+	{ offsetof(struct vmx_caps, secondary),
+	  { MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_PROCBASED_CTLS2 },
+	  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
+	  SECONDARY_EXEC_WBINVD_EXITING,
+	  SECONDARY_EXEC_PAUSE_LOOP_EXITING | SECONDARY_EXEC_TSC_SCALING |
+	  SECONDARY_EXEC_ENCLS_EXITING | SECONDARY_EXEC_ENABLE_VPID, 0 },
+	{ offsetof(struct vmx_caps, exit),
+	  { MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS },
+	  VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT |
+	  VM_EXIT_LOAD_IA32_PAT | VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER,
+	  0, VM_EXIT_ALWAYSON_WITHOUT_TRUE_MSR },
+	{ offsetof(struct vmx_caps, entry),
+	  { MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS },
+	  VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER,
+	  0, VM_ENTRY_ALWAYSON_WITHOUT_TRUE_MSR & ~VM_ENTRY_IA32E_MODE },
+};
 
 #define VMX_EPT_NEEDED (VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
 			VMX_EPT_EXTENT_GLOBAL_BIT)
 #define VMX_VPID_NEEDED ((VMX_VPID_INVVPID_BIT | VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT) << 32)
 
-/* RDTSCP, INVPCID, XSAVES, WAITPKG, VMFUNC… are off, that is #UD; ENCLS exits where it is. */
-static bool vmx_secondary_controls(struct vmx_caps *caps)
+/* Return: the obstacle if something is missing, and *detail of it; or 0. */
+static u32 vmx_read_caps(struct vmx_caps *caps, u64 *detail)
 {
-	u64 secondary = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2);
-	u32 must = SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
-		   SECONDARY_EXEC_WBINVD_EXITING;
-
-	caps->secondary = vmx_control(secondary, must,
-				      SECONDARY_EXEC_PAUSE_LOOP_EXITING |
-				      SECONDARY_EXEC_TSC_SCALING |
-				      SECONDARY_EXEC_ENCLS_EXITING |
-				      ((caps->ept & VMX_VPID_NEEDED) == VMX_VPID_NEEDED ?
-				       SECONDARY_EXEC_ENABLE_VPID : 0), 0);
-	return caps->secondary;
-}
-
-/* Return: the required features that are missing. */
-static u64 vmx_read_caps(struct vmx_caps *caps)
-{
-	u64 may = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, missing = 0;
-	bool true_ctls, ok;
+	u64 may = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, controls = 0, features = 0;
+	const struct vmx_word *word = vmx_words;
+	u32 msr, missing;
 
 	*caps = (struct vmx_caps){
 		.basic = vmx_read_msr(MSR_IA32_VMX_BASIC),
 		.ept = vmx_read_msr(MSR_IA32_VMX_EPT_VPID_CAP),
 	};
-	true_ctls = caps->basic & VMX_BASIC_TRUE_CTLS;
-	ok = vmx_execution_controls(caps, true_ctls) & vmx_secondary_controls(caps) &
-	     vmx_switch_controls(caps, true_ctls);
+	for (; word < vmx_words + ARRAY_SIZE(vmx_words); word++) {
+		msr = word->msr[!!(caps->basic & VMX_BASIC_TRUE_CTLS)];
+		*(u32 *)((void *)caps + word->offset) =
+			vmx_control(vmx_read_msr(msr), word->must, word->may, word->fixed, &missing);
+		if (missing && !controls)
+			controls = (u64)msr << 32 | missing;
+	}
+	if ((caps->ept & VMX_VPID_NEEDED) != VMX_VPID_NEEDED)
+		caps->secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
 	if (!(may & SECONDARY_EXEC_ENABLE_EPT) || (caps->ept & VMX_EPT_NEEDED) != VMX_EPT_NEEDED)
-		missing |= BIT_ULL(MOTE_FEATURE_NPT);
+		features |= BIT_ULL(MOTE_FEATURE_NPT);
 	if (!(may & SECONDARY_EXEC_UNRESTRICTED_GUEST))
-		missing |= BIT_ULL(MOTE_FEATURE_UNRESTRICTED);
-	/* No CPU is known that has both and lacks any of the rest. */
-	if (!ok && !missing)
-		missing = BIT_ULL(MOTE_FEATURE_VNMI);
-	return missing;
+		features |= BIT_ULL(MOTE_FEATURE_UNRESTRICTED);
+	*detail = features ?: controls;
+	return features ? MOTE_OBSTACLE_FEATURE : controls ? MOTE_OBSTACLE_CONTROL : 0;
 }
 
 static u64 vmx_features(const struct vmx_caps *caps)
 {
-	u64 secondary = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
 	const struct { u8 feature; bool has; } table[] = {
 		{ MOTE_FEATURE_NPT, (caps->ept & VMX_EPT_NEEDED) == VMX_EPT_NEEDED },
-		{ MOTE_FEATURE_UNRESTRICTED, secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST },
+		{ MOTE_FEATURE_UNRESTRICTED, caps->secondary & SECONDARY_EXEC_UNRESTRICTED_GUEST },
 		{ MOTE_FEATURE_ASID, caps->secondary & SECONDARY_EXEC_ENABLE_VPID },
 		{ MOTE_FEATURE_NRIP, true },
 		{ MOTE_FEATURE_FLUSH_BY_ASID, caps->ept & VMX_EPT_EXTENT_CONTEXT_BIT },
@@ -188,13 +172,14 @@ static u64 vmx_features(const struct vmx_caps *caps)
 
 static void vmx_probe(struct mote_probe *probe)
 {
-	u64 lock = vmx_read_msr(MSR_IA32_FEAT_CTL), missing;
+	u64 lock = vmx_read_msr(MSR_IA32_FEAT_CTL), detail;
 	struct vmx_caps caps;
+	u32 obstacle;
 
 	*probe = (struct mote_probe){ .obstacle = MOTE_OBSTACLE_NO_EXTENSION };
 	if (!(cpuid_ecx(1) & BIT(5)))
 		return;
-	missing = vmx_read_caps(&caps);
+	obstacle = vmx_read_caps(&caps, &detail);
 	*probe = (struct mote_probe){
 		.vendor = MOTE_VENDOR_VMX,
 		.features = vmx_features(&caps),
@@ -207,9 +192,9 @@ static void vmx_probe(struct mote_probe *probe)
 		probe->detail = lock;
 	} else if (__read_cr4() & X86_CR4_VMXE && !this_cpu_read(vmx_on)) {
 		probe->obstacle = MOTE_OBSTACLE_HELD;
-	} else if (missing) {
-		probe->obstacle = MOTE_OBSTACLE_FEATURE;
-		probe->detail = missing;
+	} else {
+		probe->obstacle = obstacle;
+		probe->detail = detail;
 	}
 }
 
@@ -227,11 +212,12 @@ static struct mote_npt_format vmx_npt_format = {
 
 static int vmx_setup(void)
 {
-	u32 i;
+	u64 detail;
 	int err;
+	u32 i;
 
 	/* The CPUs are alike: main.c has seen to that. */
-	if (vmx_read_caps(&vmx_host))
+	if (vmx_read_caps(&vmx_host, &detail))
 		return -EOPNOTSUPP;
 	vmx_npt_format.accessed = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_ACCESS_BIT : 0;
 	vmx_npt_format.dirty = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_DIRTY_BIT : 0;
@@ -402,13 +388,22 @@ static noinline void vmx_claim_slow(struct vmx_vcpu *v, int cpu)
 	}
 }
 
-/* Make a VMCS the current one of this CPU; preemption is off. */
-static void vmx_claim(struct vmx_vcpu *v)
+/* Make its VMCS the current one of this CPU; preemption is off. */
+static void vmx_load(struct mote_vcpu *vcpu)
 {
+	struct vmx_vcpu *v = to_vmx(vcpu);
 	int cpu = smp_processor_id();
 
 	if (unlikely(v->active_cpu != cpu || this_cpu_read(vmx_current) != v))
 		vmx_claim_slow(v, cpu);
+}
+
+/* The same for a moment, loaded or not, until preempt_enable(). */
+static struct vmx_vcpu *vmx_get(struct mote_vcpu *vcpu)
+{
+	preempt_disable();
+	vmx_load(vcpu);
+	return to_vmx(vcpu);
 }
 
 /* ---- guest state that the VMCS does not switch --------------------------- */
@@ -555,11 +550,6 @@ static void vmx_switch_out(struct vmx_vcpu *v)
 	rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
 	vmx_change_msr(MSR_KERNEL_GS_BASE, v->kernel_gs_base, v->host_kernel_gs_base);
 	vmx_restore_host(v);
-}
-
-static void vmx_load(struct mote_vcpu *vcpu)
-{
-	vmx_claim(to_vmx(vcpu));
 }
 
 static void vmx_unload(struct mote_vcpu *vcpu)
@@ -716,11 +706,9 @@ static const struct vmx_msr *vmx_find_msr(u32 index)
 static u64 vmx_get_msr(struct mote_vcpu *vcpu, u32 index)
 {
 	const struct vmx_msr *msr = vmx_find_msr(index);
-	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_vcpu *v = vmx_get(vcpu);
 	u64 value;
 
-	preempt_disable();
-	vmx_claim(v);
 	if (index == MSR_KERNEL_GS_BASE && v->in)
 		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
 	value = msr->field ? vmx_vmread(msr->field) : *(u64 *)((void *)v + msr->offset);
@@ -747,10 +735,8 @@ static noinline void vmx_set_syscall(struct vmx_vcpu *v, const struct vmx_msr *m
 static void vmx_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
 {
 	const struct vmx_msr *msr = vmx_find_msr(index);
-	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	preempt_disable();
-	vmx_claim(v);
 	if (msr->field && index != MSR_EFER)
 		vmx_vmwrite(msr->field, value);
 	else if (index != MSR_KERNEL_GS_BASE)
@@ -764,8 +750,7 @@ static void vmx_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
 
 static void vmx_set_tsc(struct mote_vcpu *vcpu)
 {
-	preempt_disable();
-	vmx_claim(to_vmx(vcpu));
+	vmx_get(vcpu);
 	vmwrite64(TSC_OFFSET, vcpu->tsc_offset);
 	preempt_enable();
 }
@@ -798,10 +783,8 @@ static u32 vmx_cpl(const struct mote_vcpu *vcpu)
 
 static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 {
-	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	preempt_disable();
-	vmx_claim(v);
 	*mode = (struct mote_cpu_mode){
 		.cr0 = vmx_get_cr0(v), .cr3 = vmreadn(GUEST_CR3), .cr4 = vmx_get_cr4(v),
 		.efer = vmread64(GUEST_IA32_EFER),
@@ -814,10 +797,8 @@ static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 
 static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
 {
-	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	preempt_disable();
-	vmx_claim(v);
 	if (mask & MOTE_STATE_SEGS)
 		vmx_get_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS)
@@ -838,10 +819,8 @@ static void vmx_set_drs(struct vmx_vcpu *v, u64 dr7)
 
 static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
 {
-	struct vmx_vcpu *v = to_vmx(vcpu);
+	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	preempt_disable();
-	vmx_claim(v);
 	if (mask & MOTE_STATE_SEGS)
 		vmx_set_segs(&state->segs);
 	if (mask & MOTE_STATE_CRS) {
@@ -874,7 +853,7 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 {
 	struct vmx_vcpu *v = to_vmx(vcpu);
 	u32 primary = v->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING |
-				     (CPU_BASED_CR8_LOAD_EXITING & ~vmx_host.primary));
+				     CPU_BASED_CR8_LOAD_EXITING);
 
 	if (windows & MOTE_WINDOW_INTERRUPT)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
@@ -974,15 +953,11 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 	case 0x04:
 		ok = vmx_exit_mov_to_cr4(v, *gpr);
 		break;
-	/* CR8 exits only without a TPR shadow, and while an interrupt waits for it. */
+	/* CR8 exits only while an interrupt waits for it. */
 	case 0x08:
 		ok = *gpr < 16;
 		v->vcpu.cr8 = ok ? *gpr : v->vcpu.cr8;
 		atomic_or(MOTE_REQ_EVENT, &v->vcpu.requests);
-		break;
-	case 0x18:
-		ok = true;
-		*gpr = v->vcpu.cr8;
 		break;
 	default:
 		exit->reason = MOTE_EXIT_UNKNOWN;
@@ -1218,8 +1193,7 @@ static __always_inline void vmx_write_changes(struct vmx_vcpu *v)
 	}
 	if (vcpu->cr2 != native_read_cr2())
 		native_write_cr2(vcpu->cr2);
-	if (v->vapic)
-		v->vapic[VMX_VTPR] = vcpu->cr8 << 4;
+	v->vapic[VMX_VTPR] = vcpu->cr8 << 4;
 }
 
 /* mote_vcpu promises them after each exit: the first three are a VMREAD each. */
@@ -1229,8 +1203,7 @@ static __always_inline void vmx_read_registers(struct vmx_vcpu *v)
 	v->vcpu.gpr[MOTE_RSP] = v->rsp = vmreadn(GUEST_RSP);
 	v->vcpu.rflags = v->rflags = vmreadn(GUEST_RFLAGS);
 	v->vcpu.cr2 = native_read_cr2();
-	if (v->vapic)
-		v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
+	v->vcpu.cr8 = v->vapic[VMX_VTPR] >> 4;
 }
 
 static noinline void vmx_vmfail(struct vmx_vcpu *v)
@@ -1313,14 +1286,8 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwrite32(VM_EXIT_CONTROLS, vmx_host.exit);
 	/* All other exceptions are the guest's own; of these the CPU or the host needs to know. */
 	vmwrite32(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
-	vmwrite32(PAGE_FAULT_ERROR_CODE_MASK, 0);
-	vmwrite32(PAGE_FAULT_ERROR_CODE_MATCH, 0);
-	vmwrite32(CR3_TARGET_COUNT, 0);
-	vmwrite32(VM_EXIT_MSR_STORE_COUNT, 0);
-	vmwrite32(VM_EXIT_MSR_LOAD_COUNT, 0);
-	vmwrite32(VM_ENTRY_MSR_LOAD_COUNT, 0);
-	vmwrite32(VM_ENTRY_INTR_INFO_FIELD, 0);
 	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->vendor));
+	vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
 	vmwrite64(EPT_POINTER, v->eptp);
 	vmwrite64(VMCS_LINK_POINTER, ~0ull);
 	vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
@@ -1330,10 +1297,6 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwriten(CR4_GUEST_HOST_MASK, ~vmx_cr4_owned());
 	if (v->vpid)
 		vmwrite16(VIRTUAL_PROCESSOR_ID, v->vpid);
-	if (v->vapic) {
-		vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
-		vmwrite32(TPR_THRESHOLD, 0);
-	}
 	if (vmx_host.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
 		vmwrite32(VMX_PREEMPTION_TIMER_VALUE, vmx_max_run());
 	if (secondary & SECONDARY_EXEC_ENCLS_EXITING)
@@ -1345,90 +1308,69 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	}
 }
 
-static void vmx_init_host(void)
-{
-	vmwrite16(HOST_CS_SELECTOR, __KERNEL_CS);
-	vmwrite16(HOST_SS_SELECTOR, __KERNEL_DS);
-	vmwrite16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+/* Fields that begin as zero, whatever their width. */
+static const u16 vmx_zeroes[] = {
+	PAGE_FAULT_ERROR_CODE_MASK, PAGE_FAULT_ERROR_CODE_MATCH, CR3_TARGET_COUNT, TPR_THRESHOLD,
+	VM_EXIT_MSR_STORE_COUNT, VM_EXIT_MSR_LOAD_COUNT, VM_ENTRY_MSR_LOAD_COUNT,
+	VM_ENTRY_INTR_INFO_FIELD, GUEST_IA32_DEBUGCTL, GUEST_ACTIVITY_STATE,
+	GUEST_RIP, GUEST_RSP, GUEST_RFLAGS,
 	/* Null, as 64-bit tasks have them: then there is nothing to restore. */
-	vmwrite16(HOST_DS_SELECTOR, 0);
-	vmwrite16(HOST_ES_SELECTOR, 0);
-	vmwrite16(HOST_FS_SELECTOR, 0);
-	vmwrite16(HOST_GS_SELECTOR, 0);
-	vmwriten(HOST_FS_BASE, 0);
-	vmwriten(HOST_RIP, (unsigned long)vmx_exit);
-}
+	HOST_DS_SELECTOR, HOST_ES_SELECTOR, HOST_FS_SELECTOR, HOST_GS_SELECTOR, HOST_FS_BASE,
+};
 
 /* Return: false if the CPU does not have all that its capability MSRs promise. */
 static bool vmx_init_vmcs(struct vmx_vcpu *v)
 {
-	u32 failures;
+	u32 failures, i;
 
 	preempt_disable();
 	failures = this_cpu_read(vmx_failures);
 	vmx_vmclear(__pa(v->vmcs));
-	vmx_claim(v);
+	vmx_load(&v->vcpu);
 	vmx_init_controls(v);
-	vmx_init_host();
-	vmwrite64(GUEST_IA32_DEBUGCTL, 0);
-	vmwrite32(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
-	vmwriten(GUEST_RIP, 0);
-	vmwriten(GUEST_RSP, 0);
-	vmwriten(GUEST_RFLAGS, 0);
+	for (i = 0; i < ARRAY_SIZE(vmx_zeroes); i++)
+		vmx_vmwrite(vmx_zeroes[i], 0);
+	vmwrite16(HOST_CS_SELECTOR, __KERNEL_CS);
+	vmwrite16(HOST_SS_SELECTOR, __KERNEL_DS);
+	vmwrite16(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+	vmwriten(HOST_RIP, (unsigned long)vmx_exit);
 	failures = this_cpu_read(vmx_failures) - failures;
 	preempt_enable();
 	return !failures;
 }
 
-static void vmx_free_vcpu(struct vmx_vcpu *v)
+static void vmx_vcpu_destroy(struct mote_vcpu *vcpu)
 {
-	free_page((unsigned long)v->vmcs);
-	free_page((unsigned long)v->vapic);
+	struct vmx_vcpu *v = to_vmx(vcpu);
+
+	vmx_release(v);
 	if (v->vpid)
 		ida_free(&vmx_vpids, v->vpid);
-}
-
-static int vmx_alloc_vcpu(struct vmx_vcpu *v)
-{
-	int vpid = 0;
-
-	if (vmx_host.secondary & SECONDARY_EXEC_ENABLE_VPID)
-		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
-	v->vpid = max(vpid, 0);
-	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (vmx_host.primary & CPU_BASED_TPR_SHADOW)
-		v->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->vmcs || (vmx_host.primary & CPU_BASED_TPR_SHADOW && !v->vapic)) {
-		vmx_free_vcpu(v);
-		return -ENOMEM;
-	}
-	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx_host.basic);
-	return 0;
+	free_pages_exact(v->vmcs, 2 * PAGE_SIZE);
 }
 
 static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 {
 	struct vmx_vcpu *v = to_vmx(vcpu);
-	int err = vmx_alloc_vcpu(v);
+	int vpid = 0;
 
-	if (err)
-		return err;
-	if (!vcpu->vm->nr_vcpus)
-		vmx_fill_msr_bitmap(vcpu->vm);
+	v->vmcs = alloc_pages_exact(2 * PAGE_SIZE, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!v->vmcs)
+		return -ENOMEM;
+	v->vapic = v->vmcs + PAGE_SIZE;
+	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx_host.basic);
+	if (vmx_host.secondary & SECONDARY_EXEC_ENABLE_VPID)
+		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
+	v->vpid = max(vpid, 0);
 	v->active_cpu = -1;
 	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
 		  (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
+	if (!vcpu->vm->nr_vcpus)
+		vmx_fill_msr_bitmap(vcpu->vm);
 	if (vmx_init_vmcs(v))
 		return 0;
-	vmx_release(v);
-	vmx_free_vcpu(v);
+	vmx_vcpu_destroy(vcpu);
 	return -EIO;
-}
-
-static void vmx_vcpu_destroy(struct mote_vcpu *vcpu)
-{
-	vmx_release(to_vmx(vcpu));
-	vmx_free_vcpu(to_vmx(vcpu));
 }
 
 const struct mote_ops mote_vmx_ops = {

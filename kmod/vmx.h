@@ -57,7 +57,7 @@ struct vmx_vcpu {
 	u32 primary;		/* PRIMARY… controls as the VMCS has them */
 	u32 windows;		/* MOTE_WINDOW_* that are asked for */
 
-	void *vmcs;
+	void *vmcs;		/* a page; and behind it: */
 	u8 *vapic;
 	int active_cpu;		/* that may have parts of the VMCS, -1: none */
 	struct hlist_node link;	/* in its vmx_active */

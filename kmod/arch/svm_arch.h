@@ -201,13 +201,9 @@ static inline struct mote_segment svm_seg_decode(const struct vmcb_seg *seg, u32
 
 #define SVM_MSRPM_SIZE 8192
 
-/**
- * svm_msrpm_bit() - where an MSR is in the permission map
- * @msr: index
- *
- * APM 2, "MSR Intercepts": two bits each, reads and then writes.
- *
- * Return: number of the read bit, or -1 (not in the map: always intercepted).
+/*
+ * Where an MSR's bit for reads is in the permission map, the one for writes behind it (APM 2,
+ * "MSR Intercepts"); -1: not in the map, always intercepted.
  */
 static inline int svm_msrpm_bit(u32 msr)
 {
@@ -223,11 +219,8 @@ static inline int svm_msrpm_bit(u32 msr)
 /* ---- ASIDs ------------------------------------------------------------------------ */
 
 /*
- * The ASIDs of one CPU.
- *
- * An ASID is never given twice in one generation: forgetting a guest's
- * translations is to take the next, and only when all have been given must
- * the CPU flush.
+ * The ASIDs of one CPU.  None is given twice in one generation: forgetting a guest's
+ * translations is to take the next, and only when all have been given must the CPU flush.
  */
 struct svm_asids {
 	u64 generation;	/* a vCPU's ASID is good while its generation is this one; never 0 */
@@ -254,45 +247,7 @@ static inline u32 svm_asids_take(struct svm_asids *asids, bool *flush)
 	return asids->next++;
 }
 
-/* ---- MOV to CR8 -------------------------------------------------------------------- */
-
-static inline bool svm_is_prefix(u8 byte)
-{
-	return byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 || byte == 0xf3 ||
-	       (byte & 0xe7) == 0x26 || (byte & 0xfe) == 0x64;
-}
-
-/**
- * svm_decode_mov_cr8() - which register a MOV to CR8 reads
- * @bytes: from RIP on
- * @nr: how many, at most 15
- * @long_mode: CS.L
- * @reg: out: &enum mote_gpr
- *
- * 0F 22 /8, which takes REX.R; or LOCK with /0 (APM 3, "MOV CRn").
- *
- * Return: its length, or -EINVAL.
- */
-static inline int svm_decode_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg)
-{
-	bool lock = false;
-	u8 rex = 0, cr;
-	u32 i;
-
-	for (i = 0; i < nr && svm_is_prefix(bytes[i]); i++)
-		lock |= bytes[i] == 0xf0;
-	if (long_mode && i < nr && (bytes[i] & 0xf0) == 0x40)
-		rex = bytes[i++];
-	if (i + 3 > nr || bytes[i] != 0x0f || bytes[i + 1] != 0x22)
-		return -EINVAL;
-	cr = (bytes[i + 2] >> 3 & 7) | (rex & 4) << 1 | (lock ? 8 : 0);
-	*reg = (bytes[i + 2] & 7) | (rex & 1) << 3;
-	return cr == 8 ? i + 3 : -EINVAL;
-}
-
-/* ---- vmenter_svm.S ------------------------------------------------------------ */
-
-/* Run the guest until it exits; see there. */
+/* vmenter_svm.S: run the guest until it exits. */
 void mote_svm_enter(u64 *gpr, u64 vmcb, u64 host);
 
 #endif /* MOTE_SVM_ARCH_H */

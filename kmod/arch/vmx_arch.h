@@ -17,10 +17,7 @@
 
 /* ---- exits --------------------------------------------------------------- */
 
-/*
- * What has to be read of the VMCS for an exit: a VMREAD is not for free, so
- * each reason says what it needs.
- */
+/* What an exit needs to be read of the VMCS: a VMREAD is not for free. */
 #define VMX_NEED_LEN BIT(0)	/* VM_EXIT_INSTRUCTION_LEN */
 #define VMX_NEED_QUAL BIT(1)	/* EXIT_QUALIFICATION */
 #define VMX_NEED_GPA BIT(2)	/* GUEST_PHYSICAL_ADDRESS */
@@ -28,11 +25,7 @@
 #define VMX_NEED_EVENT BIT(4)	/* IDT_VECTORING_INFO_FIELD: may have cut a delivery short */
 #define VMX_NEED_WORK BIT(5)	/* more is to be done about it in vmx.c */
 
-/*
- * An exit as the VMCS tells it.
- *
- * Fields that the reason does not need are zero.
- */
+/* An exit as the VMCS tells it.  Fields that the reason does not need are zero. */
 struct vmx_raw {
 	u32 reason;	/* VM_EXIT_REASON, all of it */
 	u32 insn_len;	/* VM_EXIT_INSTRUCTION_LEN */
@@ -48,16 +41,15 @@ struct vmx_row {
 	u8 needs;	/* VMX_NEED_* */
 };
 
-/* In none of <asm/vmx.h>'s versions: it is an instruction of SMX. */
+/* In none of <asm/vmx.h>'s versions. */
 #define VMX_EXIT_GETSEC 11
 #define VMX_EXIT_RSM 17
-#define VMX_NR_REASONS 76
 
 /*
  * SDM 3D, "VMX Basic Exit Reasons".  Those without a row are of features that
  * mote does not switch on.
  */
-static const struct vmx_row vmx_rows[VMX_NR_REASONS] = {
+static const struct vmx_row vmx_rows[] = {
 	[EXIT_REASON_EXCEPTION_NMI] = { MOTE_EXIT_EXCEPTION, VMX_NEED_QUAL | VMX_NEED_INTR |
 					VMX_NEED_EVENT | VMX_NEED_WORK },
 	[EXIT_REASON_EXTERNAL_INTERRUPT] = { MOTE_EXIT_INTERRUPT },
@@ -80,8 +72,8 @@ static const struct vmx_row vmx_rows[VMX_NR_REASONS] = {
 	[EXIT_REASON_IO_INSTRUCTION] = { MOTE_EXIT_PIO, VMX_NEED_LEN | VMX_NEED_QUAL },
 	[EXIT_REASON_MSR_READ] = { MOTE_EXIT_RDMSR, VMX_NEED_LEN },
 	[EXIT_REASON_MSR_WRITE] = { MOTE_EXIT_WRMSR, VMX_NEED_LEN },
-	[EXIT_REASON_INVALID_STATE] = { MOTE_EXIT_FAIL_ENTRY, VMX_NEED_QUAL | VMX_NEED_WORK },
-	[EXIT_REASON_MSR_LOAD_FAIL] = { MOTE_EXIT_FAIL_ENTRY, VMX_NEED_QUAL | VMX_NEED_WORK },
+	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { MOTE_EXIT_FAIL_ENTRY,
+					VMX_NEED_QUAL | VMX_NEED_WORK },
 	[EXIT_REASON_MWAIT_INSTRUCTION] = { MOTE_EXIT_MWAIT, VMX_NEED_LEN },
 	[EXIT_REASON_MONITOR_INSTRUCTION] = { MOTE_EXIT_MWAIT, VMX_NEED_LEN },
 	[EXIT_REASON_PAUSE_INSTRUCTION] = { MOTE_EXIT_PAUSE, VMX_NEED_LEN },
@@ -106,7 +98,7 @@ static __always_inline struct vmx_row vmx_row(u32 reason)
 {
 	u32 basic = reason & 0xffff;
 
-	if (basic < VMX_NR_REASONS && vmx_rows[basic].reason)
+	if (basic < ARRAY_SIZE(vmx_rows) && vmx_rows[basic].reason)
 		return vmx_rows[basic];
 	return (struct vmx_row){ MOTE_EXIT_UNKNOWN, VMX_NEED_QUAL };
 }
@@ -170,13 +162,10 @@ static inline void vmx_decode_exception(const struct vmx_raw *raw, struct mote_e
 	exit->exception.type = MOTE_EVENT_EXCEPTION;
 }
 
-/**
- * vmx_decode_exit() - what an exit means
- * @raw: the exit, with what vmx_row() says that its reason needs
- * @exit: out, all of it that has a meaning
- *
- * The bits of EPT violations' accesses are those of MOTE_ACCESS_* (SDM 3C,
- * "Exit Qualification for EPT Violations").
+/*
+ * What an exit means; @raw has what vmx_row() says that its reason needs.  The bits of EPT
+ * violations' accesses are those of MOTE_ACCESS_* (SDM 3C, "Exit Qualification for EPT
+ * Violations").
  */
 static inline void vmx_decode_exit(const struct vmx_raw *raw, struct mote_exit *exit)
 {
@@ -225,23 +214,21 @@ static inline u32 vmx_attr_to_ar(u16 attr)
 
 /* ---- controls ------------------------------------------------------------ */
 
-/**
- * vmx_control() - a control word that the CPU takes
- * @capability: MSR: what must be 1 in the low half, what may be 1 in the high half
- * @must: bits that mote cannot do without
- * @may: bits that it uses where they are
- * @fixed: bits that do no harm where the CPU wants them (reserved, "default1")
+/*
+ * A control word that the CPU takes, by its capability MSR: what must be 1 is in its low half,
+ * what may be 1 in its high half (SDM 3D, "Algorithms for Determining VMX Capabilities").
+ * mote cannot do without the bits of @must, and uses those of @may where they are; those of
+ * @fixed do no harm where the CPU wants them (reserved, "default1").
  *
- * SDM 3D, "Algorithms for Determining VMX Capabilities".
- *
- * Return: the word, or 0 if there is none.
+ * Return: the word; or 0, and *missing has the bits that cannot be as they must.
  */
-static inline u32 vmx_control(u64 capability, u32 must, u32 may, u32 fixed)
+static inline u32 vmx_control(u64 capability, u32 must, u32 may, u32 fixed, u32 *missing)
 {
 	u32 ones = capability;
 	u32 word = ((must | may) & (u32)(capability >> 32)) | ones;
 
-	return (must & ~word) || (ones & ~(must | may | fixed)) ? 0 : word;
+	*missing = (must & ~word) | (ones & ~(must | may | fixed));
+	return *missing ? 0 : word;
 }
 
 /* ---- the MSR bitmap ------------------------------------------------------ */
@@ -300,9 +287,7 @@ static inline bool vmx_cr4_ok(const struct mote_cpu_mode *mode, u64 cr4, u64 all
 	return !(changed & cr4 & X86_CR4_PCIDE) || (lma && !(mode->cr3 & 0xfff));
 }
 
-/* ---- vmenter_vmx.S ------------------------------------------------------- */
-
-/* Enter the guest; true if there was no entry.  Its exits arrive at vmx_exit(). */
+/* vmenter_vmx.S: enter the guest; true if there was no entry.  Its exits arrive at vmx_exit(). */
 bool vmx_enter(u64 *gpr, unsigned long *host_rsp, bool launched);
 void vmx_exit(void);
 

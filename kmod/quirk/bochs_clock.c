@@ -14,7 +14,7 @@
 #include <asm/hpet.h>
 #include <asm/nmi.h>
 
-#include "quirk.h"
+#include "svm_quirk.h"
 
 #define HPET_PHYS 0xfed00000
 #define IOAPIC_PHYS 0xfec00000
@@ -54,11 +54,8 @@ int mote_bochs_clock_setup(void)
 	ioapic = ioremap(IOAPIC_PHYS, PAGE_SIZE);
 	if (hpet && ioapic)
 		err = register_nmi_handler(NMI_LOCAL, take_nmi, 0, "mote");
-	if (err)
-		goto err_unmap;
-	return 0;
-
-err_unmap:
+	if (!err)
+		return 0;
 	iounmap(hpet);
 	iounmap(ioapic);
 	hpet = NULL;

@@ -9,6 +9,7 @@
 #include <linux/bits.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
@@ -16,14 +17,9 @@
 
 #define MAX_INSN 15
 
-/**
- * struct opcode - an instruction that exits
- * @reason: &enum mote_exit_reason
- * @len: bytes of the opcode
- * @bytes: the opcode
- */
+/* An instruction that exits. */
 struct opcode {
-	u8 reason;
+	u8 reason;	/* &enum mote_exit_reason */
 	u8 len;
 	u8 bytes[3];
 };
@@ -45,17 +41,21 @@ static const struct opcode opcodes[] = {
 };
 
 /*
- * How many prefixes there are, in any order and repetition, and whether F3 is
- * among them.  LOCK ends the search: with it, each of these instructions is
- * #UD and does not exit.  A REX prefix counts only directly before the opcode,
- * but others may follow one (SDM 2, "REX Prefixes").
+ * How many prefixes there are, in any order and repetition, and whether F3 and LOCK are among
+ * them.  A REX prefix counts only directly before the opcode, but others may follow one (SDM
+ * 2, "REX Prefixes").
  */
-static u32 skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep)
+static u32 skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep, bool *lock)
 {
 	u32 i;
 
+	*rep = false;
+	*lock = false;
 	for (i = 0; i < nr; i++) {
 		switch (bytes[i]) {
+		case 0xf0:
+			*lock = true;
+			continue;
 		case 0xf3:
 			*rep = true;
 			continue;
@@ -71,31 +71,37 @@ static u32 skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep)
 	return i;
 }
 
-static bool is_opcode(const struct opcode *op, const u8 *bytes, u32 nr)
-{
-	u32 i;
-
-	if (op->len > nr)
-		return false;
-	for (i = 0; i < op->len; i++)
-		if (op->bytes[i] != bytes[i])
-			return false;
-	return true;
-}
-
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 {
 	const struct opcode *op;
-	bool rep = false;
+	bool rep, lock;
 	u32 skip;
 
 	nr = min_t(u32, nr, MAX_INSN);
-	skip = skip_prefixes(bytes, nr, long_mode, &rep);
+	skip = skip_prefixes(bytes, nr, long_mode, &rep, &lock);
+	/* With LOCK each of them is #UD, and does not exit. */
+	if (lock || (reason == MOTE_EXIT_PAUSE && !rep))
+		return -EINVAL;
 	for (op = opcodes; op < opcodes + ARRAY_SIZE(opcodes); op++)
-		if (op->reason == reason && is_opcode(op, bytes + skip, nr - skip) &&
-		    (rep || reason != MOTE_EXIT_PAUSE))
+		if (op->reason == reason && op->len <= nr - skip &&
+		    !memcmp(op->bytes, bytes + skip, op->len))
 			return skip + op->len;
 	return -EINVAL;
+}
+
+/* 0F 22 /8, which takes REX.R; or LOCK with /0 (APM 3, "MOV CRn"). */
+int mote_insn_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg)
+{
+	bool rep, lock;
+	u32 skip = skip_prefixes(bytes, nr, long_mode, &rep, &lock);
+	const u8 *op = bytes + skip;
+	u8 rex = skip && (op[-1] & 0xf0) == 0x40 ? op[-1] : 0;
+
+	if (skip + 3 > nr || op[0] != 0x0f || op[1] != 0x22 || op[2] >> 3 & 7 ||
+	    !(lock || rex & 4))
+		return -EINVAL;
+	*reg = (op[2] & 7) | (rex & 1) << 3;
+	return skip + 3;
 }
 
 /* ---- page tables ----------------------------------------------------------- */
@@ -104,20 +110,13 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 #define ENTRY_LARGE BIT_ULL(7)
 #define ENTRY_ADDRESS GENMASK_ULL(51, 12)
 
-/**
- * struct paging - a paging mode (SDM 3A, "Paging Modes and Control Bits")
- * @levels: of tables
- * @bits: of the linear address that a level translates
- * @size: bytes of an entry
- * @large: bit n: an entry of level n may map a page
- * @root: the bits of CR3 that are the root's address
- */
+/* A paging mode (SDM 3A, "Paging Modes and Control Bits"). */
 struct paging {
 	u8 levels;
-	u8 bits;
-	u8 size;
-	u8 large;
-	u64 root;
+	u8 bits;	/* of the linear address that a level translates */
+	u8 size;	/* bytes of an entry */
+	u8 large;	/* bit n: an entry of level n may map a page */
+	u64 root;	/* the bits of CR3 that are the root's address */
 };
 
 static struct paging paging_mode(const struct mote_walk *walk)

@@ -8,41 +8,30 @@
 #include <linux/types.h>
 #include <linux/mote.h>
 
-/**
- * mote_insn_length() - length of an instruction whose kind is known from the exit
- * @bytes: from RIP on
- * @nr: how many, at most 15
- * @reason: %MOTE_EXIT_CPUID, _HLT, _RDMSR, _WRMSR, _HYPERCALL, _XSETBV, _CACHE, _PMC, _PAUSE or
- *	_MWAIT
- * @long_mode: CS.L: REX prefixes exist
+/*
+ * The length of an instruction whose kind is known from the exit: prefixes are counted, and the
+ * opcode must be one of those that cause it.  Of @bytes there are @nr from RIP on, at most 15;
+ * @reason is one of MEASURED_EXITS; @long_mode is CS.L, where REX prefixes exist.
  *
- * For CPUs that save no next RIP.  Prefixes are counted and the opcode must
- * be one of those that cause this exit.
- *
- * Return: 1 to 15, or -EINVAL (not that instruction: memory changed under it,
- * or the end of @bytes).
+ * Return: 1 to 15, or -EINVAL (not that instruction: memory changed under it, or the end of
+ * @bytes).
  */
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
 
+/* The same for a MOV to CR8; *reg: &enum mote_gpr that it reads. */
+int mote_insn_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg);
+
 /* What a walk of the guest's own page tables needs. */
 struct mote_walk {
-	u64 cr0;	/* of the guest */
-	u64 cr3;	/* of the guest */
-	u64 cr4;	/* of the guest */
-	u64 efer;	/* of the guest */
+	u64 cr0, cr3, cr4, efer;	/* of the guest */
 	/* reads 8 bytes (4 for 32-bit paging) of guest-physical memory; 0 or an error */
 	int (*read)(void *context, u64 gpa, void *data, u32 len);
 	void *context;	/* for @read */
 };
 
-/**
- * mote_walk_gva() - guest-physical address of a linear address, for fetching code
- * @walk: paging mode and memory
- * @gva: linear address
- * @gpa: out
- *
- * Every paging mode.  No accessed bits are set and no permission is checked:
- * the CPU has just fetched from there.
+/*
+ * The guest-physical address of a linear address, for fetching code, in every paging mode.  No
+ * accessed bits are set and no permission is checked: the CPU has just fetched from there.
  *
  * Return: 0, -ENOENT (not mapped), or what @walk->read said.
  */

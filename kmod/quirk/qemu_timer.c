@@ -10,13 +10,9 @@
  * So the timer is a periodic one in such an entry: what got lost comes again.  Seen by
  * core/host_timer within 20,000 entries, on QEMU 7.2; see docs/security.md.
  */
-#include <linux/bits.h>
-#include <linux/minmax.h>
 #include <asm/apic.h>
-#include <asm/msr.h>
-#include <asm/processor.h>
 
-#include "quirk.h"
+#include "svm_quirk.h"
 
 /* 100 us of QEMU's 1 GHz by the kernel's 16.  With much less it would do nothing but expire. */
 #define LEAST_PERIOD 6250

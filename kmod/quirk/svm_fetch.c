@@ -4,11 +4,8 @@
  * where the instruction ends that caused an exit, nor which register a MOV to CR8 reads.
  * The instruction is fetched by the guest's page tables, and measured (insn.c).
  */
-#include <linux/kernel.h>
-#include <asm/trapnr.h>
-
 #include "insn.h"
-#include "svm_fetch.h"
+#include "svm_quirk.h"
 
 static int svm_read_table(void *context, u64 gpa, void *data, u32 len)
 {
@@ -117,7 +114,7 @@ void svm_write_cr8(struct svm_vcpu *svm)
 	u8 reg;
 
 	nr = svm_fetch(svm, bytes, &err);
-	len = svm_decode_mov_cr8(bytes, nr, is_64bit, &reg);
+	len = mote_insn_mov_cr8(bytes, nr, is_64bit, &reg);
 	if (len < 0) {
 		svm_fetch_failed(svm, err);
 		return;

@@ -3,7 +3,7 @@
  * QUIRK(qemu 7.2): QEMU's translator injects interrupts twice, forgets shadows, and cannot
  * stand a virtual interrupt that pends beside another one.  See also qemu_timer.c.
  */
-#include "svm_tcg.h"
+#include "svm_quirk.h"
 
 /* Another way will do to look again for what an interrupt window was asked for. */
 static void svm_drop_window(struct svm_vcpu *svm)

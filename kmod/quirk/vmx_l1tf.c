@@ -7,13 +7,9 @@
  * code of the host which may have left secrets there.
  */
 #include <linux/gfp.h>
-#include <asm/cpufeature.h>
 #include <asm/hardirq.h>
-#include <asm/msr.h>
-#include <asm/processor.h>
-#include <asm/vmx.h>
 
-#include "vmx_l1tf.h"
+#include "vmx_quirk.h"
 
 DEFINE_STATIC_KEY_FALSE(vmx_l1d_flush_key);
 static bool vmx_l1d_always;
@@ -33,14 +29,9 @@ static enum vmx_l1d_flush_state vmx_l1d_policy(void)
 	/* What kvm_intel's parameter said, if it was loaded: then it is not AUTO. */
 	if (l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_AUTO)
 		return l1tf_vmx_mitigation;
-	switch (l1tf_mitigation) {
-	case L1TF_MITIGATION_OFF:
-		return VMENTER_L1D_FLUSH_NEVER;
-	case L1TF_MITIGATION_FULL:
-		return VMENTER_L1D_FLUSH_ALWAYS;
-	default:
-		return VMENTER_L1D_FLUSH_COND;
-	}
+	return l1tf_mitigation == L1TF_MITIGATION_OFF ? VMENTER_L1D_FLUSH_NEVER :
+	       l1tf_mitigation == L1TF_MITIGATION_FULL ? VMENTER_L1D_FLUSH_ALWAYS :
+							 VMENTER_L1D_FLUSH_COND;
 }
 
 int vmx_l1d_setup(void)

@@ -3,6 +3,7 @@
 #include <kunit/test.h>
 
 #include "../arch/svm_arch.h"
+#include "../quirk/insn.h"
 
 /* ---- exits ------------------------------------------------------------------ */
 
@@ -276,7 +277,7 @@ static void svm_mov_cr8(struct kunit *test)
 	u8 reg;
 
 	for (i = 0; i < ARRAY_SIZE(movs); i++) {
-		int len = svm_decode_mov_cr8(movs[i].bytes, movs[i].nr, movs[i].long_mode, &reg);
+		int len = mote_insn_mov_cr8(movs[i].bytes, movs[i].nr, movs[i].long_mode, &reg);
 
 		KUNIT_EXPECT_EQ_MSG(test, len, movs[i].len, "row %u", i);
 		if (len > 0)

@@ -199,21 +199,25 @@ static void vmx_segment_test(struct kunit *test)
 
 static void vmx_control_test(struct kunit *test)
 {
-	static const struct { u64 cap; u32 must, may, fixed, word; } cases[] = {
+	static const struct { u64 cap; u32 must, may, fixed, word, missing; } cases[] = {
 		{ 0xffffffff00000000, 5, 2, 0, 7 },		/* all may be set */
 		{ 0x0000000500000000, 5, 2, 0, 5 },		/* not all of what may be */
-		{ 0x0000000400000000, 5, 2, 0, 0 },		/* not all of what must be */
-		{ 0xffffffff00000010, 5, 2, 0, 0 },		/* forced, and unwanted */
+		{ 0x0000000400000000, 5, 2, 0, 0, 1 },		/* not all of what must be */
+		{ 0x0000000200000000, 13, 2, 0, 0, 13 },
+		{ 0xffffffff00000010, 5, 2, 0, 0, 0x10 },	/* forced, and unwanted */
 		{ 0xffffffff00000010, 5, 2, 0x10, 0x17 },	/* forced, and harmless */
 		{ 0xffffffff00000004, 5, 0, 0, 5 },		/* forced, and wanted */
 		{ 0xffffffff00000002, 5, 2, 0, 7 },
-		{ 0, 1, 0, 0, 0 },				/* no such MSR */
+		{ 0, 1, 0, 0, 0, 1 },				/* no such MSR */
 	};
-	u32 i;
+	u32 i, missing;
 
-	for (i = 0; i < ARRAY_SIZE(cases); i++)
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		KUNIT_EXPECT_EQ_MSG(test, vmx_control(cases[i].cap, cases[i].must, cases[i].may,
-						      cases[i].fixed), cases[i].word, "%u", i);
+						      cases[i].fixed, &missing),
+				    cases[i].word, "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, missing, cases[i].missing, "%u", i);
+	}
 }
 
 static void vmx_msr_bit_test(struct kunit *test)

@@ -93,6 +93,9 @@ enum mote_feature {
  *	mask of the features that differ
  * @MOTE_OBSTACLE_ENABLE: the CPU refused to enter virtualization operation
  *	although nothing above explains it; detail: the error number
+ * @MOTE_OBSTACLE_CONTROL: VT-x lacks a control that no feature stands for, or does not
+ *	let it be 0; detail: the index of the capability MSR in bits 63:32, the control's
+ *	bits in 31:0
  */
 enum mote_obstacle_code {
 	MOTE_OBSTACLE_NO_EXTENSION = 1,
@@ -102,6 +105,7 @@ enum mote_obstacle_code {
 	MOTE_OBSTACLE_LOCKDOWN = 5,
 	MOTE_OBSTACLE_ASYMMETRIC = 6,
 	MOTE_OBSTACLE_ENABLE = 7,
+	MOTE_OBSTACLE_CONTROL = 8,
 };
 
 /**

@@ -57,6 +57,7 @@ const char *mote_obstacle_name(unsigned int code)
 		[MOTE_OBSTACLE_LOCKDOWN] = "lockdown",
 		[MOTE_OBSTACLE_ASYMMETRIC] = "asymmetric",
 		[MOTE_OBSTACLE_ENABLE] = "enable",
+		[MOTE_OBSTACLE_CONTROL] = "control",
 	};
 
 	return name_of(names, ARRAY_SIZE(names), code);

@@ -197,6 +197,68 @@ static void check_features(struct report *report)
 	}
 }
 
+/* Controls of VT-x that mote cannot do without: capability MSR, or its "true" one, and bit. */
+static const struct {
+	uint32_t msr, true_msr, bit;
+	const char *name;
+} controls[] = {
+	{ 0x481, 0x48d, 0, "external-interrupt exiting" },
+	{ 0x481, 0x48d, 3, "NMI exiting" },
+	{ 0x481, 0x48d, 5, "virtual NMIs" },
+	{ 0x482, 0x48e, 3, "TSC offsetting" },
+	{ 0x482, 0x48e, 7, "HLT exiting" },
+	{ 0x482, 0x48e, 10, "MWAIT exiting" },
+	{ 0x482, 0x48e, 11, "RDPMC exiting" },
+	{ 0x482, 0x48e, 15, "CR3-load exiting off" },
+	{ 0x482, 0x48e, 16, "CR3-store exiting off" },
+	{ 0x482, 0x48e, 21, "TPR shadow" },
+	{ 0x482, 0x48e, 23, "MOV-DR exiting" },
+	{ 0x482, 0x48e, 24, "unconditional I/O exiting" },
+	{ 0x482, 0x48e, 28, "MSR bitmaps" },
+	{ 0x482, 0x48e, 29, "MONITOR exiting" },
+	{ 0x482, 0x48e, 31, "secondary controls" },
+	{ 0x48b, 0x48b, 6, "WBINVD exiting" },
+	{ 0x483, 0x48f, 2, "saving of debug controls" },
+	{ 0x483, 0x48f, 9, "64-bit host" },
+	{ 0x483, 0x48f, 18, "saving of PAT" },
+	{ 0x483, 0x48f, 19, "loading of the host's PAT" },
+	{ 0x483, 0x48f, 20, "saving of EFER" },
+	{ 0x483, 0x48f, 21, "loading of the host's EFER" },
+	{ 0x484, 0x490, 2, "loading of debug controls" },
+	{ 0x484, 0x490, 14, "loading of PAT" },
+	{ 0x484, 0x490, 15, "loading of EFER" },
+};
+
+static void name_controls(char *text, size_t size, uint64_t detail)
+{
+	uint32_t msr = detail >> 32, bits = detail;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(controls) && used < size; i++)
+		if ((msr == controls[i].msr || msr == controls[i].true_msr) &&
+		    bits & 1u << controls[i].bit) {
+			bits &= ~(1u << controls[i].bit);
+			used += snprintf(text + used, size - used, "%s%s", used ? ", " : "",
+					 controls[i].name);
+		}
+	if (bits && used < size)
+		snprintf(text + used, size - used, "%sbits %#" PRIx32 " of MSR %#" PRIx32,
+			 used ? ", " : "", bits, msr);
+}
+
+static void check_controls(struct report *report)
+{
+	const struct mote_obstacle *lacks = obstacle(report, MOTE_OBSTACLE_CONTROL);
+	char names[192];
+
+	if (!lacks)
+		return;
+	name_controls(names, sizeof(names), lacks->detail);
+	advise(add(report, "Needed controls", PROBLEM, "missing: %s", names), "%s",
+	       host_is_guest() ? "let the hypervisor beneath offer them" : "use a newer processor");
+}
+
 /* Modules that take the extension, for the sentence that names whom to unload. */
 static const char *const rivals[] = { "kvm_intel", "kvm_amd", "vboxdrv", "vmmon" };
 
@@ -293,7 +355,7 @@ static void check_unknown(struct report *report)
 	for (unsigned int i = 0; !report->err && i < report->info.nr_obstacles; i++) {
 		unsigned int code = report->info.obstacles[i].code;
 
-		if (code < MOTE_OBSTACLE_NO_EXTENSION || code > MOTE_OBSTACLE_ENABLE)
+		if (code < MOTE_OBSTACLE_NO_EXTENSION || code > MOTE_OBSTACLE_CONTROL)
 			advise(add(report, "Obstacle", PROBLEM, "number %u, unknown to this program",
 				   code),
 			       "update the mote command");
@@ -378,6 +440,7 @@ static void examine(struct report *report)
 	check_extension(report);
 	check_firmware(report);
 	check_features(report);
+	check_controls(report);
 	check_holder(report);
 	check_lockdown(report);
 	check_alike(report);

@@ -1,9 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The instruction of an exit, on CPUs that save no next RIP; see svm_fetch.c. */
-#ifndef MOTE_SVM_FETCH_H
-#define MOTE_SVM_FETCH_H
+/*
+ * What some CPUs with AMD-V do wrong or not at all: those that save no next RIP (svm_fetch.c),
+ * QEMU's translator (svm_tcg.c, qemu_timer.c), and Bochs's (bochs_clock.c).
+ */
+#ifndef MOTE_SVM_QUIRK_H
+#define MOTE_SVM_QUIRK_H
 
 #include "../svm.h"
+
+bool mote_is_qemu_tcg(void);
+bool mote_is_bochs(void);
+
+/* Before and after an entry with a virtual interrupt; interrupts are off in between. */
+void mote_qemu_keep_timer(struct mote_host_timer *timer);
+void mote_qemu_give_timer_back(struct mote_host_timer *timer);
+
+/* Before the first VM: 0, or a negative errno; and after the last one, wherever. */
+int mote_bochs_clock_setup(void);
+void mote_bochs_clock_teardown(void);
+/* One CPU more, or one less, is in virtualization operation; any context, also in a crash. */
+void mote_bochs_clock(bool on);
+
+/* Inject an interrupt as a virtual one; take it back after the exit if it still pends. */
+void svm_inject_virtual(struct svm_vcpu *svm, u8 vector);
+void svm_take_virtual_back(struct svm_vcpu *svm);
+
+/* Before an entry with RARE_SHADOW: step over the instruction in the shadow. */
+void svm_keep_shadow(struct svm_vcpu *svm);
+
+/* After whatever may have left the vCPU in a shadow. */
+static inline void svm_notice_shadow(struct svm_vcpu *svm)
+{
+	if (svm_host_extras & EXTRA_TCG && svm_in_shadow(svm))
+		svm->rare |= RARE_SHADOW;
+}
 
 /* Exits whose instruction has to be measured where the CPU saves no next RIP. */
 #define MEASURED_EXITS                                                                     \
@@ -47,4 +77,4 @@ static __always_inline u32 svm_plain_length(const struct svm_vcpu *svm, u32 reas
 	       plain[reason].len : 0;
 }
 
-#endif /* MOTE_SVM_FETCH_H */
+#endif /* MOTE_SVM_QUIRK_H */
