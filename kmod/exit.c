@@ -109,7 +109,7 @@ static u64 *msr_field(struct mote_vcpu *vcpu, const struct mote_msr *row)
 /* Those that the vendor keeps come before apic_base; see struct mote_ops. */
 static bool msr_is_vendor(const struct mote_msr *row)
 {
-	return row->field < offsetof(struct mote_msrs, apic_base);
+	return row->field / sizeof(u64) < MOTE_NR_VENDOR_MSRS;
 }
 
 /* As a rule the one of the last time. */
@@ -124,11 +124,12 @@ static const struct mote_msr *msr_find(struct mote_vcpu *vcpu, u32 index)
 	return row;
 }
 
-static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index)
+static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row)
 {
 	switch (row->kind) {
 	case MOTE_MSR_STATE:
-		return msr_is_vendor(row) ? mote_ops->get_msr(vcpu, index) : *msr_field(vcpu, row);
+		return msr_is_vendor(row) ? mote_ops->get_msr(vcpu, row->field / sizeof(u64)) :
+					    *msr_field(vcpu, row);
 	case MOTE_MSR_TSC:
 		return mote_guest_tsc(vcpu, rdtsc());
 	case MOTE_MSR_TSC_ADJUST:
@@ -154,7 +155,7 @@ static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu)
 		row = msr_find(vcpu, index);
 		if (!row)
 			return MOTE_NEXT_USER;
-		value = msr_read(vcpu, row, index);
+		value = msr_read(vcpu, row);
 	}
 	vcpu->gpr[MOTE_RAX] = (u32)value;
 	vcpu->gpr[MOTE_RDX] = value >> 32;
@@ -183,7 +184,7 @@ static bool msr_write_efer(struct mote_vcpu *vcpu, u64 value)
 	mote_ops->get_mode(vcpu, &mode);
 	if ((value ^ mode.efer) & EFER_LME && mode.cr0 & X86_CR0_PG)
 		return false;
-	mote_ops->set_msr(vcpu, MSR_EFER, (value & ~EFER_LMA) | (mode.efer & EFER_LMA));
+	mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), (value & ~EFER_LMA) | (mode.efer & EFER_LMA));
 	return true;
 }
 
@@ -205,7 +206,7 @@ static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 in
 		return msr_write_common(vcpu, row, index, value);
 	if (index == MSR_EFER)
 		return msr_write_efer(vcpu, value);
-	mote_ops->set_msr(vcpu, index, value);
+	mote_ops->set_msr(vcpu, row->field / sizeof(u64), value);
 	return true;
 }
 

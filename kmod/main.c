@@ -30,9 +30,9 @@
 #include "vendor.h"
 
 const struct mote_ops *mote_ops;
-DEFINE_STATIC_CALL_NULL(mote_op_run, mote_op_run_type);
-DEFINE_STATIC_CALL_NULL(mote_op_skip, mote_op_skip_type);
-DEFINE_STATIC_CALL_RET0(mote_op_cpl, mote_op_cpl_type);
+DEFINE_STATIC_CALL_NULL(mote_op_run, *((struct mote_ops *)0)->run);
+DEFINE_STATIC_CALL_NULL(mote_op_skip, *((struct mote_ops *)0)->skip);
+DEFINE_STATIC_CALL_RET0(mote_op_cpl, *((struct mote_ops *)0)->cpl);
 struct mote_info mote_host;
 struct mote_caps mote_caps;
 u64 mote_host_xcr0;

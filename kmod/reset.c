@@ -59,7 +59,7 @@ void mote_vcpu_signal_init(struct mote_vcpu *vcpu)
 	if (!(vcpu->msrs.apic_base & MSR_IA32_APICBASE_BSP))
 		state.events.halted = MOTE_WAITS_FOR_SIPI;
 	mote_vcpu_set(vcpu, &state);
-	mote_ops->set_msr(vcpu, MSR_EFER, 0);
+	mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), 0);
 }
 
 void mote_vcpu_signal_startup(struct mote_vcpu *vcpu, u8 vector)

@@ -15,10 +15,7 @@
  */
 #include <linux/hw_breakpoint.h>
 #include <linux/mem_encrypt.h>
-#include <linux/slab.h>
-#include <linux/smp.h>
 #include <asm/fpu/xcr.h>
-#include <asm/msr.h>
 #include <asm/pkru.h>
 #include <asm/pgtable.h>
 #include <trace/events/ipi.h>
@@ -920,44 +917,34 @@ static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	};
 }
 
-static u64 *svm_msr(struct mote_vcpu *vcpu, u32 index)
+static u64 *svm_msr(struct mote_vcpu *vcpu, u32 nr)
 {
-	static const struct {
-		u32 index;
-		size_t offset;
-	} msrs[] = {
-		{ MSR_IA32_CR_PAT, offsetof(struct vmcb_save_area, g_pat) },
-		{ MSR_EFER, offsetof(struct vmcb_save_area, efer) },
-		{ MSR_STAR, offsetof(struct vmcb_save_area, star) },
-		{ MSR_LSTAR, offsetof(struct vmcb_save_area, lstar) },
-		{ MSR_CSTAR, offsetof(struct vmcb_save_area, cstar) },
-		{ MSR_SYSCALL_MASK, offsetof(struct vmcb_save_area, sfmask) },
-		{ MSR_IA32_SYSENTER_CS, offsetof(struct vmcb_save_area, sysenter_cs) },
-		{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmcb_save_area, sysenter_esp) },
-		{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmcb_save_area, sysenter_eip) },
-		{ MSR_KERNEL_GS_BASE, offsetof(struct vmcb_save_area, kernel_gs_base) },
+#define ROW(name, field) [MOTE_VENDOR_MSR(name)] = offsetof(struct vmcb_save_area, field)
+	static const u16 offsets[MOTE_NR_VENDOR_MSRS] = {
+		ROW(efer, efer), ROW(star, star), ROW(lstar, lstar), ROW(cstar, cstar),
+		ROW(sfmask, sfmask), ROW(kernel_gs_base, kernel_gs_base),
+		ROW(sysenter_cs, sysenter_cs), ROW(sysenter_esp, sysenter_esp),
+		ROW(sysenter_eip, sysenter_eip), ROW(pat, g_pat),
 	};
-	u32 i = 0;
+#undef ROW
 
-	while (msrs[i].index != index)
-		i++;
-	return (void *)&to_svm(vcpu)->vmcb->save + msrs[i].offset;
+	return (void *)&to_svm(vcpu)->vmcb->save + offsets[nr];
 }
 
-static u64 svm_get_msr(struct mote_vcpu *vcpu, u32 index)
+static u64 svm_get_msr(struct mote_vcpu *vcpu, u32 nr)
 {
-	u64 value = *svm_msr(vcpu, index);
+	u64 value = *svm_msr(vcpu, nr);
 
-	return index == MSR_EFER ? value & ~EFER_SVME : value;
+	return nr == MOTE_VENDOR_MSR(efer) ? value & ~EFER_SVME : value;
 }
 
 /* VMLOAD loads most of them at every entry; EFER and PAT may be in the CPU's cache. */
-static void svm_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
+static void svm_set_msr(struct mote_vcpu *vcpu, u32 nr, u64 value)
 {
-	*svm_msr(vcpu, index) = value;
-	if (index == MSR_IA32_CR_PAT) {
+	*svm_msr(vcpu, nr) = value;
+	if (nr == MOTE_VENDOR_MSR(pat)) {
 		svm_dirty(to_svm(vcpu), CLEAN_NPT);
-	} else if (index == MSR_EFER) {
+	} else if (nr == MOTE_VENDOR_MSR(efer)) {
 		to_svm(vcpu)->vmcb->save.efer |= EFER_SVME;
 		svm_dirty(to_svm(vcpu), CLEAN_CRS);
 		/* NXE and LME change what the page tables say. */

@@ -33,21 +33,13 @@ static __always_inline void vcpu_trace_state(struct mote_vcpu *vcpu, u32 state)
 
 /* ---- state ---------------------------------------------------------------------------- */
 
-/* Those that the vendor keeps, in the order of struct mote_msrs, which has them first. */
-static const u32 vcpu_vendor_msrs[] = {
-	MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE,
-	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP, MSR_IA32_CR_PAT,
-};
-
-static_assert(sizeof(u64) * ARRAY_SIZE(vcpu_vendor_msrs) == offsetof(struct mote_msrs, apic_base));
-
 static void vcpu_get_msrs(struct mote_vcpu *vcpu, struct mote_msrs *msrs)
 {
 	u32 i;
 
 	*msrs = vcpu->msrs;
-	for (i = 0; i < ARRAY_SIZE(vcpu_vendor_msrs); i++)
-		(&msrs->efer)[i] = mote_ops->get_msr(vcpu, vcpu_vendor_msrs[i]);
+	for (i = 0; i < MOTE_NR_VENDOR_MSRS; i++)
+		(&msrs->efer)[i] = mote_ops->get_msr(vcpu, i);
 }
 
 static void vcpu_set_msrs(struct mote_vcpu *vcpu, const struct mote_msrs *msrs)
@@ -56,8 +48,8 @@ static void vcpu_set_msrs(struct mote_vcpu *vcpu, const struct mote_msrs *msrs)
 	u32 i;
 
 	vcpu->msrs = *msrs;
-	for (i = 0; i < ARRAY_SIZE(vcpu_vendor_msrs); i++)
-		mote_ops->set_msr(vcpu, vcpu_vendor_msrs[i], (&msrs->efer)[i]);
+	for (i = 0; i < MOTE_NR_VENDOR_MSRS; i++)
+		mote_ops->set_msr(vcpu, i, (&msrs->efer)[i]);
 	mote_lapic_base_changed(vcpu, old);
 	mote_pv_changed(vcpu);
 }

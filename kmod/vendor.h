@@ -24,6 +24,10 @@ struct mote_probe {
 	u32 revision;	/* VMCS revision identifier, or SVM revision */
 };
 
+/* The MSRs that the vendor keeps are numbered as in &struct mote_msrs, which has them first. */
+#define MOTE_VENDOR_MSR(name) (offsetof(struct mote_msrs, name) / sizeof(u64))
+#define MOTE_NR_VENDOR_MSRS MOTE_VENDOR_MSR(apic_base)
+
 /* What a vendor does; all of it is mandatory. */
 struct mote_ops {
 	const char *name;	/* "VT-x" or "AMD-V" */
@@ -55,14 +59,14 @@ struct mote_ops {
 	/*
 	 * Loaded or not.  The parts in @mask that the vendor keeps are SEGS; CRS cr0, cr3, cr4,
 	 * pdpte and flags (not cr2, cr8, xcr0); DRS dr7; EVENTS shadow, nmi_blocked,
-	 * pending_debug; and of the MSRs those before apic_base in &struct mote_msrs.  What is
-	 * set has been looked at: it never fails.
+	 * pending_debug; and of the MSRs those up to MOTE_NR_VENDOR_MSRS.  What is set has been
+	 * looked at: it never fails.
 	 */
 	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
 	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
 	void (*get_mode)(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode);
-	u64 (*get_msr)(struct mote_vcpu *vcpu, u32 index);
-	void (*set_msr)(struct mote_vcpu *vcpu, u32 index, u64 value);
+	u64 (*get_msr)(struct mote_vcpu *vcpu, u32 nr);
+	void (*set_msr)(struct mote_vcpu *vcpu, u32 nr, u64 value);
 	void (*set_tsc)(struct mote_vcpu *vcpu); /* vcpu->tsc_offset has changed */
 
 	/*
@@ -83,12 +87,9 @@ extern const struct mote_ops mote_vmx_ops;
 extern const struct mote_ops mote_svm_ops;
 
 /* Those of the shortest paths are called directly. */
-void mote_op_run_type(struct mote_vcpu *vcpu);
-void mote_op_skip_type(struct mote_vcpu *vcpu);
-u32 mote_op_cpl_type(const struct mote_vcpu *vcpu);
-DECLARE_STATIC_CALL(mote_op_run, mote_op_run_type);
-DECLARE_STATIC_CALL(mote_op_skip, mote_op_skip_type);
-DECLARE_STATIC_CALL(mote_op_cpl, mote_op_cpl_type);
+DECLARE_STATIC_CALL(mote_op_run, *((struct mote_ops *)0)->run);
+DECLARE_STATIC_CALL(mote_op_skip, *((struct mote_ops *)0)->skip);
+DECLARE_STATIC_CALL(mote_op_cpl, *((struct mote_ops *)0)->cpl);
 
 /* The instruction of the exit is complete: go on at @rip. */
 static inline void mote_complete(struct mote_vcpu *vcpu, u64 rip)

@@ -18,20 +18,12 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/idr.h>
 #include <linux/io.h>
-#include <linux/percpu.h>
-#include <linux/sched.h>
-#include <linux/slab.h>
-#include <linux/smp.h>
 #include <linux/vmalloc.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/fsgsbase.h>
-#include <asm/hardirq.h>
-#include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
-#include <asm/processor.h>
 #include <asm/tlbflush.h>
-#include <asm/tsc.h>
 
 #include "quirk/vmx_quirk.h"
 
@@ -48,12 +40,6 @@ static DEFINE_IDA(vmx_vpids);
 static const u32 vmx_syscall_msrs[] = { MSR_STAR, MSR_LSTAR, MSR_SYSCALL_MASK };
 static u64 vmx_host_syscall[ARRAY_SIZE(vmx_syscall_msrs)];
 static struct desc_ptr vmx_host_idt;
-
-/* The entry will fail, and that is an exit to user space. */
-void vmx_failed(void)
-{
-	this_cpu_inc(vmx_failures);
-}
 
 /* ---- what the CPU can do ------------------------------------------------- */
 
@@ -430,11 +416,6 @@ static void vmx_switch_syscall(struct vmx_vcpu *v, bool in)
 		vmx_change_msr(vmx_syscall_msrs[i], from[i], to[i]);
 }
 
-static bool vmx_has_syscall(const struct vmx_vcpu *v)
-{
-	return vmread64(GUEST_IA32_EFER) & EFER_SCE;
-}
-
 static void vmx_load_drs(const struct mote_vcpu *vcpu)
 {
 	mote_load_drs(vcpu);
@@ -466,7 +447,7 @@ static void vmx_save_drs(struct vmx_vcpu *v)
 	get_debugreg(vcpu->dr6, 6);
 	/* The host's #DB handler takes what it finds there for its own. */
 	set_debugreg(DR6_RESERVED, 6);
-	if (!(vmreadn(GUEST_DR7) & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))) {
+	if (!(vmreadn(GUEST_DR7) & VMX_DR7_ENABLES)) {
 		vcpu->dr_live = false;
 		vmx_set_primary(v, v->primary | CPU_BASED_MOV_DR_EXITING);
 	}
@@ -528,7 +509,7 @@ static noinline void vmx_switch_in(struct vmx_vcpu *v)
 {
 	vmx_save_host(v);
 	vmx_change_msr(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
-	if (vmx_has_syscall(v))
+	if (vmread64(GUEST_IA32_EFER) & EFER_SCE)
 		vmx_switch_syscall(v, true);
 	if (v->vcpu.dr_live)
 		vmx_load_drs(&v->vcpu);
@@ -650,7 +631,6 @@ static void vmx_get_crs(const struct vmx_vcpu *v, struct mote_crs *crs)
 	crs->cr0 = vmx_get_cr0(v);
 	crs->cr3 = vmreadn(GUEST_CR3);
 	crs->cr4 = vmx_get_cr4(v);
-	crs->flags = 0;
 	if (!vmx_is_pae_paging(v) || v->pdptes_stale)
 		return;
 	crs->flags = MOTE_CRS_PDPTE;
@@ -678,38 +658,28 @@ static void vmx_set_crs(struct vmx_vcpu *v, const struct mote_crs *crs)
 
 /* Where the vendor's MSRs are: in the VMCS, or in struct vmx_vcpu. */
 static const struct vmx_msr {
-	u32 index;
 	u32 field;
 	size_t offset;
-} vmx_msrs[] = {
-	{ MSR_IA32_CR_PAT, GUEST_IA32_PAT },
-	{ MSR_EFER, GUEST_IA32_EFER },
-	{ MSR_STAR, 0, offsetof(struct vmx_vcpu, syscall[0]) },
-	{ MSR_LSTAR, 0, offsetof(struct vmx_vcpu, syscall[1]) },
-	{ MSR_CSTAR, 0, offsetof(struct vmx_vcpu, cstar) },
-	{ MSR_SYSCALL_MASK, 0, offsetof(struct vmx_vcpu, syscall[2]) },
-	{ MSR_IA32_SYSENTER_CS, GUEST_SYSENTER_CS },
-	{ MSR_IA32_SYSENTER_ESP, GUEST_SYSENTER_ESP },
-	{ MSR_IA32_SYSENTER_EIP, GUEST_SYSENTER_EIP },
-	{ MSR_KERNEL_GS_BASE, 0, offsetof(struct vmx_vcpu, kernel_gs_base) },
+} vmx_msrs[MOTE_NR_VENDOR_MSRS] = {
+	[MOTE_VENDOR_MSR(efer)] = { GUEST_IA32_EFER },
+	[MOTE_VENDOR_MSR(star)] = { 0, offsetof(struct vmx_vcpu, syscall[0]) },
+	[MOTE_VENDOR_MSR(lstar)] = { 0, offsetof(struct vmx_vcpu, syscall[1]) },
+	[MOTE_VENDOR_MSR(cstar)] = { 0, offsetof(struct vmx_vcpu, cstar) },
+	[MOTE_VENDOR_MSR(sfmask)] = { 0, offsetof(struct vmx_vcpu, syscall[2]) },
+	[MOTE_VENDOR_MSR(kernel_gs_base)] = { 0, offsetof(struct vmx_vcpu, kernel_gs_base) },
+	[MOTE_VENDOR_MSR(sysenter_cs)] = { GUEST_SYSENTER_CS },
+	[MOTE_VENDOR_MSR(sysenter_esp)] = { GUEST_SYSENTER_ESP },
+	[MOTE_VENDOR_MSR(sysenter_eip)] = { GUEST_SYSENTER_EIP },
+	[MOTE_VENDOR_MSR(pat)] = { GUEST_IA32_PAT },
 };
 
-static const struct vmx_msr *vmx_find_msr(u32 index)
+static u64 vmx_get_msr(struct mote_vcpu *vcpu, u32 nr)
 {
-	const struct vmx_msr *msr = vmx_msrs;
-
-	while (msr->index != index)
-		msr++;
-	return msr;
-}
-
-static u64 vmx_get_msr(struct mote_vcpu *vcpu, u32 index)
-{
-	const struct vmx_msr *msr = vmx_find_msr(index);
+	const struct vmx_msr *msr = &vmx_msrs[nr];
 	struct vmx_vcpu *v = vmx_get(vcpu);
 	u64 value;
 
-	if (index == MSR_KERNEL_GS_BASE && v->in)
+	if (nr == MOTE_VENDOR_MSR(kernel_gs_base) && v->in)
 		rdmsrl(MSR_KERNEL_GS_BASE, v->kernel_gs_base);
 	value = msr->field ? vmx_vmread(msr->field) : *(u64 *)((void *)v + msr->offset);
 	preempt_enable();
@@ -728,18 +698,18 @@ static noinline void vmx_set_syscall(struct vmx_vcpu *v, const struct vmx_msr *m
 	} else {
 		*(u64 *)((void *)v + msr->offset) = value;
 	}
-	if (v->in && vmx_has_syscall(v))
+	if (v->in && vmread64(GUEST_IA32_EFER) & EFER_SCE)
 		vmx_switch_syscall(v, true);
 }
 
-static void vmx_set_msr(struct mote_vcpu *vcpu, u32 index, u64 value)
+static void vmx_set_msr(struct mote_vcpu *vcpu, u32 nr, u64 value)
 {
-	const struct vmx_msr *msr = vmx_find_msr(index);
+	const struct vmx_msr *msr = &vmx_msrs[nr];
 	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	if (msr->field && index != MSR_EFER)
+	if (msr->field && nr != MOTE_VENDOR_MSR(efer))
 		vmx_vmwrite(msr->field, value);
-	else if (index != MSR_KERNEL_GS_BASE)
+	else if (nr != MOTE_VENDOR_MSR(kernel_gs_base))
 		vmx_set_syscall(v, msr, value);
 	else if (v->in)
 		wrmsrl(MSR_KERNEL_GS_BASE, value);
@@ -810,13 +780,6 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	preempt_enable();
 }
 
-static void vmx_set_drs(struct vmx_vcpu *v, u64 dr7)
-{
-	vmwriten(GUEST_DR7, dr7);
-	if (dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK) || v->vcpu.dr_live)
-		vmx_use_drs(v);
-}
-
 static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
 {
 	struct vmx_vcpu *v = vmx_get(vcpu);
@@ -827,8 +790,11 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 		vmx_set_crs(v, &state->crs);
 		vmx_flush_linear(v);
 	}
-	if (mask & MOTE_STATE_DRS)
-		vmx_set_drs(v, state->drs.dr7);
+	if (mask & MOTE_STATE_DRS) {
+		vmwriten(GUEST_DR7, state->drs.dr7);
+		if (state->drs.dr7 & VMX_DR7_ENABLES || vcpu->dr_live)
+			vmx_use_drs(v);
+	}
 	if (mask & MOTE_STATE_EVENTS)
 		vmx_set_events(v, &state->events);
 	preempt_enable();
@@ -999,7 +965,7 @@ static void vmx_exit_debug(struct vmx_vcpu *v)
 static void vmx_take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 {
 	u32 info = vmread32(IDT_VECTORING_INFO_FIELD);
-	u32 type = info & VECTORING_INFO_TYPE_MASK;
+	struct mote_event event;
 
 	if (likely(!(info & VECTORING_INFO_VALID_MASK))) {
 		/* An IRET that faulted had ended NMI blocking; it runs again. */
@@ -1007,13 +973,12 @@ static void vmx_take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 			vmx_block_nmis(v, true);
 		return;
 	}
-	if (type != INTR_TYPE_EXT_INTR && type != INTR_TYPE_NMI_INTR &&
-	    type != INTR_TYPE_HARD_EXCEPTION)
+	event = vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE));
+	if (event.type >= MOTE_EVENT_INT)
 		return;
-	mote_event_cut_short(&v->vcpu,
-			     vmx_decode_event(info, vmread32(IDT_VECTORING_ERROR_CODE)));
+	mote_event_cut_short(&v->vcpu, event);
 	/* Its delivery has begun to block NMIs, which would bar it the second time. */
-	if (type == INTR_TYPE_NMI_INTR)
+	if (event.type == MOTE_EVENT_NMI)
 		vmx_block_nmis(v, false);
 }
 

@@ -23,6 +23,7 @@
 #define VMX_NMI_UNBLOCKED BIT(12)	/* in INTR_INFO and in EPT violations' qualification */
 #define VMX_SHADOW (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 #define VMX_DR7_GD BIT(13)
+#define VMX_DR7_ENABLES (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK)
 #define VMX_DR6_BD BIT(13)
 #define VMX_VTPR 0x80			/* in the virtual-APIC page */
 
@@ -97,7 +98,6 @@ static inline struct vmx_vcpu *to_vmx(struct mote_vcpu *vcpu)
  * will fail, and that is an exit to user space.
  */
 DECLARE_PER_CPU(u32, vmx_failures);
-void vmx_failed(void);
 
 #define VMX_INSN(name, params, insn, ...)                                             \
 static __always_inline bool name params                                               \
@@ -108,7 +108,7 @@ static __always_inline bool name params                                         
 		 : : __VA_ARGS__ : "cc", "memory" : failed);                          \
 	return true;                                                                  \
 failed:                                                                               \
-	vmx_failed();                                                                 \
+	this_cpu_inc(vmx_failures);                                                   \
 	return false;                                                                 \
 }
 
