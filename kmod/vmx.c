@@ -5,7 +5,7 @@
  * A VMCS is active on at most one CPU, which may keep parts of it in the CPU;
  * vmx_active lists those of a CPU, vmx_current is the one that VMREAD means.
  * Both are that CPU's own and changed there only, with interrupts off; another
- * CPU that wants a VMCS asks by IPI (vmx_claim()).
+ * CPU that wants a VMCS asks by IPI (vmx_claim_slow()).
  *
  * Guest state that the host does not use goes into the CPU at the first entry
  * after load() and comes out at unload() (vmx_switch_in(), vmx_switch_out()), so
@@ -32,7 +32,7 @@ static DEFINE_PER_CPU(struct hlist_head, vmx_active);
 static DEFINE_PER_CPU(struct vmx_vcpu *, vmx_current);
 DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
 
-struct vmx_caps vmx_host;	/* of all CPUs; since setup() */
+static struct vmx_caps vmx_host;	/* of all CPUs; since setup() */
 static void *vmx_regions;	/* a page for VMXON for each CPU */
 static DEFINE_IDA(vmx_vpids);
 
@@ -823,10 +823,7 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 
 	if (windows & MOTE_WINDOW_INTERRUPT)
 		primary |= CPU_BASED_INTR_WINDOW_EXITING;
-	/*
-	 * An NMI cannot be injected behind STI, yet the NMI window may be open
-	 * there: the interrupt window opens one instruction later.
-	 */
+	/* Behind STI no NMI can be injected, yet its window may be open: the other opens later. */
 	if (windows & MOTE_WINDOW_NMI)
 		primary |= vmread32(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
 			   CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
@@ -838,17 +835,14 @@ static void vmx_window(struct mote_vcpu *vcpu, u32 windows)
 
 static u32 vmx_can_take(struct mote_vcpu *vcpu)
 {
-	u32 state = vmx_interruptibility(to_vmx(vcpu)), open = 0;
+	u32 state = vmx_interruptibility(to_vmx(vcpu));
 
 	/* A trap that pends comes first, and an entry that injects something would lose it. */
 	if (state & VMX_SHADOW || vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) &
 	    (VMX_PENDING_BS | VMX_PENDING_ENABLED))
 		return 0;
-	if (vcpu->rflags & X86_EFLAGS_IF)
-		open |= MOTE_WINDOW_INTERRUPT;
-	if (!(state & GUEST_INTR_STATE_NMI))
-		open |= MOTE_WINDOW_NMI;
-	return open;
+	return (vcpu->rflags & X86_EFLAGS_IF ? MOTE_WINDOW_INTERRUPT : 0) |
+	       (state & GUEST_INTR_STATE_NMI ? 0 : MOTE_WINDOW_NMI);
 }
 
 static void vmx_set_pending_step(void)

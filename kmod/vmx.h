@@ -31,22 +31,15 @@
 struct vmx_caps {
 	u64 basic;
 	u64 ept;		/* IA32_VMX_EPT_VPID_CAP */
-	u32 pin;
-	u32 primary;
-	u32 secondary;
-	u32 exit;
-	u32 entry;
+	u32 pin, primary, secondary, exit, entry;
 };
 
 struct vmx_vcpu {
 	struct mote_vcpu vcpu;
 
 	/* Compared before each entry: a field is written only when it changes. */
-	u64 rip;		/* GUEST_RIP… as the VMCS has them */
-	u64 rsp;
-	u64 rflags;
-	unsigned long host_cr3;
-	unsigned long host_cr4;
+	u64 rip, rsp, rflags;	/* GUEST_RIP… as the VMCS has them */
+	unsigned long host_cr3, host_cr4;
 	unsigned long host_rsp;	/* known to the entry code */
 
 	bool launched;		/* VMRESUME, not VMLAUNCH */
@@ -64,8 +57,7 @@ struct vmx_vcpu {
 	struct hlist_node link;	/* in its vmx_active */
 	u64 eptp;
 
-	u64 cr0_shadow;		/* what the guest sees of the bits that it does not own */
-	u64 cr4_shadow;
+	u64 cr0_shadow, cr4_shadow; /* what the guest sees of the bits that it does not own */
 
 	/* MSRs that neither the VMCS nor, while out, the CPU keeps. */
 	u64 syscall[3];		/* see vmx_syscall_msrs */
@@ -73,17 +65,9 @@ struct vmx_vcpu {
 	u64 kernel_gs_base;
 
 	/* The host's, while @in. */
-	u64 host_kernel_gs_base;
-	u64 host_debugctl;
-	u64 host_fs_base;
-	u16 host_ds;
-	u16 host_es;
-	u16 host_fs;
-	u16 host_gs;
-	u16 host_ldt;
+	u64 host_kernel_gs_base, host_fs_base, host_debugctl;
+	u16 host_ds, host_es, host_fs, host_gs, host_ldt;
 };
-
-extern struct vmx_caps vmx_host;
 
 static inline struct vmx_vcpu *to_vmx(struct mote_vcpu *vcpu)
 {
