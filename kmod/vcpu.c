@@ -275,6 +275,15 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu)
 #define HOST_WORK (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NOTIFY_RESUME | \
 		   _TIF_NEED_RESCHED | _TIF_NEED_FPU_LOAD)
 
+/* Not by hardware; what else there is to an exit belongs to other reasons. */
+static void vcpu_set_reason(struct mote_vcpu *vcpu, u32 reason)
+{
+	vcpu->exit.reason = reason;
+	vcpu->exit.raw = 0;
+	vcpu->exit.insn_len = 0;
+	vcpu->exit.qualification = 0;
+}
+
 static __always_inline u32 vcpu_has_work(struct mote_vcpu *vcpu)
 {
 	return atomic_read(&vcpu->requests) | vcpu->window | vcpu->event.valid | vcpu->halted;
@@ -288,7 +297,7 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
 
-	vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_NONE };
+	vcpu_set_reason(vcpu, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
 		switch_fpu_return();
 	/*
@@ -403,9 +412,8 @@ static int vcpu_run_loop(struct mote_vcpu *vcpu, u64 rip)
 static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 {
 	struct mote_run *run = vcpu->run;
-	unsigned long set = READ_ONCE(run->set);
+	u32 set = READ_ONCE(run->set), gprs, i;
 	u64 rip = vcpu->next_rip;
-	u32 i;
 
 	if (!set)
 		return 0;
@@ -414,8 +422,10 @@ static int vcpu_take_registers(struct mote_vcpu *vcpu, u64 *complete)
 	if (set & MOTE_SET_COMPLETE && !(set & MOTE_SET_RIP) && !rip)
 		return -EINVAL;
 	WRITE_ONCE(run->set, 0);
-	for_each_set_bit(i, &set, MOTE_NR_GPRS)
+	for (gprs = set & 0xffff; gprs; gprs &= gprs - 1) {
+		i = __ffs(gprs);
 		vcpu->gpr[i] = READ_ONCE(run->gpr[i]);
+	}
 	if (set & MOTE_SET_RFLAGS) {
 		u64 rflags = READ_ONCE(run->rflags);
 
@@ -498,7 +508,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	u64 complete = 0;
 	int next, check = 0;
 
-	vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
+	vcpu_set_reason(vcpu, MOTE_EXIT_INTERRUPT);
 	vcpu->put_off = 0;
 	next = vcpu_take_registers(vcpu, &complete);
 	if (next)
@@ -513,7 +523,8 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	if (check < 0) {
 		next = check;
 	} else if (check) {
-		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY; /* not by hardware: @fail is 0 */
+		vcpu->exit.reason = MOTE_EXIT_FAIL_ENTRY;
+		vcpu->exit.fail = 0; /* not by hardware */
 	} else {
 		vcpu->check = false;
 		fpu_swap_kvm_fpstate(&vcpu->fpu, true);
@@ -525,7 +536,7 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 		}
 	}
 	if (next < 0)
-		vcpu->exit = (struct mote_exit){ .reason = MOTE_EXIT_INTERRUPT };
+		vcpu_set_reason(vcpu, MOTE_EXIT_INTERRUPT);
 	vcpu_fill_run(vcpu, check);
 	vcpu_trace_state(vcpu, MOTE_VCPU_USER);
 	return min(next, 0);
