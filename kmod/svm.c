@@ -919,14 +919,18 @@ static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 
 static u64 *svm_msr(struct mote_vcpu *vcpu, u32 nr)
 {
-#define ROW(name, field) [MOTE_VENDOR_MSR(name)] = offsetof(struct vmcb_save_area, field)
 	static const u16 offsets[MOTE_NR_VENDOR_MSRS] = {
-		ROW(efer, efer), ROW(star, star), ROW(lstar, lstar), ROW(cstar, cstar),
-		ROW(sfmask, sfmask), ROW(kernel_gs_base, kernel_gs_base),
-		ROW(sysenter_cs, sysenter_cs), ROW(sysenter_esp, sysenter_esp),
-		ROW(sysenter_eip, sysenter_eip), ROW(pat, g_pat),
+		[MOTE_VENDOR_MSR(efer)] = offsetof(struct vmcb_save_area, efer),
+		[MOTE_VENDOR_MSR(star)] = offsetof(struct vmcb_save_area, star),
+		[MOTE_VENDOR_MSR(lstar)] = offsetof(struct vmcb_save_area, lstar),
+		[MOTE_VENDOR_MSR(cstar)] = offsetof(struct vmcb_save_area, cstar),
+		[MOTE_VENDOR_MSR(sfmask)] = offsetof(struct vmcb_save_area, sfmask),
+		[MOTE_VENDOR_MSR(kernel_gs_base)] = offsetof(struct vmcb_save_area, kernel_gs_base),
+		[MOTE_VENDOR_MSR(sysenter_cs)] = offsetof(struct vmcb_save_area, sysenter_cs),
+		[MOTE_VENDOR_MSR(sysenter_esp)] = offsetof(struct vmcb_save_area, sysenter_esp),
+		[MOTE_VENDOR_MSR(sysenter_eip)] = offsetof(struct vmcb_save_area, sysenter_eip),
+		[MOTE_VENDOR_MSR(pat)] = offsetof(struct vmcb_save_area, g_pat),
 	};
-#undef ROW
 
 	return (void *)&to_svm(vcpu)->vmcb->save + offsets[nr];
 }

@@ -32,8 +32,8 @@ struct mote_probe {
 struct mote_ops {
 	const char *name;	/* "VT-x" or "AMD-V" */
 	const char *holder;	/* the module that holds the extension when mote does not */
-	size_t vcpu_size;	/* of the vendor's vCPU struct, which begins with struct mote_vcpu */
-	size_t vm_size;		/* of the zeroed pages at vm->vendor, which begin with the MSR map */
+	size_t vcpu_size;	/* of the vendor's struct, which begins with struct mote_vcpu */
+	size_t vm_size;		/* of the pages at vm->vendor, which begin with the MSR map */
 	const struct mote_npt_format *npt_format;
 
 	/* Host.  Probe looks at this CPU, with interrupts off, and changes nothing. */
@@ -74,7 +74,7 @@ struct mote_ops {
 	 * mote_event_cut_short() if run() finds its delivery cut short.
 	 */
 	void (*inject)(struct mote_vcpu *vcpu, const struct mote_event *event);
-	void (*window)(struct mote_vcpu *vcpu, u32 windows); /* exit when one of MOTE_WINDOW_* opens */
+	void (*window)(struct mote_vcpu *vcpu, u32 windows); /* exit when one opens */
 	u32 (*can_take)(struct mote_vcpu *vcpu); /* which of MOTE_WINDOW_* are open now */
 	u32 (*cpl)(const struct mote_vcpu *vcpu);
 	/* The instruction is complete, RIP moved: end the shadow; with TF a trap pends. */

@@ -105,7 +105,7 @@ static u32 vmx_read_caps(struct vmx_caps *caps, u64 *detail)
 {
 	u64 may = vmx_read_msr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32, controls = 0, features = 0;
 	const struct vmx_word *word = vmx_words;
-	u32 msr, missing;
+	u32 msr, lacks;
 
 	*caps = (struct vmx_caps){
 		.basic = vmx_read_msr(MSR_IA32_VMX_BASIC),
@@ -113,10 +113,10 @@ static u32 vmx_read_caps(struct vmx_caps *caps, u64 *detail)
 	};
 	for (; word < vmx_words + ARRAY_SIZE(vmx_words); word++) {
 		msr = word->msr[!!(caps->basic & VMX_BASIC_TRUE_CTLS)];
-		*(u32 *)((void *)caps + word->offset) =
-			vmx_control(vmx_read_msr(msr), word->must, word->may, word->fixed, &missing);
-		if (missing && !controls)
-			controls = (u64)msr << 32 | missing;
+		*(u32 *)((void *)caps + word->offset) = vmx_control(vmx_read_msr(msr), word->must,
+								    word->may, word->fixed, &lacks);
+		if (lacks && !controls)
+			controls = (u64)msr << 32 | lacks;
 	}
 	if ((caps->ept & VMX_VPID_NEEDED) != VMX_VPID_NEEDED)
 		caps->secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
