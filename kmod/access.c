@@ -62,7 +62,7 @@ static void slot_log_write(struct mem_slot *slot, u64 offset, u32 len)
 	spin_unlock(&slot->vm->npt_lock);
 }
 
-static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool atomic)
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool may_sleep)
 {
 	int index = srcu_read_lock(&vm->srcu), err = -ENXIO;
 	struct mem_slot *slot;
@@ -78,7 +78,7 @@ static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bo
 	if (slot->config.flags & MOTE_SLOT_READONLY || len > slot->config.size - offset)
 		goto out;
 	to = u64_to_user_ptr(slot->config.hva + offset);
-	if (!atomic)
+	if (may_sleep)
 		err = copy_to_user(to, data, len) ? -EFAULT : 0;
 	else /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
 		err = slot->dirty ? -EFAULT : copy_to_user_nofault(to, data, len);
@@ -87,14 +87,4 @@ static int slot_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bo
 out:
 	srcu_read_unlock(&vm->srcu, index);
 	return err;
-}
-
-int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
-{
-	return slot_write(vm, gpa, data, len, false);
-}
-
-int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len)
-{
-	return slot_write(vm, gpa, data, len, true);
 }

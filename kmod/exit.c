@@ -318,10 +318,9 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 	case MOTE_EXIT_DR:
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_INTERRUPT_WINDOW:
-		mote_event_window_is_gone(vcpu, MOTE_WINDOW_INTERRUPT);
-		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_NMI_WINDOW:
-		mote_event_window_is_gone(vcpu, MOTE_WINDOW_NMI);
+		mote_event_window_is_gone(vcpu, vcpu->exit.reason == MOTE_EXIT_NMI_WINDOW ?
+					  MOTE_WINDOW_NMI : MOTE_WINDOW_INTERRUPT);
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_EXCEPTION:
 		return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);

@@ -337,12 +337,6 @@ static int mem_cache_fill(struct mote_npt_cache *cache)
 	return 0;
 }
 
-static void mem_cache_drain(struct mote_npt_cache *cache)
-{
-	while (cache->nr)
-		free_page((unsigned long)cache->table[--cache->nr]);
-}
-
 static int fault_once(struct mem_fault *fault, struct mote_npt_cache *cache)
 {
 	int err;
@@ -382,7 +376,8 @@ static int fault_handle(struct mote_vcpu *vcpu, struct mem_slot *slot, u64 gpa, 
 		}
 		cond_resched();
 	}
-	mem_cache_drain(&cache);
+	while (cache.nr)
+		free_page((unsigned long)cache.table[--cache.nr]);
 	*hva = fault.hva + offset_in_page(gpa);
 	trace_mote_nested_fault(slot->vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
 	return err;

@@ -3,11 +3,8 @@
  * The module's own header: its objects and what the core does with them.  What a
  * vendor does is in vendor.h, each room beside the core has a header of its own.
  *
- * Who calls whom: chardev.c (file descriptors, copying from and to user
- * space) -> vm.c, vcpu.c (objects, the run loop) -> exit.c (what to do about
- * an exit) -> pure files (guest/, npt.c).
- * mem.c ties slots, the mm's memory and npt.c together.  vmx.c and svm.c
- * are reached through mote_ops alone.
+ * Who calls whom: chardev.c -> vm.c, vcpu.c (the run loop) -> exit.c -> guest/; mem.c -> npt.c.
+ * vmx.c and svm.c are reached through mote_ops alone.
  *
  * Locks, outermost first:
  *	vcpu->lock		one thread at a time works on a vCPU
@@ -148,12 +145,11 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
 int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
 
 /*
- * As the guest would, logged, not if read-only; within one slot; may sleep: 0, -ENXIO (no
- * slot, or a read-only one), -EFAULT (the VMM process has no memory there).
+ * As the guest would, logged, not if read-only; within one slot: 0, -ENXIO (no slot, or a
+ * read-only one), -EFAULT (the VMM process has no memory there; for who may not sleep also what
+ * is logged, or not present now).
  */
-int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
-/* Without sleeping: -EFAULT also for what is logged, or not present now. */
-int mote_mem_write_atomic(struct mote_vm *vm, u64 gpa, const void *data, u32 len);
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool may_sleep);
 
 /* The VMM process's address of guest memory, until the next change of slots; false: no slot. */
 bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
@@ -169,14 +165,11 @@ s64 mote_user_read_word(u64 hva);
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
 
-/* What suspends have done to the TSC. */
-struct mote_resumes {
+/* What suspends have done to the TSC; changes while the host is suspended and no vCPU runs. */
+extern struct mote_resumes {
 	u32 count;	/* how many there were */
 	u64 tsc_lost;	/* how much less it is in sum than it would be if it had not begun anew */
-};
-
-/* Changes while the host is suspended and no vCPU runs. */
-extern struct mote_resumes mote_resumes;
+} mote_resumes;
 
 /*
  * A virtual CPU; the vendor's own struct begins with it.

@@ -33,15 +33,6 @@ static __always_inline void vcpu_trace_state(struct mote_vcpu *vcpu, u32 state)
 
 /* ---- state ---------------------------------------------------------------------------- */
 
-static void vcpu_get_msrs(struct mote_vcpu *vcpu, struct mote_msrs *msrs)
-{
-	u32 i;
-
-	*msrs = vcpu->msrs;
-	for (i = 0; i < MOTE_NR_VENDOR_MSRS; i++)
-		(&msrs->efer)[i] = mote_ops->get_msr(vcpu, i);
-}
-
 static void vcpu_set_msrs(struct mote_vcpu *vcpu, const struct mote_msrs *msrs)
 {
 	u64 old = vcpu->msrs.apic_base;
@@ -72,8 +63,11 @@ static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32
 		memcpy(state->drs.dr, vcpu->dr, sizeof(vcpu->dr));
 		state->drs.dr6 = vcpu->dr6;
 	}
-	if (mask & MOTE_STATE_MSRS)
-		vcpu_get_msrs(vcpu, &state->msrs);
+	if (mask & MOTE_STATE_MSRS) {
+		state->msrs = vcpu->msrs;
+		for (u32 i = 0; i < MOTE_NR_VENDOR_MSRS; i++)
+			(&state->msrs.efer)[i] = mote_ops->get_msr(vcpu, i);
+	}
 	if (mask & MOTE_STATE_EVENTS)
 		state->events = (struct mote_events){
 			.injected = vcpu->event, .nmi_pending = atomic_read(&vcpu->nmis),

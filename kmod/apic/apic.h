@@ -6,7 +6,6 @@
 #ifndef MOTE_APIC_H
 #define MOTE_APIC_H
 
-#include <linux/types.h>
 #include <asm/apicdef.h>
 #include <linux/mote.h>
 

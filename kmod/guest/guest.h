@@ -7,7 +7,6 @@
 #ifndef MOTE_GUEST_H
 #define MOTE_GUEST_H
 
-#include <linux/types.h>
 #include <linux/mote.h>
 
 /* Components of XCR0. */

@@ -55,16 +55,6 @@ static void pv_clock_common_pair(struct mote_vm *vm, struct pvclock_vcpu_time_in
 	mutex_unlock(&vm->lock);
 }
 
-/* Otherwise each vCPU has its own pair, from the CPU that it runs on. */
-static void pv_clock_own_pair(struct mote_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
-{
-	local_irq_disable();
-	info->tsc_timestamp = rdtsc();
-	info->system_time = pv_clock_now(vcpu->vm);
-	vcpu->tsc_cpu = smp_processor_id();
-	local_irq_enable();
-}
-
 /*
  * Write a struct that has its version at @in.  The guest reads the version before the
  * data and after it, with read barriers between, and begins anew where it was odd or has
@@ -77,13 +67,13 @@ static void pv_write_versioned(struct mote_vm *vm, u64 gpa, void *data, u32 size
 
 	*in = *version + 1;
 	*version += 2;
-	if (mote_mem_write(vm, at, in, sizeof(*in)))
+	if (mote_mem_write(vm, at, in, sizeof(*in), true))
 		return;
 	smp_wmb(); /* odd version before data, as above */
-	mote_mem_write(vm, gpa, data, size);
+	mote_mem_write(vm, gpa, data, size, true);
 	smp_wmb(); /* data before even version, as above */
 	*in = *version;
-	mote_mem_write(vm, at, in, sizeof(*in));
+	mote_mem_write(vm, at, in, sizeof(*in), true);
 }
 
 static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
@@ -101,10 +91,16 @@ static void pv_publish_clock(struct mote_vcpu *vcpu)
 	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
 	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, khz, NSEC_PER_MSEC, 0);
 	info.tsc_shift = 32 - shift;
-	if (check_tsc_unstable())
-		pv_clock_own_pair(vcpu, &info);
-	else
+	if (check_tsc_unstable()) {
+		/* Each vCPU has its own pair, from the CPU that it runs on. */
+		local_irq_disable();
+		info.tsc_timestamp = rdtsc();
+		info.system_time = pv_clock_now(vcpu->vm);
+		vcpu->tsc_cpu = smp_processor_id();
+		local_irq_enable();
+	} else {
 		pv_clock_common_pair(vcpu->vm, &info);
+	}
 	info.tsc_timestamp = mote_guest_tsc(vcpu, info.tsc_timestamp);
 	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
 			   sizeof(info), &info.version, &vcpu->pv.clock_version);
@@ -201,8 +197,8 @@ void mote_pv_preempted(struct mote_vcpu *vcpu)
 	if (!(vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED))
 		return;
 	vcpu->pv.steal_stale = true;
-	mote_mem_write_atomic(vcpu->vm, gpa + offsetof(struct kvm_steal_time, preempted),
-			      &preempted, sizeof(preempted));
+	mote_mem_write(vcpu->vm, gpa + offsetof(struct kvm_steal_time, preempted),
+		       &preempted, sizeof(preempted), false);
 }
 
 /* ---- what the guest has yet to be told ------------------------------------------------------ */

@@ -38,7 +38,7 @@ void mote_pv_eoi_offer(struct mote_vcpu *vcpu)
 {
 	const u8 flag = KVM_PV_EOI_ENABLED;
 
-	if (!mote_mem_write_atomic(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1))
+	if (!mote_mem_write(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1, false))
 		vcpu->pv.eoi_offered = vcpu->msrs.pv_eoi;
 }
 
@@ -59,9 +59,7 @@ void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep)
 	u64 gpa = vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED;
 	const u8 flag = 0;
 
-	if (may_sleep) {
-		mote_mem_write(vcpu->vm, gpa, &flag, 1);
-	} else if (mote_mem_write_atomic(vcpu->vm, gpa, &flag, 1)) {
+	if (mote_mem_write(vcpu->vm, gpa, &flag, 1, may_sleep) && !may_sleep) {
 		/* The offer stands: the next entry looks whether it was taken. */
 		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 		return;

@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * How long an instruction is, for CPUs that save no next RIP: pure functions.
- */
+/* How long an instruction is, for CPUs that save no next RIP: pure functions. */
 #ifndef MOTE_INSN_H
 #define MOTE_INSN_H
 
-#include <linux/types.h>
 #include <linux/mote.h>
 
 /*
  * The length of an instruction whose kind is known from the exit: prefixes are counted, and the
  * opcode must be one of those that cause it.  Of @bytes there are @nr from RIP on, at most 15;
- * @reason is one of MEASURED_EXITS; @long_mode is CS.L, where REX prefixes exist.
- *
- * Return: 1 to 15, or -EINVAL (not that instruction: memory changed under it, or the end of
- * @bytes).
+ * @reason is one of MEASURED_EXITS; @long_mode is CS.L, where REX prefixes exist.  Return: 1 to
+ * 15, or -EINVAL (not that instruction: memory changed under it, or the end of @bytes).
  */
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
 
@@ -32,7 +27,6 @@ struct mote_walk {
 /*
  * The guest-physical address of a linear address, for fetching code, in every paging mode.  No
  * accessed bits are set and no permission is checked: the CPU has just fetched from there.
- *
  * Return: 0, -ENOENT (not mapped), or what @walk->read said.
  */
 int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa);

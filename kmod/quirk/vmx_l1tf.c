@@ -39,10 +39,9 @@ int vmx_l1d_setup(void)
 	enum vmx_l1d_flush_state policy = vmx_l1d_policy();
 
 	vmx_l1d_always = policy == VMENTER_L1D_FLUSH_ALWAYS;
-	if (!vmx_l1d_always && policy != VMENTER_L1D_FLUSH_COND) {
-		static_branch_disable(&vmx_l1d_flush_key);
+	static_branch_disable(&vmx_l1d_flush_key);
+	if (!vmx_l1d_always && policy != VMENTER_L1D_FLUSH_COND)
 		return 0;
-	}
 	if (!boot_cpu_has(X86_FEATURE_FLUSH_L1D)) {
 		vmx_l1d_pages = (u8 *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, VMX_L1D_ORDER);
 		if (!vmx_l1d_pages)
