@@ -488,7 +488,9 @@ static void svm_skip(struct mote_vcpu *vcpu)
 /* SVM has no field for a debug trap that pends: it is injected. */
 static void svm_inject_debug(struct svm_vcpu *svm)
 {
-	const struct mote_event trap = { .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB };
+	static const struct mote_event trap = {
+		.type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
+	};
 
 	svm->vcpu.dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
 	svm_inject(&svm->vcpu, &trap);
