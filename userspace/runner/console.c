@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The console on standard input and output; clients of the control socket see and
- * type the same.  A terminal is in raw mode while the VM runs, so that each key is
- * the guest's but for Ctrl-A: Ctrl-A x ends the VM, Ctrl-A Ctrl-A is one Ctrl-A.
- * Pipes and files are read as they are.
+ * Consoles: see console.h.  A terminal is in raw mode while the VM runs, so that each key is
+ * the guest's but for Ctrl-A: Ctrl-A x ends the VM, Ctrl-A Ctrl-A is one Ctrl-A.  Pipes and
+ * files are read as they are.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "console.h"
@@ -16,7 +20,171 @@
 #include "vm.h"
 
 #define CTRL_A 1
-#define AT_ONCE 64
+#define INPUT_MOST 1024
+#define RING 65536
+
+/**
+ * struct console - a console
+ * @vm: whose it is
+ * @next: another one of the VM's
+ * @ops: of the device
+ * @device: for @ops; NULL: it is gone
+ * @feed: wakes the devices' thread: there is input, or room for output
+ * @stir: wakes the supervisor: there is output, or the device wants input
+ * @in: standard input; its fd is -1 if there is none (any more)
+ * @out: standard output; its fd is -1 if there is none
+ * @in_is_file: input is always ready
+ * @in_watched: the supervisor waits for input
+ * @out_watched: it waits until output can be written
+ * @is_socket: output is one
+ * @is_terminal: input is one
+ * @is_raw: it has been made raw
+ * @escape: Ctrl-A has been typed
+ * @saved: the terminal's settings before
+ * @lock: of all that follows; nothing waits while it is held
+ * @stirred: @stir has been written
+ * @refused: the device has output that there was no room for
+ * @wanted: how many characters of input the device would take
+ * @nr_input: how many are on their way
+ * @input: these
+ * @head: how many bytes the device has written
+ * @written: how many of them standard output has got
+ * @ring: the last ones of them
+ */
+struct console {
+	struct vm *vm;
+	struct console *next;
+	const struct console_ops *ops;
+	void *device;
+	struct source feed;
+	struct source stir;
+	struct source in;
+	struct source out;
+	bool in_is_file;
+	bool in_watched;
+	bool out_watched;
+	bool is_socket;
+	bool is_terminal;
+	bool is_raw;
+	bool escape;
+	struct termios saved;
+	pthread_mutex_t lock;
+	bool stirred;
+	bool refused;
+	size_t wanted;
+	size_t nr_input;
+	unsigned char input[INPUT_MOST];
+	__u64 head;
+	__u64 written;
+	unsigned char ring[RING];
+};
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- the device's end ---------------------------------------------------------------- */
+
+/* With the lock held. */
+static void stir(struct console *console)
+{
+	if (!console->stirred)
+		eventfd_write(console->stir.fd, 1);
+	console->stirred = true;
+}
+
+size_t console_write(struct console *console, const void *data, size_t nr)
+{
+	size_t taken = nr, at, first;
+
+	pthread_mutex_lock(&console->lock);
+	if (console->out.fd >= 0)
+		taken = RING - (console->head - console->written);
+	taken = least(taken, nr);
+	console->refused = taken < nr;
+	/* Of more than the ring holds the last is what remains. */
+	for (size_t done = 0; done < taken; done += first) {
+		at = console->head % RING;
+		first = least(taken - done, RING - at);
+		memcpy(console->ring + at, (const char *)data + done, first);
+		console->head += first;
+	}
+	if (taken)
+		stir(console);
+	pthread_mutex_unlock(&console->lock);
+	return taken;
+}
+
+void console_wants_more(struct console *console)
+{
+	size_t room = console->ops->room(console->device), nr;
+	unsigned char data[INPUT_MOST];
+
+	pthread_mutex_lock(&console->lock);
+	nr = least(room, console->nr_input);
+	memcpy(data, console->input, nr);
+	console->nr_input -= nr;
+	memmove(console->input, console->input + nr, console->nr_input);
+	if (!console->wanted && room > nr)
+		stir(console);
+	console->wanted = room - nr;
+	pthread_mutex_unlock(&console->lock);
+	if (nr)
+		console->ops->input(console->device, data, nr);
+}
+
+static void feed(struct vm *vm, struct source *source, __u32 events)
+{
+	struct console *console = container_of(source, struct console, feed);
+	eventfd_t times;
+	bool refused;
+
+	(void)vm;
+	(void)events;
+	eventfd_read(source->fd, &times);
+	if (!console->device)
+		return;
+	console_wants_more(console);
+	pthread_mutex_lock(&console->lock);
+	refused = console->refused;
+	console->refused = false;
+	pthread_mutex_unlock(&console->lock);
+	if (refused)
+		console->ops->writable(console->device);
+}
+
+void console_close(struct console *console)
+{
+	if (console)
+		console->device = NULL;
+}
+
+/* ---- input ----------------------------------------------------------------------------- */
+
+/* How many characters may be read: what the device wants. With the lock held. */
+static size_t wanted(const struct console *console)
+{
+	return least(console->wanted, INPUT_MOST - console->nr_input);
+}
+
+static size_t put_input(struct console *console, const void *data, size_t nr)
+{
+	memcpy(console->input + console->nr_input, data, nr);
+	console->nr_input += nr;
+	console->wanted -= least(nr, console->wanted);
+	return nr;
+}
+
+size_t console_type(struct console *console, const void *data, size_t nr)
+{
+	pthread_mutex_lock(&console->lock);
+	nr = put_input(console, data, least(nr, wanted(console)));
+	pthread_mutex_unlock(&console->lock);
+	if (nr)
+		eventfd_write(console->feed.fd, 1);
+	return nr;
+}
 
 /* Take the escapes out of what was typed; returns how many characters are left. */
 static size_t unescape(struct console *console, unsigned char *data, size_t nr)
@@ -37,42 +205,67 @@ static size_t unescape(struct console *console, unsigned char *data, size_t nr)
 	return left;
 }
 
-/* Wait for the next input: for one event, as a hang-up cannot be ignored otherwise. */
-static void watch_input(struct console *console)
+/*
+ * How much is to be read now.  A terminal always has to be, for the escapes: what the device
+ * does not want yet waits, and beyond some lines is lost, as at any terminal.
+ */
+static size_t readable(struct console *console)
 {
-	if (console->in.fd < 0 || console->in_is_file || console->in_watched)
-		return;
-	console->in_watched = true;
-	source_change(console->vm, &console->in, EPOLLIN | EPOLLONESHOT);
+	size_t nr = INPUT_MOST;
+
+	if (console->in.fd < 0)
+		return 0;
+	pthread_mutex_lock(&console->lock);
+	if (!console->is_terminal)
+		nr = wanted(console);
+	pthread_mutex_unlock(&console->lock);
+	return nr;
+}
+
+static void type(struct console *console, unsigned char *data, size_t nr)
+{
+	if (console->is_terminal)
+		nr = unescape(console, data, nr);
+	pthread_mutex_lock(&console->lock);
+	put_input(console, data, least(nr, INPUT_MOST - console->nr_input));
+	pthread_mutex_unlock(&console->lock);
+	eventfd_write(console->feed.fd, 1);
 }
 
 /* There is no more input. */
 static void end_input(struct console *console)
 {
 	if (!console->in_is_file)
-		source_remove(console->vm, &console->in);
+		source_remove(&console->in);
 	console->in.fd = -1;
 }
 
 static void read_input(struct console *console)
 {
-	unsigned char data[AT_ONCE];
-	size_t room = console->ops->room(console);
+	unsigned char data[INPUT_MOST];
+	size_t room = readable(console);
 	ssize_t nr;
 
-	if (!room || console->in.fd < 0)
+	if (!room)
 		return;
-	nr = read(console->in.fd, data, room < sizeof(data) ? room : sizeof(data));
-	if (nr < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (nr <= 0) {
+	nr = read(console->in.fd, data, room);
+	if (nr > 0)
+		type(console, data, nr);
+	else if (!nr || (errno != EINTR && errno != EAGAIN))
 		end_input(console);
+}
+
+/* Wait for the next input: for one event, as a hang-up cannot be ignored otherwise. */
+static void watch_input(struct console *console)
+{
+	if (!readable(console))
 		return;
+	if (console->in_is_file) {
+		read_input(console);
+	} else if (!console->in_watched) {
+		console->in_watched = true;
+		source_change(&console->in, EPOLLIN | EPOLLONESHOT);
 	}
-	if (console->is_terminal)
-		nr = unescape(console, data, nr);
-	if (nr)
-		console->ops->input(console, data, nr);
 }
 
 static void input_ready(struct vm *vm, struct source *source, __u32 events)
@@ -83,18 +276,71 @@ static void input_ready(struct vm *vm, struct source *source, __u32 events)
 	(void)events;
 	console->in_watched = false;
 	read_input(console);
-	if (console->ops->room(console))
-		watch_input(console);
+	watch_input(console);
 }
 
-void console_wants_more(struct console *console)
+/* ---- output ---------------------------------------------------------------------------- */
+
+__u64 console_end(struct console *console)
 {
-	if (console->in_is_file)
-		read_input(console);
-	else
-		watch_input(console);
-	if (console == console->vm->console)
-		control_wants_more(console->vm);
+	__u64 head;
+
+	pthread_mutex_lock(&console->lock);
+	head = console->head;
+	pthread_mutex_unlock(&console->lock);
+	return head;
+}
+
+size_t console_read(struct console *console, __u64 *position, void *data, size_t size)
+{
+	size_t at, nr;
+
+	pthread_mutex_lock(&console->lock);
+	if (console->head - *position > RING)
+		*position = console->head - RING;
+	at = *position % RING;
+	nr = least(least(console->head - *position, RING - at), size);
+	memcpy(data, console->ring + at, nr);
+	pthread_mutex_unlock(&console->lock);
+	return nr;
+}
+
+static ssize_t write_without_waiting(struct console *console, const void *data, size_t nr)
+{
+	struct pollfd out = { .fd = console->out.fd, .events = POLLOUT };
+
+	if (console->is_socket)
+		return send(console->out.fd, data, nr, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* Where the file could not be opened anew it waits, though not for long. */
+	if (poll(&out, 1, 0) == 1)
+		return write(console->out.fd, data, nr);
+	errno = EAGAIN;
+	return -1;
+}
+
+/* What cannot be written for a lasting reason is lost; what comes later is tried again. */
+static void write_output(struct console *console)
+{
+	char data[4096];
+	size_t nr;
+
+	while (console->out.fd >= 0 && (nr = console_read(console, &console->written, data, sizeof(data)))) {
+		ssize_t done = write_without_waiting(console, data, nr);
+		bool refused;
+
+		if (done < 0 && (errno == EAGAIN || errno == EINTR)) {
+			if (!console->out_watched)
+				source_change(&console->out, EPOLLOUT | EPOLLONESHOT);
+			console->out_watched = true;
+			return;
+		}
+		pthread_mutex_lock(&console->lock);
+		console->written += done < 0 ? nr : (size_t)done;
+		refused = console->refused;
+		pthread_mutex_unlock(&console->lock);
+		if (refused)
+			eventfd_write(console->feed.fd, 1);
+	}
 }
 
 static void output_ready(struct vm *vm, struct source *source, __u32 events)
@@ -104,89 +350,140 @@ static void output_ready(struct vm *vm, struct source *source, __u32 events)
 	(void)vm;
 	(void)events;
 	console->out_watched = false;
-	source_remove(console->vm, source);
-	console->ops->writable(console);
+	write_output(console);
 }
 
-static size_t write_stdio(struct console *console, const void *data, size_t nr)
+static void stirred(struct vm *vm, struct source *source, __u32 events)
 {
-	struct pollfd out = { .fd = console->out.fd, .events = POLLOUT };
-	ssize_t written;
+	struct console *console = container_of(source, struct console, stir);
+	eventfd_t times;
 
-	if (console->out.fd < 0)
-		return nr;
-	if (console->out_watched)
-		return 0;
-	if (poll(&out, 1, 0) == 1) {
-		written = write(console->out.fd, data, nr);
-		if (written >= 0)
-			return written;
-		/* Nobody reads it any more. */
-		if (errno != EAGAIN && errno != EINTR) {
-			console->out.fd = -1;
-			return nr;
-		}
-	}
-	console->out_watched = !source_add(console->vm, &console->out, EPOLLOUT);
-	return 0;
+	(void)events;
+	eventfd_read(source->fd, &times);
+	pthread_mutex_lock(&console->lock);
+	console->stirred = false;
+	pthread_mutex_unlock(&console->lock);
+	if (!console->out_watched)
+		write_output(console);
+	watch_input(console);
+	if (console == vm->console)
+		control_console(vm);
 }
 
-size_t console_write(struct console *console, const void *data, size_t nr)
+bool consoles_are_drained(const struct vm *vm)
 {
-	size_t written = write_stdio(console, data, nr);
-
-	if (console == console->vm->console)
-		control_output(console->vm, data, written);
-	return written;
+	for (struct console *console = vm->consoles; console; console = console->next)
+		if (console->out.fd >= 0 && console_end(console) != console->written)
+			return false;
+	return true;
 }
+
+/* ---- beginning and end ------------------------------------------------------------------- */
 
 static void set_raw(struct console *console)
 {
-	struct termios raw;
+	struct termios raw = console->saved;
 
-	if (tcgetattr(STDIN_FILENO, &console->saved))
-		return;
-	raw = console->saved;
 	cfmakeraw(&raw);
 	/* Our own messages, too, end in a plain newline. */
 	raw.c_oflag |= OPOST;
-	console->is_terminal = !tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }
 
-int console_open(struct vm *vm, struct console *console, const struct console_ops *ops,
-		 const char *kind)
+/* Who is in the background leaves the terminal to others. */
+static void take_terminal(struct console *console)
 {
+	if (tcgetpgrp(STDIN_FILENO) != getpgrp() || tcgetattr(STDIN_FILENO, &console->saved))
+		return;
+	set_raw(console);
+	console->is_raw = true;
+}
+
+void consoles_take_terminal(struct vm *vm)
+{
+	for (struct console *console = vm->consoles; console; console = console->next)
+		if (console->is_terminal)
+			take_terminal(console);
+}
+
+void consoles_leave_terminal(struct vm *vm)
+{
+	for (struct console *console = vm->consoles; console; console = console->next)
+		if (console->is_raw)
+			tcsetattr(STDIN_FILENO, TCSANOW, &console->saved);
+}
+
+/* One of our own, so that not to wait is nobody else's matter; a file keeps its position. */
+static int open_output(struct console *console)
+{
+	struct stat stat;
+	int fd = -1;
+
+	if (fstat(STDOUT_FILENO, &stat))
+		return -1;
+	console->is_socket = S_ISSOCK(stat.st_mode);
+	if (S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode))
+		fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : fd;
+}
+
+static void open_stdio(struct console *console)
+{
+	struct loop *loop = &console->vm->supervisor;
 	int err;
 
-	*console = (struct console) {
-		.vm = vm, .ops = ops,
-		.in = { .fd = -1, .ready = input_ready }, .out = { .fd = -1, .ready = output_ready },
-	};
-	if (!strcmp(kind, "none"))
-		return 0;
-	if (!vm->console)
-		vm->console = console;
-	if (!strcmp(kind, "socket"))
-		return 0;
-	/* One that is shared would be two sources with one descriptor. */
-	console->out.fd = dup(STDOUT_FILENO);
+	console->out.fd = open_output(console);
+	/* A file is always ready. */
+	if (console->out.fd >= 0)
+		source_add(loop, &console->out, EPOLLONESHOT);
 	console->in.fd = STDIN_FILENO;
-	err = source_add(vm, &console->in, EPOLLIN | EPOLLONESHOT);
-	console->in_watched = !err;
+	err = source_add(loop, &console->in, EPOLLONESHOT);
 	console->in_is_file = err == -EPERM;
 	if (err && err != -EPERM)
 		console->in.fd = -1;
-	if (isatty(STDIN_FILENO))
-		set_raw(console);
-	return 0;
+	console->is_terminal = isatty(STDIN_FILENO);
+	if (console->is_terminal)
+		take_terminal(console);
+	watch_input(console);
 }
 
-void console_close(struct console *console)
+struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind)
 {
-	if (console == console->vm->console)
-		console->vm->console = NULL;
-	if (console->is_terminal)
-		tcsetattr(STDIN_FILENO, TCSANOW, &console->saved);
-	if (console->out.fd >= 0)
-		close(console->out.fd);
+	struct console *console = calloc(1, sizeof(*console));
+
+	if (console) {
+		*console = (struct console) {
+			.vm = vm, .ops = ops, .device = device, .lock = PTHREAD_MUTEX_INITIALIZER,
+			.feed = { .fd = -1, .ready = feed }, .stir = { .fd = -1, .ready = stirred },
+			.in = { .fd = -1, .ready = input_ready }, .out = { .fd = -1, .ready = output_ready },
+			.next = vm->consoles,
+		};
+		vm->consoles = console;
+	}
+	if (!console || source_add_eventfd(&vm->io, &console->feed) ||
+	    source_add_eventfd(&vm->supervisor, &console->stir)) {
+		complain("cannot make a console: %m");
+		return NULL;
+	}
+	if (!vm->console && strcmp(kind, "none"))
+		vm->console = console;
+	if (!strcmp(kind, "stdio"))
+		open_stdio(console);
+	return console;
+}
+
+void consoles_destroy(struct vm *vm)
+{
+	consoles_leave_terminal(vm);
+	while (vm->consoles) {
+		struct console *console = vm->consoles;
+		const int fds[] = { console->feed.fd, console->stir.fd, console->out.fd };
+
+		vm->consoles = console->next;
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+		free(console);
+	}
+	vm->console = NULL;
 }

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The far end of a serial line: the terminal or pipe that `mote run` was started on,
- * and the clients of the control socket that are attached to it.
+ * Consoles: between a device of the guest's and who is at the far end of the line, which is the
+ * terminal or pipe that `mote run` was started on, and clients of the control socket.
+ *
+ * The device works with the VM's lock held and never waits: its output goes into a ring, and
+ * input comes out of another.  The supervisor moves bytes between the rings and the file
+ * descriptors, without that lock.  Standard output loses nothing: for the device the ring is
+ * full as long as that has not taken what is there.  Of clients the slow lose the oldest.
  */
 #ifndef CONSOLE_H
 #define CONSOLE_H
@@ -13,52 +18,53 @@
 struct console;
 
 /**
- * struct console_ops - what a device does for its console
+ * struct console_ops - what a device does for its console; the VM's lock is held
  * @room: how many characters of input it takes now
  * @input: here they are, at most as many as there was room for
  * @writable: try again to write
  */
 struct console_ops {
-	size_t (*room)(struct console *console);
-	void (*input)(struct console *console, const void *data, size_t nr);
-	void (*writable)(struct console *console);
+	size_t (*room)(void *device);
+	void (*input)(void *device, const void *data, size_t nr);
+	void (*writable)(void *device);
 };
 
-/**
- * struct console - a console
- * @vm: whose it is
- * @ops: of the device
- * @in: where input comes from; its fd is -1 if there is none (any more)
- * @out: where output goes to; its fd is -1 if it goes nowhere
- * @in_watched: the I/O thread waits for input
- * @in_is_file: input is always ready
- * @out_watched: the I/O thread waits until output can be written
- * @is_terminal: input is a terminal, and set to raw mode
- * @escape: Ctrl-A has been typed
- * @saved: the terminal's settings before
- */
-struct console {
-	struct vm *vm;
-	const struct console_ops *ops;
-	struct source in;
-	struct source out;
-	bool in_watched;
-	bool in_is_file;
-	bool out_watched;
-	bool is_terminal;
-	bool escape;
-	struct termios saved;
-};
+/* ---- the device's end; the VM's lock is held ---------------------------------------- */
 
-/* @kind: "stdio", "socket" (clients alone) or "none".  0, or -1 after a complaint. */
-int console_open(struct vm *vm, struct console *console, const struct console_ops *ops,
-		 const char *kind);
+/* @kind: "stdio", "socket" (clients alone) or "none".  NULL after a complaint. */
+struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind);
+/* The device is going: there is no more input, and what it has written is still brought out. */
 void console_close(struct console *console);
 
-/* Write what can be written without waiting; the rest is wanted by ops->writable. */
+/* Write what there is room for; the rest is wanted by ops->writable. */
 size_t console_write(struct console *console, const void *data, size_t nr);
 
-/* The device has room again. */
+/* The device has room for input. */
 void console_wants_more(struct console *console);
+
+/* ---- the far end: the supervisor's thread ------------------------------------------- */
+
+/**
+ * console_read() - fetch output for a client
+ * @console: of the VM
+ * @position: of all that was ever written, the first byte that the client has not got; moved
+ *	on to the oldest that is still there
+ * @data: filled in
+ * @size: room there
+ * Return: how many bytes there are; the caller moves @position on by what it has used
+ */
+size_t console_read(struct console *console, __u64 *position, void *data, size_t size);
+/* Of all that was ever written, the end. */
+__u64 console_end(struct console *console);
+/* Type; returns how many characters the device wants of them now. */
+size_t console_type(struct console *console, const void *data, size_t nr);
+
+/* Has standard output got all that was written? */
+bool consoles_are_drained(const struct vm *vm);
+/* A terminal is raw while the VM runs: again, after somebody else had it. */
+void consoles_take_terminal(struct vm *vm);
+/* As it was. */
+void consoles_leave_terminal(struct vm *vm);
+void consoles_destroy(struct vm *vm);
 
 #endif /* CONSOLE_H */

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The control socket: see control.h.  The I/O thread serves all clients, and never
+ * The control socket: see control.h.  The supervisor serves all clients, and never
  * waits for one: what a client does not read waits in a buffer of its own that does not
- * grow, and the console's output in a ring of which the slow lose the oldest.
- *
- * Other threads write to the ring, or say that they have stopped, and wake the I/O
- * thread for the rest: it alone removes sources (loop.c).
+ * grow, and the console's output in a ring of which the slow lose the oldest.  What
+ * is the devices' to do is done by their thread, and answered when that says so.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -30,7 +28,9 @@
 
 #define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
-#define RING 65536
+
+/* What an answer waits for: all vCPUs to have stopped, or a job of the I/O thread's. */
+enum waiting { NOTHING, PAUSE, JOB };
 
 /**
  * struct client - somebody who is connected
@@ -41,8 +41,12 @@
  * @out: the answer, or NULL
  * @sent: how much of that is out
  * @is_console: behind the answer the connection is the console
- * @waits: for all vCPUs to have stopped
- * @position: of the ring's bytes, the first one that it has not got
+ * @has_ended: it asks for nothing more, but still reads
+ * @is_gone: it has hung up; what is left of it waits for its job
+ * @waits: what the answer waits for
+ * @job: what the I/O thread does for it
+ * @is_done: it has been
+ * @position: of the console's bytes, the first one that it has not got
  */
 struct client {
 	struct source source;
@@ -52,7 +56,11 @@ struct client {
 	char *out;
 	size_t sent;
 	bool is_console;
-	bool waits;
+	bool has_ended;
+	bool is_gone;
+	enum waiting waits;
+	struct job job;
+	bool is_done;
 	__u64 position;
 };
 
@@ -63,8 +71,6 @@ struct client {
  * @path: of the socket; empty if there is none
  * @clients: who is connected
  * @nr_clients: how many
- * @head: how many bytes have gone into the ring
- * @ring: the last ones of them
  */
 struct control {
 	struct source listener;
@@ -72,17 +78,15 @@ struct control {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct client *clients;
 	unsigned int nr_clients;
-	__u64 head;
-	unsigned char ring[RING];
 };
 
 /* ---- answers ------------------------------------------------------------------------- */
 
-static const char *state(const struct vm *vm)
+static const char *state(struct vm *vm)
 {
 	if (!vm->paused)
 		return "running";
-	return vm->nr_parked == vm->nr_vcpus ? "paused" : "pausing";
+	return vm_is_parked(vm) ? "paused" : "pausing";
 }
 
 static void add_text(struct json_object *object, const char *key, const char *text)
@@ -243,10 +247,36 @@ static struct json_object *refuse(const char *why)
 
 /* ---- what is asked for --------------------------------------------------------------- */
 
+static void notify(struct vm *vm)
+{
+	/* It cannot be full: the supervisor reads it. */
+	eventfd_write(vm->control->wake.fd, 1);
+}
+
 static struct json_object *pause_vm(struct vm *vm, struct client *client)
 {
 	vm_pause(vm);
-	client->waits = vm->nr_parked < vm->nr_vcpus;
+	client->waits = vm_is_parked(vm) ? NOTHING : PAUSE;
+	return status(vm);
+}
+
+static void press_power_button(struct vm *vm, struct job *job)
+{
+	struct client *client = container_of(job, struct client, job);
+
+	acpi_power_button(vm);
+	__atomic_store_n(&client->is_done, true, __ATOMIC_RELEASE);
+	notify(vm);
+}
+
+/* The answer that is made now is of use where the VM ends before the job is done. */
+static struct json_object *let_devices(struct vm *vm, struct client *client,
+				       void (*run)(struct vm *vm, struct job *job))
+{
+	client->waits = JOB;
+	client->is_done = false;
+	client->job.run = run;
+	io_post(vm, &client->job);
 	return status(vm);
 }
 
@@ -261,7 +291,7 @@ static struct json_object *do_request(struct vm *vm, struct client *client, cons
 	if (!strcmp(what, "resume"))
 		vm_resume(vm);
 	else if (!strcmp(what, "power-button"))
-		acpi_power_button(vm);
+		return let_devices(vm, client, press_power_button);
 	else if (!strcmp(what, "kill"))
 		vm_end(vm, END_STOPPED, 0);
 	else if (!strcmp(what, "console") && vm->console)
@@ -299,7 +329,7 @@ static void set_answer(struct client *client, struct json_object *answer)
 
 /* ---- connections ---------------------------------------------------------------------- */
 
-static void drop(struct vm *vm, struct client *client)
+static void forget(struct vm *vm, struct client *client)
 {
 	struct client **link = &vm->control->clients;
 
@@ -307,24 +337,17 @@ static void drop(struct vm *vm, struct client *client)
 		link = &(*link)->next;
 	*link = client->next;
 	vm->control->nr_clients--;
-	source_remove(vm, &client->source);
-	close(client->source.fd);
 	free(client->out);
 	free(client);
 }
 
-/* Of the ring, what follows the client's position, up to where the ring wraps. */
-static const unsigned char *pending(struct control *control, struct client *client, size_t *nr)
+static void drop(struct vm *vm, struct client *client)
 {
-	size_t at;
-
-	if (control->head - client->position > RING)
-		client->position = control->head - RING;
-	at = client->position % RING;
-	*nr = control->head - client->position;
-	if (*nr > RING - at)
-		*nr = RING - at;
-	return control->ring + at;
+	source_remove(&client->source);
+	close(client->source.fd);
+	client->is_gone = true;
+	if (client->waits != JOB)
+		forget(vm, client);
 }
 
 /* False: the client is gone. */
@@ -336,25 +359,35 @@ static bool send_some(struct client *client, const void *data, size_t nr, size_t
 	return sent >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
-static bool send_pending(struct vm *vm, struct client *client)
+/* What there is of an answer; true if nothing of it is left. */
+static bool send_answer(struct client *client, bool *is_gone)
 {
-	const unsigned char *data;
 	size_t nr, done;
 
-	if (client->out && !client->waits) {
-		nr = strlen(client->out + client->sent);
-		if (!send_some(client, client->out + client->sent, nr, &done))
-			return false;
-		client->sent += done;
-		if (done < nr)
-			return true;
-		free(client->out);
-		client->out = NULL;
-	}
-	if (client->out || !client->is_console)
+	if (!client->out)
 		return true;
+	if (client->waits)
+		return false;
+	nr = strlen(client->out + client->sent);
+	*is_gone = !send_some(client, client->out + client->sent, nr, &done);
+	client->sent += done;
+	if (done < nr)
+		return false;
+	free(client->out);
+	client->out = NULL;
+	return true;
+}
+
+static bool send_pending(struct vm *vm, struct client *client)
+{
+	bool is_gone = false;
+	char data[4096];
+	size_t nr, done;
+
+	if (!send_answer(client, &is_gone) || !client->is_console)
+		return !is_gone;
 	do {
-		data = pending(vm->control, client, &nr);
+		nr = console_read(vm->console, &client->position, data, sizeof(data));
 		if (!send_some(client, data, nr, &done))
 			return false;
 		client->position += done;
@@ -362,16 +395,11 @@ static bool send_pending(struct vm *vm, struct client *client)
 	return true;
 }
 
-/* What was typed goes to the device as far as that has room. */
+/* What was typed goes to the device as far as that wants it. */
 static void feed_console(struct vm *vm, struct client *client)
 {
-	struct console *console = vm->console;
-	size_t room = console->ops->room(console);
-	size_t nr = room < client->nr_in ? room : client->nr_in;
+	size_t nr = console_type(vm->console, client->in, client->nr_in);
 
-	if (!nr)
-		return;
-	console->ops->input(console, client->in, nr);
 	client->nr_in -= nr;
 	memmove(client->in, client->in + nr, client->nr_in);
 }
@@ -394,12 +422,12 @@ static void take_requests(struct vm *vm, struct client *client)
 /* What the client is waited for: room to read into, or to send something. */
 static void watch(struct vm *vm, struct client *client)
 {
-	__u32 events = client->nr_in < sizeof(client->in) ? EPOLLIN : 0;
+	__u32 events = client->nr_in < sizeof(client->in) && !client->has_ended ? EPOLLIN : 0;
 
 	if (client->out ? !client->waits :
-			  client->is_console && client->position != vm->control->head)
+			  client->is_console && client->position != console_end(vm->console))
 		events |= EPOLLOUT;
-	source_change(vm, &client->source, events);
+	source_change(&client->source, events);
 }
 
 /* Go on with a client; it may be gone after this. */
@@ -418,28 +446,37 @@ static void serve(struct vm *vm, struct client *client)
 		client->nr_in = 0;
 		send_pending(vm, client);
 	}
-	watch(vm, client);
+	if (client->has_ended && !client->out && !client->is_console)
+		drop(vm, client);
+	else
+		watch(vm, client);
+}
+
+/* False: the client is gone. Who has said all that he had to say may still want to hear. */
+static bool receive(struct client *client)
+{
+	size_t room = sizeof(client->in) - client->nr_in;
+	ssize_t nr;
+
+	if (!room || client->has_ended)
+		return true;
+	nr = recv(client->source.fd, client->in + client->nr_in, room, MSG_DONTWAIT);
+	if (nr < 0)
+		return errno == EAGAIN || errno == EINTR;
+	client->has_ended = !nr;
+	client->nr_in += nr;
+	return true;
 }
 
 static void client_ready(struct vm *vm, struct source *source, __u32 events)
 {
 	struct client *client = container_of(source, struct client, source);
 
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-		ssize_t nr = recv(source->fd, client->in + client->nr_in,
-				  sizeof(client->in) - client->nr_in, MSG_DONTWAIT);
-
-		if (nr > 0) {
-			client->nr_in += nr;
-		} else if (!nr || (errno != EAGAIN && errno != EINTR)) {
-			/* Also with a full buffer: who hangs up wants no more. */
-			if (client->nr_in < sizeof(client->in) || events & (EPOLLHUP | EPOLLERR)) {
-				drop(vm, client);
-				return;
-			}
-		}
-	}
-	serve(vm, client);
+	/* One who hangs up wants no more, whatever there is to read. */
+	if (events & (EPOLLHUP | EPOLLERR) || !receive(client))
+		drop(vm, client);
+	else
+		serve(vm, client);
 }
 
 static void accept_client(struct vm *vm, struct source *source, __u32 events)
@@ -459,7 +496,7 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 		return;
 	}
 	client->source = (struct source) { .fd = fd, .ready = client_ready };
-	if (source_add(vm, &client->source, EPOLLIN)) {
+	if (source_add(&vm->supervisor, &client->source, EPOLLIN)) {
 		close(fd);
 		free(client);
 		return;
@@ -469,61 +506,57 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 	control->nr_clients++;
 }
 
-/* ---- what other threads have to say ------------------------------------------------------ */
+/* ---- what others have to say ------------------------------------------------------------- */
 
-static void notify(struct vm *vm)
+static bool is_ready(struct vm *vm, const struct client *client)
 {
-	const __u64 one = 1;
+	switch (client->waits) {
+	case PAUSE:
+		/* Or it was resumed by somebody else, or is at an end. */
+		return !vm->paused || vm_has_ended(vm) || vm_is_parked(vm);
+	case JOB:
+		return __atomic_load_n(&client->is_done, __ATOMIC_ACQUIRE);
+	default:
+		return false;
+	}
+}
 
-	/* It cannot be full: the I/O thread reads it. */
-	if (write(vm->control->wake.fd, &one, sizeof(one)) < 0)
-		return;
+static void answer_now(struct vm *vm, struct client *client)
+{
+	client->waits = NOTHING;
+	free(client->out);
+	set_answer(client, status(vm));
 }
 
 static void woken(struct vm *vm, struct source *source, __u32 events)
 {
 	struct client *client, *next;
-	__u64 times;
+	eventfd_t times;
 
 	(void)events;
-	if (read(source->fd, &times, sizeof(times)) < 0)
-		return;
+	eventfd_read(source->fd, &times);
 	for (client = vm->control->clients; client; client = next) {
 		next = client->next;
-		/* Paused by now; or resumed by somebody else, or at an end. */
-		if (client->waits && (!vm->paused || vm->nr_parked == vm->nr_vcpus)) {
-			client->waits = false;
-			free(client->out);
-			set_answer(client, status(vm));
+		if (!is_ready(vm, client))
+			continue;
+		if (client->is_gone) {
+			forget(vm, client);
+			continue;
 		}
+		answer_now(vm, client);
 		serve(vm, client);
 	}
 }
 
-void control_output(struct vm *vm, const void *data, size_t nr)
+void control_console(struct vm *vm)
 {
-	struct control *control = vm->control;
+	struct client *client, *next;
 
-	if (!control || !control->path[0])
-		return;
-	for (size_t i = 0; i < nr; i++)
-		control->ring[control->head++ % RING] = ((const unsigned char *)data)[i];
-	for (struct client *client = control->clients; client; client = client->next)
-		if (client->is_console) {
-			notify(vm);
-			return;
-		}
-}
-
-void control_wants_more(struct vm *vm)
-{
-	if (!vm->control)
-		return;
-	for (struct client *client = vm->control->clients; client; client = client->next)
-		if (client->is_console && client->nr_in) {
-			notify(vm);
-			return;
-		}
+	for (client = vm->control ? vm->control->clients : NULL; client; client = next) {
+		next = client->next;
+		if (client->is_console && !client->is_gone)
+			serve(vm, client);
+	}
 }
 
 void control_parked(struct vm *vm)
@@ -610,18 +643,24 @@ int control_create(struct vm *vm)
 		return -1;
 	}
 	control->listener = (struct source) { .fd = -1, .ready = accept_client };
-	control->wake = (struct source) { .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = woken };
-	if (control->wake.fd < 0 || source_add(vm, &control->wake, EPOLLIN)) {
+	control->wake = (struct source) { .fd = -1, .ready = woken };
+	if (source_add_eventfd(&vm->supervisor, &control->wake)) {
 		complain("no control socket: %m");
 		return -1;
 	}
 	if (listen_somewhere(vm))
 		return -1;
-	if (control->listener.fd >= 0 && source_add(vm, &control->listener, EPOLLIN)) {
+	if (control->listener.fd >= 0 && source_add(&vm->supervisor, &control->listener, EPOLLIN)) {
 		complain("no control socket: %m");
 		return -1;
 	}
 	return 0;
+}
+
+void control_unlink(struct vm *vm)
+{
+	if (vm->control && vm->control->path[0])
+		unlink(vm->control->path);
 }
 
 void control_destroy(struct vm *vm)
@@ -630,12 +669,15 @@ void control_destroy(struct vm *vm)
 
 	if (!control)
 		return;
-	if (control->path[0])
-		unlink(control->path);
-	/* Who waits for an answer gets it: that of "kill" is one. */
+	control_unlink(vm);
+	/* Who waits for an answer gets it: that of "kill" is one. Jobs are not done any more. */
 	for (struct client *client = control->clients, *next; client; client = next) {
 		next = client->next;
-		client->waits = false;
+		client->waits = NOTHING;
+		if (client->is_gone) {
+			forget(vm, client);
+			continue;
+		}
 		send_pending(vm, client);
 		drop(vm, client);
 	}

@@ -59,19 +59,19 @@ int rundir_connect(const char *directory, const char *name);
 /* Where a VM's socket is; false: the path is too long. */
 bool rundir_socket(char *path, size_t size, const char *directory, const char *name);
 
-/* ---- the runner's end (control.c); the VM's lock is held ----------------------------- */
+/* ---- the runner's end (control.c): the supervisor's thread --------------------------- */
 
 /* Begin to listen; 0, or -1 after a complaint. */
 int control_create(struct vm *vm);
 void control_destroy(struct vm *vm);
+/* Remove the socket: nobody can come any more. */
+void control_unlink(struct vm *vm);
 
 /* Add "exits" and, of those, "exits_to_runner": by reason, of all these vCPUs together. */
 void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr);
 
-/* The guest has written to its console. */
-void control_output(struct vm *vm, const void *data, size_t nr);
-/* The console has room for input again. */
-void control_wants_more(struct vm *vm);
+/* The console has something for its clients, or wants something of them. */
+void control_console(struct vm *vm);
 /* The last vCPU has stopped for a pause; from any thread. */
 void control_parked(struct vm *vm);
 

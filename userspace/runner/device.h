@@ -8,11 +8,13 @@
  * that it can be saved.
  *
  * All of a device's functions are called with the VM's lock held, which is the
- * one lock of all devices.
+ * one lock of all devices.  None of them makes a call that may wait for anybody
+ * outside: the vCPUs wait for the lock meanwhile.
  */
 #ifndef DEVICE_H
 #define DEVICE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <linux/types.h>
@@ -110,24 +112,56 @@ void line_set(struct vm *vm, unsigned int line, bool level);
 
 /* ---- time and file descriptors (loop.c) ------------------------------------- */
 
+struct loop;
+
 /**
- * struct source - a file descriptor that the I/O thread waits for
+ * struct source - a file descriptor that a loop waits for
  * @fd: it
  * @ready: called with the EPOLL* events that came
+ * @loop: which one, from source_add() to source_remove(); else NULL
  */
 struct source {
 	int fd;
 	void (*ready)(struct vm *vm, struct source *source, __u32 events);
+	struct loop *loop;
 };
 
+/**
+ * struct loop - what a thread does: it waits for sources, and calls one after the other
+ * @vm: whose it is
+ * @lock: held while a source is at work; NULL: none is needed
+ * @epoll: of the sources; -1: there are none
+ * @wake: an eventfd that gets the thread out of its waiting
+ *
+ * Devices' sources are in &vm.io, whose lock is the VM's.  Sources are added by anyone with
+ * the lock, and removed by the loop's own thread alone, or when that has ended: it may have
+ * fetched an event without the lock.
+ */
+struct loop {
+	struct vm *vm;
+	pthread_mutex_t *lock;
+	int epoll;
+	struct source wake;
+};
+
+/* 0, or -1 after a complaint. */
+int loop_create(struct loop *loop, struct vm *vm, pthread_mutex_t *lock);
+/* Until @is_over says so, which is asked after each source and each loop_wake(). */
+void loop_run(struct loop *loop, bool (*is_over)(const struct vm *vm));
+/* Let it ask; from any thread. */
+void loop_wake(struct loop *loop);
+void loop_destroy(struct loop *loop);
+
 /* Wait for EPOLL* events; 0 or a negative errno (-EPERM: always ready, as files are). */
-int source_add(struct vm *vm, struct source *source, __u32 events);
-void source_change(struct vm *vm, struct source *source, __u32 events);
-/* Stop waiting; the file descriptor stays open. */
-void source_remove(struct vm *vm, struct source *source);
+int source_add(struct loop *loop, struct source *source, __u32 events);
+void source_change(struct source *source, __u32 events);
+/* Stop waiting, if it is waited for; the file descriptor stays open. */
+void source_remove(struct source *source);
+/* An eventfd as a source; 0 or a negative errno. */
+int source_add_eventfd(struct loop *loop, struct source *source);
 
 /**
- * struct timer - a moment that the I/O thread waits for
+ * struct timer - a moment that a loop waits for
  * @source: its timerfd
  * @fire: called once for all of the expirations that have come to pass
  */
@@ -136,11 +170,11 @@ struct timer {
 	void (*fire)(struct vm *vm, struct timer *timer);
 };
 
-int timer_create_fd(struct vm *vm, struct timer *timer,
+int timer_create_fd(struct loop *loop, struct timer *timer,
 		    void (*fire)(struct vm *vm, struct timer *timer));
 /* Fire at a time of clock_ns(), and every @period after that if it is not 0; at 0: never. */
 void timer_set(struct timer *timer, __u64 at, __u64 period);
-void timer_destroy(struct vm *vm, struct timer *timer);
+void timer_destroy(struct timer *timer);
 
 #define NS_PER_S 1000000000ull
 

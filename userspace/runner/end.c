@@ -31,10 +31,17 @@ static const struct {
 	[END_STOPPED] = { "stopped", 10 },
 };
 
-void vm_end(struct vm *vm, enum ending end, int detail)
+/* Those who are outside do not wait until the guest's last words are read. */
+static bool comes_from_outside(enum ending end)
 {
-	const __u64 one = 1;
+	return end == END_TIMEOUT || end == END_QUIT || end == END_SIGNAL || end == END_STOPPED;
+}
 
+/* With the lock of the VM's life held. */
+static void set_end(struct vm *vm, enum ending end, int detail)
+{
+	if (comes_from_outside(end))
+		vm->hurries = true;
 	if (vm_has_ended(vm))
 		return;
 	vm->status = ends[end].status;
@@ -44,8 +51,20 @@ void vm_end(struct vm *vm, enum ending end, int detail)
 		vm->status += detail;
 	__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&vm->resumed);
-	if (write(vm->wake.fd, &one, sizeof(one)) < 0)
-		complain("cannot end the VM: %m");
+}
+
+static void wake_loops(struct vm *vm)
+{
+	loop_wake(&vm->io);
+	loop_wake(&vm->supervisor);
+}
+
+void vm_end(struct vm *vm, enum ending end, int detail)
+{
+	pthread_mutex_lock(&vm->life);
+	set_end(vm, end, detail);
+	pthread_mutex_unlock(&vm->life);
+	wake_loops(vm);
 }
 
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
@@ -53,15 +72,16 @@ void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	struct vm *vm = vcpu->vm;
 	va_list args;
 
-	pthread_mutex_lock(&vm->lock);
+	pthread_mutex_lock(&vm->life);
 	if (!vm_has_ended(vm)) {
 		va_start(args, format);
 		vsnprintf(vm->why, sizeof(vm->why), format, args);
 		va_end(args);
 		vm->culprit = vcpu;
-		vm_end(vm, end, 0);
+		set_end(vm, end, 0);
 	}
-	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_unlock(&vm->life);
+	wake_loops(vm);
 }
 
 static struct json_object *event_json(struct vm *vm, const char *event)

@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The I/O thread: waits for file descriptors and for time, and calls who asked
- * for them with the VM's lock held.  Sources are added by anyone with the lock,
- * and removed by the I/O thread alone, or when it has ended: it may have fetched
- * an event without the lock.
- */
+/* Loops: threads that wait for file descriptors and for time, and call who asked for them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,26 +20,40 @@ __u64 clock_ns(void)
 	return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static int control(struct vm *vm, int what, struct source *source, __u32 events)
+static int control(struct source *source, int what, __u32 events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = source };
 
-	return epoll_ctl(vm->epoll, what, source->fd, &event) ? -errno : 0;
+	return epoll_ctl(source->loop->epoll, what, source->fd, &event) ? -errno : 0;
 }
 
-int source_add(struct vm *vm, struct source *source, __u32 events)
+int source_add(struct loop *loop, struct source *source, __u32 events)
 {
-	return control(vm, EPOLL_CTL_ADD, source, events);
+	int err;
+
+	source->loop = loop;
+	err = control(source, EPOLL_CTL_ADD, events);
+	if (err)
+		source->loop = NULL;
+	return err;
 }
 
-void source_change(struct vm *vm, struct source *source, __u32 events)
+void source_change(struct source *source, __u32 events)
 {
-	control(vm, EPOLL_CTL_MOD, source, events);
+	control(source, EPOLL_CTL_MOD, events);
 }
 
-void source_remove(struct vm *vm, struct source *source)
+void source_remove(struct source *source)
 {
-	control(vm, EPOLL_CTL_DEL, source, 0);
+	if (source->loop)
+		control(source, EPOLL_CTL_DEL, 0);
+	source->loop = NULL;
+}
+
+int source_add_eventfd(struct loop *loop, struct source *source)
+{
+	source->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return source->fd < 0 ? -errno : source_add(loop, source, EPOLLIN);
 }
 
 static void timer_ready(struct vm *vm, struct source *source, __u32 events)
@@ -58,7 +67,7 @@ static void timer_ready(struct vm *vm, struct source *source, __u32 events)
 		timer->fire(vm, timer);
 }
 
-int timer_create_fd(struct vm *vm, struct timer *timer,
+int timer_create_fd(struct loop *loop, struct timer *timer,
 		    void (*fire)(struct vm *vm, struct timer *timer))
 {
 	int err;
@@ -68,7 +77,7 @@ int timer_create_fd(struct vm *vm, struct timer *timer,
 	timer->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (timer->source.fd < 0)
 		return -errno;
-	err = source_add(vm, &timer->source, EPOLLIN);
+	err = source_add(loop, &timer->source, EPOLLIN);
 	if (err)
 		close(timer->source.fd);
 	return err;
@@ -84,53 +93,66 @@ void timer_set(struct timer *timer, __u64 at, __u64 period)
 	timerfd_settime(timer->source.fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-void timer_destroy(struct vm *vm, struct timer *timer)
+void timer_destroy(struct timer *timer)
 {
-	source_remove(vm, &timer->source);
+	source_remove(&timer->source);
 	close(timer->source.fd);
 }
 
-/* Nothing to do: loop_run() looks for itself. */
+/* loop_run() looks for itself. */
 static void woken(struct vm *vm, struct source *source, __u32 events)
 {
+	eventfd_t times;
+
 	(void)vm;
-	(void)source;
 	(void)events;
+	eventfd_read(source->fd, &times);
 }
 
-int loop_create(struct vm *vm)
+int loop_create(struct loop *loop, struct vm *vm, pthread_mutex_t *lock)
 {
-	vm->epoll = epoll_create1(EPOLL_CLOEXEC);
-	vm->wake.ready = woken;
-	vm->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->epoll < 0 || vm->wake.fd < 0 || source_add(vm, &vm->wake, EPOLLIN)) {
+	loop->vm = vm;
+	loop->lock = lock;
+	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+	loop->wake.ready = woken;
+	if (loop->epoll < 0 || source_add_eventfd(loop, &loop->wake)) {
 		complain("cannot wait for events: %m");
 		return -1;
 	}
 	return 0;
 }
 
-void loop_run(struct vm *vm)
+void loop_wake(struct loop *loop)
+{
+	/* It cannot be full: the loop reads it. */
+	eventfd_write(loop->wake.fd, 1);
+}
+
+static void call(struct loop *loop, const struct epoll_event *event)
+{
+	struct source *source = event->data.ptr;
+
+	if (loop->lock)
+		pthread_mutex_lock(loop->lock);
+	source->ready(loop->vm, source, event->events);
+	if (loop->lock)
+		pthread_mutex_unlock(loop->lock);
+}
+
+void loop_run(struct loop *loop, bool (*is_over)(const struct vm *vm))
 {
 	struct epoll_event event;
 
 	/* One at a time: what a source does may take another one away. */
-	while (!vm_has_ended(vm)) {
-		int nr = epoll_wait(vm->epoll, &event, 1, -1);
-		struct source *source = event.data.ptr;
-
-		if (nr != 1)
-			continue;
-		pthread_mutex_lock(&vm->lock);
-		source->ready(vm, source, event.events);
-		pthread_mutex_unlock(&vm->lock);
-	}
+	while (!is_over(loop->vm))
+		if (epoll_wait(loop->epoll, &event, 1, -1) == 1)
+			call(loop, &event);
 }
 
-void loop_destroy(struct vm *vm)
+void loop_destroy(struct loop *loop)
 {
-	if (vm->wake.fd >= 0)
-		close(vm->wake.fd);
-	if (vm->epoll >= 0)
-		close(vm->epoll);
+	if (loop->wake.fd >= 0)
+		close(loop->wake.fd);
+	if (loop->epoll >= 0)
+		close(loop->epoll);
 }

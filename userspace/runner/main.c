@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The mote command: finds the verb and leaves the rest to it. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libmote.h"
 #include "runner.h"
@@ -100,10 +102,23 @@ static int dispatch(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
+/* Who was started without standard input, output or error must not take a file for them. */
+static void open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
-	int status = dispatch(argc, argv);
+	int status;
 
+	open_standard_files();
+	status = dispatch(argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		complain("cannot write the output: %m");
 		return EXIT_PROBLEM;

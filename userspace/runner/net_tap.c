@@ -52,7 +52,7 @@ static void destroy(struct net *net)
 {
 	struct tap *tap = container_of(net, struct tap, net);
 
-	source_remove(tap->vm, &tap->source);
+	source_remove(&tap->source);
 	close(tap->source.fd);
 	free(tap);
 }
@@ -86,7 +86,7 @@ struct net *net_tap_create(struct vm *vm, const char *name)
 	tap->net.ops = &ops;
 	tap->source.ready = readable;
 	tap->source.fd = net_tap_open("tap", name);
-	if (tap->source.fd >= 0 && !source_add(vm, &tap->source, EPOLLIN))
+	if (tap->source.fd >= 0 && !source_add(&vm->io, &tap->source, EPOLLIN))
 		return &tap->net;
 	if (tap->source.fd >= 0) {
 		complain("--net tap:%s: %m", name);

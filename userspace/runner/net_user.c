@@ -94,7 +94,7 @@ static void *new_timer(SlirpTimerCb callback, void *argument, void *opaque)
 	struct user_timer *timer = calloc(1, sizeof(*timer));
 	struct user *user = opaque;
 
-	if (!timer || timer_create_fd(user->vm, &timer->timer, fire)) {
+	if (!timer || timer_create_fd(&user->vm->io, &timer->timer, fire)) {
 		free(timer);
 		return NULL;
 	}
@@ -105,10 +105,9 @@ static void *new_timer(SlirpTimerCb callback, void *argument, void *opaque)
 
 static void free_timer(void *timer, void *opaque)
 {
-	struct user *user = opaque;
-
+	(void)opaque;
 	if (timer)
-		timer_destroy(user->vm, &((struct user_timer *)timer)->timer);
+		timer_destroy(&((struct user_timer *)timer)->timer);
 	free(timer);
 }
 

@@ -228,33 +228,54 @@ static void park(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
-	pthread_mutex_lock(&vm->lock);
+	pthread_mutex_lock(&vm->life);
 	vm->nr_parked++;
 	if (vm->nr_parked == vm->nr_vcpus)
 		control_parked(vm);
 	while (vm->paused && !vm_has_ended(vm))
-		pthread_cond_wait(&vm->resumed, &vm->lock);
+		pthread_cond_wait(&vm->resumed, &vm->life);
 	vm->nr_parked--;
-	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_unlock(&vm->life);
+}
+
+bool vm_is_parked(struct vm *vm)
+{
+	bool is_parked;
+
+	pthread_mutex_lock(&vm->life);
+	is_parked = vm->nr_parked == vm->nr_vcpus;
+	pthread_mutex_unlock(&vm->life);
+	return is_parked;
 }
 
 void vm_pause(struct vm *vm)
 {
-	if (vm->paused)
-		return;
-	say_event(vm, "pause");
-	__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		vcpu_kick(&vm->vcpus[i]);
+	bool begins;
+
+	pthread_mutex_lock(&vm->life);
+	/* Of a VM that has ended the threads may be gone. */
+	begins = !vm->paused && !vm_has_ended(vm);
+	if (begins) {
+		__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
+		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+			vcpu_kick(&vm->vcpus[i]);
+	}
+	pthread_mutex_unlock(&vm->life);
+	if (begins)
+		say_event(vm, "pause");
 }
 
 void vm_resume(struct vm *vm)
 {
-	if (!vm->paused)
-		return;
-	say_event(vm, "resume");
+	bool was_paused;
+
+	pthread_mutex_lock(&vm->life);
+	was_paused = vm->paused;
 	__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
 	pthread_cond_broadcast(&vm->resumed);
+	pthread_mutex_unlock(&vm->life);
+	if (was_paused)
+		say_event(vm, "resume");
 }
 
 static void *run_vcpu(void *data)

@@ -49,7 +49,7 @@ struct vhost_user {
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
 int vhost_user_create(struct vm *vm, struct vhost_user *user);
 /* Close the socket; the I/O thread does not look at it any more. */
-void vhost_user_destroy(struct vm *vm, struct vhost_user *user);
+void vhost_user_destroy(struct vhost_user *user);
 
 /* For the operations of these names. */
 int vhost_user_start(struct vhost_user *user);

@@ -233,8 +233,9 @@ static void hung_up(struct vm *vm, struct source *source, __u32 events)
 {
 	struct vhost_user *user = container_of(source, struct vhost_user, source);
 
+	(void)vm;
 	(void)events;
-	source_remove(vm, source);
+	source_remove(source);
 	give_up(user, "has ended");
 	if (user->is_running)
 		virtio_break(user->virtio);
@@ -267,17 +268,17 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (agree(user))
 		return -1;
-	if (source_add(vm, &user->source, EPOLLRDHUP)) {
+	if (source_add(&vm->io, &user->source, EPOLLRDHUP)) {
 		complain("%s: cannot wait for the daemon", user->name);
 		return -1;
 	}
 	return 0;
 }
 
-void vhost_user_destroy(struct vm *vm, struct vhost_user *user)
+void vhost_user_destroy(struct vhost_user *user)
 {
 	if (user->source.fd < 0)
 		return;
-	source_remove(vm, &user->source);
+	source_remove(&user->source);
 	close(user->source.fd);
 }

@@ -396,7 +396,7 @@ static void destroy_queues(struct virtio *virtio)
 		if (queue->notify.fd < 0)
 			continue;
 		claim_port(queue, 0);
-		source_remove(virtio->pci.device.vm, &queue->notify);
+		source_remove(&queue->notify);
 		close(queue->notify.fd);
 		if (queue->call >= 0)
 			close(queue->call);
@@ -438,7 +438,7 @@ static bool create_queue(struct vm *vm, struct virtqueue *queue, bool is_outside
 	if (queue->notify.fd < 0)
 		return false;
 	if (!is_outside)
-		return !source_add(vm, &queue->notify, EPOLLIN);
+		return !source_add(&vm->io, &queue->notify, EPOLLIN);
 	queue->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return queue->call >= 0;
 }

@@ -10,13 +10,17 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "console.h"
 #include "control.h"
 #include "irq.h"
 #include "runner.h"
 #include "virtio.h"
 
-/* What ends a VM from outside. */
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+/* What ends a VM from outside, and what does not. */
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+
+/* For how long the end waits for devices. */
+#define FORCE_S 10
 
 /* ---- the module -------------------------------------------------------------- */
 
@@ -69,12 +73,16 @@ static int create_devices(struct vm *vm)
 	return 0;
 }
 
-/* ---- what ends it ------------------------------------------------------------------- */
+/* ---- what comes from outside ---------------------------------------------------------- */
 
-static void time_is_over(struct vm *vm, struct timer *timer)
+/* Signals are blocked in all threads, before there is a second one, and read from a file descriptor. */
+static void block_signals(sigset_t *set)
 {
-	(void)timer;
-	vm_end(vm, END_TIMEOUT, 0);
+	sigemptyset(set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(set, signals[i]);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
 }
 
 static void signalled(struct vm *vm, struct source *source, __u32 events)
@@ -82,38 +90,64 @@ static void signalled(struct vm *vm, struct source *source, __u32 events)
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(source->fd, &info, sizeof(info)) == sizeof(info))
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* While we stood still the shell has had the terminal. */
+	if (info.ssi_signo == SIGCONT)
+		consoles_take_terminal(vm);
+	else
 		vm_end(vm, END_SIGNAL, info.ssi_signo);
 }
 
-/* Signals are blocked in all threads, and read from a file descriptor. */
-static int watch_signals(struct vm *vm, struct source *source)
+static void time_is_over(struct vm *vm, struct timer *timer)
 {
-	sigset_t set;
+	(void)timer;
+	vm_end(vm, END_TIMEOUT, 0);
+}
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaddset(&set, signals[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+/* Devices have had their time: leave them behind. */
+static void end_by_force(struct vm *vm, struct timer *timer)
+{
+	(void)timer;
+	consoles_leave_terminal(vm);
+	control_unlink(vm);
+	complain("%s: its devices do not come to an end in %d seconds: they are left behind", vm->name, FORCE_S);
+	end_report(vm);
+	_exit(vm->status);
+}
+
+/* ---- beginning and end ------------------------------------------------------------------ */
+
+static bool is_closed(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->closed, __ATOMIC_ACQUIRE);
+}
+
+/* What the guest wrote last is brought out, unless somebody outside waits for the end. */
+static bool is_over(const struct vm *vm)
+{
+	return vm->hurries || consoles_are_drained(vm);
+}
+
+static int watch(struct vm *vm, struct source *source, const sigset_t *set)
+{
 	source->ready = signalled;
-	source->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (source->fd < 0 || source_add(vm, source, EPOLLIN)) {
-		complain("cannot wait for signals: %m");
-		return -1;
-	}
-	return 0;
+	source->fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (source->fd >= 0 && !source_add(&vm->supervisor, source, EPOLLIN))
+		return 0;
+	complain("cannot wait for signals: %m");
+	return -1;
 }
 
 static int create(struct vm *vm)
 {
-	if (loop_create(vm) || open_machine(vm) || memory_create(vm) || vcpus_create(vm))
-		return -1;
-	if (load_image(vm))
+	if (loop_create(&vm->supervisor, vm, NULL) || io_create(vm) || open_machine(vm) ||
+	    memory_create(vm) || vcpus_create(vm) || load_image(vm))
 		return -1;
 	return create_devices(vm) ? -1 : control_create(vm);
 }
 
+/* The devices are gone if there was an I/O thread. */
 static void destroy(struct vm *vm)
 {
 	devices_destroy(vm);
@@ -125,37 +159,50 @@ static void destroy(struct vm *vm)
 	memory_destroy(vm);
 	/* Who waits for the end may use the disks again. */
 	control_destroy(vm);
-	loop_destroy(vm);
+	consoles_destroy(vm);
+	io_destroy(vm);
+	loop_destroy(&vm->supervisor);
 }
 
-static void run(struct vm *vm)
+/* The supervisor. */
+static void run(struct vm *vm, const sigset_t *set)
 {
-	struct timer limit = { .source.fd = -1 };
-	struct source source = { .fd = -1 };
+	struct timer limit, force;
+	struct source source;
 
-	if (watch_signals(vm, &source) || timer_create_fd(vm, &limit, time_is_over))
+	if (watch(vm, &source, set) || timer_create_fd(&vm->supervisor, &limit, time_is_over) ||
+	    timer_create_fd(&vm->supervisor, &force, end_by_force))
 		return;
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
 	say_event(vm, "start");
-	if (!vcpus_start(vm))
-		loop_run(vm);
-	vcpus_stop(vm);
-	timer_destroy(vm, &limit);
-	close(source.fd);
+	if (vcpus_start(vm) || io_start(vm)) {
+		vcpus_stop(vm);
+		return;
+	}
+	loop_run(&vm->supervisor, vm_has_ended);
+	timer_set(&force, clock_ns() + FORCE_S * NS_PER_S, 0);
+	loop_run(&vm->supervisor, is_closed);
+	timer_set(&force, 0, 0);
+	loop_run(&vm->supervisor, is_over);
+	pthread_join(vm->io_thread, NULL);
 }
 
 int vm_run(const struct options *options)
 {
 	struct vm vm = {
-		.options = options, .fd = -1, .machine.fd = -1, .epoll = -1, .wake.fd = -1,
-		.lock = PTHREAD_MUTEX_INITIALIZER, .resumed = PTHREAD_COND_INITIALIZER,
+		.options = options, .fd = -1, .machine.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
+		.io.epoll = -1, .io.wake.fd = -1, .posted.fd = -1,
+		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
+		.resumed = PTHREAD_COND_INITIALIZER,
 		.memory_fd = -1, .started = clock_ns(), .status = EXIT_USAGE,
 	};
+	sigset_t set;
 
+	block_signals(&set);
 	snprintf(vm.name, sizeof(vm.name), "%s", options->name);
 	if (!create(&vm)) {
-		run(&vm);
+		run(&vm, &set);
 		end_report(&vm);
 	}
 	destroy(&vm);

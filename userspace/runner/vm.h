@@ -3,8 +3,10 @@
  * A virtual machine of `mote run`: what was asked for, the memory, the vCPUs,
  * the devices, and how it ends.
  *
- * The main thread is the I/O thread (loop.c); each vCPU has a thread of its own
- * (vcpu.c).  The VM's lock is held while any device is at work.
+ * Each vCPU has a thread of its own (vcpu.c), and the devices have one, the I/O thread.  The
+ * VM's lock is held while any device is at work.  The main thread is the supervisor (vm.c):
+ * it has the signals, the time limit, the control socket and the far ends of the consoles,
+ * and takes no lock that a device may hold, so that nothing a guest does makes it late.
  */
 #ifndef VM_H
 #define VM_H
@@ -194,22 +196,29 @@ struct vcpu {
  * @vcpus: processors
  * @name: what it is called
  * @started: when, by clock_ns()
- * @lock: of all that follows, and of the devices
+ * @lock: of the devices, and of what follows up to @pci; see device.h
  * @buses: who answers at ports and addresses
  * @devices: the last one made
  * @pic: the two 8259s
  * @ioapic: the I/O APIC
  * @pci: the PCI bus
  * @acpi_pm: ACPI's registers
- * @console: whose other end a client may be, or NULL
- * @control: the control socket
  * @balloon: the balloon, or NULL
- * @epoll: what the I/O thread waits for
- * @wake: gets it out of that
- * @paused: vCPUs are to wait; is read without the lock
- * @nr_parked: how many of them do
+ * @io: what the I/O thread waits for
+ * @posted: there are @jobs
+ * @io_thread: it
+ * @supervisor: what the supervisor waits for
+ * @console: whose far end a client may be, or NULL
+ * @consoles: all of them
+ * @control: the control socket
+ * @life: a lock of all that follows; nothing waits while it is held, and no lock is taken
+ * @jobs: what the I/O thread has been asked to do
+ * @nr_parked: how many vCPUs wait
  * @resumed: they need not any more
+ * @paused: vCPUs are to wait; is read without the lock
  * @end: how the VM ended; is read without the lock
+ * @hurries: what the guest wrote need not be brought out any more
+ * @closed: all threads have ended but the supervisor's, and the devices are gone
  * @status: exit status, when it has ended
  * @culprit: the vCPU that ended it, or NULL
  * @why: what went wrong, for %END_ERROR
@@ -235,15 +244,24 @@ struct vm {
 	struct device *ioapic;
 	struct device *pci;
 	struct device *acpi_pm;
-	struct console *console;
-	struct control *control;
 	struct virtio *balloon;
-	int epoll;
-	struct source wake;
-	bool paused;
+
+	struct loop io;
+	struct source posted;
+	pthread_t io_thread;
+	struct loop supervisor;
+	struct console *console;
+	struct console *consoles;
+	struct control *control;
+
+	pthread_mutex_t life;
+	struct job *jobs;
 	unsigned int nr_parked;
 	pthread_cond_t resumed;
+	bool paused;
 	enum ending end;
+	bool hurries;
+	bool closed;
 	int status;
 	struct vcpu *culprit;
 	char why[160];
@@ -277,31 +295,43 @@ void vcpu_kick(struct vcpu *vcpu);
 
 /**
  * vm_pause() - let the vCPUs wait until vm_resume(); devices and clocks go on
- * @vm: it; the lock is held
+ * @vm: it
  *
- * They have stopped when @vm->nr_parked is @vm->nr_vcpus: see control_parked().
+ * They have stopped when vm_is_parked(): see control_parked().
  */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+bool vm_is_parked(struct vm *vm);
 
-/* ---- the I/O thread (loop.c) ----------------------------------------------------- */
+/* ---- the I/O thread (io.c) -------------------------------------------------------- */
 
-int loop_create(struct vm *vm);
-/* Until the VM has ended. */
-void loop_run(struct vm *vm);
-void loop_destroy(struct vm *vm);
+/**
+ * struct job - what the supervisor asks of the devices
+ * @next: after it
+ * @run: does it, in the I/O thread, with the VM's lock held
+ */
+struct job {
+	struct job *next;
+	void (*run)(struct vm *vm, struct job *job);
+};
+
+/* Loop and thread; each 0, or -1 after a complaint. */
+int io_create(struct vm *vm);
+int io_start(struct vm *vm);
+void io_post(struct vm *vm, struct job *job);
+void io_destroy(struct vm *vm);
 
 /* ---- the end (end.c) --------------------------------------------------------------- */
 
 /**
  * vm_end() - the VM is to end; the first one who says so is right
- * @vm: it; the lock is held
+ * @vm: it
  * @end: how
  * @detail: value of the debug exit, number of the signal; else 0
  */
 void vm_end(struct vm *vm, enum ending end, int detail);
 
-/* A vCPU cannot go on; takes the lock. */
+/* A vCPU cannot go on. */
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

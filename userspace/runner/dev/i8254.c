@@ -257,7 +257,7 @@ static void pit_destroy(struct device *device)
 {
 	struct pit *pit = pit_of(device);
 
-	timer_destroy(device->vm, &pit->timer);
+	timer_destroy(&pit->timer);
 	free(pit);
 }
 
@@ -269,7 +269,7 @@ int pit_create(struct vm *vm)
 {
 	struct pit *pit = calloc(1, sizeof(*pit));
 
-	if (!pit || timer_create_fd(vm, &pit->timer, fire)) {
+	if (!pit || timer_create_fd(&vm->io, &pit->timer, fire)) {
 		complain("cannot make the i8254: %m");
 		free(pit);
 		return -1;

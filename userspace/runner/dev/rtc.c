@@ -247,7 +247,7 @@ static void rtc_destroy(struct device *device)
 {
 	struct rtc *rtc = rtc_of(device);
 
-	timer_destroy(device->vm, &rtc->timer);
+	timer_destroy(&rtc->timer);
 	free(rtc);
 }
 
@@ -282,7 +282,7 @@ int rtc_create(struct vm *vm)
 {
 	struct rtc *rtc = calloc(1, sizeof(*rtc));
 
-	if (!rtc || timer_create_fd(vm, &rtc->timer, fire)) {
+	if (!rtc || timer_create_fd(&vm->io, &rtc->timer, fire)) {
 		complain("cannot make the RTC: %m");
 		free(rtc);
 		return -1;

@@ -52,7 +52,7 @@ struct uart {
 
 struct serial {
 	struct device device;
-	struct console console;
+	struct console *console;
 	struct uart uart;
 };
 
@@ -97,14 +97,16 @@ static unsigned int room(const struct uart *uart)
 
 /* ---- the console's side ------------------------------------------------------- */
 
-static size_t console_room(struct console *console)
+static size_t console_room(void *device)
 {
-	return room(&container_of(console, struct serial, console)->uart);
+	struct serial *serial = device;
+
+	return room(&serial->uart);
 }
 
-static void console_input(struct console *console, const void *data, size_t nr)
+static void console_input(void *device, const void *data, size_t nr)
 {
-	struct serial *serial = container_of(console, struct serial, console);
+	struct serial *serial = device;
 	struct uart *uart = &serial->uart;
 
 	memcpy(uart->rx + uart->nr_rx, data, nr);
@@ -116,7 +118,7 @@ static void console_input(struct console *console, const void *data, size_t nr)
 static void transmit(struct serial *serial)
 {
 	struct uart *uart = &serial->uart;
-	size_t nr = console_write(&serial->console, uart->tx, uart->nr_tx);
+	size_t nr = console_write(serial->console, uart->tx, uart->nr_tx);
 
 	memmove(uart->tx, uart->tx + nr, uart->nr_tx - nr);
 	uart->nr_tx -= nr;
@@ -124,9 +126,9 @@ static void transmit(struct serial *serial)
 		uart->tx_pending = 1;
 }
 
-static void console_writable(struct console *console)
+static void console_writable(void *device)
 {
-	struct serial *serial = container_of(console, struct serial, console);
+	struct serial *serial = device;
 
 	transmit(serial);
 	update(serial);
@@ -143,7 +145,7 @@ static __u8 read_data(struct serial *serial)
 		return 0;
 	memmove(uart->rx, uart->rx + 1, --uart->nr_rx);
 	if (!uart->nr_rx)
-		console_wants_more(&serial->console);
+		console_wants_more(serial->console);
 	return data;
 }
 
@@ -241,7 +243,7 @@ static void write_fcr(struct serial *serial, __u8 data)
 	if (data & FCR_CLEAR_TX)
 		uart->nr_tx = 0;
 	uart->fcr = data & (FCR_ENABLE | 0xc0);
-	console_wants_more(&serial->console);
+	console_wants_more(serial->console);
 }
 
 static void serial_write(struct device *device, const struct region *region, __u64 offset,
@@ -277,7 +279,7 @@ static void serial_write(struct device *device, const struct region *region, __u
 		break;
 	case MCR:
 		uart->mcr = data & 0x1f;
-		console_wants_more(&serial->console);
+		console_wants_more(serial->console);
 		break;
 	case SCRATCH:
 		uart->scratch = data;
@@ -290,7 +292,7 @@ static void serial_destroy(struct device *device)
 {
 	struct serial *serial = serial_of(device);
 
-	console_close(&serial->console);
+	console_close(serial->console);
 	free(serial);
 }
 
@@ -311,7 +313,8 @@ int serial_create(struct vm *vm)
 		return -1;
 	}
 	serial->uart.divisor = 12;
-	if (console_open(vm, &serial->console, &console_ops, vm->options->serial)) {
+	serial->console = console_open(vm, &console_ops, serial, vm->options->serial);
+	if (!serial->console) {
 		free(serial);
 		return -1;
 	}

@@ -302,7 +302,7 @@ static void blk_destroy(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 
-	source_remove(virtio->pci.device.vm, &blk->done);
+	source_remove(&blk->done);
 	io_uring_queue_exit(&blk->ring);
 	close(blk->done.fd);
 	close(blk->fd);
@@ -378,7 +378,7 @@ static int create_ring(struct vm *vm, struct blk *blk)
 	blk->done.ready = completed;
 	blk->done.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (blk->done.fd >= 0 && !io_uring_register_eventfd(&blk->ring, blk->done.fd) &&
-	    !source_add(vm, &blk->done, EPOLLIN))
+	    !source_add(&vm->io, &blk->done, EPOLLIN))
 		return 0;
 	complain("virtio-blk: cannot make an eventfd: %m");
 	io_uring_queue_exit(&blk->ring);

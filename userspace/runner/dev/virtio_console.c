@@ -18,17 +18,12 @@
 
 struct port {
 	struct virtio virtio;
-	struct console console;
+	struct console *console;
 	size_t nr_input;
 	unsigned char input[INPUT_MOST];
 	bool is_sending;		/* this: */
 	struct chain output;
 };
-
-static struct port *port_of(struct console *console)
-{
-	return container_of(console, struct port, console);
-}
 
 /* ---- input ----------------------------------------------------------------------- */
 
@@ -47,16 +42,16 @@ static void deliver(struct port *port)
 }
 
 /* A driver that is not ready yet would miss what is typed. */
-static size_t console_room(struct console *console)
+static size_t console_room(void *device)
 {
-	const struct port *port = port_of(console);
+	const struct port *port = device;
 
 	return port->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK ? INPUT_MOST - port->nr_input : 0;
 }
 
-static void console_input(struct console *console, const void *data, size_t nr)
+static void console_input(void *device, const void *data, size_t nr)
 {
-	struct port *port = port_of(console);
+	struct port *port = device;
 
 	memcpy(port->input + port->nr_input, data, nr);
 	port->nr_input += nr;
@@ -74,7 +69,7 @@ static bool send_chain(struct port *port)
 		struct iovec *iov = &chain->iov[i];
 
 		while (iov->iov_len) {
-			size_t nr = console_write(&port->console, iov->iov_base, iov->iov_len);
+			size_t nr = console_write(port->console, iov->iov_base, iov->iov_len);
 
 			if (!nr)
 				return false;
@@ -97,9 +92,9 @@ static void send_all(struct port *port)
 	}
 }
 
-static void console_writable(struct console *console)
+static void console_writable(void *device)
 {
-	send_all(port_of(console));
+	send_all(device);
 }
 
 /* ---- the driver ------------------------------------------------------------------- */
@@ -114,7 +109,7 @@ static void console_kick(struct virtio *virtio, struct virtqueue *queue)
 	}
 	deliver(port);
 	if (!port->nr_input)
-		console_wants_more(&port->console);
+		console_wants_more(port->console);
 }
 
 static void console_reset(struct virtio *virtio)
@@ -126,7 +121,7 @@ static void console_destroy(struct virtio *virtio)
 {
 	struct port *port = container_of(virtio, struct port, virtio);
 
-	console_close(&port->console);
+	console_close(port->console);
 	free(port);
 }
 
@@ -150,8 +145,10 @@ int virtio_console_create(struct vm *vm)
 		complain("no memory for the console");
 		return -1;
 	}
-	if (!virtio_create(vm, &port->virtio, &ops))
-		return console_open(vm, &port->console, &console_ops, "stdio");
-	free(port);
-	return -1;
+	if (virtio_create(vm, &port->virtio, &ops)) {
+		free(port);
+		return -1;
+	}
+	port->console = console_open(vm, &console_ops, port, "stdio");
+	return port->console ? 0 : -1;
 }

@@ -59,7 +59,7 @@ static void fs_destroy(struct virtio *virtio)
 		kill(fs->pid, SIGKILL);
 		waitpid(fs->pid, NULL, 0);
 	}
-	vhost_user_destroy(virtio->pci.device.vm, &fs->daemon);
+	vhost_user_destroy(&fs->daemon);
 	free(fs);
 }
 
@@ -108,7 +108,7 @@ static int make_sockets(int *listening)
 	return fd;
 }
 
-/* In a group of its own: what is typed at the terminal is not for it. */
+/* In a group of its own, without our terminal, and with signals as programs expect them. */
 static int spawn(struct fs *fs, const char *path, int listening)
 {
 	/* Debian 12 has the last one, in qemu-system-common; newer ones the second. */
@@ -121,14 +121,23 @@ static int spawn(struct fs *fs, const char *path, int listening)
 	};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
+	sigset_t none, piped;
 	int err = ENOENT;
 
 	snprintf(fd, sizeof(fd), "--fd=%d", STDERR_FILENO + 1);
 	snprintf(source, sizeof(source), "source=%s", realpath(path, whole) ? whole : path);
 	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, listening, STDERR_FILENO + 1);
 	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+				 POSIX_SPAWN_SETSIGDEF);
+	sigemptyset(&none);
+	sigemptyset(&piped);
+	sigaddset(&piped, SIGPIPE);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &piped);
 	for (size_t i = 0; i < ARRAY_SIZE(programs) && err == ENOENT; i++)
 		err = posix_spawnp(&fs->pid, programs[i], &actions, &attributes, arguments, environ);
 	posix_spawnattr_destroy(&attributes);

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that keeps its virtio devices as busy as it can: it fills all queues of all that it
+ * finds on the PCI bus with the largest requests, notifies, and gives back what comes back, for
+ * ever.  A multiboot image of 32 bits, without interrupts; it says one line when it has begun.
+ */
+#include <linux/pci_regs.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+
+asm(".pushsection .text.unlikely\n"
+    ".balign 4; .long 0x1badb002, 0, -0x1badb002\n"
+    ".popsection\n"
+    ".globl start\n"
+    "start: mov $stack_end, %esp; call main\n"
+    "1: hlt; jmp 1b\n"
+    ".pushsection .bss; .balign 16; .skip 4096; stack_end: .popsection");
+
+#define MIB 0x100000u
+#define SIZE 256		/* of a queue */
+#define BUFFER (16 * MIB)	/* all requests are here, one over the other */
+#define QUEUES_MOST 32
+#define VENDOR_VIRTIO 0x1af4
+#define DEVICE_VIRTIO 0x1040
+
+/* What a request is, by device and queue: a part that the device reads, and one that it writes. */
+static const struct {
+	__u16 device, queue;
+	__u32 in, out;
+} requests[] = {
+	{ VIRTIO_ID_NET, 0, 64 * 1024, 0 }, { VIRTIO_ID_NET, 1, 0, 1526 },
+	{ VIRTIO_ID_BLOCK, 0, 4 * MIB + 1, sizeof(struct virtio_blk_outhdr) },
+	{ VIRTIO_ID_CONSOLE, 0, MIB, 0 }, { VIRTIO_ID_CONSOLE, 1, 0, MIB },
+	{ VIRTIO_ID_RNG, 0, 16 * MIB, 0 },
+	{ VIRTIO_ID_BALLOON, 0, 0, 16 * 1024 },
+};
+
+#define NR_REQUESTS (sizeof(requests) / sizeof(requests[0]))
+
+static struct queue {
+	struct vring_desc desc[SIZE];
+	struct {
+		struct vring_avail head;
+		__u16 ring[SIZE + 1];
+	} avail;
+	struct {
+		struct vring_used head __attribute__((aligned(4)));
+		struct vring_used_elem ring[SIZE];
+	} used;
+	__u16 notify;
+	__u16 number;
+	__u16 nr;
+} __attribute__((aligned(4096))) queues[QUEUES_MOST];
+
+static unsigned int nr_queues;
+
+static void outb(__u16 port, __u8 data)
+{
+	asm volatile("outb %0, %1" : : "a"(data), "Nd"(port));
+}
+
+static void outw(__u16 port, __u16 data)
+{
+	asm volatile("outw %0, %1" : : "a"(data), "Nd"(port) : "memory");
+}
+
+static __u32 config_read(unsigned int function, unsigned int at)
+{
+	__u32 data;
+
+	asm volatile("outl %0, %1" : : "a"(0x80000000 | function << 8 | (at & 0xfc)), "Nd"((__u16)0xcf8));
+	asm volatile("inl %1, %0" : "=a"(data) : "Nd"((__u16)0xcfc));
+	return data >> 8 * (at & 3);
+}
+
+static void config_write(unsigned int function, unsigned int at, __u32 data)
+{
+	asm volatile("outl %0, %1" : : "a"(0x80000000 | function << 8 | at), "Nd"((__u16)0xcf8));
+	asm volatile("outl %0, %1" : : "a"(data), "Nd"((__u16)0xcfc));
+}
+
+/* Where the registers of a kind are: an address, or a port; 0: nowhere. */
+static __u32 registers(unsigned int function, __u8 type)
+{
+	__u8 at = config_read(function, PCI_CAPABILITY_LIST);
+
+	for (; at; at = config_read(function, at + PCI_CAP_LIST_NEXT))
+		if ((__u8)config_read(function, at) == PCI_CAP_ID_VNDR &&
+		    (__u8)config_read(function, at + VIRTIO_PCI_CAP_CFG_TYPE) == type) {
+			__u8 bar = config_read(function, at + VIRTIO_PCI_CAP_BAR);
+
+			return (config_read(function, PCI_BASE_ADDRESS_0 + 4 * bar) & ~3u) +
+			       config_read(function, at + VIRTIO_PCI_CAP_OFFSET);
+		}
+	return 0;
+}
+
+#define REGISTER(type, base, at) (*(volatile type *)((base) + (at)))
+
+static void fill(struct queue *queue, unsigned int request)
+{
+	__u16 in = requests[request].in, step = in && requests[request].out ? 2 : 1;
+
+	for (unsigned int i = 0; i < SIZE; i++) {
+		struct vring_desc *desc = &queue->desc[i];
+		_Bool is_out = requests[request].out && (step == 1 || !(i % 2));
+
+		desc->addr = BUFFER;
+		desc->len = is_out ? requests[request].out : requests[request].in;
+		desc->flags = is_out ? (step == 2 ? VRING_DESC_F_NEXT : 0) : VRING_DESC_F_WRITE;
+		desc->next = i + 1;
+	}
+	queue->nr = SIZE / step;
+}
+
+static void set_up_queue(__u32 common, __u32 notify, unsigned int request)
+{
+	struct queue *queue = &queues[nr_queues++];
+
+	fill(queue, request);
+	queue->number = requests[request].queue;
+	REGISTER(__u16, common, VIRTIO_PCI_COMMON_Q_SELECT) = queue->number;
+	REGISTER(__u16, common, VIRTIO_PCI_COMMON_Q_SIZE) = SIZE;
+	REGISTER(__u32, common, VIRTIO_PCI_COMMON_Q_DESCLO) = (__u32)queue->desc;
+	REGISTER(__u32, common, VIRTIO_PCI_COMMON_Q_AVAILLO) = (__u32)&queue->avail;
+	REGISTER(__u32, common, VIRTIO_PCI_COMMON_Q_USEDLO) = (__u32)&queue->used;
+	queue->notify = notify + 2 * REGISTER(__u16, common, VIRTIO_PCI_COMMON_Q_NOFF);
+	REGISTER(__u16, common, VIRTIO_PCI_COMMON_Q_ENABLE) = 1;
+}
+
+static void set_up(unsigned int function, __u16 device)
+{
+	__u32 common = registers(function, VIRTIO_PCI_CAP_COMMON_CFG);
+	__u32 notify = registers(function, VIRTIO_PCI_CAP_NOTIFY_CFG);
+	__u8 status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+	config_write(function, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = 0;
+	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = status;
+	REGISTER(__u32, common, VIRTIO_PCI_COMMON_GFSELECT) = 1;
+	REGISTER(__u32, common, VIRTIO_PCI_COMMON_GF) = 1u << (VIRTIO_F_VERSION_1 - 32);
+	status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = status;
+	for (unsigned int i = 0; i < NR_REQUESTS; i++)
+		if (requests[i].device == device && nr_queues < QUEUES_MOST)
+			set_up_queue(common, notify, i);
+	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = status | VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+/* All requests once more, as soon as the device has done those before. */
+static void again(struct queue *queue)
+{
+	volatile __u16 *used = &queue->used.head.idx;
+
+	if (*used != queue->avail.head.idx)
+		return;
+	for (unsigned int i = 0; i < queue->nr; i++)
+		queue->avail.ring[(__u16)(queue->avail.head.idx + i) % SIZE] = i * (SIZE / queue->nr);
+	asm volatile("" : : : "memory");
+	queue->avail.head.idx += queue->nr;
+	outw(queue->notify, queue->number);
+}
+
+void main(void);
+
+void main(void)
+{
+	for (unsigned int function = 0; function < 256; function++) {
+		__u32 id = config_read(function, PCI_VENDOR_ID);
+
+		if ((__u16)id == VENDOR_VIRTIO)
+			set_up(function, (id >> 16) - DEVICE_VIRTIO);
+	}
+	/* DTR: somebody is here. */
+	outb(0x3fc, 3);
+	for (const char *text = "busy\n"; *text; text++)
+		outb(0x3f8, *text);
+	for (;;)
+		for (unsigned int i = 0; i < nr_queues; i++)
+			again(&queues[i]);
+}

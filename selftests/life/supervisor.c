@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Whatever a guest does with its devices, and whoever does not read what it writes: the runner
+ * answers, and ends when it is told to.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <utmp.h>
+#include <time.h>
+
+#include "kselftest_harness.h"
+#include "life.h"
+
+#define SOCKET RUNTIME_DIR "/mote/busy.sock"
+#define ASKED 20	/* how often */
+#define STATUS_REQUEST "{\"do\":\"status\"}\n"
+#define KILL_REQUEST "{\"do\":\"kill\"}\n"
+
+GUEST(spin, 16, "sti; jmp .");
+
+#define PUT(character)									\
+	"mov $0x3fd, %dx; 9: in %dx, %al; test $0x20, %al; jz 9b\n"			\
+	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
+
+/* More characters than there is room for between it and the reader, and the end. */
+#define LAST_WORDS 75000
+#define NARROW 4096	/* a pipe */
+GUEST(last_words, 16, "mov $75, %bx; 1: mov $1000, %cx; 2:" PUT("0x78") "loop 2b; dec %bx; jnz 1b\n"
+      "mov $7, %al; out %al, $0xf4");
+GUEST(flood, 16, "sti; 1:" PUT("0x78") "jmp 1b");
+GUEST(one_word, 16, PUT("0x78") "mov $7, %al; out %al, $0xf4");
+
+FIXTURE(supervisor)
+{
+	int out;	/* of a pipe that the runner writes to; nobody reads more of it than we do */
+	pid_t runner;
+};
+
+FIXTURE_SETUP(supervisor)
+{
+	life_begin();
+	self->out = -1;
+}
+
+FIXTURE_TEARDOWN(supervisor)
+{
+	if (self->runner > 0) {
+		kill(self->runner, SIGKILL);
+		waitpid(self->runner, NULL, 0);
+	}
+	if (self->out >= 0)
+		close(self->out);
+	life_end();
+	sh("rm -f disk");
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+/* What is too long, in seconds: where the clock counts instructions nothing else can be the cause. */
+static double bound(void)
+{
+	const char *host = getenv("MOTE_LAB");
+
+	return host && strcmp(host, "svm") ? 0.1 : 7200;
+}
+
+/* The runner with hostile_guest, and a pipe for its output. */
+static void start(struct __test_metadata *_metadata, FIXTURE_DATA(supervisor) *self, const char *options)
+{
+	char line[512];
+	int pipes[2];
+
+	ASSERT_EQ(0, pipe(pipes));
+	snprintf(line, sizeof(line), "exec mote run --name busy --memory 64M %s hostile_guest < /dev/null", options);
+	self->runner = fork();
+	if (!self->runner) {
+		dup2(pipes[1], STDOUT_FILENO);
+		close(pipes[0]);
+		close(pipes[1]);
+		execl("/bin/sh", "sh", "-c", line, NULL);
+		_exit(127);
+	}
+	close(pipes[1]);
+	self->out = pipes[0];
+	ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));
+}
+
+static int dial(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SOCKET };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* A request and its answer; true if it has come. */
+static bool ask(const char *request)
+{
+	char answer[4096];
+	ssize_t nr = 0, more;
+	int fd = dial();
+
+	if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+		return false;
+	while (nr < (ssize_t)sizeof(answer) && !memchr(answer, '\n', nr)) {
+		more = recv(fd, answer + nr, sizeof(answer) - nr, 0);
+		if (more <= 0)
+			break;
+		nr += more;
+	}
+	close(fd);
+	return nr && answer[nr - 1] == '\n';
+}
+
+/* The status that the runner ends with. */
+static int end_of(FIXTURE_DATA(supervisor) *self)
+{
+	int status = 0;
+
+	waitpid(self->runner, &status, 0);
+	self->runner = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void end_by_signal(FIXTURE_DATA(supervisor) *self)
+{
+	kill(self->runner, SIGTERM);
+}
+
+static void end_by_request(FIXTURE_DATA(supervisor) *self)
+{
+	ask(KILL_REQUEST);
+}
+
+/* One device each, kept busy by hostile_guest; and all at once. */
+FIXTURE_VARIANT(supervisor)
+{
+	const char *options;
+};
+
+FIXTURE_VARIANT_ADD(supervisor, rng) { "" };
+FIXTURE_VARIANT_ADD(supervisor, console) { "--console" };
+FIXTURE_VARIANT_ADD(supervisor, disk) { "--disk disk" };
+FIXTURE_VARIANT_ADD(supervisor, net) { "--net user" };
+FIXTURE_VARIANT_ADD(supervisor, balloon) { "--balloon=32M" };
+FIXTURE_VARIANT_ADD(supervisor, all) { "--console --disk disk --net user --balloon=32M --cpus 2" };
+
+TEST_F(supervisor, answers_and_ends)
+{
+	static const struct {
+		const char *name;
+		void (*end)(FIXTURE_DATA(supervisor) *self);
+		int status;
+	} ways[] = {
+		{ "SIGTERM", end_by_signal, 128 + SIGTERM },
+		{ "stop --force", end_by_request, STATUS_STOPPED },
+	};
+	char byte;
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		double began, took, longest = 0;
+
+		ASSERT_EQ(0, sh("truncate -s 32M disk"));
+		start(_metadata, self, variant->options);
+		/* The guest has begun. */
+		ASSERT_EQ(1, read(self->out, &byte, 1));
+		for (int asked = 0; asked < ASKED; asked++) {
+			began = now();
+			ASSERT_TRUE(ask(STATUS_REQUEST));
+			took = now() - began;
+			longest = took > longest ? took : longest;
+		}
+		began = now();
+		ways[i].end(self);
+		EXPECT_EQ(ways[i].status, end_of(self));
+		took = now() - began;
+		TH_LOG("%s: answers within %.1f ms, %s within %.1f ms", variant->options, longest * 1e3,
+		       ways[i].name, took * 1e3);
+		EXPECT_GT(bound(), longest);
+		EXPECT_GT(bound(), took);
+		close(self->out);
+		self->out = -1;
+	}
+}
+
+/* ---- the far ends of the console ------------------------------------------------------- */
+
+FIXTURE(outside)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(outside)
+{
+	life_begin();
+}
+
+FIXTURE_TEARDOWN(outside)
+{
+	life_end();
+	sh("rm -f disk " FLAT_IMAGE);
+}
+
+/* Signals reach it in the same way whatever threads its devices have. */
+TEST_F(outside, signals)
+{
+	ASSERT_TRUE(vm_start_flat("busy", &guest_spin, "--json --net user"));
+	ASSERT_EQ(0, sh("kill -TERM $(cat " RUNTIME_DIR "/busy.pid)"));
+	EXPECT_EQ(128 + SIGTERM, vm_status("busy"));
+	EXPECT_EQ(0, sh("grep -q '\"event\":\"end\"' " RUNTIME_DIR "/busy.err"));
+	EXPECT_EQ(0, sh("test ! -e " SOCKET));
+}
+
+static bool is_raw(int terminal)
+{
+	struct termios settings;
+
+	return !tcgetattr(terminal, &settings) && !(settings.c_lflag & (ICANON | ECHO));
+}
+
+static bool becomes_raw(int terminal)
+{
+	for (int i = 0; i < PATIENCE && !is_raw(terminal); i++)
+		usleep(100000);
+	return is_raw(terminal);
+}
+
+/* Who is stopped and continued by a shell has its terminal as before, and leaves it as it was. */
+TEST_F(outside, terminal)
+{
+	int master, slave, status = 0;
+	struct termios cooked;
+	pid_t pid;
+
+	write_flat(&guest_spin);
+	ASSERT_EQ(0, openpty(&master, &slave, NULL, NULL, NULL));
+	ASSERT_EQ(0, tcgetattr(slave, &cooked));
+	pid = fork();
+	if (!pid) {
+		login_tty(dup(slave));
+		execlp("mote", "mote", "run", "--flat", FLAT_IMAGE, NULL);
+		_exit(127);
+	}
+	EXPECT_TRUE(becomes_raw(slave));
+	kill(pid, SIGSTOP);
+	ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+	ASSERT_EQ(0, tcsetattr(slave, TCSANOW, &cooked));
+	kill(pid, SIGCONT);
+	EXPECT_TRUE(becomes_raw(slave));
+	ASSERT_EQ(2, write(master, "\001x", 2));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(128 + SIGINT, WEXITSTATUS(status));
+	EXPECT_FALSE(is_raw(slave));
+	close(master);
+	close(slave);
+}
+
+/* Who says that he will say no more still gets his answer. */
+TEST_F(outside, half_closed)
+{
+	char answer[4096] = "";
+	ssize_t nr = 0, more;
+	int fd;
+
+	ASSERT_TRUE(vm_start_flat("busy", &guest_spin, ""));
+	fd = dial();
+	ASSERT_LE(0, fd);
+	ASSERT_LT(0, send(fd, STATUS_REQUEST, strlen(STATUS_REQUEST), MSG_NOSIGNAL));
+	shutdown(fd, SHUT_WR);
+	while ((more = recv(fd, answer + nr, sizeof(answer) - 1 - nr, 0)) > 0)
+		nr += more;
+	EXPECT_EQ(0, more);
+	EXPECT_NE(NULL, strstr(answer, "\"state\":\"running\"")) TH_LOG("%s", answer);
+	close(fd);
+}
+
+/* A runner with a narrow pipe for its output; returns where to read it. */
+static int run_narrow(pid_t *pid, const char *timeout)
+{
+	int pipes[2];
+
+	if (pipe(pipes) || fcntl(pipes[1], F_SETPIPE_SZ, NARROW) < 0)
+		return -1;
+	*pid = fork();
+	if (!*pid) {
+		dup2(pipes[1], STDOUT_FILENO);
+		close(pipes[0]);
+		close(pipes[1]);
+		execlp("mote", "mote", "run", "--flat", "--timeout", timeout, FLAT_IMAGE, NULL);
+		_exit(127);
+	}
+	close(pipes[1]);
+	return pipes[0];
+}
+
+/* Whoever reads late reads all of it: the end waits for him. */
+TEST_F(outside, last_words)
+{
+	char data[4096];
+	long all = 0;
+	ssize_t nr;
+	int status, fd;
+	pid_t pid;
+
+	write_flat(&guest_last_words);
+	fd = run_narrow(&pid, "7000");
+	ASSERT_LE(0, fd);
+	sleep(2);
+	while ((nr = read(fd, data, sizeof(data))) > 0)
+		all += nr;
+	EXPECT_EQ(LAST_WORDS, all);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(STATUS_DEBUG(7), WEXITSTATUS(status));
+	close(fd);
+}
+
+/* But whoever ends the machine from outside waits for no reader. */
+TEST_F(outside, nobody_reads)
+{
+	int status, fd;
+	pid_t pid;
+
+	write_flat(&guest_flood);
+	fd = run_narrow(&pid, "1");
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(STATUS_TIMEOUT, WEXITSTATUS(status));
+	close(fd);
+}
+
+/* What is not open when it starts is not mistaken for a disk. */
+TEST_F(outside, closed_descriptors)
+{
+	static const char *const closed[] = { "<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-" };
+
+	write_flat(&guest_one_word);
+	for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
+		ASSERT_EQ(0, sh("truncate -s 1M disk"));
+		command_run(&self->command, "(exec mote run --flat --disk disk " FLAT_IMAGE
+			    " > /dev/null < /dev/null %s)", closed[i]);
+		EXPECT_EQ(STATUS_DEBUG(7), self->command.status) TH_LOG("%s", closed[i]);
+		EXPECT_EQ(0, sh("cmp -n 1048576 disk /dev/zero"));
+	}
+}
+
+MOTE_TEST_MAIN

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The I/O thread: the devices' descriptors, their time, and what the supervisor asks of them.
+ * When the VM has ended it takes leave of the vCPUs' threads and of the devices, which may
+ * take its time: the supervisor waits no longer than it says (vm.c).
+ */
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "runner.h"
+#include "vm.h"
+
+/* In the order in which they were asked for. */
+static struct job *take_jobs(struct vm *vm)
+{
+	struct job *job, *first = NULL;
+
+	pthread_mutex_lock(&vm->life);
+	while ((job = vm->jobs)) {
+		vm->jobs = job->next;
+		job->next = first;
+		first = job;
+	}
+	pthread_mutex_unlock(&vm->life);
+	return first;
+}
+
+static void do_jobs(struct vm *vm, struct source *source, __u32 events)
+{
+	struct job *job, *next;
+	eventfd_t times;
+
+	(void)events;
+	eventfd_read(source->fd, &times);
+	for (job = take_jobs(vm); job; job = next) {
+		/* Who asked may free it when it is done. */
+		next = job->next;
+		job->run(vm, job);
+	}
+}
+
+void io_post(struct vm *vm, struct job *job)
+{
+	pthread_mutex_lock(&vm->life);
+	job->next = vm->jobs;
+	vm->jobs = job;
+	pthread_mutex_unlock(&vm->life);
+	eventfd_write(vm->posted.fd, 1);
+}
+
+int io_create(struct vm *vm)
+{
+	if (loop_create(&vm->io, vm, &vm->lock))
+		return -1;
+	vm->posted.ready = do_jobs;
+	if (!source_add_eventfd(&vm->io, &vm->posted))
+		return 0;
+	complain("cannot wait for events: %m");
+	return -1;
+}
+
+static void *run(void *data)
+{
+	struct vm *vm = data;
+
+	prctl(PR_SET_NAME, "io");
+	loop_run(&vm->io, vm_has_ended);
+	vcpus_stop(vm);
+	devices_destroy(vm);
+	__atomic_store_n(&vm->closed, true, __ATOMIC_RELEASE);
+	loop_wake(&vm->supervisor);
+	return NULL;
+}
+
+int io_start(struct vm *vm)
+{
+	int err = pthread_create(&vm->io_thread, NULL, run, vm);
+
+	if (!err)
+		return 0;
+	complain("cannot start a thread for the devices: %s", strerror(err));
+	vm_end(vm, END_ERROR, 0);
+	return -1;
+}
+
+void io_destroy(struct vm *vm)
+{
+	if (vm->posted.fd >= 0)
+		close(vm->posted.fd);
+	loop_destroy(&vm->io);
+}
