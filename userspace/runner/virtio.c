@@ -98,25 +98,27 @@ static void msix_changed(struct pci_device *pci)
 
 /* ---- notifications --------------------------------------------------------------- */
 
-static void kick(struct virtqueue *queue)
-{
-	struct virtio *virtio = queue->virtio;
-
-	queue->left = queue->size;
-	if (queue->call >= 0)
-		eventfd_write(queue->notify.fd, 1);
-	else if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
-		virtio->ops->kick(virtio, queue);
-}
-
+/* In the I/O thread; queues that are served outside are notified there. */
 static void notified(struct vm *vm, struct source *source, __u32 events)
 {
-	__u64 times;
+	struct virtqueue *queue = container_of(source, struct virtqueue, notify);
+	struct virtio *virtio = queue->virtio;
+	eventfd_t times;
 
 	(void)vm;
 	(void)events;
-	if (read(source->fd, &times, sizeof(times)) == sizeof(times))
-		kick(container_of(source, struct virtqueue, notify));
+	eventfd_read(source->fd, &times);
+	virtqueue_refill(queue);
+	if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		virtio->ops->kick(virtio, queue);
+}
+
+/* What the driver has put into its queues before it was ready is looked at now. */
+static void notify_all(struct virtio *virtio)
+{
+	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
+		if (virtio->queues[i].enabled)
+			eventfd_write(virtio->queues[i].notify.fd, 1);
 }
 
 /* Where a port is claimed, its writes end in the eventfd and nowhere else. */
@@ -189,9 +191,12 @@ static void set_status(struct virtio *virtio, __u8 status)
 	     !(virtio->driver_features >> VIRTIO_F_VERSION_1 & 1)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	virtio->status = status | (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET);
-	if (status & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK &&
-	    !was_ready && virtio->ops->start && virtio->ops->start(virtio))
+	if (was_ready || !(status & VIRTIO_CONFIG_S_DRIVER_OK) || !(status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return;
+	if (virtio->ops->start && virtio->ops->start(virtio))
 		virtio_break(virtio);
+	else
+		notify_all(virtio);
 }
 
 /* The queue that is being set up; NULL if there is none of that number. */
@@ -373,9 +378,9 @@ static void virtio_write(struct device *device, const struct region *region, __u
 	struct virtio *virtio = virtio_of(device);
 
 	if (region->id == BAR_NOTIFY) {
-		/* Of another size than the eventfd takes. */
+		/* Of another size than the module's eventfd takes. */
 		if (offset / NOTIFY_STEP < virtio->ops->nr_queues)
-			kick(&virtio->queues[offset / NOTIFY_STEP]);
+			eventfd_write(virtio->queues[offset / NOTIFY_STEP].notify.fd, 1);
 	} else if (offset >= MSIX_TABLE && offset < MSIX_PENDING) {
 		msix_write(&virtio->pci, offset - MSIX_TABLE, size, data);
 	} else if (offset >= CONFIG && offset + size <= CONFIG + virtio->config_size) {

@@ -45,7 +45,7 @@ struct virtio;
  * @used_hva: likewise
  * @next_avail: the next entry to be taken
  * @next_used: the next entry to be given back
- * @left: entries to be taken until somebody else has his turn
+ * @budget: how much work may be done for it until somebody else has his turn
  */
 struct virtqueue {
 	struct virtio *virtio;
@@ -65,7 +65,7 @@ struct virtqueue {
 	struct vring_used *used_hva;
 	__u16 next_avail;
 	__u16 next_used;
-	__u16 left;
+	unsigned int budget;
 };
 
 /**
@@ -156,10 +156,27 @@ void virtio_config_changed(struct virtio *virtio);
 bool virtqueue_enable(struct virtqueue *queue);
 
 /*
- * Take the next chain; false if there is none, or the driver has broken the rules, or as
- * many have been taken as the ring has: then the device is kicked again, in its turn.
+ * Take the next chain; false if there is none, or the driver has broken the rules, or the
+ * queue has had its turn: then the device is kicked again, in its next one.
  */
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
+
+/**
+ * virtqueue_charge() - work is done for a queue's driver
+ * @queue: it
+ * @work: how much, where a chain and each 64 KiB of it are one, and a system call is
+ * Return: false if the turn is over: go on when the device is kicked again
+ *
+ * A turn is as much work as VIRTQUEUE_SIZE: a driver that asks for more, or puts back all that
+ * is taken, would have the devices' lock held for ever.
+ */
+bool virtqueue_charge(struct virtqueue *queue, unsigned int work);
+
+/* A new turn has begun. */
+static inline void virtqueue_refill(struct virtqueue *queue)
+{
+	queue->budget = VIRTQUEUE_SIZE;
+}
 
 /* Give a chain back, with @written bytes in it, and interrupt if the driver wants that. */
 void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written);

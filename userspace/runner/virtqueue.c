@@ -49,6 +49,9 @@ size_t iov_size(const struct iovec *iov, unsigned int nr)
 	return size;
 }
 
+/* Of how many bytes a part of a turn is. */
+#define CHARGED 65536
+
 /* ---- queues ---------------------------------------------------------------------- */
 
 bool virtqueue_enable(struct virtqueue *queue)
@@ -64,7 +67,7 @@ bool virtqueue_enable(struct virtqueue *queue)
 					   size * sizeof(struct vring_used_elem));
 	queue->next_avail = 0;
 	queue->next_used = 0;
-	queue->left = size;
+	virtqueue_refill(queue);
 	queue->enabled = queue->desc_hva && queue->avail_hva && queue->used_hva &&
 			 !(queue->desc % 16) && !(queue->avail % 2) && !(queue->used % 4);
 	return queue->enabled;
@@ -114,6 +117,21 @@ static bool walk(struct virtqueue *queue, struct chain *chain, const struct vrin
 	return true;
 }
 
+static void charge(struct virtqueue *queue, size_t work)
+{
+	queue->budget -= work < queue->budget ? work : queue->budget;
+}
+
+bool virtqueue_charge(struct virtqueue *queue, unsigned int work)
+{
+	if (!queue->budget) {
+		eventfd_write(queue->notify.fd, 1);
+		return false;
+	}
+	charge(queue, work);
+	return true;
+}
+
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 {
 	__u16 index, waiting;
@@ -124,22 +142,19 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 	waiting = index - queue->next_avail;
 	if (!waiting)
 		return false;
-	/* A driver that puts back all that is taken would have the machine's lock held for ever. */
-	if (!queue->left) {
-		eventfd_write(queue->notify.fd, 1);
+	if (!virtqueue_charge(queue, 1))
 		return false;
-	}
-	queue->left--;
 	chain->nr_out = 0;
 	chain->nr_in = 0;
 	chain->head = __atomic_load_n(&queue->avail_hva->ring[queue->next_avail % queue->size],
 				      __ATOMIC_RELAXED);
 	queue->next_avail++;
-	if (waiting <= queue->size &&
-	    walk(queue, chain, queue->desc_hva, queue->size, chain->head, true))
-		return true;
-	virtio_break(queue->virtio);
-	return false;
+	if (waiting > queue->size || !walk(queue, chain, queue->desc_hva, queue->size, chain->head, true)) {
+		virtio_break(queue->virtio);
+		return false;
+	}
+	charge(queue, iov_size(chain->iov, chain->nr_out + chain->nr_in) / CHARGED);
+	return true;
 }
 
 void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written)

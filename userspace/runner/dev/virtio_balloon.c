@@ -17,13 +17,22 @@
 
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING, NR_QUEUES = 5 };
 
-#define PFNS_MOST 4096
+#define PFNS_AT_ONCE 256
+#define BYTES_AT_ONCE (16ul << 20)
+#define BYTES_A_CHARGE (64ul << 10)
 #define PAGE_SIZE (1ull << VIRTIO_BALLOON_PFN_SHIFT)
 #define ACTUAL offsetof(struct virtio_balloon_config, actual)
+
+/* A chain that takes more than a turn is gone on with in the next one. */
+struct work {
+	bool is_begun;
+	struct chain chain;
+};
 
 struct balloon {
 	struct virtio virtio;
 	struct virtio_balloon_config config;
+	struct work works[NR_QUEUES];
 };
 
 static struct balloon *balloon_of(struct virtio *virtio)
@@ -31,12 +40,12 @@ static struct balloon *balloon_of(struct virtio *virtio)
 	return container_of(virtio, struct balloon, virtio);
 }
 
-/* Pages that lie one behind another go together. */
-static void discard_pages(struct vm *vm, const __le32 *pfns, unsigned int nr)
+/* Pages that lie one behind another go together; returns how often something was discarded. */
+static unsigned int discard_pages(struct vm *vm, const __le32 *pfns, unsigned int nr)
 {
-	unsigned int run;
+	unsigned int run, calls = 0;
 
-	for (; nr; pfns += run, nr -= run) {
+	for (; nr; pfns += run, nr -= run, calls++) {
 		__u64 first = le32toh(pfns[0]);
 		void *hva;
 
@@ -46,40 +55,61 @@ static void discard_pages(struct vm *vm, const __le32 *pfns, unsigned int nr)
 		if (hva)
 			memory_discard(vm, hva, run * PAGE_SIZE);
 	}
+	return calls;
 }
 
-/* No driver gives more at once: what is behind that is not looked at. */
-static void inflate(struct vm *vm, struct chain *chain)
+/* The next pages that a chain names; false if there are none. */
+static bool inflate(struct vm *vm, struct virtqueue *queue, struct chain *chain)
 {
-	__le32 pfns[PFNS_MOST];
-	size_t size = iov_read(chain->iov, chain->nr_out, pfns, sizeof(pfns));
+	__le32 pfns[PFNS_AT_ONCE];
+	size_t nr = iov_read(chain->iov, chain->nr_out, pfns, sizeof(pfns)) / sizeof(pfns[0]);
 
-	discard_pages(vm, pfns, size / sizeof(pfns[0]));
+	virtqueue_charge(queue, discard_pages(vm, pfns, nr));
+	return nr == PFNS_AT_ONCE;
 }
 
-/* The buffers are the free pages. */
-static void discard_buffers(struct vm *vm, const struct chain *chain)
+/* The buffers are the free pages: the next part of them; false if there is none. */
+static bool discard_buffers(struct vm *vm, struct virtqueue *queue, struct chain *chain)
 {
-	for (unsigned int i = 0; i < chain->nr_in; i++)
-		memory_discard(vm, chain->iov[chain->nr_out + i].iov_base,
-			       chain->iov[chain->nr_out + i].iov_len);
+	for (unsigned int i = chain->nr_out; i < chain->nr_out + chain->nr_in; i++) {
+		struct iovec *iov = &chain->iov[i];
+		size_t size = iov->iov_len < BYTES_AT_ONCE ? iov->iov_len : BYTES_AT_ONCE;
+
+		if (!size)
+			continue;
+		memory_discard(vm, iov->iov_base, size);
+		iov->iov_base = (char *)iov->iov_base + size;
+		iov->iov_len -= size;
+		virtqueue_charge(queue, size / BYTES_A_CHARGE + 1);
+		return true;
+	}
+	return false;
 }
 
 /*
  * Linux gives queues their numbers without those that are not offered, so that
  * what the standard has as queue 4 may be any from 2 on.
  */
+static bool work_off(struct vm *vm, struct virtqueue *queue, struct chain *chain)
+{
+	unsigned int number = queue - queue->virtio->queues;
+
+	if (number == QUEUE_INFLATE)
+		return inflate(vm, queue, chain);
+	return number >= QUEUE_REPORTING && discard_buffers(vm, queue, chain);
+}
+
 static void balloon_kick(struct virtio *virtio, struct virtqueue *queue)
 {
-	struct vm *vm = virtio->pci.device.vm;
-	struct chain chain;
+	struct work *work = &balloon_of(virtio)->works[queue - virtio->queues];
 
-	while (virtqueue_pop(queue, &chain)) {
-		if (queue == &virtio->queues[QUEUE_INFLATE])
-			inflate(vm, &chain);
-		else if (queue >= &virtio->queues[QUEUE_REPORTING])
-			discard_buffers(vm, &chain);
-		virtqueue_push(queue, chain.head, 0);
+	while (work->is_begun || virtqueue_pop(queue, &work->chain)) {
+		work->is_begun = true;
+		while (work_off(virtio->pci.device.vm, queue, &work->chain))
+			if (!virtqueue_charge(queue, 0))
+				return;
+		work->is_begun = false;
+		virtqueue_push(queue, work->chain.head, 0);
 	}
 }
 
@@ -93,7 +123,11 @@ static void balloon_configure(struct virtio *virtio, unsigned int offset, unsign
 
 static void balloon_reset(struct virtio *virtio)
 {
-	balloon_of(virtio)->config.actual = 0;
+	struct balloon *balloon = balloon_of(virtio);
+
+	balloon->config.actual = 0;
+	for (unsigned int i = 0; i < NR_QUEUES; i++)
+		balloon->works[i].is_begun = false;
 }
 
 static void balloon_destroy(struct virtio *virtio)

@@ -28,6 +28,10 @@
 #define ALIGN_SECTORS 8
 #define MOST_SECTORS (1u << 22)	/* of a discard: 2 GiB */
 
+/* No more than this is in flight, but for a single request: whoever resets the device waits for it. */
+#define BYTES_MOST (16ul << 20)
+#define COPIED_MOST 65536
+
 #define FEATURE(name) (1ull << VIRTIO_BLK_F_##name)
 
 /**
@@ -37,6 +41,7 @@
  * @nr_data: how many
  * @offset: in the image
  * @left: bytes to be transferred
+ * @size: bytes that were to be transferred at first
  * @written: bytes that the driver finds in its buffers
  * @type: VIRTIO_BLK_T_*
  * @status: where the outcome goes
@@ -48,6 +53,7 @@ struct request {
 	unsigned int nr_data;
 	__u64 offset;
 	size_t left;
+	size_t size;
 	size_t written;
 	__u32 type;
 	__u8 *status;
@@ -63,6 +69,7 @@ struct blk {
 	struct io_uring ring;
 	struct source done;		/* something has completed */
 	unsigned int in_flight;
+	size_t bytes;			/* of all transfers in flight */
 	struct request *free;
 	struct request requests[VIRTQUEUE_SIZE];
 };
@@ -75,6 +82,7 @@ static struct blk *blk_of(struct virtio *virtio)
 static void finish(struct blk *blk, struct request *request, __u8 status)
 {
 	*request->status = status;
+	blk->bytes -= request->size;
 	virtqueue_push(&blk->virtio.queues[0], request->chain.head, request->written + 1);
 	request->next = blk->free;
 	blk->free = request;
@@ -120,6 +128,9 @@ static bool submit(struct blk *blk, struct request *request, struct io_uring_sqe
 					(request->type == VIRTIO_BLK_T_DISCARD ?
 					 FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE),
 					request->offset, request->left);
+	/* What is in the host's cache would be copied here and now. */
+	if (request->left > COPIED_MOST)
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, request);
 	blk->in_flight++;
 	return true;
@@ -136,6 +147,8 @@ static __u8 start_transfer(struct blk *blk, struct request *request, __u64 secto
 	request->offset = sector * SECTOR;
 	if (!is_inside(blk, sector, request->left) || (!in && blk->readonly))
 		return VIRTIO_BLK_S_IOERR;
+	request->size = request->left;
+	blk->bytes += request->size;
 	return submit(blk, request, get_sqe(blk)) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
 }
 
@@ -202,11 +215,12 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	while ((request = blk->free) && virtqueue_pop(queue, &request->chain)) {
+	while ((request = blk->free) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain)) {
 		unsigned int before = blk->in_flight;
 		__u8 status;
 
 		request->written = 0;
+		request->size = 0;
 		request->status = take_status(&request->chain);
 		if (!request->status) {
 			virtio_break(virtio);
