@@ -97,6 +97,19 @@ TEST(serial_port)
 	EXPECT_STREQ("", command.out);
 }
 
+/* In a loop, with neither DTR nor FIFO: the second character overruns the first. */
+GUEST(overrun, 16, "mov $0x3fc, %dx; mov $0x10, %al; out %al, %dx; mov $0x3f8, %dx; out %al, %dx\n"
+      "mov $0x42, %al; out %al, %dx; mov $0x3fd, %dx; in %dx, %al; and $3, %al; mov %al, %bl; mov $0x3f8, %dx; in %dx, %al\n"
+      "add %bl, %al\n" EXIT);
+
+TEST(serial_loop)
+{
+	struct command command;
+
+	run_flat(&command, &guest_overrun, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x45), command.status) TH_LOG("%s", command.err);
+}
+
 /* 64 KiB of output, to a reader who is slow at first: nothing is lost. */
 GUEST(flood, 16, "xor %cx, %cx; 1: mov $0x3fd, %dx; 2: in %dx, %al; test $0x20, %al; jz 2b\n"
       "mov $0x78, %al; mov $0x3f8, %dx; out %al, %dx; loop 1b\n" EXIT_WITH(0));
