@@ -175,6 +175,18 @@ TEST(speaker_channel)
 	EXPECT_EQ(STATUS_DEBUG(0), command.status) TH_LOG("%s", command.err);
 }
 
+/* The 8042's output port: not in reset, and A20 open. */
+GUEST(output_port, 16, "mov $0xd0, %al; out %al, $0x64; 1: in $0x64, %al; test $1, %al; jz 1b\n"
+      "in $0x60, %al; and $0x33, %al\n" EXIT);
+
+TEST(keyboard_controller)
+{
+	struct command command;
+
+	run_flat(&command, &guest_output_port, "", "");
+	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
+}
+
 /* The clock's year, and memory beyond 16 MiB in units of 64 KiB. */
 GUEST(cmos, 16, "mov $9, %al; out %al, $0x70; in $0x71, %al; cmp $0x26, %al; jb 1f\n"
       "mov $0x35, %al; out %al, $0x70; in $0x71, %al; 1:" EXIT);

@@ -102,9 +102,11 @@ int device_ports(struct device *device, __u16 first, unsigned int nr, unsigned i
 /* ---- interrupt lines (irq.c) ------------------------------------------------ */
 
 #define LINE_TIMER 0
+#define LINE_KEYBOARD 1
 #define LINE_SERIAL 4
-#define LINE_ACPI 9
 #define LINE_RTC 8
+#define LINE_ACPI 9
+#define LINE_AUX 12
 #define NR_LINES 16
 
 /* An ISA line: to both the 8259s and the I/O APIC. */

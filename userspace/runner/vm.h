@@ -362,6 +362,7 @@ int debug_exit_create(struct vm *vm);
 int pit_create(struct vm *vm);
 int rtc_create(struct vm *vm);
 int fw_cfg_create(struct vm *vm);
+int i8042_create(struct vm *vm);
 int reset_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
