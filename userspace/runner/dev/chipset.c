@@ -33,6 +33,9 @@
 #define PM_MISC 0x80
 #define PM_MISC_IO 1
 
+/* Below this revision guests read the PM timer of a PIIX4 three times, as it may change meanwhile. */
+#define PM_TIMER_IS_RIGHT 3
+
 static void init_host(struct pci_device *pci)
 {
 	memset(pci->writable + HOST_PAM, 0xff, HOST_PAM_SIZE);
@@ -55,11 +58,12 @@ static const struct {
 	unsigned int devfn;
 	__u16 device;
 	__u32 class;
+	__u8 revision;
 	void (*init)(struct pci_device *pci);
 } functions[] = {
-	{ PCI_DEVFN(0, 0), 0x1237, 0x060000, init_host },
-	{ PCI_DEVFN(1, 0), 0x7000, 0x060100, init_isa },
-	{ PCI_DEVFN(1, 3), 0x7113, 0x068000, init_pm },
+	{ PCI_DEVFN(0, 0), 0x1237, 0x060000, 0, init_host },
+	{ PCI_DEVFN(1, 0), 0x7000, 0x060100, 0, init_isa },
+	{ PCI_DEVFN(1, 3), 0x7113, 0x068000, PM_TIMER_IS_RIGHT, init_pm },
 };
 
 static void function_destroy(struct device *device)
@@ -74,6 +78,7 @@ int chipset_create(struct vm *vm)
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
 		const struct pci_identity identity = {
 			.vendor = INTEL, .device = functions[i].device, .class = functions[i].class,
+			.revision = functions[i].revision,
 			.subsystem_vendor = BOARD_VENDOR, .subsystem = BOARD,
 		};
 		struct pci_device *pci = calloc(1, sizeof(*pci));
