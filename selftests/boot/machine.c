@@ -175,6 +175,18 @@ TEST(speaker_channel)
 	EXPECT_EQ(STATUS_DEBUG(0), command.status) TH_LOG("%s", command.err);
 }
 
+/* An 8259 that is alone has no ICW3: its mask follows. */
+GUEST(single, 16, "mov $0x13, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21\n"
+      "mov $1, %al; out %al, $0x21; mov $0x25, %al; out %al, $0x21; xor %al, %al; in $0x21, %al\n" EXIT);
+
+TEST(single_8259)
+{
+	struct command command;
+
+	run_flat(&command, &guest_single, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x25), command.status) TH_LOG("%s", command.err);
+}
+
 /* The 8042's output port: not in reset, and A20 open. */
 GUEST(output_port, 16, "mov $0xd0, %al; out %al, $0x64; 1: in $0x64, %al; test $1, %al; jz 1b\n"
       "in $0x60, %al; and $0x33, %al\n" EXIT);

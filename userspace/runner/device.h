@@ -111,6 +111,10 @@ int device_ports(struct device *device, __u16 first, unsigned int nr, unsigned i
 
 /* An ISA line: to both the 8259s and the I/O APIC. */
 void line_set(struct vm *vm, unsigned int line, bool level);
+/* Does an interrupt controller listen to it? */
+bool line_is_heard(const struct vm *vm, unsigned int line);
+/* Would another edge be lost, as the 8259s' last one has not been taken? */
+bool line_is_waiting(const struct vm *vm, unsigned int line);
 
 /* ---- time and file descriptors (loop.c) ------------------------------------- */
 

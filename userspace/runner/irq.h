@@ -7,6 +7,9 @@
 
 int pic_create(struct vm *vm);
 void pic_set_line(struct vm *vm, unsigned int line, bool level);
+/* Is the line not masked?  Has it a request that vCPU 0 may take, and has not yet? */
+bool pic_is_heard(const struct vm *vm, unsigned int line);
+bool pic_is_waiting(const struct vm *vm, unsigned int line);
 /* Does vCPU 0 have an interrupt to take?  Needs no lock. */
 bool pic_pending(const struct vm *vm);
 /* The vector of that interrupt, which is in service now; -1 if there is none any more. */
@@ -14,6 +17,7 @@ int pic_acknowledge(struct vm *vm);
 
 int ioapic_create(struct vm *vm);
 void ioapic_set_line(struct vm *vm, unsigned int pin, bool level);
+bool ioapic_is_heard(const struct vm *vm, unsigned int pin);
 /* The guest has ended a level-triggered interrupt of this vector. */
 void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector);
 

@@ -4,6 +4,10 @@
  * their edge/level registers.  The interrupt goes to vCPU 0, which asks for a
  * window and then acknowledges it (vcpu.c).
  *
+ * Data sheet of the 8259A, "Programming the 8259A"; of the 82371AB, "Interrupt
+ * Controller Registers", for what the PIIX does its own way: the edge/level
+ * registers stand in the place of ICW1's LTIM.
+ *
  * Not here: buffered mode, and the 8085's way to be interrupted.
  */
 #include <stdlib.h>
@@ -24,6 +28,7 @@
 
 #define ICW1 0x10
 #define ICW1_NEEDS_ICW4 0x01
+#define ICW1_SINGLE 0x02
 #define ICW4_AUTO_EOI 0x02
 #define ICW4_FULLY_NESTED 0x10
 #define OCW3 0x08
@@ -42,6 +47,8 @@ struct chip {
 	__u8 lowest;		/* input with the lowest priority */
 	__u8 init;		/* the initialization word that comes next, or 0 */
 	__u8 wants_icw4;
+	__u8 slaves;		/* inputs with another controller behind them; ICW3 of the first */
+	__u8 single;		/* there is no ICW3 */
 	__u8 auto_eoi;
 	__u8 rotates;		/* with automatic EOI */
 	__u8 fully_nested;
@@ -76,13 +83,16 @@ static int pending(const struct pic *pic, int which)
 {
 	const struct chip *chip = &pic->chips[which];
 	unsigned int request = priority(chip, chip->irr & ~chip->imr);
-	__u8 isr = chip->isr;
+	unsigned int served = priority(chip, chip->special_mask ? chip->isr & ~chip->imr : chip->isr);
+	int input = (chip->lowest + 1 + request) & 7;
 
-	if (chip->special_mask)
-		isr &= ~chip->imr;
-	if (chip->fully_nested && !which)
-		isr &= ~(1u << CASCADE);
-	return request < priority(chip, isr) ? (int)((chip->lowest + 1 + request) & 7) : -1;
+	/* In the middle of its initialization it interrupts nobody. */
+	if (chip->init || request == 8)
+		return -1;
+	/* What comes from a controller whose input is in service is of a higher priority there. */
+	if (!which && chip->fully_nested && request == served && chip->slaves >> input & 1)
+		return input;
+	return request < served ? input : -1;
 }
 
 static void set_input(struct chip *chip, unsigned int input, bool level)
@@ -119,6 +129,19 @@ void pic_set_line(struct vm *vm, unsigned int line, bool level)
 	update(pic);
 }
 
+bool pic_is_heard(const struct vm *vm, unsigned int line)
+{
+	const struct chip *chips = pic_of(vm->pic)->chips;
+
+	return !(chips[line / 8].imr >> line % 8 & 1) &&
+	       (line < 8 || !(chips[0].imr >> CASCADE & 1));
+}
+
+bool pic_is_waiting(const struct vm *vm, unsigned int line)
+{
+	return pic_is_heard(vm, line) && pic_of(vm->pic)->chips[line / 8].irr >> line % 8 & 1;
+}
+
 bool pic_pending(const struct vm *vm)
 {
 	return __atomic_load_n(&pic_of(vm->pic)->output, __ATOMIC_SEQ_CST);
@@ -149,7 +172,7 @@ static int take(struct pic *pic, int which)
 	if (input < 0)
 		return chip->base + SPURIOUS;
 	acknowledge(chip, input);
-	if (!which && input == CASCADE)
+	if (!which && input == CASCADE && chip->slaves >> CASCADE & 1)
 		return take(pic, 1);
 	return chip->base + input;
 }
@@ -194,6 +217,7 @@ static void initialize(struct chip *chip, __u8 data)
 	*chip = (struct chip) {
 		.lines = chip->lines, .elcr = chip->elcr, .irr = chip->lines & chip->elcr,
 		.lowest = 7, .init = 2, .wants_icw4 = data & ICW1_NEEDS_ICW4,
+		.single = !!(data & ICW1_SINGLE),
 	};
 }
 
@@ -213,25 +237,39 @@ static void write_command(struct chip *chip, __u8 data)
 	}
 }
 
+/* The initialization word that follows this one, or 0. */
+static __u8 next_word(const struct chip *chip)
+{
+	if (chip->init == 2 && !chip->single)
+		return 3;
+	return chip->init < 4 && chip->wants_icw4 ? 4 : 0;
+}
+
 static void write_data(struct chip *chip, __u8 data)
 {
 	switch (chip->init) {
 	case 0:
 		chip->imr = data;
-		break;
+		return;
 	case 2:
 		chip->base = data & 0xf8;
-		chip->init = 3;
 		break;
 	case 3:
-		chip->init = chip->wants_icw4 ? 4 : 0;
+		chip->slaves = data;
 		break;
 	case 4:
 		chip->auto_eoi = data & ICW4_AUTO_EOI;
 		chip->fully_nested = data & ICW4_FULLY_NESTED;
-		chip->init = 0;
 		break;
 	}
+	chip->init = next_word(chip);
+}
+
+/* A level counts as long as it is there, an edge once it has been. */
+static void write_elcr(struct chip *chip, __u8 data)
+{
+	chip->elcr = data;
+	chip->irr = (chip->irr & ~data) | (chip->lines & data);
 }
 
 static void pic_write(struct device *device, const struct region *region, __u64 offset,
@@ -241,8 +279,8 @@ static void pic_write(struct device *device, const struct region *region, __u64 
 
 	(void)size;
 	if (region->id == ID_ELCR)
-		pic->chips[offset].elcr =
-			data & ~(offset ? ALWAYS_EDGE_SECOND : ALWAYS_EDGE_FIRST);
+		write_elcr(&pic->chips[offset],
+			   data & ~(offset ? ALWAYS_EDGE_SECOND : ALWAYS_EDGE_FIRST));
 	else if (offset)
 		write_data(&pic->chips[region->id], data);
 	else
@@ -297,7 +335,7 @@ int pic_create(struct vm *vm)
 		return -1;
 	}
 	for (int i = 0; i < 2; i++)
-		pic->chips[i] = (struct chip) { .imr = 0xff, .lowest = 7 };
+		pic->chips[i] = (struct chip) { .imr = 0xff, .lowest = 7, .slaves = 1 << CASCADE };
 	device_add(vm, &pic->device, &ops);
 	vm->pic = &pic->device;
 	if (device_ports(&pic->device, PORT_FIRST, 2, 1, 0) ||

@@ -23,6 +23,7 @@
 
 /* A redirection entry. */
 #define MODE_SHIFT 8
+#define MODE_LOWEST 1
 #define MODE_EXTINT 7
 #define LOGICAL (1u << 11)
 #define DELIVERY_STATUS (1u << 12)
@@ -48,28 +49,43 @@ static struct ioapic *ioapic_of(struct device *device)
 	return container_of(device, struct ioapic, device);
 }
 
-static void send(struct ioapic *ioapic, unsigned int pin)
+static unsigned int mode(__u64 entry)
+{
+	return entry >> MODE_SHIFT & 7;
+}
+
+/* All modes but fixed and lowest priority are edge-triggered, whatever the entry says. */
+static bool is_level(__u64 entry)
+{
+	return entry & LEVEL && mode(entry) <= MODE_LOWEST;
+}
+
+/* Has somebody accepted it? */
+static bool send(struct ioapic *ioapic, unsigned int pin)
 {
 	__u64 entry = ioapic->table[pin];
 	struct mote_msi msi = {
 		.address = LAPIC_BASE | entry >> DEST_SHIFT << 12 |
 			   (entry & LOGICAL ? MSI_LOGICAL : 0),
-		.data = (entry & 0x7ff) | (entry & LEVEL ? MSI_LEVEL | MSI_ASSERT : 0),
+		.data = (entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0),
 	};
 
-	if ((entry >> MODE_SHIFT & 7) != MODE_EXTINT)
-		mote_msi(ioapic->device.vm->machine.fd, &msi);
+	return mode(entry) != MODE_EXTINT && !mote_msi(ioapic->device.vm->machine.fd, &msi);
 }
 
-/* A level that is there, may be heard and is not being serviced. */
+/* Is there a level that is to be sent: may be heard, and is not being serviced? */
+static bool is_due(const struct ioapic *ioapic, unsigned int pin)
+{
+	__u64 entry = ioapic->table[pin];
+
+	return ioapic->lines >> pin & 1 && is_level(entry) && !(entry & (MASKED | REMOTE_IRR));
+}
+
+/* Remote IRR says that it has been accepted: what nobody has accepted is sent again. */
 static void service_level(struct ioapic *ioapic, unsigned int pin)
 {
-	__u64 *entry = &ioapic->table[pin];
-
-	if (!(ioapic->lines >> pin & 1) || !(*entry & LEVEL) || *entry & (MASKED | REMOTE_IRR))
-		return;
-	*entry |= REMOTE_IRR;
-	send(ioapic, pin);
+	if (is_due(ioapic, pin) && send(ioapic, pin))
+		ioapic->table[pin] |= REMOTE_IRR;
 }
 
 void ioapic_set_line(struct vm *vm, unsigned int pin, bool level)
@@ -78,10 +94,17 @@ void ioapic_set_line(struct vm *vm, unsigned int pin, bool level)
 	bool was = ioapic->lines >> pin & 1;
 
 	ioapic->lines = (ioapic->lines & ~(1u << pin)) | (__u32)level << pin;
-	if (ioapic->table[pin] & LEVEL)
+	if (is_level(ioapic->table[pin]))
 		service_level(ioapic, pin);
 	else if (level && !was && !(ioapic->table[pin] & MASKED))
 		send(ioapic, pin);
+}
+
+bool ioapic_is_heard(const struct vm *vm, unsigned int pin)
+{
+	__u64 entry = ioapic_of(vm->ioapic)->table[pin];
+
+	return !(entry & MASKED) && mode(entry) != MODE_EXTINT;
 }
 
 void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector)
@@ -109,6 +132,8 @@ static __u32 read_register(const struct ioapic *ioapic)
 	}
 	if (entry >= 2 * NR_PINS)
 		return 0;
+	if (is_due(ioapic, entry / 2) && !(entry % 2))
+		return ioapic->table[entry / 2] | DELIVERY_STATUS;
 	return ioapic->table[entry / 2] >> 32 * (entry % 2);
 }
 
@@ -123,7 +148,7 @@ static void write_entry(struct ioapic *ioapic, unsigned int pin, bool high, __u3
 	}
 	*entry = (*entry & ~0xffffffffull) | (*entry & read_only) | (data & 0x1ffff & ~read_only);
 	/* This is how an interrupt that nobody would end is ended. */
-	if (!(*entry & LEVEL))
+	if (!is_level(*entry))
 		*entry &= ~(__u64)REMOTE_IRR;
 	service_level(ioapic, pin);
 }
