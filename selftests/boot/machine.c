@@ -175,6 +175,41 @@ TEST(speaker_channel)
 	EXPECT_EQ(STATUS_DEBUG(0), command.status) TH_LOG("%s", command.err);
 }
 
+/* Its gate is low: two looks at the count are alike, which is loaded (NULL COUNT is 0). */
+GUEST(gate, 16, "in $0x61, %al; and $0xfc, %al; out %al, $0x61\n"
+      "mov $0xb0, %al; out %al, $0x43; out %al, $0x42; out %al, $0x42; mov $0xc8, %al; out %al, $0x43\n"
+      "in $0x42, %al; mov %al, %bl; in $0x42, %al; mov %al, %cl; in $0x42, %al; mov $100, %dx\n"
+      "1: in $0x80, %al; dec %dx; jnz 1b; mov $0x80, %al; out %al, $0x43; in $0x42, %al; sub %cl, %al; add %bl, %al\n" EXIT);
+
+TEST(gate_of_speaker_channel)
+{
+	struct command command;
+
+	run_flat(&command, &guest_gate, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x30), command.status) TH_LOG("%s", command.err);
+}
+
+/* A hundred ticks a second, from a newline on, for three seconds of ACPI's clock; few may be missing. */
+GUEST(count_ticks, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret\n"
+      "1: xor %ax, %ax; mov %ax, %ds; movw $0x7c02, 0x80; mov %ax, 0x82; xor %bx, %bx\n" PIC_INIT
+      "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40; mov $0x2e, %al; out %al, $0x40\n"
+      "mov $0x3f8, %dx; mov $10, %al; out %al, %dx; mov $0x608, %dx; in %dx, %eax; mov %eax, %ecx\n"
+      "3: sti; hlt; mov $0x608, %dx; in %dx, %eax; sub %ecx, %eax; cmp $10738635, %eax; jb 3b\n"
+      "cmp $285, %bx; setae %al\n" EXIT);
+
+/* What comes due while the machine stands still is made up for. */
+TEST(lost_ticks)
+{
+	struct command command;
+
+	write_flat(&guest_count_ticks);
+	command_run(&command, "mote run --flat --timeout 7000 " FLAT_IMAGE " < /dev/null > ticks & "
+		    "while [ ! -s ticks ]; do sleep 0.1; done; kill -STOP $!; sleep 1; kill -CONT $!; wait $!");
+	EXPECT_EQ(STATUS_DEBUG(1), command.status) TH_LOG("%s", command.err);
+	unlink("ticks");
+	unlink(FLAT_IMAGE);
+}
+
 /* An 8259 that is alone has no ICW3: its mask follows. */
 GUEST(single, 16, "mov $0x13, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21\n"
       "mov $1, %al; out %al, $0x21; mov $0x25, %al; out %al, $0x21; xor %al, %al; in $0x21, %al\n" EXIT);

@@ -21,6 +21,12 @@ bool line_is_heard(const struct vm *vm, unsigned int line)
 	return pic_is_heard(vm, line) || ioapic_is_heard(vm, pin_of(line));
 }
 
+void line_ended(struct vm *vm, unsigned int line)
+{
+	if (line == LINE_TIMER)
+		pit_tick_ended(vm);
+}
+
 /* What the I/O APIC has sent is the local APIC's, which does not say whether it has been taken. */
 bool line_is_waiting(const struct vm *vm, unsigned int line)
 {

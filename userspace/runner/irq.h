@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The interrupt controllers: what irq.c and vcpu.c ask of them.  The lock is held. */
+/* The interrupt controllers: what irq.c and vcpu.c ask of them, and they of devices.  The lock is held. */
 #ifndef IRQ_H
 #define IRQ_H
 
@@ -14,6 +14,10 @@ bool pic_is_waiting(const struct vm *vm, unsigned int line);
 bool pic_pending(const struct vm *vm);
 /* The vector of that interrupt, which is in service now; -1 if there is none any more. */
 int pic_acknowledge(struct vm *vm);
+
+/* The guest has ended an interrupt that came by the 8259s: the line may have another one. */
+void line_ended(struct vm *vm, unsigned int line);
+void pit_tick_ended(struct vm *vm);
 
 int ioapic_create(struct vm *vm);
 void ioapic_set_line(struct vm *vm, unsigned int pin, bool level);

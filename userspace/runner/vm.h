@@ -201,6 +201,7 @@ struct vcpu {
  * @devices: the last one made
  * @pic: the two 8259s
  * @ioapic: the I/O APIC
+ * @pit: the 8254
  * @pci: the PCI bus
  * @acpi_pm: ACPI's registers
  * @balloon: the balloon, or NULL
@@ -242,6 +243,7 @@ struct vm {
 	struct device *devices;
 	struct device *pic;
 	struct device *ioapic;
+	struct device *pit;
 	struct device *pci;
 	struct device *acpi_pm;
 	struct virtio *balloon;

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The 8254 timer: channel 0 interrupts, channel 2 is the speaker's, which guests
- * measure other clocks with: its gate and output are in port 0x61.
+ * The 82C54 timer: counter 0 interrupts, counter 2 is the speaker's, which guests
+ * measure other clocks with: its gate and output are in port 0x61.  Data sheet of
+ * the 82C54, "Mode Definitions" and "Operation Common to All Modes".
  *
- * A counter is the time since it was loaded; nothing ticks.  Modes 0, 2, 3 and 4
- * count as the data sheet says, 1 and 5 as 0 and 4 do when the gate rises.  Not
- * here: BCD, which nobody uses (it counts binary).
+ * A count is the pulses of the clock since it was loaded; nothing ticks.  A write
+ * takes effect at once, where the chip waits for the next pulse.
  */
 #include <stdlib.h>
 
+#include "irq.h"
 #include "runner.h"
-#include "vm.h"
+#include "ticks.h"
 
 #define PORT 0x40
 #define PORT_SPEAKER 0x61
 #define ID_SPEAKER 1
 
 #define HZ 1193182
+/* Port 0x61 (82371AB, "NMI Status and Control Register"). */
 #define SPEAKER_GATE 0x01
-#define SPEAKER_DATA 0x02
+#define SPEAKER_WRITABLE 0x0f
 #define SPEAKER_REFRESH 0x10
 #define SPEAKER_OUTPUT 0x20
 #define NS_REFRESH 15085
@@ -32,13 +34,20 @@
 enum access { LATCH, LOW, HIGH, BOTH };
 
 struct channel {
-	__u32 initial;		/* 1 to 0x10000 */
-	__u64 start;		/* when it was loaded; 0: it has not been */
+	__u8 mode, access, is_bcd;
+	__u8 gate;
+	__u32 initial;		/* the count that was written: 1 to 0x10000, or to 10000 in BCD */
+	__u32 count;		/* the one that is being counted down; 0: none yet */
+	__u8 null_count;		/* what was written has not been loaded */
+	__u8 counting;
+	__u64 start;		/* pulse of the clock since which it counts */
+	__u64 held;		/* ticks that it had counted before */
+	__u64 reload_at;	/* tick at which a count that waits is loaded, in modes 2 and 3 */
+	__u64 edges;		/* of the output, rising, that have been seen since the count was loaded */
+	__u64 owed;		/* of them, those that have not been an interrupt yet */
 	__u16 latch;
 	__u8 latched;		/* bytes of it that are still to be read */
 	__u8 status, has_status;
-	__u8 mode, access;
-	__u8 gate;
 	__u8 low, has_low;	/* of a count that is being written */
 	__u8 high_next;		/* of one that is being read */
 };
@@ -55,28 +64,72 @@ static struct pit *pit_of(struct device *device)
 	return container_of(device, struct pit, device);
 }
 
+/* Pulses of the clock that there have been. */
+static __u64 pulses(void)
+{
+	return scale(clock_ns(), HZ, NS_PER_S);
+}
+
+/* The first time at which there have been so many. */
+static __u64 to_ns(__u64 pulse)
+{
+	return scale(pulse, NS_PER_S, HZ) + 1;
+}
+
+/* ---- counting ----------------------------------------------------------------------- */
+
 static bool is_periodic(const struct channel *channel)
 {
 	return channel->mode == 2 || channel->mode == 3;
 }
 
-/* Ticks since it was loaded. */
-static __u64 elapsed(const struct channel *channel)
+/* Modes 1 and 5 start with a rising gate, and do not look at it again. */
+static bool is_triggered(const struct channel *channel)
 {
-	return channel->start ? scale(clock_ns() - channel->start, HZ, NS_PER_S) : 0;
+	return channel->mode == 1 || channel->mode == 5;
 }
 
-static __u16 count(const struct channel *channel)
+/* Ticks since the count was loaded. */
+static __u64 elapsed(const struct channel *channel)
 {
+	if (!channel->counting)
+		return channel->held;
+	return channel->held + pulses() - channel->start;
+}
+
+/* The first half of a square wave, which is the longer one. */
+static __u32 half(__u32 count)
+{
+	return (count + 1) / 2;
+}
+
+static __u16 to_bcd(unsigned int value)
+{
+	return value / 1000 << 12 | value / 100 % 10 << 8 | value / 10 % 10 << 4 | value % 10;
+}
+
+static unsigned int from_bcd(__u16 value)
+{
+	return (value >> 12) * 1000 + (value >> 8 & 15) * 100 + (value >> 4 & 15) * 10 + (value & 15);
+}
+
+/* The counting element. */
+static __u16 current_count(const struct channel *channel)
+{
+	__u32 modulus = channel->is_bcd ? 10000 : 0x10000, value;
 	__u64 ticks = elapsed(channel);
 
-	if (!is_periodic(channel))
-		return channel->initial - ticks;
-	ticks %= channel->initial;
-	/* A square wave counts by two, twice. */
+	if (!channel->count)
+		return 0;
+	if (is_periodic(channel))
+		ticks %= channel->count;
+	/* A square wave counts an even number by two, twice. */
 	if (channel->mode == 3)
-		return channel->initial - (2 * ticks % channel->initial & ~1u);
-	return channel->initial - ticks;
+		value = (channel->count & ~1u) - 2 * (ticks % half(channel->count));
+	else
+		value = modulus + channel->count - ticks % modulus;
+	value %= modulus;
+	return channel->is_bcd ? to_bcd(value) : value;
 }
 
 static bool output(const struct channel *channel)
@@ -84,75 +137,185 @@ static bool output(const struct channel *channel)
 	__u64 ticks = elapsed(channel);
 
 	switch (channel->mode) {
+	case 0:
+		return channel->count && !channel->has_low && ticks >= channel->count;
+	case 1:
+		return !channel->count || ticks >= channel->count;
 	case 2:
-		return ticks % channel->initial != channel->initial - 1;
+		return !channel->count || !channel->gate || (ticks + 1) % channel->count;
 	case 3:
-		return ticks % channel->initial < (channel->initial + 1) / 2;
-	case 4:
-	case 5:
-		return ticks != channel->initial;
+		return !channel->count || !channel->gate ||
+		       ticks % channel->count < half(channel->count);
 	default:
-		return channel->start && ticks >= channel->initial;
+		return !channel->count || !channel->counting || ticks != channel->count;
 	}
 }
 
-/* ---- channel 0 interrupts --------------------------------------------------------- */
-
-static void fire(struct vm *vm, struct timer *timer)
+/* How often the output has risen since the count was loaded. */
+static __u64 rising_edges(const struct channel *channel)
 {
-	(void)timer;
-	line_set(vm, LINE_TIMER, false);
-	line_set(vm, LINE_TIMER, true);
+	__u64 ticks = elapsed(channel);
+
+	if (!channel->count)
+		return 0;
+	if (is_periodic(channel))
+		return ticks / channel->count;
+	/* A strobe is one tick long. */
+	return ticks >= channel->count + (channel->mode >= 4);
 }
 
-static __u64 to_ns(__u32 ticks)
+/* Load a count that has waited for the end of a period, and see which edges there were. */
+static void catch_up(struct channel *channel)
 {
-	return scale(ticks, NS_PER_S, HZ);
+	__u64 at = channel->reload_at, edges;
+
+	if (channel->null_count && channel->count && is_periodic(channel) && elapsed(channel) >= at) {
+		channel->owed += at / channel->count - channel->edges;
+		channel->edges = 0;
+		channel->start += at - channel->held;
+		channel->held = at % channel->count ? half(channel->initial) : 0;
+		channel->count = channel->initial;
+		channel->null_count = 0;
+	}
+	edges = rising_edges(channel);
+	channel->owed += edges - channel->edges;
+	channel->edges = edges;
+}
+
+/* Count, or stop, as gate and mode say; the first of two bytes stops mode 0. */
+static void enable(struct channel *channel)
+{
+	bool counts = channel->count && (is_triggered(channel) || channel->gate) &&
+		      !(channel->mode == 0 && channel->has_low);
+
+	if (counts == channel->counting)
+		return;
+	channel->held = elapsed(channel);
+	channel->counting = counts;
+	channel->start = pulses();
+}
+
+static void load(struct channel *channel)
+{
+	channel->count = channel->initial;
+	channel->null_count = 0;
+	channel->held = channel->edges = channel->owed = 0;
+	channel->start = pulses();
+	enable(channel);
+}
+
+/* ---- counter 0 interrupts ------------------------------------------------------------ */
+
+static __u64 period(const struct channel *channel)
+{
+	return is_periodic(channel) ? to_ns(channel->count) : 0;
+}
+
+/* When there is something to do next; 0: never. */
+static __u64 next_time(const struct channel *channel)
+{
+	__u64 tick = (channel->edges + 1) * channel->count, at, now = clock_ns();
+
+	if (!channel->counting)
+		return 0;
+	if (!is_periodic(channel)) {
+		tick += channel->mode >= 4;
+		return channel->edges ? 0 : to_ns(channel->start + tick - channel->held);
+	}
+	if (channel->null_count && channel->reload_at < tick)
+		tick = channel->reload_at;
+	at = to_ns(channel->start + tick - channel->held);
+	return at > now + TICK_LEAST_NS ? at : now + TICK_LEAST_NS;
 }
 
 static void set_timer(struct pit *pit)
 {
 	const struct channel *channel = &pit->channels[0];
-	__u64 period = to_ns(channel->initial);
 
-	/* In mode 0 the output is low until the end; the others are high at first. */
-	line_set(pit->device.vm, LINE_TIMER, channel->mode != 0 && channel->mode != 1);
-	if (channel->start)
-		timer_set(&pit->timer, channel->start + period, is_periodic(channel) ? period : 0);
-	else
-		timer_set(&pit->timer, 0, 0);
+	line_set(pit->device.vm, LINE_TIMER, output(channel));
+	timer_set(&pit->timer, next_time(channel), 0);
+}
+
+/* An edge is an interrupt, unless the one before has not been taken: then it has to wait. */
+static void interrupt(struct vm *vm, struct channel *channel)
+{
+	bool is_heard = line_is_heard(vm, LINE_TIMER);
+
+	catch_up(channel);
+	channel->owed = ticks_owed(channel->owed, is_heard ? period(channel) : 0);
+	if (!channel->owed || (is_periodic(channel) && line_is_waiting(vm, LINE_TIMER)))
+		return;
+	channel->owed--;
+	line_set(vm, LINE_TIMER, false);
+	line_set(vm, LINE_TIMER, true);
+}
+
+static void fire(struct vm *vm, struct timer *timer)
+{
+	struct channel *channel = &container_of(timer, struct pit, timer)->channels[0];
+	__u64 at;
+
+	interrupt(vm, channel);
+	at = next_time(channel);
+	if (channel->owed && !line_is_waiting(vm, LINE_TIMER) &&
+	    clock_ns() + ticks_pace(period(channel)) < at)
+		at = clock_ns() + ticks_pace(period(channel));
+	timer_set(timer, at, 0);
+}
+
+void pit_tick_ended(struct vm *vm)
+{
+	struct channel *channel = vm->pit ? &pit_of(vm->pit)->channels[0] : NULL;
+
+	if (channel && channel->owed)
+		interrupt(vm, channel);
 }
 
 /* ---- ports -------------------------------------------------------------------------- */
 
-static void load(struct pit *pit, struct channel *channel, __u16 initial)
+static void write_initial(struct channel *channel, __u16 data)
 {
-	channel->initial = initial ? initial : 0x10000;
-	channel->start = channel->gate ? clock_ns() : 0;
-	if (channel == &pit->channels[0])
-		set_timer(pit);
+	__u32 initial = channel->is_bcd ? from_bcd(data) : data;
+	__u32 most = channel->is_bcd ? 10000 : 0x10000;
+	__u64 ticks = elapsed(channel), into;
+
+	channel->initial = initial ? initial : most;
+	channel->null_count = 1;
+	if (is_triggered(channel))
+		return;
+	if (!is_periodic(channel) || !channel->count) {
+		load(channel);
+		return;
+	}
+	/* It waits for the end of the period, in a square wave of half of it. */
+	into = ticks % channel->count;
+	channel->reload_at = ticks - into + channel->count;
+	if (channel->mode == 3 && into < half(channel->count))
+		channel->reload_at = ticks - into + half(channel->count);
 }
 
 static void write_count(struct pit *pit, struct channel *channel, __u8 data)
 {
-	if (channel->access == LOW) {
-		load(pit, channel, data);
-	} else if (channel->access == HIGH) {
-		load(pit, channel, data << 8);
-	} else if (!channel->has_low) {
+	catch_up(channel);
+	if (channel->access == BOTH && !channel->has_low) {
 		channel->low = data;
 		channel->has_low = 1;
+		enable(channel);
 	} else {
+		__u8 low = channel->access == LOW ? data : channel->low;
+
 		channel->has_low = 0;
-		load(pit, channel, data << 8 | channel->low);
+		write_initial(channel, channel->access == LOW ? low : data << 8 | low);
 	}
+	if (channel == &pit->channels[0])
+		set_timer(pit);
 }
 
 static void latch_count(struct channel *channel)
 {
 	if (channel->latched)
 		return;
-	channel->latch = count(channel);
+	channel->latch = current_count(channel);
 	channel->latched = channel->access == BOTH ? 2 : 1;
 }
 
@@ -160,10 +323,23 @@ static void latch_status(struct channel *channel)
 {
 	if (channel->has_status)
 		return;
-	channel->status = channel->access << 4 | channel->mode << 1 |
+	channel->status = channel->access << 4 | channel->mode << 1 | channel->is_bcd |
 			  (output(channel) ? STATUS_OUTPUT : 0) |
-			  (channel->start ? 0 : STATUS_NULL);
+			  (channel->null_count ? STATUS_NULL : 0);
 	channel->has_status = 1;
+}
+
+static void read_back(struct pit *pit, __u8 data)
+{
+	for (int i = 0; i < 3; i++) {
+		if (!(data >> (i + 1) & 1))
+			continue;
+		catch_up(&pit->channels[i]);
+		if (!(data & READ_BACK_NO_COUNT))
+			latch_count(&pit->channels[i]);
+		if (!(data & READ_BACK_NO_STATUS))
+			latch_status(&pit->channels[i]);
+	}
 }
 
 static void write_control(struct pit *pit, __u8 data)
@@ -172,23 +348,17 @@ static void write_control(struct pit *pit, __u8 data)
 	struct channel *channel = &pit->channels[number];
 
 	if (number == READ_BACK) {
-		for (int i = 0; i < 3; i++) {
-			if (!(data >> (i + 1) & 1))
-				continue;
-			if (!(data & READ_BACK_NO_COUNT))
-				latch_count(&pit->channels[i]);
-			if (!(data & READ_BACK_NO_STATUS))
-				latch_status(&pit->channels[i]);
-		}
+		read_back(pit, data);
 		return;
 	}
+	catch_up(channel);
 	if ((data >> 4 & 3) == LATCH) {
 		latch_count(channel);
 		return;
 	}
 	*channel = (struct channel) {
-		.initial = 0x10000, .access = data >> 4 & 3, .gate = channel->gate,
-		.mode = mode > 5 ? mode - 4 : mode,
+		.access = data >> 4 & 3, .gate = channel->gate, .null_count = 1,
+		.mode = mode > 5 ? mode - 4 : mode, .is_bcd = data & 1,
 	};
 	if (!number)
 		set_timer(pit);
@@ -196,9 +366,11 @@ static void write_control(struct pit *pit, __u8 data)
 
 static __u8 read_count(struct channel *channel)
 {
-	__u16 value = channel->latched ? channel->latch : count(channel);
 	bool high = channel->access == HIGH;
+	__u16 value;
 
+	catch_up(channel);
+	value = channel->latched ? channel->latch : current_count(channel);
 	if (channel->has_status) {
 		channel->has_status = 0;
 		return channel->status;
@@ -212,16 +384,22 @@ static __u8 read_count(struct channel *channel)
 	return high ? value >> 8 : value;
 }
 
-/* A rising gate starts the channel anew; a low one stops it. */
+/* A rising gate triggers all modes but 0 and 4, which it lets count, as it does 2 and 3. */
 static void set_gate(struct channel *channel, bool gate)
 {
-	if (gate && !channel->gate)
-		channel->start = clock_ns();
+	bool rises = gate && !channel->gate;
+
+	catch_up(channel);
 	channel->gate = gate;
+	if (rises && (is_triggered(channel) || is_periodic(channel)) && channel->initial)
+		load(channel);
+	else
+		enable(channel);
 }
 
 static __u8 read_speaker(struct pit *pit)
 {
+	catch_up(&pit->channels[2]);
 	return pit->speaker | (output(&pit->channels[2]) ? SPEAKER_OUTPUT : 0) |
 	       (clock_ns() / NS_REFRESH & 1 ? SPEAKER_REFRESH : 0);
 }
@@ -244,7 +422,7 @@ static void pit_write(struct device *device, const struct region *region, __u64 
 
 	(void)size;
 	if (region->id == ID_SPEAKER) {
-		pit->speaker = data & (SPEAKER_GATE | SPEAKER_DATA);
+		pit->speaker = data & SPEAKER_WRITABLE;
 		set_gate(&pit->channels[2], data & SPEAKER_GATE);
 	} else if (offset < 3) {
 		write_count(pit, &pit->channels[offset], data);
@@ -275,9 +453,10 @@ int pit_create(struct vm *vm)
 		return -1;
 	}
 	for (int i = 0; i < 3; i++)
-		pit->channels[i] = (struct channel) { .initial = 0x10000, .access = BOTH,
-						      .mode = 3, .gate = i < 2 };
+		pit->channels[i] = (struct channel) { .access = BOTH, .mode = 3, .gate = i < 2,
+						      .null_count = 1 };
 	device_add(vm, &pit->device, &ops);
+	vm->pit = &pit->device;
 	if (device_ports(&pit->device, PORT, 4, 1, 0))
 		return -1;
 	return device_ports(&pit->device, PORT_SPEAKER, 1, 1, ID_SPEAKER);

@@ -61,6 +61,7 @@ struct pic {
 	struct device device;
 	struct chip chips[2];
 	bool output;		/* read without the lock */
+	__u16 ended;		/* lines of which an interrupt has, and who wants it has not been told */
 };
 
 static struct pic *pic_of(struct device *device)
@@ -106,6 +107,17 @@ static void set_input(struct chip *chip, unsigned int input, bool level)
 	chip->lines = level ? chip->lines | bit : chip->lines & ~bit;
 }
 
+static void tell_ended(struct pic *pic)
+{
+	__u16 ended = pic->ended;
+
+	pic->ended = 0;
+	for (unsigned int line = 0; ended >> line; line++) {
+		if (ended >> line & 1)
+			line_ended(pic->device.vm, line);
+	}
+}
+
 /* Let the second one's output reach the first, and the first one's vCPU 0. */
 static void update(struct pic *pic)
 {
@@ -148,11 +160,13 @@ bool pic_pending(const struct vm *vm)
 }
 
 /* INTA: the input is in service now. */
-static void acknowledge(struct chip *chip, unsigned int input)
+static void acknowledge(struct pic *pic, int which, unsigned int input)
 {
+	struct chip *chip = &pic->chips[which];
 	__u8 bit = 1u << input;
 
 	if (chip->auto_eoi) {
+		pic->ended |= bit << 8 * which;
 		if (chip->rotates)
 			chip->lowest = input;
 	} else {
@@ -171,7 +185,7 @@ static int take(struct pic *pic, int which)
 
 	if (input < 0)
 		return chip->base + SPURIOUS;
-	acknowledge(chip, input);
+	acknowledge(pic, which, input);
 	if (!which && input == CASCADE && chip->slaves >> CASCADE & 1)
 		return take(pic, 1);
 	return chip->base + input;
@@ -186,6 +200,7 @@ int pic_acknowledge(struct vm *vm)
 		return -1;
 	vector = take(pic, 0);
 	update(pic);
+	tell_ended(pic);
 	return vector;
 }
 
@@ -221,8 +236,11 @@ static void initialize(struct chip *chip, __u8 data)
 	};
 }
 
-static void write_command(struct chip *chip, __u8 data)
+static void write_command(struct pic *pic, int which, __u8 data)
 {
+	struct chip *chip = &pic->chips[which];
+	__u8 isr = chip->isr;
+
 	if (data & ICW1) {
 		initialize(chip, data);
 	} else if (data & OCW3) {
@@ -234,6 +252,7 @@ static void write_command(struct chip *chip, __u8 data)
 			chip->special_mask = data >> 5 & 1;
 	} else {
 		end_of_interrupt(chip, data);
+		pic->ended |= (isr & ~chip->isr) << 8 * which;
 	}
 }
 
@@ -284,8 +303,9 @@ static void pic_write(struct device *device, const struct region *region, __u64 
 	else if (offset)
 		write_data(&pic->chips[region->id], data);
 	else
-		write_command(&pic->chips[region->id], data);
+		write_command(pic, region->id, data);
 	update(pic);
+	tell_ended(pic);
 }
 
 /* A poll is an acknowledge of which the number is read. */
@@ -296,8 +316,9 @@ static __u64 poll(struct pic *pic, int which)
 	pic->chips[which].polled = 0;
 	if (input < 0)
 		return 0;
-	acknowledge(&pic->chips[which], input);
+	acknowledge(pic, which, input);
 	update(pic);
+	tell_ended(pic);
 	return 0x80 | input;
 }
 
