@@ -238,10 +238,18 @@ TEST(keyboard_controller)
 GUEST(cmos, 16, "mov $9, %al; out %al, $0x70; in $0x71, %al; cmp $0x26, %al; jb 1f\n"
       "mov $0x35, %al; out %al, $0x70; in $0x71, %al; 1:" EXIT);
 
+#define CMOS(index) "mov $" #index ", %al; out %al, $0x70; in $0x71, %al\n"
+
+/* Wait for an update to begin and to end: it has set its flag, without an interrupt. */
+GUEST(update, 16, "1:" CMOS(10) "test $0x80, %al; jz 1b; 2:" CMOS(10) "test $0x80, %al; jnz 2b\n"
+      CMOS(12) "and $0x90, %al\n" EXIT);
+
 TEST(real_time_clock)
 {
 	struct command command;
 
+	run_flat(&command, &guest_update, "", "");
+	EXPECT_EQ(STATUS_DEBUG(0x10), command.status) TH_LOG("%s", command.err);
 	run_flat(&command, &guest_cmos, "", "--memory 272M");
 	EXPECT_EQ(STATUS_DEBUG(0x10), command.status) TH_LOG("%s", command.err);
 }

@@ -186,6 +186,8 @@ void timer_destroy(struct timer *timer);
 
 /* Nanoseconds of the host's monotonic clock. */
 __u64 clock_ns(void);
+/* Nanoseconds since 1970, by the host's wall clock. */
+__u64 clock_real_ns(void);
 
 /* @value * @mul / @div, where @mul * @div fits into 64 bits. */
 static inline __u64 scale(__u64 value, __u64 mul, __u64 div)

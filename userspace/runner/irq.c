@@ -25,6 +25,8 @@ void line_ended(struct vm *vm, unsigned int line)
 {
 	if (line == LINE_TIMER)
 		pit_tick_ended(vm);
+	else if (line == LINE_RTC)
+		rtc_tick_ended(vm);
 }
 
 /* What the I/O APIC has sent is the local APIC's, which does not say whether it has been taken. */

@@ -18,6 +18,7 @@ int pic_acknowledge(struct vm *vm);
 /* The guest has ended an interrupt that came by the 8259s: the line may have another one. */
 void line_ended(struct vm *vm, unsigned int line);
 void pit_tick_ended(struct vm *vm);
+void rtc_tick_ended(struct vm *vm);
 
 int ioapic_create(struct vm *vm);
 void ioapic_set_line(struct vm *vm, unsigned int pin, bool level);

@@ -12,12 +12,22 @@
 #include "runner.h"
 #include "vm.h"
 
-__u64 clock_ns(void)
+static __u64 read_clock(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+__u64 clock_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+__u64 clock_real_ns(void)
+{
+	return read_clock(CLOCK_REALTIME);
 }
 
 static int control(struct source *source, int what, __u32 events)

@@ -202,6 +202,7 @@ struct vcpu {
  * @pic: the two 8259s
  * @ioapic: the I/O APIC
  * @pit: the 8254
+ * @rtc: the real-time clock
  * @pci: the PCI bus
  * @acpi_pm: ACPI's registers
  * @balloon: the balloon, or NULL
@@ -244,6 +245,7 @@ struct vm {
 	struct device *pic;
 	struct device *ioapic;
 	struct device *pit;
+	struct device *rtc;
 	struct device *pci;
 	struct device *acpi_pm;
 	struct virtio *balloon;
