@@ -457,7 +457,9 @@ int serial_create(struct vm *vm)
 		free(serial);
 		return -1;
 	}
+	/* As firmware leaves it: 9600 bauds, 8 bits. */
 	serial->uart.divisor = 12;
+	serial->uart.lcr = LCR_LENGTH;
 	serial->uart.msr = modem_inputs(&serial->uart);
 	serial->console = console_open(vm, &console_ops, serial, vm->options->serial);
 	if (!serial->console) {
