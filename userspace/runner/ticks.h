@@ -5,6 +5,9 @@
  * more is given up.  The next one comes when the one before has been ended, where
  * the 8259s tell that (line_ended()), else four times as fast as it would.  By time
  * no tick comes faster than every 100 us, whatever a guest programs.
+ *
+ * A guest that takes longer for a tick than until the next one would do nothing
+ * else: after so many at once it has as much time to itself as they have taken.
  */
 #ifndef TICKS_H
 #define TICKS_H
@@ -13,6 +16,33 @@
 
 #define TICK_LEAST_NS 100000
 #define TICKS_LATE_NS (10 * NS_PER_S)
+#define TICKS_AT_ONCE 16
+
+/**
+ * struct ticks - how ticks follow each other that are made up for
+ * @at_once: how many have come since
+ * @since: when the first one came
+ * @rest: until then there is none
+ */
+struct ticks {
+	unsigned int at_once;
+	__u64 since;
+	__u64 rest;
+};
+
+/* May the next one come now that one has ended, and @owed are? */
+static inline bool ticks_follow(struct ticks *ticks, __u64 owed)
+{
+	__u64 now = clock_ns();
+
+	if (!owed || !ticks->at_once)
+		*ticks = (struct ticks) { .since = now, .rest = ticks->rest };
+	if (!owed || ++ticks->at_once <= TICKS_AT_ONCE)
+		return owed && now >= ticks->rest;
+	ticks->at_once = 0;
+	ticks->rest = now + (now - ticks->since) + TICK_LEAST_NS;
+	return false;
+}
 
 /* @owed ticks of @period ns (0: they are not waited for), as far as they are made up for. */
 static inline __u64 ticks_owed(__u64 owed, __u64 period)

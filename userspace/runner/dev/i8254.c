@@ -55,6 +55,7 @@ struct channel {
 struct pit {
 	struct device device;
 	struct timer timer;
+	struct ticks ticks;
 	struct channel channels[3];
 	__u8 speaker;
 };
@@ -252,9 +253,14 @@ static void interrupt(struct vm *vm, struct channel *channel)
 
 static void fire(struct vm *vm, struct timer *timer)
 {
-	struct channel *channel = &container_of(timer, struct pit, timer)->channels[0];
-	__u64 at;
+	struct pit *pit = container_of(timer, struct pit, timer);
+	struct channel *channel = &pit->channels[0];
+	__u64 at, rest = pit->ticks.rest;
 
+	if (clock_ns() < rest && is_periodic(channel)) {
+		timer_set(timer, rest, 0);
+		return;
+	}
 	interrupt(vm, channel);
 	at = next_time(channel);
 	if (channel->owed && !line_is_waiting(vm, LINE_TIMER) &&
@@ -265,10 +271,13 @@ static void fire(struct vm *vm, struct timer *timer)
 
 void pit_tick_ended(struct vm *vm)
 {
-	struct channel *channel = vm->pit ? &pit_of(vm->pit)->channels[0] : NULL;
+	struct pit *pit = vm->pit ? pit_of(vm->pit) : NULL;
+	__u64 owed = pit ? pit->channels[0].owed : 0;
 
-	if (channel && channel->owed)
-		interrupt(vm, channel);
+	if (pit && ticks_follow(&pit->ticks, owed))
+		interrupt(vm, &pit->channels[0]);
+	else if (owed && pit->ticks.rest < next_time(&pit->channels[0]))
+		timer_set(&pit->timer, pit->ticks.rest, 0);
 }
 
 /* ---- ports -------------------------------------------------------------------------- */

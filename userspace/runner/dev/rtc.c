@@ -52,6 +52,7 @@ struct rtc {
 	__u64 restarted;	/* when the divider was */
 	__u64 periods;		/* of the periodic interrupt that have been seen since */
 	__u64 owed;		/* of them, those that have not been one yet */
+	struct ticks ticks;
 	__u8 weekday;		/* days that the guest's week is ahead of the calendar */
 	__u8 index;
 	__u8 cmos[SIZE];
@@ -215,7 +216,11 @@ static void see_updates(struct rtc *rtc)
 
 static void raise_period(struct rtc *rtc)
 {
+	bool interrupts = rtc->cmos[REG_B] & B_PERIODIC;
+
 	if (!rtc->owed || rtc->cmos[REG_C] & B_PERIODIC)
+		return;
+	if (interrupts && clock_ns() < rtc->ticks.rest)
 		return;
 	rtc->cmos[REG_C] |= B_PERIODIC;
 	rtc->owed--;
@@ -264,6 +269,8 @@ static void set_timer(struct rtc *rtc)
 			due = now + TICK_LEAST_NS;
 		if (rtc->owed)
 			due = sooner(due, now + ticks_pace(to_ns(period(rtc))));
+		if (due < rtc->ticks.rest)
+			due = rtc->ticks.rest;
 		at = sooner(at, due);
 	}
 	timer_set(&rtc->timer, at, 0);
@@ -292,10 +299,13 @@ void rtc_tick_ended(struct vm *vm)
 {
 	struct rtc *rtc = vm->rtc ? rtc_of(vm->rtc) : NULL;
 
-	if (rtc && rtc->owed && rtc->cmos[REG_B] & B_PERIODIC) {
+	if (!rtc || !(rtc->cmos[REG_B] & B_PERIODIC))
+		return;
+	if (ticks_follow(&rtc->ticks, rtc->owed)) {
 		raise_period(rtc);
 		update_line(rtc);
 	}
+	set_timer(rtc);
 }
 
 /* Those of the past are nobody's. */
