@@ -9,7 +9,6 @@
  * Not here: decoding (the vendor's), instruction emulation and devices (user
  * space's).
  */
-#include <linux/types.h>
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/trapnr.h>

@@ -25,7 +25,6 @@
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
-#include <linux/types.h>
 #include <asm/fpu/types.h>
 #include <asm/msr-index.h>
 
