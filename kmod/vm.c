@@ -68,7 +68,7 @@ err_free:
 	return ERR_PTR(err);
 }
 
-static void vm_release(struct kref *ref)
+static void vm_free(struct kref *ref)
 {
 	struct mote_vm *vm = container_of(ref, struct mote_vm, ref);
 	u32 i;
@@ -90,7 +90,7 @@ static void vm_release(struct kref *ref)
 
 void mote_vm_put(struct mote_vm *vm)
 {
-	kref_put(&vm->ref, vm_release);
+	kref_put(&vm->ref, vm_free);
 }
 
 int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set)

@@ -101,7 +101,7 @@ void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
 /* ---- a guest's table -------------------------------------------------------------- */
 
 /* Leaf and subleaf come first: one load and a rotation, as each step of a search counts. */
-static u64 key(const struct mote_cpuid_entry *row)
+static u64 cpuid_key(const struct mote_cpuid_entry *row)
 {
 	u64 pair;
 
@@ -109,9 +109,9 @@ static u64 key(const struct mote_cpuid_entry *row)
 	return pair << 32 | pair >> 32;
 }
 
-static int compare(const void *a, const void *b)
+static int cpuid_compare(const void *a, const void *b)
 {
-	u64 left = key(a), right = key(b);
+	u64 left = cpuid_key(a), right = cpuid_key(b);
 
 	return left < right ? -1 : left > right;
 }
@@ -126,10 +126,11 @@ int mote_cpuid_sort(struct mote_cpuid_entry *rows, u32 nr)
 		if (!rows[i].flags)
 			rows[i].subleaf = 0;
 	}
-	sort(rows, nr, sizeof(*rows), compare, NULL);
+	sort(rows, nr, sizeof(*rows), cpuid_compare, NULL);
 	for (i = 1; i < nr; i++)
 		if (rows[i].leaf == rows[i - 1].leaf &&
-		    (!(rows[i].flags & rows[i - 1].flags) || key(&rows[i]) == key(&rows[i - 1])))
+		    (!(rows[i].flags & rows[i - 1].flags) ||
+		     cpuid_key(&rows[i]) == cpuid_key(&rows[i - 1])))
 			return -EINVAL;
 	return 0;
 }
@@ -143,7 +144,7 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 		return NULL;
 	/* The last row at or before what is wanted. */
 	for (; nr > 1; nr -= nr / 2)
-		if (key(&rows[nr / 2]) <= wanted)
+		if (cpuid_key(&rows[nr / 2]) <= wanted)
 			rows += nr / 2;
 	if (rows->leaf != leaf || (rows->flags && rows->subleaf != subleaf))
 		return NULL;
@@ -167,7 +168,7 @@ static u32 xsavec_size(u64 xcr0)
 	return 576 + (xcr0 & XCR0_YMM ? 256 : 0) + (xcr0 & XCR0_AVX512 ? 64 + 512 + 1024 : 0);
 }
 
-static void assign(u32 *reg, u32 bit, bool value)
+static void cpuid_assign(u32 *reg, u32 bit, bool value)
 {
 	*reg = value ? *reg | bit : *reg & ~bit;
 }
@@ -176,7 +177,7 @@ void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_
 {
 	switch (row->leaf) {
 	case 1:
-		assign(&row->ecx, F(OSXSAVE), row->ecx & F(XSAVE) && cr4 & X86_CR4_OSXSAVE);
+		cpuid_assign(&row->ecx, F(OSXSAVE), row->ecx & F(XSAVE) && cr4 & X86_CR4_OSXSAVE);
 		fallthrough;
 	case 0x80000001: /* where AMD repeats EDX */
 		if (!(apic_base & MSR_IA32_APICBASE_ENABLE))
@@ -184,7 +185,7 @@ void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_
 		break;
 	case 7:
 		if (!row->subleaf)
-			assign(&row->ecx, F(OSPKE), row->ecx & F(PKU) && cr4 & X86_CR4_PKE);
+			cpuid_assign(&row->ecx, F(OSPKE), row->ecx & F(PKU) && cr4 & X86_CR4_PKE);
 		break;
 	case 0xd:
 		if (row->subleaf == 0)

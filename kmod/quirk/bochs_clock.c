@@ -35,13 +35,13 @@ bool mote_is_bochs(void)
 	return dmi_match(DMI_BIOS_VENDOR, "The Bochs Project");
 }
 
-static void write_rte(u32 index, u32 value)
+static void bochs_write_rte(u32 index, u32 value)
 {
 	writel(index, ioapic);
 	writel(value, ioapic + 0x10);
 }
 
-static int take_nmi(unsigned int cmd, struct pt_regs *regs)
+static int bochs_take_nmi(unsigned int cmd, struct pt_regs *regs)
 {
 	return atomic_read(&users) ? NMI_HANDLED : NMI_DONE;
 }
@@ -53,7 +53,7 @@ int mote_bochs_clock_setup(void)
 	hpet = ioremap(HPET_PHYS, PAGE_SIZE);
 	ioapic = ioremap(IOAPIC_PHYS, PAGE_SIZE);
 	if (hpet && ioapic)
-		err = register_nmi_handler(NMI_LOCAL, take_nmi, 0, "mote");
+		err = register_nmi_handler(NMI_LOCAL, bochs_take_nmi, 0, "mote");
 	if (!err)
 		return 0;
 	iounmap(hpet);
@@ -73,7 +73,7 @@ void mote_bochs_clock_teardown(void)
 }
 
 /* IA-PC HPET, "Timer N Configuration and Capabilities Register" and "Periodic Mode". */
-static void start(void)
+static void bochs_start(void)
 {
 	u32 period = div_u64(PERIOD_FS, readl(hpet + HPET_PERIOD));
 
@@ -81,8 +81,8 @@ static void start(void)
 	       hpet + HPET_Tn_CFG(TIMER));
 	writel(readl(hpet + HPET_COUNTER) + period, hpet + HPET_Tn_CMP(TIMER));
 	writel(period, hpet + HPET_Tn_CMP(TIMER));
-	write_rte(RTE_LOW + 1, RTE_ALL_CPUS);
-	write_rte(RTE_LOW, APIC_DM_NMI);
+	bochs_write_rte(RTE_LOW + 1, RTE_ALL_CPUS);
+	bochs_write_rte(RTE_LOW, APIC_DM_NMI);
 	writel(readl(hpet + HPET_Tn_CFG(TIMER)) | HPET_TN_ENABLE, hpet + HPET_Tn_CFG(TIMER));
 }
 
@@ -91,9 +91,9 @@ void mote_bochs_clock(bool on)
 	if (!hpet)
 		return;
 	if (on && atomic_inc_return(&users) == 1) {
-		start();
+		bochs_start();
 	} else if (!on && atomic_dec_and_test(&users)) {
 		writel(0, hpet + HPET_Tn_CFG(TIMER));
-		write_rte(RTE_LOW, RTE_MASKED);
+		bochs_write_rte(RTE_LOW, RTE_MASKED);
 	}
 }

@@ -45,7 +45,7 @@ static const struct opcode opcodes[] = {
  * them.  A REX prefix counts only directly before the opcode, but others may follow one (SDM
  * 2, "REX Prefixes").
  */
-static u32 skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep, bool *lock)
+static u32 insn_skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep, bool *lock)
 {
 	u32 i;
 
@@ -78,7 +78,7 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 	u32 skip;
 
 	nr = min_t(u32, nr, MAX_INSN);
-	skip = skip_prefixes(bytes, nr, long_mode, &rep, &lock);
+	skip = insn_skip_prefixes(bytes, nr, long_mode, &rep, &lock);
 	/* With LOCK each of them is #UD, and does not exit. */
 	if (lock || (reason == MOTE_EXIT_PAUSE && !rep))
 		return -EINVAL;
@@ -93,7 +93,7 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 int mote_insn_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg)
 {
 	bool rep, lock;
-	u32 skip = skip_prefixes(bytes, nr, long_mode, &rep, &lock);
+	u32 skip = insn_skip_prefixes(bytes, nr, long_mode, &rep, &lock);
 	const u8 *op = bytes + skip;
 	u8 rex = skip && (op[-1] & 0xf0) == 0x40 ? op[-1] : 0;
 
@@ -119,7 +119,7 @@ struct paging {
 	u64 root;	/* the bits of CR3 that are the root's address */
 };
 
-static struct paging paging_mode(const struct mote_walk *walk)
+static struct paging walk_mode(const struct mote_walk *walk)
 {
 	struct paging legacy = { 2, 10, 4, 0, GENMASK_ULL(31, 12) };
 
@@ -134,7 +134,7 @@ static struct paging paging_mode(const struct mote_walk *walk)
 }
 
 /* The page's address: 4 MiB pages have bits 39:32 in bits 20:13 (PSE-36). */
-static u64 page_base(const struct paging *mode, u32 level, u64 entry)
+static u64 walk_page_base(const struct paging *mode, u32 level, u64 entry)
 {
 	if (mode->size == 4 && level == 2)
 		return (entry & GENMASK_ULL(31, 22)) | (entry & GENMASK_ULL(20, 13)) << 19;
@@ -143,7 +143,7 @@ static u64 page_base(const struct paging *mode, u32 level, u64 entry)
 
 int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa)
 {
-	struct paging mode = paging_mode(walk);
+	struct paging mode = walk_mode(walk);
 	u64 table = walk->cr3 & mode.root;
 	u64 entry, offset;
 	u32 level, shift;
@@ -169,6 +169,6 @@ int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa)
 		table = entry & ENTRY_ADDRESS;
 	}
 	offset = BIT_ULL(shift) - 1;
-	*gpa = (page_base(&mode, level, entry) & ~offset) | (gva & offset);
+	*gpa = (walk_page_base(&mode, level, entry) & ~offset) | (gva & offset);
 	return 0;
 }

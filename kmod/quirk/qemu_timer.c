@@ -22,7 +22,7 @@ bool mote_is_qemu_tcg(void)
 	return hypervisor_cpuid_base("TCGTCGTCGTCG", 0);
 }
 
-static u32 host_apic_read(u32 reg)
+static u32 qemu_apic_read(u32 reg)
 {
 	u64 value;
 
@@ -32,7 +32,7 @@ static u32 host_apic_read(u32 reg)
 	return value;
 }
 
-static void host_apic_write(u32 reg, u32 value)
+static void qemu_apic_write(u32 reg, u32 value)
 {
 	if (x2apic_mode)
 		wrmsrl(APIC_BASE_MSR + (reg >> 4), value);
@@ -43,21 +43,21 @@ static void host_apic_write(u32 reg, u32 value)
 /* A timer whose count is 0 has expired; its interrupt may be on its way still. */
 void mote_qemu_keep_timer(struct mote_host_timer *timer)
 {
-	u32 lvtt = host_apic_read(APIC_LVTT);
+	u32 lvtt = qemu_apic_read(APIC_LVTT);
 
 	timer->lvtt = 0;
 	if (lvtt & (APIC_LVT_MASKED | APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE))
 		return;
 	timer->lvtt = lvtt;
-	timer->left = host_apic_read(APIC_TMCCT);
+	timer->left = qemu_apic_read(APIC_TMCCT);
 	if (timer->left < LEAST_PERIOD)
-		host_apic_write(APIC_TMICT, LEAST_PERIOD);
-	host_apic_write(APIC_LVTT, lvtt | APIC_LVT_TIMER_PERIODIC);
+		qemu_apic_write(APIC_TMICT, LEAST_PERIOD);
+	qemu_apic_write(APIC_LVTT, lvtt | APIC_LVT_TIMER_PERIODIC);
 }
 
-static bool is_pending(u32 vector)
+static bool qemu_is_pending(u32 vector)
 {
-	return host_apic_read(APIC_IRR + vector / 32 * 0x10) & BIT(vector % 32);
+	return qemu_apic_read(APIC_IRR + vector / 32 * 0x10) & BIT(vector % 32);
 }
 
 /* One-shot again, with what is left. */
@@ -67,11 +67,11 @@ void mote_qemu_give_timer_back(struct mote_host_timer *timer)
 
 	if (!timer->lvtt)
 		return;
-	host_apic_write(APIC_LVTT, timer->lvtt);
-	left = host_apic_read(APIC_TMCCT);
-	if (!left && is_pending(timer->lvtt & APIC_VECTOR_MASK)) {
+	qemu_apic_write(APIC_LVTT, timer->lvtt);
+	left = qemu_apic_read(APIC_TMCCT);
+	if (!left && qemu_is_pending(timer->lvtt & APIC_VECTOR_MASK)) {
 		/* If it got lost: a write to TPR makes the APIC look at its IRR. */
-		host_apic_write(APIC_TASKPRI, host_apic_read(APIC_TASKPRI));
+		qemu_apic_write(APIC_TASKPRI, qemu_apic_read(APIC_TASKPRI));
 		return;
 	}
 	if (timer->left < LEAST_PERIOD)
@@ -79,5 +79,5 @@ void mote_qemu_give_timer_back(struct mote_host_timer *timer)
 	else if (left)
 		return;
 	/* What has expired and is not seen yet would be forgotten: at once, then. */
-	host_apic_write(APIC_TMICT, max(left, 1u));
+	qemu_apic_write(APIC_TMICT, max(left, 1u));
 }
