@@ -178,12 +178,12 @@ static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_
 /* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
 static bool msr_write_efer(struct mote_vcpu *vcpu, u64 value)
 {
-	struct mote_cpu_mode mode;
+	struct mote_cpu_mode now;
 
-	mote_ops->get_mode(vcpu, &mode);
-	if ((value ^ mode.efer) & EFER_LME && mode.cr0 & X86_CR0_PG)
+	mote_ops->get_mode(vcpu, &now);
+	if ((value ^ now.efer) & EFER_LME && now.cr0 & X86_CR0_PG)
 		return false;
-	mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), (value & ~EFER_LMA) | (mode.efer & EFER_LMA));
+	mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), (value & ~EFER_LMA) | (now.efer & EFER_LMA));
 	return true;
 }
 

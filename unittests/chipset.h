@@ -70,7 +70,8 @@ static struct timer *due(__u64 then, __u64 *at)
 	unsigned int first = nr_timers;
 
 	for (unsigned int i = 0; i < nr_timers; i++) {
-		if (timers[i].at && timers[i].at <= then && (first == nr_timers || timers[i].at < timers[first].at))
+		if (timers[i].at && timers[i].at <= then &&
+		    (first == nr_timers || timers[i].at < timers[first].at))
 			first = i;
 	}
 	if (first == nr_timers)

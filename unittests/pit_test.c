@@ -151,7 +151,8 @@ static void try_mode(int mode, bool bcd)
 		int what = rand() % 8;
 
 		if (what < 2)
-			write_word(mode / 2 == 1 ? 2 + rand() % 30 : 1 + rand() % (i % 16 ? 30 : chip.modulus), bcd);
+			write_word(mode / 2 == 1 ? 2 + rand() % 30 :
+				   1 + rand() % (i % 16 ? 30 : chip.modulus), bcd);
 		/* Not while there is a strobe, which is one pulse long. */
 		else if (what == 2 && (mode != 4 || chip.out))
 			out(SPEAKER, !chip.gate), chip_gate(!chip.gate);

@@ -85,7 +85,7 @@ static void cpuid_sort_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mote_cpuid_sort(good, 0));
 	KUNIT_EXPECT_EQ(test, 0, mote_cpuid_sort(good, ARRAY_SIZE(good)));
 	for (i = 1; i < ARRAY_SIZE(good); i++)
-		KUNIT_EXPECT_TRUE(test, key(&good[i - 1]) < key(&good[i]));
+		KUNIT_EXPECT_TRUE(test, cpuid_key(&good[i - 1]) < cpuid_key(&good[i]));
 	KUNIT_EXPECT_EQ(test, -EINVAL, mote_cpuid_sort(twice, ARRAY_SIZE(twice)));
 	KUNIT_EXPECT_EQ(test, -EINVAL, mote_cpuid_sort(same, ARRAY_SIZE(same)));
 	KUNIT_EXPECT_EQ(test, -EINVAL, mote_cpuid_sort(mixed, ARRAY_SIZE(mixed)));

@@ -35,26 +35,31 @@ GUEST(last_words, 16, "mov $75, %bx; 1: mov $1000, %cx; 2:" PUT("0x78") "loop 2b
 GUEST(flood, 16, "sti; 1:" PUT("0x78") "jmp 1b");
 GUEST(one_word, 16, PUT("0x78") "mov $7, %al; out %al, $0xf4");
 
+/* The runner, and a pipe that it writes to, of which nobody reads more than we do. */
+struct runner {
+	pid_t pid;
+	int out;
+};
+
 FIXTURE(supervisor)
 {
-	int out;	/* of a pipe that the runner writes to; nobody reads more of it than we do */
-	pid_t runner;
+	struct runner runner;
 };
 
 FIXTURE_SETUP(supervisor)
 {
 	life_begin();
-	self->out = -1;
+	self->runner.out = -1;
 }
 
 FIXTURE_TEARDOWN(supervisor)
 {
-	if (self->runner > 0) {
-		kill(self->runner, SIGKILL);
-		waitpid(self->runner, NULL, 0);
+	if (self->runner.pid > 0) {
+		kill(self->runner.pid, SIGKILL);
+		waitpid(self->runner.pid, NULL, 0);
 	}
-	if (self->out >= 0)
-		close(self->out);
+	if (self->runner.out >= 0)
+		close(self->runner.out);
 	life_end();
 	sh("rm -f disk");
 }
@@ -75,16 +80,18 @@ static double bound(void)
 	return host && strcmp(host, "svm") ? 0.1 : 7200;
 }
 
-/* The runner with hostile_guest, and a pipe for its output. */
-static void start(struct __test_metadata *_metadata, FIXTURE_DATA(supervisor) *self, const char *options)
+/* Start it with hostile_guest; false: it does not run. */
+static bool start(struct runner *runner, const char *options)
 {
 	char line[512];
 	int pipes[2];
 
-	ASSERT_EQ(0, pipe(pipes));
-	snprintf(line, sizeof(line), "exec mote run --name busy --memory 64M %s hostile_guest < /dev/null", options);
-	self->runner = fork();
-	if (!self->runner) {
+	if (pipe(pipes))
+		return false;
+	snprintf(line, sizeof(line), "exec mote run --name busy --memory 64M %s hostile_guest < /dev/null",
+		 options);
+	runner->pid = fork();
+	if (!runner->pid) {
 		dup2(pipes[1], STDOUT_FILENO);
 		close(pipes[0]);
 		close(pipes[1]);
@@ -92,8 +99,8 @@ static void start(struct __test_metadata *_metadata, FIXTURE_DATA(supervisor) *s
 		_exit(127);
 	}
 	close(pipes[1]);
-	self->out = pipes[0];
-	ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));
+	runner->out = pipes[0];
+	return comes_true("mote ps | grep -q '^busy '");
 }
 
 static int dial(void)
@@ -127,22 +134,25 @@ static bool ask(const char *request)
 }
 
 /* The status that the runner ends with. */
-static int end_of(FIXTURE_DATA(supervisor) *self)
+static int end_of(struct runner *runner)
 {
 	int status = 0;
 
-	waitpid(self->runner, &status, 0);
-	self->runner = 0;
+	waitpid(runner->pid, &status, 0);
+	runner->pid = 0;
+	close(runner->out);
+	runner->out = -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-static void end_by_signal(FIXTURE_DATA(supervisor) *self)
+static void end_by_signal(struct runner *runner)
 {
-	kill(self->runner, SIGTERM);
+	kill(runner->pid, SIGTERM);
 }
 
-static void end_by_request(FIXTURE_DATA(supervisor) *self)
+static void end_by_request(struct runner *runner)
 {
+	(void)runner;
 	ask(KILL_REQUEST);
 }
 
@@ -163,7 +173,7 @@ TEST_F(supervisor, answers_and_ends)
 {
 	static const struct {
 		const char *name;
-		void (*end)(FIXTURE_DATA(supervisor) *self);
+		void (*end)(struct runner *runner);
 		int status;
 	} ways[] = {
 		{ "SIGTERM", end_by_signal, 128 + SIGTERM },
@@ -175,9 +185,9 @@ TEST_F(supervisor, answers_and_ends)
 		double began, took, longest = 0;
 
 		ASSERT_EQ(0, sh("truncate -s 32M disk"));
-		start(_metadata, self, variant->options);
+		ASSERT_TRUE(start(&self->runner, variant->options));
 		/* The guest has begun. */
-		ASSERT_EQ(1, read(self->out, &byte, 1));
+		ASSERT_EQ(1, read(self->runner.out, &byte, 1));
 		for (int asked = 0; asked < ASKED; asked++) {
 			began = now();
 			ASSERT_TRUE(ask(STATUS_REQUEST));
@@ -185,15 +195,13 @@ TEST_F(supervisor, answers_and_ends)
 			longest = took > longest ? took : longest;
 		}
 		began = now();
-		ways[i].end(self);
-		EXPECT_EQ(ways[i].status, end_of(self));
+		ways[i].end(&self->runner);
+		EXPECT_EQ(ways[i].status, end_of(&self->runner));
 		took = now() - began;
 		TH_LOG("%s: answers within %.1f ms, %s within %.1f ms", variant->options, longest * 1e3,
 		       ways[i].name, took * 1e3);
 		EXPECT_GT(bound(), longest);
 		EXPECT_GT(bound(), took);
-		close(self->out);
-		self->out = -1;
 	}
 }
 

@@ -472,8 +472,15 @@ struct console *console_open(struct vm *vm, const struct console_ops *ops, void 
 	return console;
 }
 
+void consoles_flush(struct vm *vm)
+{
+	for (struct console *console = vm->consoles; console; console = console->next)
+		write_output(console);
+}
+
 void consoles_destroy(struct vm *vm)
 {
+	consoles_flush(vm);
 	consoles_leave_terminal(vm);
 	while (vm->consoles) {
 		struct console *console = vm->consoles;

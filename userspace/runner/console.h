@@ -65,6 +65,8 @@ bool consoles_are_drained(const struct vm *vm);
 void consoles_take_terminal(struct vm *vm);
 /* As it was. */
 void consoles_leave_terminal(struct vm *vm);
+/* Bring out what can be without waiting for a reader. */
+void consoles_flush(struct vm *vm);
 void consoles_destroy(struct vm *vm);
 
 #endif /* CONSOLE_H */

@@ -109,9 +109,11 @@ static void time_is_over(struct vm *vm, struct timer *timer)
 static void end_by_force(struct vm *vm, struct timer *timer)
 {
 	(void)timer;
+	consoles_flush(vm);
 	consoles_leave_terminal(vm);
 	control_unlink(vm);
-	complain("%s: its devices do not come to an end in %d seconds: they are left behind", vm->name, FORCE_S);
+	complain("%s: its devices do not come to an end in %d seconds: they are left behind", vm->name,
+		 FORCE_S);
 	end_report(vm);
 	_exit(vm->status);
 }
@@ -191,8 +193,8 @@ static void run(struct vm *vm, const sigset_t *set)
 int vm_run(const struct options *options)
 {
 	struct vm vm = {
-		.options = options, .fd = -1, .machine.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
-		.io.epoll = -1, .io.wake.fd = -1, .posted.fd = -1,
+		.options = options, .fd = -1, .machine.fd = -1, .io.epoll = -1, .io.wake.fd = -1,
+		.posted.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
 		.memory_fd = -1, .started = clock_ns(), .status = EXIT_USAGE,
