@@ -201,7 +201,8 @@ TEST_F(supervisor, answers_and_ends)
 		TH_LOG("%s: answers within %.1f ms, %s within %.1f ms", variant->options, longest * 1e3,
 		       ways[i].name, took * 1e3);
 		EXPECT_GT(bound(), longest);
-		EXPECT_GT(bound(), took);
+		/* To the last of the process, whose memory the kernel takes apart. */
+		EXPECT_GT(2.5 * bound(), took);
 	}
 }
 
