@@ -90,7 +90,7 @@ struct mote_vm {
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
 	u32 nr_irqfds;
-	DECLARE_HASHTABLE(ioeventfds, 6);
+	DECLARE_HASHTABLE(ioeventfds, 10);
 	u32 nr_ioeventfds;
 	struct mote_clock clock;
 	u32 boosted;		/* where the search for a vCPU to yield to begins */
