@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../userspace/runner/console.h"
+#include "device_console.h"
 #include "../userspace/runner/irq.h"
 #include "../userspace/runner/runner.h"
 
@@ -113,8 +113,6 @@ static bool nobody_accepts;
 static unsigned char screen[64];
 static unsigned int on_screen;
 static bool screen_is_full;
-static const struct console_ops *console_ops;
-static void *console_device;
 
 void complain(const char *format, ...)
 {
@@ -144,21 +142,6 @@ int mote_msi(int fd, const struct mote_msi *msi)
 		return -2;
 	messages[nr_messages++ % 16] = *msi;
 	return 0;
-}
-
-struct console *console_open(struct vm *which, const struct console_ops *ops, void *device, const char *kind)
-{
-	(void)which;
-	(void)kind;
-	console_ops = ops;
-	console_device = device;
-	/* It is never looked into. */
-	return device;
-}
-
-void console_close(struct console *console)
-{
-	(void)console;
 }
 
 void console_wants_more(struct console *console)

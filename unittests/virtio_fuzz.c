@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../userspace/runner/console.h"
+#include "device_console.h"
 #include "../userspace/runner/net.h"
 #include "../userspace/runner/virtio.h"
 
@@ -86,24 +86,7 @@ struct net *net_user_create(struct vm *which)
 }
 
 /* A console that now takes all, now nothing, and has input of its own. */
-static const struct console_ops *console_ops;
-static void *console_device;
 static unsigned int turn;
-
-struct console *console_open(struct vm *which, const struct console_ops *ops, void *device, const char *kind)
-{
-	(void)which;
-	(void)kind;
-	console_ops = ops;
-	console_device = device;
-	/* It is never looked into. */
-	return device;
-}
-
-void console_close(struct console *console)
-{
-	(void)console;
-}
 
 size_t console_write(struct console *console, const void *data, size_t nr)
 {

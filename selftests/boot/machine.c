@@ -12,6 +12,15 @@
 #define EXIT "out %al, $0xf4\n"
 #define EXIT_WITH(value) "mov $" #value ", %al\n" EXIT
 
+/* The guest ends with this status. */
+#define EXPECT_FLAT(wanted, code, options)						\
+	do {										\
+		struct command command;							\
+											\
+		run_flat(&command, code, "", options);					\
+		EXPECT_EQ(wanted, command.status) TH_LOG("%s", command.err);		\
+	} while (0)
+
 GUEST(exit_8, 16, EXIT_WITH(0x12));
 GUEST(exit_16, 16, "mov $0x0134, %ax; out %ax, $0xf4");
 GUEST(exit_32, 16, "mov $0x01000056, %eax; out %eax, $0xf4");
@@ -104,10 +113,7 @@ GUEST(overrun, 16, "mov $0x3fc, %dx; mov $0x10, %al; out %al, %dx; mov $0x3f8, %
 
 TEST(serial_loop)
 {
-	struct command command;
-
-	run_flat(&command, &guest_overrun, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x45), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x45), &guest_overrun, "");
 }
 
 /* 64 KiB of output, to a reader who is slow at first: nothing is lost. */
@@ -153,12 +159,8 @@ GUEST(spin, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xo
 
 TEST(timer_by_8259)
 {
-	struct command command;
-
-	run_flat(&command, &guest_tick, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x21), command.status) TH_LOG("%s", command.err);
-	run_flat(&command, &guest_spin, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x21), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x21), &guest_tick, "");
+	EXPECT_FLAT(STATUS_DEBUG(0x21), &guest_spin, "");
 }
 
 /* Channel 2 in mode 0: its output is low at first, and high when it has counted down. */
@@ -169,10 +171,7 @@ GUEST(speaker, 16, "in $0x61, %al; and $0xfc, %al; or $1, %al; out %al, $0x61\n"
 
 TEST(speaker_channel)
 {
-	struct command command;
-
-	run_flat(&command, &guest_speaker, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0), &guest_speaker, "");
 }
 
 /* Its gate is low: two looks at the count are alike, which is loaded (NULL COUNT is 0). */
@@ -184,10 +183,7 @@ GUEST(gate, 16, "in $0x61, %al; and $0xfc, %al; out %al, $0x61\n"
 
 TEST(gate_of_speaker_channel)
 {
-	struct command command;
-
-	run_flat(&command, &guest_gate, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x30), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x30), &guest_gate, "");
 }
 
 /* Five hundred ticks at a hundred a second, from a newline on: are they over in 5.5 s of ACPI's clock? */
@@ -217,10 +213,7 @@ GUEST(single, 16, "mov $0x13, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x2
 
 TEST(single_8259)
 {
-	struct command command;
-
-	run_flat(&command, &guest_single, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x25), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x25), &guest_single, "");
 }
 
 /* The 8042's output port: not in reset, and A20 open. */
@@ -229,10 +222,7 @@ GUEST(output_port, 16, "mov $0xd0, %al; out %al, $0x64; 1: in $0x64, %al; test $
 
 TEST(keyboard_controller)
 {
-	struct command command;
-
-	run_flat(&command, &guest_output_port, "", "");
-	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(3), &guest_output_port, "");
 }
 
 /* The clock's year, and memory beyond 16 MiB in units of 64 KiB. */
@@ -247,12 +237,8 @@ GUEST(update, 16, "1:" CMOS(10) "test $0x80, %al; jz 1b; 2:" CMOS(10) "test $0x8
 
 TEST(real_time_clock)
 {
-	struct command command;
-
-	run_flat(&command, &guest_update, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x10), command.status) TH_LOG("%s", command.err);
-	run_flat(&command, &guest_cmos, "", "--memory 272M");
-	EXPECT_EQ(STATUS_DEBUG(0x10), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x10), &guest_update, "");
+	EXPECT_FLAT(STATUS_DEBUG(0x10), &guest_cmos, "--memory 272M");
 }
 
 #define SELECT(item) "mov $0x510, %dx; mov $" #item ", %ax; out %ax, %dx; inc %dx\n"
@@ -266,12 +252,8 @@ GUEST(fw_cfg_memory, 16, SELECT(3) "in %dx, %al; in %dx, %al; in %dx, %al; in %d
 
 TEST(fw_cfg)
 {
-	struct command command;
-
-	run_flat(&command, &guest_fw_cfg, "", "--cpus 3");
-	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
-	run_flat(&command, &guest_fw_cfg_memory, "", "--memory 512M");
-	EXPECT_EQ(STATUS_DEBUG(0x20 + 1), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(3), &guest_fw_cfg, "--cpus 3");
+	EXPECT_FLAT(STATUS_DEBUG(0x20 + 1), &guest_fw_cfg_memory, "--memory 512M");
 }
 
 /* Clear a range of MSRs; whatever then is not 0 is in EBX. */
@@ -286,10 +268,7 @@ GUEST(counters, 16, "xor %ebx, %ebx\n" CLEAR(0xc1, 0xc8) CLEAR(0x186, 0x18d) CLE
 
 TEST(performance_counters_reset)
 {
-	struct command command;
-
-	run_flat(&command, &guest_counters, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x11), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x11), &guest_counters, "");
 }
 
 #define APIC_BASE(change) "mov $0x1b, %ecx; rdmsr; " change ", %ax; wrmsr\n"
@@ -304,10 +283,7 @@ GUEST(apic_again, 16, "jmp 1f; 2:" EXIT_WITH(0x33) "1: xor %ax, %ax; mov %ax, %d
 
 TEST(local_apic_off_and_on)
 {
-	struct command command;
-
-	run_flat(&command, &guest_apic_again, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x33), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x33), &guest_apic_again, "");
 }
 
 /* INIT and SIPI to all but the sender: each of them adds one, by way of a far jump at 0x7000. */
@@ -319,10 +295,7 @@ GUEST(processors, 16, "jmp 1f; 2: xor %ax, %ax; mov %ax, %ds; lock incb 0x500; 3
 
 TEST(init_and_sipi_of_all)
 {
-	struct command command;
-
-	run_flat(&command, &guest_processors, "", "--cpus 4");
-	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(3), &guest_processors, "--cpus 4");
 }
 
 /* Memory is there from address 0 on, to the last byte below 640 KiB, and is its own. */
@@ -332,10 +305,7 @@ GUEST(low_memory, 16, "xor %ax, %ax; mov %ax, %ds; mov $0x9000, %ax; mov %ax, %e
 
 TEST(memory_starts_at_0)
 {
-	struct command command;
-
-	run_flat(&command, &guest_low_memory, "", "");
-	EXPECT_EQ(STATUS_DEBUG(0x44), command.status) TH_LOG("%s", command.err);
+	EXPECT_FLAT(STATUS_DEBUG(0x44), &guest_low_memory, "");
 }
 
 TEST(json)

@@ -5,13 +5,10 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "kselftest_harness.h"
 #include "life.h"
 
-#define SOCKET RUNTIME_DIR "/mote/victim.sock"
 #define CLIENTS_MOST 64
 
 GUEST(flood, 16, "sti; 1: mov $0x3fd, %dx; 2: in %dx, %al; test $0x20, %al; jz 2b\n"
@@ -38,17 +35,6 @@ FIXTURE_TEARDOWN(control_socket)
 	EXPECT_EQ(STATUS_STOPPED, vm_status("victim"));
 	life_end();
 	sh("rm -f " FLAT_IMAGE);
-}
-
-static int dial(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SOCKET };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		return fd;
-	close(fd);
-	return -1;
 }
 
 static void send_all(int fd, const char *data, size_t nr)
@@ -79,7 +65,7 @@ static const char *hear(int fd, char *line, size_t size)
 /* It is answered, with an error that says so, and the next request is, too. */
 #define EXPECT_REFUSAL(say, data, nr)								\
 	do {											\
-		int fd = dial();								\
+		int fd = vm_dial("victim");								\
 												\
 		ASSERT_LE(0, fd);								\
 		send_all(fd, data, nr);								\
@@ -133,7 +119,7 @@ TEST_F(control_socket, pieces)
 	int fd;
 
 	ASSERT_TRUE(vm_start_flat("victim", &guest_deaf, "--serial socket"));
-	fd = dial();
+	fd = vm_dial("victim");
 	ASSERT_LE(0, fd);
 	for (const char *at = request; *at; at++) {
 		send_all(fd, at, 1);
@@ -157,7 +143,7 @@ TEST_F(control_socket, rude)
 	int fd;
 
 	ASSERT_TRUE(vm_start_flat("victim", &guest_flood, "--serial socket"));
-	fd = dial();
+	fd = vm_dial("victim");
 	ASSERT_LE(0, fd);
 	for (int i = 0; i < 20000; i++)
 		if (send(fd, request, strlen(request), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -165,13 +151,13 @@ TEST_F(control_socket, rude)
 	EXPECT_TRUE(vm_is("victim", "running"));
 	close(fd);
 	for (int i = 0; i < 50; i++) {
-		fd = dial();
+		fd = vm_dial("victim");
 		ASSERT_LE(0, fd);
 		send_all(fd, i % 2 ? "{\"do\":\"console\"}\n" : "{\"do\":\"st", i % 2 ? 17 : 9);
 		close(fd);
 	}
 	/* One that hears of a flood and does not read it. */
-	fd = dial();
+	fd = vm_dial("victim");
 	ASSERT_LE(0, fd);
 	send_all(fd, "{\"do\":\"console\"}\n", 17);
 	EXPECT_EQ(0, sh("mote console victim < /dev/null | head -c %ld | wc -c | grep -q '^%ld$'", nr, nr));
@@ -186,7 +172,7 @@ TEST_F(control_socket, typed)
 	int fd;
 
 	ASSERT_TRUE(vm_start_flat("victim", &guest_deaf, "--serial socket"));
-	fd = dial();
+	fd = vm_dial("victim");
 	ASSERT_LE(0, fd);
 	send_all(fd, "{\"do\":\"console\"}\n", 17);
 	hear(fd, self->answer, sizeof(self->answer));
@@ -208,14 +194,14 @@ TEST_F(control_socket, many)
 
 	ASSERT_TRUE(vm_start_flat("victim", &guest_deaf, "--serial socket"));
 	for (int i = 0; i < CLIENTS_MOST; i++) {
-		fds[i] = dial();
+		fds[i] = vm_dial("victim");
 		ASSERT_LE(0, fds[i]);
 		/* It has been accepted. */
 		send_all(fds[i], "{\"do\":\"status\"}\n", 16);
 		hear(fds[i], self->answer, sizeof(self->answer));
 		EXPECT_NE(NULL, strstr(self->answer, "running")) TH_LOG("%d: %s", i, self->answer);
 	}
-	more = dial();
+	more = vm_dial("victim");
 	ASSERT_LE(0, more);
 	EXPECT_STREQ("{\"error\":\"the VM has too many clients\"}\n",
 		     hear(more, self->answer, sizeof(self->answer)));

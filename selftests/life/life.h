@@ -6,7 +6,9 @@
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "boot.h"
 
@@ -98,6 +100,24 @@ static inline int vm_status(const char *name)
 	command_run(&command, "cat " RUNTIME_DIR "/%s.status", name);
 	return atoi(command.out);
 }
+
+/* A connection to its control socket, or -1. */
+static inline int vm_dial(const char *name)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), RUNTIME_DIR "/mote/%s.sock", name);
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* In a guest of 16 bits: write a character when the serial port takes it. */
+#define PUT(character)									\
+	"mov $0x3fd, %dx; 8: in %dx, %al; test $0x20, %al; jz 8b\n"			\
+	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
 
 #define is_one_line(text) ((text)[0] && strcspn(text, "\n") == strlen(text) - 1)
 

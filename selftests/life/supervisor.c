@@ -3,15 +3,11 @@
  * Whatever a guest does with its devices, and whoever does not read what it writes: the runner
  * answers, and ends when it is told to.
  */
-#include <errno.h>
-#include <poll.h>
 #include <pty.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <utmp.h>
 #include <time.h>
+#include <utmp.h>
 
 #include "kselftest_harness.h"
 #include "life.h"
@@ -22,10 +18,6 @@
 #define KILL_REQUEST "{\"do\":\"kill\"}\n"
 
 GUEST(spin, 16, "sti; jmp .");
-
-#define PUT(character)									\
-	"mov $0x3fd, %dx; 9: in %dx, %al; test $0x20, %al; jz 9b\n"			\
-	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
 
 /* More characters than there is room for between it and the reader, and the end. */
 #define LAST_WORDS 75000
@@ -80,16 +72,15 @@ static double bound(void)
 	return host && strcmp(host, "svm") ? 0.1 : 7200;
 }
 
-/* Start it with hostile_guest; false: it does not run. */
-static bool start(struct runner *runner, const char *options)
+/* Start `mote run` with these arguments, and a pipe of @room bytes, 0 for what pipes have. */
+static bool start(struct runner *runner, int room, const char *arguments)
 {
 	char line[512];
 	int pipes[2];
 
-	if (pipe(pipes))
+	if (pipe(pipes) || (room && fcntl(pipes[1], F_SETPIPE_SZ, room) < 0))
 		return false;
-	snprintf(line, sizeof(line), "exec mote run --name busy --memory 64M %s hostile_guest < /dev/null",
-		 options);
+	snprintf(line, sizeof(line), "exec mote run %s < /dev/null", arguments);
 	runner->pid = fork();
 	if (!runner->pid) {
 		dup2(pipes[1], STDOUT_FILENO);
@@ -100,18 +91,7 @@ static bool start(struct runner *runner, const char *options)
 	}
 	close(pipes[1]);
 	runner->out = pipes[0];
-	return comes_true("mote ps | grep -q '^busy '");
-}
-
-static int dial(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SOCKET };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		return fd;
-	close(fd);
-	return -1;
+	return true;
 }
 
 /* A request and its answer; true if it has come. */
@@ -119,7 +99,7 @@ static bool ask(const char *request)
 {
 	char answer[4096];
 	ssize_t nr = 0, more;
-	int fd = dial();
+	int fd = vm_dial("busy");
 
 	if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
 		return false;
@@ -179,13 +159,16 @@ TEST_F(supervisor, answers_and_ends)
 		{ "SIGTERM", end_by_signal, 128 + SIGTERM },
 		{ "stop --force", end_by_request, STATUS_STOPPED },
 	};
-	char byte;
+	char arguments[256], byte;
 
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		double began, took, longest = 0;
 
 		ASSERT_EQ(0, sh("truncate -s 32M disk"));
-		ASSERT_TRUE(start(&self->runner, variant->options));
+		snprintf(arguments, sizeof(arguments), "--name busy --memory 64M %s hostile_guest",
+			 variant->options);
+		ASSERT_TRUE(start(&self->runner, 0, arguments));
+		ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));
 		/* The guest has begun. */
 		ASSERT_EQ(1, read(self->runner.out, &byte, 1));
 		for (int asked = 0; asked < ASKED; asked++) {
@@ -286,7 +269,7 @@ TEST_F(outside, half_closed)
 	int fd;
 
 	ASSERT_TRUE(vm_start_flat("busy", &guest_spin, ""));
-	fd = dial();
+	fd = vm_dial("busy");
 	ASSERT_LE(0, fd);
 	ASSERT_LT(0, send(fd, STATUS_REQUEST, strlen(STATUS_REQUEST), MSG_NOSIGNAL));
 	shutdown(fd, SHUT_WR);
@@ -297,58 +280,31 @@ TEST_F(outside, half_closed)
 	close(fd);
 }
 
-/* A runner with a narrow pipe for its output; returns where to read it. */
-static int run_narrow(pid_t *pid, const char *timeout)
-{
-	int pipes[2];
-
-	if (pipe(pipes) || fcntl(pipes[1], F_SETPIPE_SZ, NARROW) < 0)
-		return -1;
-	*pid = fork();
-	if (!*pid) {
-		dup2(pipes[1], STDOUT_FILENO);
-		close(pipes[0]);
-		close(pipes[1]);
-		execlp("mote", "mote", "run", "--flat", "--timeout", timeout, FLAT_IMAGE, NULL);
-		_exit(127);
-	}
-	close(pipes[1]);
-	return pipes[0];
-}
-
 /* Whoever reads late reads all of it: the end waits for him. */
 TEST_F(outside, last_words)
 {
+	struct runner runner;
 	char data[4096];
 	long all = 0;
 	ssize_t nr;
-	int status, fd;
-	pid_t pid;
 
 	write_flat(&guest_last_words);
-	fd = run_narrow(&pid, "7000");
-	ASSERT_LE(0, fd);
+	ASSERT_TRUE(start(&runner, NARROW, "--flat --timeout 7000 " FLAT_IMAGE));
 	sleep(2);
-	while ((nr = read(fd, data, sizeof(data))) > 0)
+	while ((nr = read(runner.out, data, sizeof(data))) > 0)
 		all += nr;
 	EXPECT_EQ(LAST_WORDS, all);
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(STATUS_DEBUG(7), WEXITSTATUS(status));
-	close(fd);
+	EXPECT_EQ(STATUS_DEBUG(7), end_of(&runner));
 }
 
 /* But whoever ends the machine from outside waits for no reader. */
 TEST_F(outside, nobody_reads)
 {
-	int status, fd;
-	pid_t pid;
+	struct runner runner;
 
 	write_flat(&guest_flood);
-	fd = run_narrow(&pid, "1");
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(STATUS_TIMEOUT, WEXITSTATUS(status));
-	close(fd);
+	ASSERT_TRUE(start(&runner, NARROW, "--flat --timeout 1 " FLAT_IMAGE));
+	EXPECT_EQ(STATUS_TIMEOUT, end_of(&runner));
 }
 
 /* What is not open when it starts is not mistaken for a disk. */

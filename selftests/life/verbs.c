@@ -16,10 +16,6 @@ GUEST(spin, 16, "sti; jmp .");
 GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
 GUEST(triple, 16, "push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
 
-#define PUT(character)									\
-	"mov $0x3fd, %dx; 8: in %dx, %al; test $0x20, %al; jz 8b\n"			\
-	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
-
 /* Dots, and a pause of some ten thousand instructions between them. */
 GUEST(ticker, 16, "sti; 1:\n" PUT("0x2e") "mov $0x8000, %cx; 2: loop 2b; jmp 1b");
 

@@ -439,11 +439,11 @@ static void add_capability(struct virtio *virtio, __u8 type, __u8 bar, __u32 off
 /* Its eventfds; false if they cannot be made. */
 static bool create_queue(struct vm *vm, struct virtqueue *queue, bool is_outside)
 {
+	if (!is_outside)
+		return !source_add_eventfd(&vm->io, &queue->notify);
 	queue->notify.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (queue->notify.fd < 0)
 		return false;
-	if (!is_outside)
-		return !source_add(&vm->io, &queue->notify, EPOLLIN);
 	queue->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return queue->call >= 0;
 }

@@ -390,9 +390,7 @@ static int create_ring(struct vm *vm, struct blk *blk)
 		return -1;
 	}
 	blk->done.ready = completed;
-	blk->done.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (blk->done.fd >= 0 && !io_uring_register_eventfd(&blk->ring, blk->done.fd) &&
-	    !source_add(&vm->io, &blk->done, EPOLLIN))
+	if (!source_add_eventfd(&vm->io, &blk->done) && !io_uring_register_eventfd(&blk->ring, blk->done.fd))
 		return 0;
 	complain("virtio-blk: cannot make an eventfd: %m");
 	io_uring_queue_exit(&blk->ring);
