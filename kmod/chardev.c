@@ -143,7 +143,7 @@ static long vcpu_call_set_cpuid(struct mote_vcpu *vcpu, const struct mote_cpuid_
 	cpuid->nr = table->nr;
 	err = mote_cpuid_sort(cpuid->rows, cpuid->nr);
 	if (!err)
-		swap(vcpu->cpuid, cpuid);
+		cpuid = mote_vcpu_set_cpuid(vcpu, cpuid);
 	kfree(cpuid);
 	return err;
 }

@@ -237,7 +237,7 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 	row = msr_find(vcpu, index);
 	if (!row)
 		return MOTE_NEXT_USER;
-	if (!mote_msr_valid(row, value, &mote_caps) || !msr_write(vcpu, row, index, value))
+	if (!mote_msr_valid(row, value, &vcpu->caps) || !msr_write(vcpu, row, index, value))
 		return exit_fault(vcpu, X86_TRAP_GP, 0);
 	exit_complete(vcpu);
 	return !msr_is_vendor(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
@@ -267,10 +267,48 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 	u64 value = mote_edx_eax(vcpu);
 
 	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
-	    !mote_xcr0_valid(value, &mote_caps))
+	    !mote_xcr0_valid(value, &vcpu->caps))
 		return exit_fault(vcpu, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
 	return exit_complete(vcpu);
+}
+
+static bool mov_to_cr8(struct mote_vcpu *vcpu, u64 cr8)
+{
+	if (cr8 > 15)
+		return false;
+	vcpu->cr8 = cr8;
+	/* An interrupt may have waited for it. */
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	return true;
+}
+
+static bool mov_to_cr0(struct mote_vcpu *vcpu, u64 cr0, const struct mote_cpu_mode *now)
+{
+	if (!mote_cr0_valid(cr0, now))
+		return false;
+	mote_ops->set_cr(vcpu, 0, (cr0 & MOTE_CR0_DEFINED) | X86_CR0_ET);
+	if ((cr0 ^ now->cr0) & X86_CR0_PG && now->efer & EFER_LME)
+		mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), now->efer ^ EFER_LMA);
+	return true;
+}
+
+static bool mov_to_cr4(struct mote_vcpu *vcpu, u64 cr4, const struct mote_cpu_mode *now)
+{
+	if (!mote_cr4_valid(cr4, now, &vcpu->caps))
+		return false;
+	mote_ops->set_cr(vcpu, 4, cr4);
+	return true;
+}
+
+bool mote_exit_mov_to_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
+{
+	struct mote_cpu_mode now;
+
+	if (cr == 8)
+		return mov_to_cr8(vcpu, value);
+	mote_ops->get_mode(vcpu, &now);
+	return cr ? mov_to_cr4(vcpu, value, &now) : mov_to_cr0(vcpu, value, &now);
 }
 
 static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)

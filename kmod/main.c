@@ -308,7 +308,7 @@ void mote_host_put(void)
 
 /* ---- the module --------------------------------------------------------------- */
 
-static void host_cpuid(u32 leaf, u32 subleaf, u32 regs[4])
+static void host_cpuid(const void *unused, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]);
 }
@@ -331,7 +331,7 @@ static int __init mote_module_init(void)
 		return err;
 	mote_host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) :
 							     XFEATURE_MASK_FP;
-	mote_caps_init(&mote_caps, mote_host.gpa_bits, mote_host_xcr0, host_cpuid);
+	mote_caps_init(&mote_caps, mote_host.gpa_bits, mote_host_xcr0, host_cpuid, NULL);
 	host_report();
 	err = register_reboot_notifier(&host_reboot_block);
 	if (err)

@@ -202,6 +202,7 @@ struct mote_vcpu {
 	struct mote_run *run;
 
 	struct mote_cpuid *cpuid;
+	struct mote_caps caps;	/* what the guest may set: by @cpuid, once there is one */
 	struct fpu_guest fpu;
 	u64 xcr0;		/* of the guest */
 	u64 tsc_offset;
@@ -259,6 +260,9 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu);
 int mote_vcpu_run(struct mote_vcpu *vcpu);
 int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave);
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave);
+
+/* Another table, sorted, and what the guest may set by it; returns the old one, for kfree(). */
+struct mote_cpuid *mote_vcpu_set_cpuid(struct mote_vcpu *vcpu, struct mote_cpuid *cpuid);
 
 /* Take a whole or partial state that has been looked at, all but the XSAVE image. */
 void mote_vcpu_set(struct mote_vcpu *vcpu, const struct mote_state *state);
@@ -334,6 +338,9 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu);
 
 /* Handle what may sleep.  Return: MOTE_NEXT_ENTER, MOTE_NEXT_USER, or -errno. */
 int mote_exit_slow(struct mote_vcpu *vcpu);
+
+/* MOV to CR0, CR4 or CR8: its new value, if the guest may have it; false: #GP. */
+bool mote_exit_mov_to_cr(struct mote_vcpu *vcpu, u32 cr, u64 value);
 
 /* RIP behind an instruction of this length; EIP and IP wrap where they should. */
 static inline u64 mote_next_rip(struct mote_vcpu *vcpu, u8 len)

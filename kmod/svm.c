@@ -18,6 +18,7 @@
 #include <asm/fpu/xcr.h>
 #include <asm/pkru.h>
 #include <asm/pgtable.h>
+#include <asm/tlbflush.h>
 #include <trace/events/ipi.h>
 
 #include "quirk/svm_quirk.h"
@@ -259,11 +260,10 @@ static void svm_init_control(struct svm_vcpu *svm)
 	u32 *intercepts = control->intercepts;
 
 	/*
-	 * Let through: MOV CR, CLTS, LMSW, SMSW.  With nested paging the guest
-	 * owns CR0, CR2, CR3 and CR4; no bit of them reaches beyond it (CET:
-	 * U_CET and S_CET cannot be set).  CR8 is V_TPR.
+	 * Let through: MOV CR, CLTS, LMSW, SMSW, but for writes of CR4 and of CR0's bits
+	 * other than TS and MP, some of which are held back.  CR8 is V_TPR.
 	 */
-	intercepts[INTERCEPT_CR] = 0;
+	intercepts[INTERCEPT_CR] = BIT(INTERCEPT_CR4_WRITE);
 	/* DR0 to DR3 are the host's until the guest uses them. */
 	intercepts[INTERCEPT_DR] = ~0u;
 	/*
@@ -273,18 +273,18 @@ static void svm_init_control(struct svm_vcpu *svm)
 	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
 	/*
 	 * Let through: SMI (the firmware's); virtual interrupts (but see
-	 * svm_window()); CR0 writes that matter to a debugger; descriptor tables
-	 * and task switches, which the CPU does in guest memory; RDTSC, which has
-	 * its offset; PUSHF, POPF, INT n and INVLPG, which are the guest's own;
-	 * IRET (but see svm_block_nmis()); PAUSE, unless it can be filtered.
+	 * svm_window()); descriptor tables and task switches, which the CPU does
+	 * in guest memory; RDTSC, which has its offset; PUSHF, POPF, INT n and INVLPG,
+	 * which are the guest's own; IRET (but see svm_block_nmis()); PAUSE, unless it
+	 * can be filtered.
 	 */
 	intercepts[INTERCEPT_WORD3] = (u32)
 		~(BIT(INTERCEPT_SMI % 32) | BIT(INTERCEPT_VINTR % 32) |
-		  BIT(INTERCEPT_SELECTIVE_CR0 % 32) | BIT(INTERCEPT_STORE_IDTR % 32) |
-		  BIT(INTERCEPT_STORE_GDTR % 32) | BIT(INTERCEPT_STORE_LDTR % 32) |
-		  BIT(INTERCEPT_STORE_TR % 32) | BIT(INTERCEPT_LOAD_IDTR % 32) |
-		  BIT(INTERCEPT_LOAD_GDTR % 32) | BIT(INTERCEPT_LOAD_LDTR % 32) |
-		  BIT(INTERCEPT_LOAD_TR % 32) | BIT(INTERCEPT_TASK_SWITCH % 32) |
+		  BIT(INTERCEPT_STORE_IDTR % 32) | BIT(INTERCEPT_STORE_GDTR % 32) |
+		  BIT(INTERCEPT_STORE_LDTR % 32) | BIT(INTERCEPT_STORE_TR % 32) |
+		  BIT(INTERCEPT_LOAD_IDTR % 32) | BIT(INTERCEPT_LOAD_GDTR % 32) |
+		  BIT(INTERCEPT_LOAD_LDTR % 32) | BIT(INTERCEPT_LOAD_TR % 32) |
+		  BIT(INTERCEPT_TASK_SWITCH % 32) |
 		  BIT(INTERCEPT_RDTSC % 32) | BIT(INTERCEPT_PUSHF % 32) |
 		  BIT(INTERCEPT_POPF % 32) | BIT(INTERCEPT_INTn % 32) |
 		  BIT(INTERCEPT_INVLPG % 32) | BIT(INTERCEPT_IRET % 32) |
@@ -395,6 +395,53 @@ static void svm_new_asid(struct svm_vcpu *svm)
 	control->tlb_ctl = flush ? TLB_CONTROL_FLUSH_ALL_ASID : TLB_CONTROL_DO_NOTHING;
 	svm->generation = svm->cpu->asids.generation;
 	svm_dirty(svm, CLEAN_ASID);
+}
+
+/* ---- vCPU: control registers ---------------------------------------------------------- */
+
+/* What the guest sees of CR0, where they would slow it and the host down: never in force. */
+#define CR0_HELD ((u64)X86_CR0_CD | X86_CR0_NW)
+
+/* Writes of these bits forget translations (APM 2, "Translation-Lookaside Buffer"). */
+#define CR4_FLUSHES (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_SMEP | \
+		     X86_CR4_SMAP | X86_CR4_LA57)
+
+static u64 svm_get_cr0(const struct svm_vcpu *svm)
+{
+	return svm->vmcb->save.cr0 | svm->cr0_held;
+}
+
+static void svm_set_cr0(struct svm_vcpu *svm, u64 cr0)
+{
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if ((save->cr0 ^ cr0) & X86_CR0_PG)
+		svm->generation = 0;
+	save->cr0 = cr0 & ~CR0_HELD;
+	svm->cr0_held = cr0 & CR0_HELD;
+	svm_intercept(svm, INTERCEPT_CR0_READ, svm->cr0_held);
+	svm_dirty(svm, CLEAN_CRS);
+}
+
+/* MCE stays the host's: with it clear a machine check would shut the whole machine down. */
+static void svm_set_cr4(struct svm_vcpu *svm, u64 cr4)
+{
+	struct vmcb_save_area *save = &svm->vmcb->save;
+
+	if ((svm->cr4 ^ cr4) & CR4_FLUSHES)
+		svm->generation = 0;
+	svm->cr4 = cr4;
+	save->cr4 = cr4 | (cr4_read_shadow() & X86_CR4_MCE);
+	svm_intercept(svm, INTERCEPT_CR4_READ, save->cr4 != cr4);
+	svm_dirty(svm, CLEAN_CRS);
+}
+
+static void svm_set_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
+{
+	if (cr)
+		svm_set_cr4(to_svm(vcpu), value);
+	else
+		svm_set_cr0(to_svm(vcpu), value);
 }
 
 /* ---- vCPU: events ----------------------------------------------------------------------- */
@@ -573,7 +620,11 @@ static void svm_rare_exit(struct svm_vcpu *svm)
 	/* Something else may have come before the instruction. */
 	if (svm->rare & RARE_SHADOW && !moved)
 		svm->vmcb->control.int_state |= SVM_INTERRUPT_SHADOW_MASK;
-	svm->rare &= ~RARE_SHADOW;
+	if (svm->rare & RARE_LMSW) {
+		svm_intercept(svm, INTERCEPT_SELECTIVE_CR0, true);
+		svm_set_cr0(svm, svm_get_cr0(svm) & MOTE_CR0_DEFINED);
+	}
+	svm->rare &= ~(RARE_SHADOW | RARE_LMSW);
 	/* NMIs are open again when the IRET is through, or has faulted. */
 	if (svm->rare & RARE_IRET && (moved || exit->reason == MOTE_EXIT_EXCEPTION))
 		svm_block_nmis(svm, false);
@@ -705,14 +756,45 @@ static __always_inline void svm_restore_host_drs(struct mote_vcpu *vcpu)
 		set_debugreg(DR6_RESERVED, 6);
 }
 
+/*
+ * MOV to CR0, CR4 or CR8, or from CR0 or CR4.  APM 2, "MOV-CRx Decode Assist".  LMSW cannot
+ * reach a bit that is held back: it is let through, and CR0 looked at after the next exit.
+ */
+static void svm_exit_cr(struct svm_vcpu *svm)
+{
+	struct mote_exit *exit = &svm->vcpu.exit;
+	bool selective = exit->raw == SVM_EXIT_CR0_SEL_WRITE, write = exit->raw & 0x10 || selective;
+	u32 cr = selective ? 0 : exit->raw & 15, len = exit->insn_len;
+	u64 mask = svm_is_64bit(svm) ? ~0ull : (u32)~0u;
+	struct mote_vcpu *vcpu = &svm->vcpu;
+	u8 reg = exit->qualification & 15;
+
+	if (!(exit->qualification >> 63) || !len)
+		len = svm_measure_mov_cr(svm, cr, write, &reg);
+	if (!len) {
+		if (selective && exit->reason == MOTE_EXIT_NONE) {
+			svm_intercept(svm, INTERCEPT_SELECTIVE_CR0, false);
+			svm->rare |= RARE_LMSW;
+		}
+		return;
+	}
+	if (!write)
+		vcpu->gpr[reg] = (cr ? svm->cr4 : svm_get_cr0(svm)) & mask;
+	if (!write || mote_exit_mov_to_cr(vcpu, cr, vcpu->gpr[reg] & mask))
+		mote_complete(vcpu, mote_next_rip(vcpu, len));
+	else
+		mote_event_raise(vcpu, X86_TRAP_GP, 0);
+}
+
 /* Exits that are finished, or changed, before common code sees them. */
 static void svm_own_exit(struct svm_vcpu *svm)
 {
 	struct mote_exit *exit = &svm->vcpu.exit;
 
 	switch (exit->raw) {
-	case SVM_EXIT_WRITE_CR8:
-		svm_write_cr8(svm);
+	case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR8:
+	case SVM_EXIT_CR0_SEL_WRITE:
+		svm_exit_cr(svm);
 		break;
 	case SVM_EXIT_READ_DR0 ... SVM_EXIT_WRITE_DR7:
 		svm_use_drs(svm, true);
@@ -738,6 +820,20 @@ static void svm_own_exit(struct svm_vcpu *svm)
 	}
 }
 
+/* An emulator lets XSETBV through: what may not be is undone, the caller restores the host's. */
+static void svm_take_xcr0(struct svm_vcpu *svm)
+{
+	struct mote_vcpu *vcpu = &svm->vcpu;
+	u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+
+	if (likely(xcr0 == vcpu->xcr0))
+		return;
+	if (mote_xcr0_valid(xcr0, &vcpu->caps))
+		vcpu->xcr0 = xcr0;
+	else
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+}
+
 static __always_inline void svm_switch(struct svm_vcpu *svm)
 {
 	u32 extras = svm_host_extras, host_pkru = 0;
@@ -752,9 +848,8 @@ static __always_inline void svm_switch(struct svm_vcpu *svm)
 	mote_svm_enter(svm->vcpu.gpr, svm->vmcb_hpa, svm->cpu->host);
 	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
 		svm_extras_after(svm, host_pkru);
-	/* The caller restores the host's if it is not what the guest's is now. */
 	if (extras & EXTRA_XSETBV)
-		svm->vcpu.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+		svm_take_xcr0(svm);
 }
 
 /* An instruction that wants its length and nothing else, or port I/O, the fast way. */
@@ -845,8 +940,11 @@ static void svm_get_segs(struct svm_vcpu *svm, struct mote_segs *segs)
 	const struct vmcb_save_area *save = &svm->vmcb->save;
 	u32 i;
 
-	for (i = 0; i < MOTE_NR_SEGS; i++)
+	for (i = 0; i < MOTE_NR_SEGS; i++) {
 		segs->seg[i] = svm_seg_decode(svm_seg(svm, i), i);
+		if (svm->vcpu.rflags & X86_EFLAGS_VM && i <= MOTE_GS)
+			svm_seg_v86(&segs->seg[i]);
+	}
 	segs->seg[MOTE_SS].attr = (segs->seg[MOTE_SS].attr & ~(3 << 5)) | save->cpl << 5;
 	segs->gdt = (struct mote_table){ .base = save->gdtr.base, .limit = save->gdtr.limit };
 	segs->idt = (struct mote_table){ .base = save->idtr.base, .limit = save->idtr.limit };
@@ -870,6 +968,9 @@ static void svm_get_events(struct svm_vcpu *svm, struct mote_events *events)
 	events->nmi_blocked = svm->nmi_blocked;
 	events->pending_debug = svm->pending_debug;
 	events->shadow = 0;
+	/* As the other vendor has it: the step over the instruction in the shadow. */
+	if (svm_in_shadow(svm) && svm->vcpu.rflags & X86_EFLAGS_TF)
+		events->pending_debug |= DR_STEP;
 	/* One bit for both kinds here; without IF it cannot be STI's. */
 	if (svm_in_shadow(svm))
 		events->shadow = svm->shadow && svm->shadow_rip == svm->vcpu.rip ? svm->shadow :
@@ -880,7 +981,7 @@ static void svm_get_events(struct svm_vcpu *svm, struct mote_events *events)
 static void svm_set_events(struct svm_vcpu *svm, const struct mote_events *events)
 {
 	svm_block_nmis(svm, events->nmi_blocked);
-	svm_set_pending_debug(svm, events->pending_debug);
+	svm_set_pending_debug(svm, events->pending_debug & ~(events->shadow ? DR_STEP : 0ull));
 	svm->shadow = events->shadow;
 	svm->shadow_rip = svm->vcpu.rip;
 	svm->vmcb->control.int_state = events->shadow ? SVM_INTERRUPT_SHADOW_MASK : 0;
@@ -895,9 +996,9 @@ static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	if (mask & MOTE_STATE_SEGS)
 		svm_get_segs(svm, &state->segs);
 	if (mask & MOTE_STATE_CRS) {
-		state->crs.cr0 = save->cr0;
+		state->crs.cr0 = svm_get_cr0(svm);
 		state->crs.cr3 = save->cr3;
-		state->crs.cr4 = save->cr4;
+		state->crs.cr4 = svm->cr4;
 		/* With nested paging PDPTEs are read from memory when they are needed. */
 		state->crs.flags = 0;
 	}
@@ -913,7 +1014,7 @@ static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	const struct mote_segment cs = svm_seg_decode(&save->cs, MOTE_CS);
 
 	*mode = (struct mote_cpu_mode){
-		.cr0 = save->cr0, .cr3 = save->cr3, .cr4 = save->cr4,
+		.cr0 = svm_get_cr0(to_svm(vcpu)), .cr3 = save->cr3, .cr4 = to_svm(vcpu)->cr4,
 		.efer = save->efer & ~EFER_SVME,
 		.cs_base = cs.base, .cs_attr = cs.attr, .cpl = save->cpl,
 	};
@@ -941,6 +1042,9 @@ static u64 svm_get_msr(struct mote_vcpu *vcpu, u32 nr)
 {
 	u64 value = *svm_msr(vcpu, nr);
 
+	/* QUIRK(qemu 7.2): reserved bits are kept as they were written. */
+	if (nr == MOTE_VENDOR_MSR(sfmask))
+		return (u32)value;
 	return nr == MOTE_VENDOR_MSR(efer) ? value & ~EFER_SVME : value;
 }
 
@@ -968,10 +1072,9 @@ static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
 {
 	struct vmcb_save_area *save = &svm->vmcb->save;
 
-	save->cr0 = crs->cr0;
+	svm_set_cr0(svm, crs->cr0);
 	save->cr3 = crs->cr3;
-	save->cr4 = crs->cr4;
-	svm_dirty(svm, CLEAN_CRS);
+	svm_set_cr4(svm, crs->cr4);
 	svm->generation = 0;
 }
 
@@ -1011,6 +1114,7 @@ const struct mote_ops mote_svm_ops = {
 	.get_mode = svm_get_mode,
 	.get_msr = svm_get_msr,
 	.set_msr = svm_set_msr,
+	.set_cr = svm_set_cr,
 	.set_tsc = svm_set_tsc,
 	.inject = svm_inject,
 	.window = svm_window,

@@ -36,6 +36,7 @@
 #define RARE_VIRQ BIT(4)  /* the interrupt of this entry is a virtual one */
 #define RARE_SHADOW BIT(5) /* QEMU may forget the shadow */
 #define RARE_WINDOW BIT(6) /* a window is a virtual interrupt on QEMU: see quirk/qemu_timer.c */
+#define RARE_LMSW BIT(7)  /* CR0 writes are let through for this entry */
 
 struct svm_cpu {
 	struct svm_asids asids;
@@ -58,6 +59,8 @@ struct svm_vcpu {
 	struct svm_cpu *cpu;	/* on which it ran last */
 	u64 generation;		/* of its ASID; 0: take a new one */
 	u64 pending_debug;	/* as in &mote_events */
+	u64 cr0_held;		/* what the guest sees of CR0, but is not in force */
+	u64 cr4;		/* as the guest sees it */
 	u32 rare;
 	u32 pkru;
 	bool nmi_blocked;

@@ -183,6 +183,17 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 	return 0;
 }
 
+struct mote_cpuid *mote_vcpu_set_cpuid(struct mote_vcpu *vcpu, struct mote_cpuid *cpuid)
+{
+	struct mote_cpu_mode mode;
+
+	mote_ops->get_mode(vcpu, &mode);
+	swap(vcpu->cpuid, cpuid);
+	vcpu->caps = mote_cpuid_caps(vcpu->cpuid, &mote_caps);
+	mote_ops->set_cr(vcpu, 4, mode.cr4);
+	return cpuid;
+}
+
 /* ---- creation --------------------------------------------------------------- */
 
 static atomic64_t vcpu_serials;
@@ -208,6 +219,7 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->serial = atomic64_inc_return(&vcpu_serials);
 	vcpu->cpu = -1;
+	vcpu->caps = mote_caps;
 	mote_time_init(vcpu);
 	mutex_init(&vcpu->lock);
 	rcuwait_init(&vcpu->wait);

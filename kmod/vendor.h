@@ -67,6 +67,8 @@ struct mote_ops {
 	void (*get_mode)(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode);
 	u64 (*get_msr)(struct mote_vcpu *vcpu, u32 nr);
 	void (*set_msr)(struct mote_vcpu *vcpu, u32 nr, u64 value);
+	/* CR0 or CR4, judged; forgets the translations that it changes. */
+	void (*set_cr)(struct mote_vcpu *vcpu, u32 cr, u64 value);
 	void (*set_tsc)(struct mote_vcpu *vcpu); /* vcpu->tsc_offset has changed */
 
 	/*

@@ -588,25 +588,22 @@ static void vmx_set_cr0(struct vmx_vcpu *v, u64 cr0)
 	vmwriten(GUEST_CR0, (cr0 & VMX_CR0_OWNED) | X86_CR0_NE);
 }
 
+static u64 vmx_get_cr4(const struct vmx_vcpu *v)
+{
+	return (vmreadn(GUEST_CR4) & v->cr4_owned) | (v->cr4_shadow & ~v->cr4_owned);
+}
+
 /*
  * VMXE must be set, for the guest it is not there.  MCE stays the host's: a
  * machine check while it is clear would shut the whole machine down.
  */
-static u64 vmx_cr4_owned(void)
-{
-	return mote_caps.cr4 & ~(u64)(X86_CR4_VMXE | X86_CR4_MCE);
-}
-
-static u64 vmx_get_cr4(const struct vmx_vcpu *v)
-{
-	return (vmreadn(GUEST_CR4) & vmx_cr4_owned()) | (v->cr4_shadow & ~vmx_cr4_owned());
-}
-
 static void vmx_set_cr4(struct vmx_vcpu *v, u64 cr4)
 {
+	v->cr4_owned = v->vcpu.caps.cr4 & ~(u64)X86_CR4_MCE;
 	v->cr4_shadow = cr4;
+	vmwriten(CR4_GUEST_HOST_MASK, ~v->cr4_owned);
 	vmwriten(CR4_READ_SHADOW, cr4);
-	vmwriten(GUEST_CR4, (cr4 & vmx_cr4_owned()) | X86_CR4_VMXE |
+	vmwriten(GUEST_CR4, (cr4 & ~(u64)X86_CR4_MCE) | X86_CR4_VMXE |
 			    (cr4_read_shadow() & X86_CR4_MCE));
 }
 
@@ -865,65 +862,36 @@ static void vmx_skip(struct mote_vcpu *vcpu)
 
 /* ---- control and debug registers ----------------------------------------- */
 
-static bool vmx_exit_mov_to_cr0(struct vmx_vcpu *v, u64 cr0)
+static void vmx_set_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
 {
-	struct mote_cpu_mode mode;
+	struct vmx_vcpu *v = vmx_get(vcpu);
+	u64 changed;
 
-	vmx_get_mode(&v->vcpu, &mode);
-	if (!vmx_cr0_ok(&mode, cr0))
-		return false;
-	/* Reserved bits are ignored; ET is always set. */
-	cr0 = (cr0 & VMX_CR0_DEFINED) | X86_CR0_ET;
-	vmx_set_cr0(v, cr0);
-	if ((cr0 ^ mode.cr0) & X86_CR0_PG) {
-		if (mode.efer & EFER_LME)
-			vmx_set_efer((mode.efer & ~EFER_LMA) | (cr0 & X86_CR0_PG ? EFER_LMA : 0));
+	if (cr) {
+		changed = (value ^ vmx_get_cr4(v)) & VMX_CR4_PDPTE;
+		vmx_set_cr4(v, value);
 		vmx_flush_linear(v);
+	} else {
+		changed = (value ^ vmx_get_cr0(v)) & VMX_CR0_PDPTE;
+		vmx_set_cr0(v, value);
+		if (changed & X86_CR0_PG)
+			vmx_flush_linear(v);
 	}
-	if ((cr0 ^ mode.cr0) & VMX_CR0_PDPTE)
-		v->pdptes_stale = true;
-	return true;
-}
-
-static bool vmx_exit_mov_to_cr4(struct vmx_vcpu *v, u64 cr4)
-{
-	struct mote_cpu_mode mode;
-
-	vmx_get_mode(&v->vcpu, &mode);
-	if (!vmx_cr4_ok(&mode, cr4, mote_caps.cr4))
-		return false;
-	vmx_set_cr4(v, cr4);
-	if ((cr4 ^ mode.cr4) & VMX_CR4_PDPTE)
-		v->pdptes_stale = true;
-	vmx_flush_linear(v);
-	return true;
+	v->pdptes_stale |= !!changed;
+	preempt_enable();
 }
 
 /* SDM 3C, "Exit Qualification for Control-Register Accesses". */
 static void vmx_exit_cr(struct vmx_vcpu *v)
 {
 	struct mote_exit *exit = &v->vcpu.exit;
-	u64 *gpr = &v->vcpu.gpr[exit->qualification >> 8 & 15];
-	bool ok;
+	u64 value = v->vcpu.gpr[exit->qualification >> 8 & 15];
 
-	switch (exit->qualification & (CONTROL_REG_ACCESS_NUM | 8 | CONTROL_REG_ACCESS_TYPE)) {
-	case 0x00:
-		ok = vmx_exit_mov_to_cr0(v, *gpr);
-		break;
-	case 0x04:
-		ok = vmx_exit_mov_to_cr4(v, *gpr);
-		break;
-	/* CR8 exits only while an interrupt waits for it. */
-	case 0x08:
-		ok = *gpr < 16;
-		v->vcpu.cr8 = ok ? *gpr : v->vcpu.cr8;
-		atomic_or(MOTE_REQ_EVENT, &v->vcpu.requests);
-		break;
-	default:
+	if (exit->qualification & CONTROL_REG_ACCESS_TYPE) {
 		exit->reason = MOTE_EXIT_UNKNOWN;
 		return;
 	}
-	if (ok)
+	if (mote_exit_mov_to_cr(&v->vcpu, exit->qualification & CONTROL_REG_ACCESS_NUM, value))
 		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
 	else
 		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);
@@ -1253,7 +1221,6 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	if (secondary & SECONDARY_EXEC_TSC_SCALING)
 		vmwrite64(TSC_MULTIPLIER, v->vcpu.vm->tsc_ratio);
 	vmwriten(CR0_GUEST_HOST_MASK, ~(unsigned long)VMX_CR0_OWNED);
-	vmwriten(CR4_GUEST_HOST_MASK, ~vmx_cr4_owned());
 	if (v->vpid)
 		vmwrite16(VIRTUAL_PROCESSOR_ID, v->vpid);
 	if (vmx_host.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
@@ -1352,6 +1319,7 @@ const struct mote_ops mote_vmx_ops = {
 	.get_mode = vmx_get_mode,
 	.get_msr = vmx_get_msr,
 	.set_msr = vmx_set_msr,
+	.set_cr = vmx_set_cr,
 	.set_tsc = vmx_set_tsc,
 	.inject = vmx_inject,
 	.window = vmx_window,

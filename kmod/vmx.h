@@ -58,6 +58,7 @@ struct vmx_vcpu {
 	u64 eptp;
 
 	u64 cr0_shadow, cr4_shadow; /* what the guest sees of the bits that it does not own */
+	u64 cr4_owned;
 
 	/* MSRs that neither the VMCS nor, while out, the CPU keeps. */
 	u64 syscall[3];		/* see vmx_syscall_msrs */

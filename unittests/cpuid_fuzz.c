@@ -34,12 +34,18 @@ static bool is_ambiguous(const struct mote_cpuid_entry *rows, u32 nr)
 	return false;
 }
 
+static void fuzz_host_cpuid(const void *unused, u32 leaf, u32 subleaf, u32 regs[4])
+{
+	(void)unused;
+	fuzz_cpuid(leaf, subleaf, regs);
+}
+
 static void fuzz_caps(struct fuzz_input *input)
 {
 	struct mote_caps caps;
 
 	fuzz_host = input;
-	mote_caps_init(&caps, 40, fuzz_u16(input), fuzz_cpuid);
+	mote_caps_init(&caps, 40, fuzz_u16(input), fuzz_host_cpuid, NULL);
 	if (caps.cr4 & (X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_PKE) || caps.efer & EFER_SVME)
 		fail("a feature that guests do not have");
 }

@@ -26,6 +26,7 @@ static const u8 svm_reasons[] = {
 	[SVM_EXIT_NMI] = MOTE_EXIT_NMI,
 	[SVM_EXIT_INIT] = MOTE_EXIT_INIT,
 	[SVM_EXIT_VINTR] = MOTE_EXIT_INTERRUPT_WINDOW,
+	[SVM_EXIT_CR0_SEL_WRITE] = MOTE_EXIT_CR,
 	[SVM_EXIT_RDPMC] = MOTE_EXIT_PMC,
 	[SVM_EXIT_CPUID] = MOTE_EXIT_CPUID,
 	[SVM_EXIT_RSM] = MOTE_EXIT_UNDEFINED,
@@ -194,6 +195,15 @@ static inline struct mote_segment svm_seg_decode(const struct vmcb_seg *seg, u32
 	}
 	return (struct mote_segment){
 		.base = seg->base, .limit = seg->limit, .selector = seg->selector, .attr = attr,
+	};
+}
+
+/* In virtual-8086 mode nothing else of a segment counts than its selector. */
+static inline void svm_seg_v86(struct mote_segment *seg)
+{
+	*seg = (struct mote_segment){
+		.base = (u64)seg->selector << 4, .limit = 0xffff,
+		.selector = seg->selector, .attr = 0xf3,
 	};
 }
 

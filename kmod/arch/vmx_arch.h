@@ -254,38 +254,10 @@ static inline int vmx_msr_bit(u32 msr)
 /* What of CR0 a guest has in the CPU; the rest is held back (read shadow). */
 #define VMX_CR0_OWNED (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
 		       X86_CR0_WP | X86_CR0_AM | X86_CR0_PG)
-#define VMX_CR0_DEFINED (VMX_CR0_OWNED | X86_CR0_NE | X86_CR0_NW | X86_CR0_CD)
 
 /* Writes of these load the PDPTE registers in PAE paging (SDM 3A, "PDPTE Registers"). */
 #define VMX_CR0_PDPTE (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)
 #define VMX_CR4_PDPTE (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP)
-
-/* Does MOV to CR0 take this value?  SDM 2, "MOV—Move to/from Control Registers". */
-static inline bool vmx_cr0_ok(const struct mote_cpu_mode *mode, u64 cr0)
-{
-	bool pg = cr0 & X86_CR0_PG, cs_l = mode->cs_attr & VMX_AR_L_MASK;
-
-	if (cr0 >> 32 || (pg && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
-		return false;
-	if (!((cr0 ^ mode->cr0) & X86_CR0_PG))
-		return true;
-	if (pg)
-		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !cs_l);
-	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && cs_l);
-}
-
-/* Does MOV to CR4 take this value, where a guest may have the bits of @allowed? */
-static inline bool vmx_cr4_ok(const struct mote_cpu_mode *mode, u64 cr4, u64 allowed)
-{
-	u64 changed = cr4 ^ mode->cr4;
-	bool lma = mode->efer & EFER_LMA;
-
-	if (cr4 & ~allowed)
-		return false;
-	if (lma && (!(cr4 & X86_CR4_PAE) || changed & X86_CR4_LA57))
-		return false;
-	return !(changed & cr4 & X86_CR4_PCIDE) || (lma && !(mode->cr3 & 0xfff));
-}
 
 /* vmenter_vmx.S: enter the guest; true if there was no entry.  Its exits arrive at vmx_exit(). */
 bool vmx_enter(u64 *gpr, unsigned long *host_rsp, bool launched);

@@ -15,8 +15,6 @@
 
 #include "guest.h"
 
-#define CR0_DEFINED (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
-		     X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 #define RFLAGS_DEFINED (GENMASK_ULL(21, 0) & ~(BIT(15) | BIT(5) | BIT(3)))
 #define PENDING_DEFINED (GENMASK_ULL(3, 0) | BIT(12) | BIT(14))
 #define PENDING_BS BIT(14)
@@ -78,6 +76,29 @@ bool mote_xcr0_valid(u64 xcr0, const struct mote_caps *caps)
 
 	return xcr0 & 1 && !(xcr0 & ~caps->xcr0) && !(xcr0 & XCR0_YMM && !(xcr0 & BIT(1))) &&
 	       (!avx512 || (avx512 == XCR0_AVX512 && xcr0 & XCR0_YMM));
+}
+
+bool mote_cr0_valid(u64 cr0, const struct mote_cpu_mode *mode)
+{
+	bool pg = cr0 & X86_CR0_PG, cs_l = mode->cs_attr & ATTR_L;
+
+	if (cr0 >> 32 || (pg && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)))
+		return false;
+	if (!((cr0 ^ mode->cr0) & X86_CR0_PG))
+		return true;
+	if (pg)
+		return !(mode->efer & EFER_LME) || (mode->cr4 & X86_CR4_PAE && !cs_l);
+	return !(mode->cr4 & X86_CR4_PCIDE) && !(mode->efer & EFER_LMA && cs_l);
+}
+
+bool mote_cr4_valid(u64 cr4, const struct mote_cpu_mode *mode, const struct mote_caps *caps)
+{
+	u64 changed = cr4 ^ mode->cr4;
+	bool lma = mode->efer & EFER_LMA;
+
+	if (cr4 & ~caps->cr4 || (lma && (!(cr4 & X86_CR4_PAE) || changed & X86_CR4_LA57)))
+		return false;
+	return !(changed & cr4 & X86_CR4_PCIDE) || (lma && !(mode->cr3 & 0xfff));
 }
 
 bool mote_event_valid(const struct mote_event *event)
@@ -162,7 +183,7 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	bool lma = efer & EFER_LMA;
 	u32 i;
 
-	fails[MOTE_CHECK_CR0_RESERVED] = cr0 & ~CR0_DEFINED;
+	fails[MOTE_CHECK_CR0_RESERVED] = cr0 & ~(u64)MOTE_CR0_DEFINED;
 	fails[MOTE_CHECK_CR0_NW] = cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD);
 	fails[MOTE_CHECK_CR0_PG] = pg && !pe;
 	fails[MOTE_CHECK_CR3_RESERVED] = s->crs.cr3 >> c->phys_bits;
@@ -187,7 +208,9 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	fails[MOTE_CHECK_RFLAGS_VM_LONG] = is_v86(s) && lma;
 	fails[MOTE_CHECK_RFLAGS_VM_REAL] = is_v86(s) && !pe;
 	fails[MOTE_CHECK_RIP_HIGH] = !is_64bit(s) && rip & HIGH;
-	fails[MOTE_CHECK_RIP_CANONICAL] = is_64bit(s) && !mote_is_canonical(rip, c);
+	/* It may be the first one behind those that are: the fetch is what faults. */
+	fails[MOTE_CHECK_RIP_CANONICAL] = is_64bit(s) &&
+					  (u64)((s64)rip >> (c->virt_bits - 1) >> 1) + 1 > 1;
 }
 
 /* Rules for each of several segments; if it is usable, but for those of virtual-8086 mode. */

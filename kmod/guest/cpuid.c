@@ -58,16 +58,16 @@ static const struct enabler efer_bits[] = {
 	{ EFER_NX, 0x80000001, EDX, F(NX) },
 };
 
-static u64 enabled_bits(const struct enabler *table, u32 nr,
-			void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
+static u64 enabled_bits(const struct enabler *row, u32 nr, mote_cpuid_fn *cpuid,
+			const void *table)
 {
 	u64 bits = 0;
 	u32 regs[4];
 
-	for (; nr; nr--, table++) {
-		cpuid(table->leaf, 0, regs);
-		if (regs[table->reg] & table->feature)
-			bits |= table->bit;
+	for (; nr; nr--, row++) {
+		cpuid(table, row->leaf, 0, regs);
+		if (regs[row->reg] & row->feature)
+			bits |= row->bit;
 	}
 	return bits;
 }
@@ -83,17 +83,17 @@ static u64 guest_xcr0(u64 host_xcr0, bool has_xsave)
 	return XCR0_SSE | XCR0_YMM | XCR0_AVX512;
 }
 
-void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
-		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]))
+void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0, mote_cpuid_fn *cpuid,
+		    const void *table)
 {
-	u64 cr4 = enabled_bits(cr4_bits, ARRAY_SIZE(cr4_bits), cpuid);
+	u64 cr4 = enabled_bits(cr4_bits, ARRAY_SIZE(cr4_bits), cpuid, table);
 	u64 xcr0 = guest_xcr0(host_xcr0, cr4 & X86_CR4_OSXSAVE);
 
 	*caps = (struct mote_caps){
 		.phys_bits = gpa_bits,
 		.virt_bits = cr4 & X86_CR4_LA57 ? 57 : 48,
 		.cr4 = xcr0 & ~1ull ? cr4 : cr4 & ~(u64)X86_CR4_OSXSAVE,
-		.efer = enabled_bits(efer_bits, ARRAY_SIZE(efer_bits), cpuid),
+		.efer = enabled_bits(efer_bits, ARRAY_SIZE(efer_bits), cpuid, table),
 		.xcr0 = xcr0,
 	};
 }
@@ -149,6 +149,31 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 	if (rows->leaf != leaf || (rows->flags && rows->subleaf != subleaf))
 		return NULL;
 	return rows;
+}
+
+static void cpuid_read(const void *context, u32 leaf, u32 subleaf, u32 regs[4])
+{
+	const struct mote_cpuid *table = context;
+	const struct mote_cpuid_entry *row =
+		mote_cpuid_find(table->rows, table->nr, leaf, subleaf);
+
+	memset(regs, 0, 4 * sizeof(*regs));
+	if (row)
+		memcpy(regs, &row->eax, 4 * sizeof(*regs));
+}
+
+struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mote_caps *host)
+{
+	struct mote_caps caps;
+	u32 regs[4];
+
+	cpuid_read(table, 0xd, 0, regs);
+	mote_caps_init(&caps, host->phys_bits, host->xcr0 & (regs[EAX] | (u64)regs[EDX] << 32),
+		       cpuid_read, table);
+	caps.cr4 &= host->cr4;
+	caps.efer &= host->efer;
+	caps.virt_bits = min(caps.virt_bits, host->virt_bits);
+	return caps;
 }
 
 bool mote_cpuid_is_dynamic(u32 leaf)

@@ -8,6 +8,12 @@
 #define MOTE_GUEST_H
 
 #include <linux/mote.h>
+#include <asm/processor-flags.h>
+
+/* Writes of the other bits of CR0's low half are ignored. */
+#define MOTE_CR0_DEFINED                                                                        \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |          \
+	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 
 /* Components of XCR0. */
 #define XCR0_SSE 0x3 /* x87 comes with it */
@@ -23,9 +29,12 @@ struct mote_caps {
 	u64 xcr0;
 };
 
-/* From what the host has; @cpuid reads it: (leaf, subleaf, regs[eax, ebx, ecx, edx]). */
-void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0,
-		    void (*cpuid)(u32 leaf, u32 subleaf, u32 regs[4]));
+/* CPUID of the host, or of a guest's @table: regs are eax, ebx, ecx, edx. */
+typedef void mote_cpuid_fn(const void *table, u32 leaf, u32 subleaf, u32 regs[4]);
+
+/* What the CPU that @cpuid describes has. */
+void mote_caps_init(struct mote_caps *caps, u32 gpa_bits, u64 host_xcr0, mote_cpuid_fn *cpuid,
+		    const void *table);
 
 /* Do the bits above the highest that is translated all equal it? */
 static inline bool mote_is_canonical(u64 gva, const struct mote_caps *caps)
@@ -49,6 +58,10 @@ int mote_check_values(const struct mote_state *state, const struct mote_caps *ca
 
 /* May a guest's XSETBV write this to XCR0 (SDM 1, "Enabling the XSAVE Feature Set")? */
 bool mote_xcr0_valid(u64 xcr0, const struct mote_caps *caps);
+
+/* Does MOV to CR0 or CR4 take this value?  SDM 2, "MOV—Move to/from Control Registers". */
+bool mote_cr0_valid(u64 cr0, const struct mote_cpu_mode *mode);
+bool mote_cr4_valid(u64 cr4, const struct mote_cpu_mode *mode, const struct mote_caps *caps);
 
 /* Is this an event that a CPU can deliver (SDM 3C, "Event Injection"), whatever its mode? */
 bool mote_event_valid(const struct mote_event *event);
@@ -75,6 +88,9 @@ int mote_cpuid_sort(struct mote_cpuid_entry *rows, u32 nr);
 /* The row of a sorted table that answers CPUID, or NULL: all registers read zero.  O(log @nr). */
 const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *rows, u32 nr,
 					       u32 leaf, u32 subleaf);
+
+/* What of @host a guest with this table may set. */
+struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mote_caps *host);
 
 /* Does the answer of this leaf follow the guest's state? */
 bool mote_cpuid_is_dynamic(u32 leaf);

@@ -89,16 +89,16 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 	return -EINVAL;
 }
 
-/* 0F 22 /8, which takes REX.R; or LOCK with /0 (APM 3, "MOV CRn"). */
-int mote_insn_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg)
+/* 0F 20 and 0F 22; eight and above take REX.R, or LOCK (APM 3, "MOV CRn"). */
+int mote_insn_mov_cr(const u8 *bytes, u32 nr, u32 cr, bool write, bool long_mode, u8 *reg)
 {
 	bool rep, lock;
 	u32 skip = insn_skip_prefixes(bytes, nr, long_mode, &rep, &lock);
 	const u8 *op = bytes + skip;
 	u8 rex = skip && (op[-1] & 0xf0) == 0x40 ? op[-1] : 0;
 
-	if (skip + 3 > nr || op[0] != 0x0f || op[1] != 0x22 || op[2] >> 3 & 7 ||
-	    !(lock || rex & 4))
+	if (skip + 3 > nr || op[0] != 0x0f || op[1] != (write ? 0x22 : 0x20) ||
+	    (op[2] >> 3 & 7) != (cr & 7) || (lock || rex & 4) != cr >> 3)
 		return -EINVAL;
 	*reg = (op[2] & 7) | (rex & 1) << 3;
 	return skip + 3;

@@ -13,8 +13,8 @@
  */
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
 
-/* The same for a MOV to CR8; *reg: &enum mote_gpr that it reads. */
-int mote_insn_mov_cr8(const u8 *bytes, u32 nr, bool long_mode, u8 *reg);
+/* The same for a MOV to or from the control register @cr; *reg: &enum mote_gpr, the other one. */
+int mote_insn_mov_cr(const u8 *bytes, u32 nr, u32 cr, bool write, bool long_mode, u8 *reg);
 
 /* What a walk of the guest's own page tables needs. */
 struct mote_walk {

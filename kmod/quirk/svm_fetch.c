@@ -102,30 +102,16 @@ u8 svm_measure(struct svm_vcpu *svm)
 	return 0;
 }
 
-/* MOV to CR8 while a window is asked for. */
-void svm_write_cr8(struct svm_vcpu *svm)
+u8 svm_measure_mov_cr(struct svm_vcpu *svm, u32 cr, bool write, u8 *reg)
 {
-	struct mote_vcpu *vcpu = &svm->vcpu;
-	bool is_64bit = svm_is_64bit(svm);
-	int err, len;
 	u8 bytes[15];
-	u64 value;
+	int err, len;
 	u32 nr;
-	u8 reg;
 
 	nr = svm_fetch(svm, bytes, &err);
-	len = mote_insn_mov_cr8(bytes, nr, is_64bit, &reg);
-	if (len < 0) {
-		svm_fetch_failed(svm, err);
-		return;
-	}
-	value = is_64bit ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
-	if (value > 15) {
-		mote_event_raise(vcpu, X86_TRAP_GP, 0);
-		return;
-	}
-	vcpu->cr8 = value;
-	/* An interrupt may have waited for it. */
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-	mote_complete(vcpu, mote_next_rip(vcpu, len));
+	len = mote_insn_mov_cr(bytes, nr, cr, write, svm_is_64bit(svm), reg);
+	if (len > 0)
+		return len;
+	svm_fetch_failed(svm, err);
+	return 0;
 }

@@ -45,8 +45,8 @@ static inline void svm_notice_shadow(struct svm_vcpu *svm)
 /* The length of the exit's instruction, or 0: it is another exit now. */
 u8 svm_measure(struct svm_vcpu *svm);
 
-/* MOV to CR8 while a window is asked for. */
-void svm_write_cr8(struct svm_vcpu *svm);
+/* The same for MOV to or from a control register, and the general one that it names. */
+u8 svm_measure_mov_cr(struct svm_vcpu *svm, u32 cr, bool write, u8 *reg);
 
 static inline u64 svm_linear(const struct svm_vcpu *svm, u64 rip)
 {

@@ -455,7 +455,67 @@ static void check_merge_test(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, mote_event_merge(&event, 1, 0));
 }
 
+#define IN_LONG_MODE { .cr0 = X86_CR0_PE | X86_CR0_PG, .cr4 = X86_CR4_PAE, .efer = EFER_LME | EFER_LMA }
+
+static void check_cr0_test(struct kunit *test)
+{
+	struct mote_cpu_mode real = { .cr0 = X86_CR0_ET }, compat = IN_LONG_MODE, code64 = IN_LONG_MODE;
+	struct mote_cpu_mode enter = { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME };
+
+	code64.cs_attr = ATTR_L;
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(0, &real));
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(0xffffffff, &real));
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(BIT_ULL(32), &real));
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_PG, &real));
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_NW, &real));
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(X86_CR0_NW | X86_CR0_CD, &real));
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(X86_CR0_PE | X86_CR0_PG, &enter));
+	enter.cs_attr = ATTR_L;
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_PE | X86_CR0_PG, &enter));
+	enter.cs_attr = 0;
+	enter.cr4 = 0;
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_PE | X86_CR0_PG, &enter));
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(X86_CR0_PE, &compat));
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_PE, &code64));
+	KUNIT_EXPECT_TRUE(test, mote_cr0_valid(X86_CR0_PE | X86_CR0_PG | X86_CR0_CD, &code64));
+	compat.cr4 |= X86_CR4_PCIDE;
+	KUNIT_EXPECT_FALSE(test, mote_cr0_valid(X86_CR0_PE, &compat));
+}
+
+static void check_cr4_test(struct kunit *test)
+{
+	static const struct {
+		u64 efer, cr3, old, new;
+		bool valid;
+	} moves[] = {
+		{ 0, 0, 0, X86_CR4_MCE | X86_CR4_LA57, true },
+		{ 0, 0, 0, X86_CR4_VMXE, false },
+		{ 0, 0, 0, BIT_ULL(63), false },
+		{ 0, 0, 0, X86_CR4_PCIDE, false },
+		{ EFER_LMA, 0, X86_CR4_PAE, 0, false },
+		{ EFER_LMA, 0, X86_CR4_PAE, X86_CR4_PAE | X86_CR4_LA57, false },
+		{ EFER_LMA, 0, X86_CR4_PAE, X86_CR4_PAE | X86_CR4_PCIDE, true },
+		{ EFER_LMA, 1, X86_CR4_PAE, X86_CR4_PAE | X86_CR4_PCIDE, false },
+		{ EFER_LMA, 1, X86_CR4_PAE | X86_CR4_PCIDE, X86_CR4_PAE | X86_CR4_PCIDE, true },
+	};
+	const struct mote_caps allowed = {
+		.cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57,
+	};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(moves); i++) {
+		struct mote_cpu_mode mode = {
+			.efer = moves[i].efer, .cr3 = moves[i].cr3, .cr4 = moves[i].old,
+		};
+
+		KUNIT_EXPECT_EQ_MSG(test, mote_cr4_valid(moves[i].new, &mode, &allowed),
+				    moves[i].valid, "row %u", i);
+	}
+}
+
 static struct kunit_case cases[] = {
+	KUNIT_CASE(check_cr0_test),
+	KUNIT_CASE(check_cr4_test),
 	KUNIT_CASE(check_merge_test),
 	KUNIT_CASE(check_pass_test),
 	KUNIT_CASE(check_fail_test),

@@ -8,13 +8,13 @@
 /* ---- hosts --------------------------------------------------------------------- */
 
 /* A CPU that says yes to everything. */
-static void cpuid_all(u32 leaf, u32 subleaf, u32 regs[4])
+static void cpuid_all(const void *unused, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	memset(regs, 0xff, 4 * sizeof(u32));
 }
 
 /* A 64-bit CPU with nothing that can be left out. */
-static void cpuid_least(u32 leaf, u32 subleaf, u32 regs[4])
+static void cpuid_least(const void *unused, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	memset(regs, 0, 4 * sizeof(u32));
 	if (leaf == 0x80000001)
@@ -25,7 +25,7 @@ static void cpuid_least_test(struct kunit *test)
 {
 	struct mote_caps caps;
 
-	mote_caps_init(&caps, 40, 1, cpuid_least);
+	mote_caps_init(&caps, 40, 1, cpuid_least, NULL);
 	KUNIT_EXPECT_EQ(test, 1, caps.xcr0);
 	KUNIT_EXPECT_EQ(test, 0, caps.cr4);
 	KUNIT_EXPECT_EQ(test, EFER_SCE | EFER_LME | EFER_LMA, caps.efer);
@@ -49,7 +49,7 @@ static void cpuid_xcr0_test(struct kunit *test)
 	u32 i;
 
 	for (i = 0; i < ARRAY_SIZE(c); i++) {
-		mote_caps_init(&caps, 40, c[i].host, cpuid_all);
+		mote_caps_init(&caps, 40, c[i].host, cpuid_all, NULL);
 		KUNIT_EXPECT_EQ_MSG(test, c[i].guest, caps.xcr0, "%#llx", c[i].host);
 		KUNIT_EXPECT_EQ(test, !!(c[i].guest & 2), !!(caps.cr4 & X86_CR4_OSXSAVE));
 	}
@@ -59,12 +59,44 @@ static void cpuid_caps_test(struct kunit *test)
 {
 	struct mote_caps caps;
 
-	mote_caps_init(&caps, 40, ~0ull, cpuid_all);
+	mote_caps_init(&caps, 40, ~0ull, cpuid_all, NULL);
 	KUNIT_EXPECT_EQ(test, 0, caps.cr4 & (X86_CR4_VMXE | X86_CR4_SMXE | X86_CR4_PKE |
 					     BIT(23) /* CET */ | BIT(24) | BIT(25)));
 	KUNIT_EXPECT_EQ(test, 0x371fff, caps.cr4);
 	KUNIT_EXPECT_EQ(test, EFER_SCE | EFER_LME | EFER_LMA | EFER_NX, caps.efer);
 	KUNIT_EXPECT_EQ(test, 57, caps.virt_bits);
+}
+
+/* A guest may set what its table and the host both have; without XSAVE's leaf, no more than x87. */
+static void cpuid_guest_caps_test(struct kunit *test)
+{
+	static const struct mote_caps host = {
+		.phys_bits = 40, .virt_bits = 48, .efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX,
+		.cr4 = X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP, .xcr0 = 7,
+	};
+	struct {
+		struct mote_cpuid table;
+		struct mote_cpuid_entry rows[4];
+	} t = {
+		.table.nr = 3,
+		.rows = {
+			{ .leaf = 1, .ecx = F(XSAVE) | F(PCID), .edx = F(PAE) | F(PGE) },
+			{ .leaf = 7, .flags = MOTE_CPUID_SUBLEAF, .ecx = F(LA57) },
+			{ .leaf = 0xd, .flags = MOTE_CPUID_SUBLEAF, .eax = 0xe7 },
+		},
+	};
+	struct mote_caps caps = mote_cpuid_caps(&t.table, &host);
+
+	KUNIT_EXPECT_EQ(test, caps.cr4, X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_OSXSAVE);
+	KUNIT_EXPECT_EQ(test, caps.xcr0, 7);
+	KUNIT_EXPECT_EQ(test, caps.efer, 0);
+	KUNIT_EXPECT_EQ(test, caps.virt_bits, 48);
+	t.rows[2].eax = 3;
+	KUNIT_EXPECT_EQ(test, mote_cpuid_caps(&t.table, &host).xcr0, 3);
+	t.table.nr = 2;
+	caps = mote_cpuid_caps(&t.table, &host);
+	KUNIT_EXPECT_EQ(test, caps.cr4, X86_CR4_PAE | X86_CR4_PCIDE);
+	KUNIT_EXPECT_EQ(test, caps.xcr0, 1);
 }
 
 /* ---- tables ------------------------------------------------------------------------ */
@@ -210,6 +242,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(cpuid_least_test),
 	KUNIT_CASE(cpuid_xcr0_test),
 	KUNIT_CASE(cpuid_caps_test),
+	KUNIT_CASE(cpuid_guest_caps_test),
 	KUNIT_CASE(cpuid_sort_test),
 	KUNIT_CASE(cpuid_find_test),
 	KUNIT_CASE(cpuid_patch_test),

@@ -252,32 +252,39 @@ static void svm_asid_generations(struct kunit *test)
 	asids_of(test, 32768);
 }
 
-/* ---- MOV to CR8 ----------------------------------------------------------------------- */
+/* ---- MOV CRn ----------------------------------------------------------------------- */
 
-static void svm_mov_cr8(struct kunit *test)
+static void svm_mov_cr(struct kunit *test)
 {
 	static const struct {
 		u8 bytes[15];
 		u8 nr, long_mode, reg;
 		int len;
+		u8 cr;
+		bool read;
 	} movs[] = {
-		{ { 0x44, 0x0f, 0x22, 0xc0 }, 15, 1, MOTE_RAX, 4 },
-		{ { 0x45, 0x0f, 0x22, 0xc7 }, 4, 1, MOTE_R15, 4 },
-		{ { 0x66, 0x4c, 0x0f, 0x22, 0xc3 }, 15, 1, MOTE_RBX, 5 },
-		{ { 0xf0, 0x0f, 0x22, 0xc1 }, 15, 0, MOTE_RCX, 4 },
-		{ { 0x2e, 0xf0, 0x41, 0x0f, 0x22, 0x02 }, 15, 1, MOTE_R10, 6 },
-		{ { 0x44, 0x0f, 0x22, 0xc0 }, 3, 1, 0, -EINVAL }, /* cut off */
-		{ { 0x44, 0x0f, 0x22, 0xc0 }, 15, 0, 0, -EINVAL }, /* INC ESP there */
-		{ { 0x0f, 0x22, 0xc0 }, 15, 1, 0, -EINVAL }, /* CR0 */
-		{ { 0x44, 0x0f, 0x20, 0xc0 }, 15, 1, 0, -EINVAL }, /* from CR8 */
-		{ { 0x44, 0x66, 0x0f, 0x22, 0xc0 }, 15, 1, 0, -EINVAL }, /* REX too early */
+		{ { 0x44, 0x0f, 0x22, 0xc0 }, 15, 1, MOTE_RAX, 4, 8 },
+		{ { 0x45, 0x0f, 0x22, 0xc7 }, 4, 1, MOTE_R15, 4, 8 },
+		{ { 0x66, 0x4c, 0x0f, 0x22, 0xc3 }, 15, 1, MOTE_RBX, 5, 8 },
+		{ { 0xf0, 0x0f, 0x22, 0xc1 }, 15, 0, MOTE_RCX, 4, 8 },
+		{ { 0x2e, 0xf0, 0x41, 0x0f, 0x22, 0x02 }, 15, 1, MOTE_R10, 6, 8 },
+		{ { 0x44, 0x0f, 0x22, 0xc0 }, 3, 1, 0, -EINVAL, 8 }, /* cut off */
+		{ { 0x44, 0x0f, 0x22, 0xc0 }, 15, 0, 0, -EINVAL, 8 }, /* INC ESP there */
+		{ { 0x0f, 0x22, 0xc0 }, 15, 1, 0, -EINVAL, 8 }, /* CR0 */
+		{ { 0x44, 0x0f, 0x20, 0xc0 }, 15, 1, 0, -EINVAL, 8 }, /* from CR8 */
+		{ { 0x44, 0x66, 0x0f, 0x22, 0xc0 }, 15, 1, 0, -EINVAL, 8 }, /* REX too early */
+		{ { 0x0f, 0x22, 0xe0 }, 3, 1, MOTE_RAX, 3, 4 },
+		{ { 0x41, 0x0f, 0x20, 0xe4 }, 4, 1, MOTE_R12, 4, 4, true },
+		{ { 0x44, 0x0f, 0x22, 0xe0 }, 4, 1, 0, -EINVAL, 4 }, /* CR12 */
+		{ { 0x0f, 0x22, 0xe0 }, 3, 1, 0, -EINVAL, 4, true }, /* to CR4 */
 		{ {}, 0, 1, 0, -EINVAL },
 	};
 	u32 i;
 	u8 reg;
 
 	for (i = 0; i < ARRAY_SIZE(movs); i++) {
-		int len = mote_insn_mov_cr8(movs[i].bytes, movs[i].nr, movs[i].long_mode, &reg);
+		int len = mote_insn_mov_cr(movs[i].bytes, movs[i].nr, movs[i].cr, !movs[i].read,
+					   movs[i].long_mode, &reg);
 
 		KUNIT_EXPECT_EQ_MSG(test, len, movs[i].len, "row %u", i);
 		if (len > 0)
@@ -293,7 +300,7 @@ static struct kunit_case svm_cases[] = {
 	KUNIT_CASE(svm_granularity),
 	KUNIT_CASE(svm_msrpm),
 	KUNIT_CASE(svm_asid_generations),
-	KUNIT_CASE(svm_mov_cr8),
+	KUNIT_CASE(svm_mov_cr),
 	{}
 };
 

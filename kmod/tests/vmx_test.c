@@ -235,53 +235,6 @@ static void vmx_msr_bit_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xffffffff), -1);
 }
 
-/* ---- control registers ---------------------------------------------------------- */
-
-#define LONG_MODE { .cr0 = X86_CR0_PE | X86_CR0_PG, .cr4 = X86_CR4_PAE, .efer = EFER_LME | EFER_LMA }
-
-static void vmx_cr0_test(struct kunit *test)
-{
-	struct mote_cpu_mode real = { .cr0 = X86_CR0_ET }, compat = LONG_MODE, code64 = LONG_MODE;
-	struct mote_cpu_mode enter = { .cr0 = X86_CR0_PE, .cr4 = X86_CR4_PAE, .efer = EFER_LME };
-
-	code64.cs_attr = VMX_AR_L_MASK;
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0));
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, 0xffffffff));
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, BIT_ULL(32)));
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, X86_CR0_PG));
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&real, X86_CR0_NW));
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&real, X86_CR0_NW | X86_CR0_CD));
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
-	enter.cs_attr = VMX_AR_L_MASK;
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
-	enter.cs_attr = 0;
-	enter.cr4 = 0;
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&enter, X86_CR0_PE | X86_CR0_PG));
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&compat, X86_CR0_PE));
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&code64, X86_CR0_PE));
-	KUNIT_EXPECT_TRUE(test, vmx_cr0_ok(&code64, X86_CR0_PE | X86_CR0_PG | X86_CR0_CD));
-	compat.cr4 |= X86_CR4_PCIDE;
-	KUNIT_EXPECT_FALSE(test, vmx_cr0_ok(&compat, X86_CR0_PE));
-}
-
-static void vmx_cr4_test(struct kunit *test)
-{
-	struct mote_cpu_mode real = {}, code64 = LONG_MODE;
-	u64 allowed = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_MCE | X86_CR4_PCIDE | X86_CR4_LA57;
-
-	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&real, X86_CR4_MCE | X86_CR4_LA57, allowed));
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, X86_CR4_VMXE, allowed));
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, BIT_ULL(63), allowed));
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&real, X86_CR4_PCIDE, allowed));
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, 0, allowed));
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_LA57, allowed));
-	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
-	code64.cr3 = 1;
-	KUNIT_EXPECT_FALSE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
-	code64.cr4 |= X86_CR4_PCIDE;
-	KUNIT_EXPECT_TRUE(test, vmx_cr4_ok(&code64, X86_CR4_PAE | X86_CR4_PCIDE, allowed));
-}
-
 static struct kunit_case vmx_cases[] = {
 	KUNIT_CASE(vmx_reasons_test),
 	KUNIT_CASE(vmx_lengths_test),
@@ -293,8 +246,6 @@ static struct kunit_case vmx_cases[] = {
 	KUNIT_CASE(vmx_segment_test),
 	KUNIT_CASE(vmx_control_test),
 	KUNIT_CASE(vmx_msr_bit_test),
-	KUNIT_CASE(vmx_cr0_test),
-	KUNIT_CASE(vmx_cr4_test),
 	{}
 };
 

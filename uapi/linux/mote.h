@@ -221,6 +221,9 @@ struct mote_cpuid_entry {
  * are not in the table read as zero.  Bits that follow the guest's state
  * (OSXSAVE, OSPKE, the XSAVE sizes of leaf 0xd, the APIC-enabled bit) are
  * kept up to date by the module.
+ *
+ * A guest may set the bits of CR4, EFER and XCR0 that belong to what the table
+ * says and the host has; before the first table, all that the host has.
  */
 struct mote_cpuid_table {
 	__u32 nr;
