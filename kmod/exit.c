@@ -62,7 +62,7 @@ static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu,
 	struct mote_cpu_mode mode;
 
 	mote_ops->get_mode(vcpu, &mode);
-	mote_cpuid_patch(&copy, mode.cr4, vcpu->xcr0, vcpu->msrs.apic_base);
+	mote_cpuid_patch(&copy, mode.cr4, vcpu->xcr0, &vcpu->msrs);
 	cpuid_answer(vcpu, &copy);
 }
 
@@ -91,7 +91,7 @@ static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu)
 	if (exit_filtered(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ, &next))
 		return next;
 	row = cpuid_find(vcpu->cpuid, leaf, subleaf);
-	if (unlikely(mote_cpuid_is_dynamic(leaf)))
+	if (unlikely(mote_cpuid_is_dynamic(leaf, &vcpu->msrs)))
 		cpuid_answer_dynamic(vcpu, row);
 	else
 		cpuid_answer(vcpu, row);

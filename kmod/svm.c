@@ -276,7 +276,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 	 * svm_window()); descriptor tables and task switches, which the CPU does
 	 * in guest memory; RDTSC, which has its offset; PUSHF, POPF, INT n and INVLPG,
 	 * which are the guest's own; IRET (but see svm_block_nmis()); PAUSE, unless it
-	 * can be filtered.
+	 * can be filtered; a CPU frozen by FERR#, which the host's interrupts wake.
 	 */
 	intercepts[INTERCEPT_WORD3] = (u32)
 		~(BIT(INTERCEPT_SMI % 32) | BIT(INTERCEPT_VINTR % 32) |
@@ -284,7 +284,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 		  BIT(INTERCEPT_STORE_LDTR % 32) | BIT(INTERCEPT_STORE_TR % 32) |
 		  BIT(INTERCEPT_LOAD_IDTR % 32) | BIT(INTERCEPT_LOAD_GDTR % 32) |
 		  BIT(INTERCEPT_LOAD_LDTR % 32) | BIT(INTERCEPT_LOAD_TR % 32) |
-		  BIT(INTERCEPT_TASK_SWITCH % 32) |
+		  BIT(INTERCEPT_TASK_SWITCH % 32) | BIT(INTERCEPT_FERR_FREEZE % 32) |
 		  BIT(INTERCEPT_RDTSC % 32) | BIT(INTERCEPT_PUSHF % 32) |
 		  BIT(INTERCEPT_POPF % 32) | BIT(INTERCEPT_INTn % 32) |
 		  BIT(INTERCEPT_INVLPG % 32) | BIT(INTERCEPT_IRET % 32) |
@@ -942,7 +942,8 @@ static void svm_get_segs(struct svm_vcpu *svm, struct mote_segs *segs)
 
 	for (i = 0; i < MOTE_NR_SEGS; i++) {
 		segs->seg[i] = svm_seg_decode(svm_seg(svm, i), i);
-		if (svm->vcpu.rflags & X86_EFLAGS_VM && i <= MOTE_GS)
+		/* What was set from outside is judged as it is. */
+		if (svm->vcpu.rflags & X86_EFLAGS_VM && i <= MOTE_GS && !svm->vcpu.check)
 			svm_seg_v86(&segs->seg[i]);
 	}
 	segs->seg[MOTE_SS].attr = (segs->seg[MOTE_SS].attr & ~(3 << 5)) | save->cpl << 5;

@@ -17,6 +17,9 @@
 #define SVM_CODE_INVLPGB 0x0a0
 #define SVM_CODE_TLBSYNC 0x0a4
 
+/* EXITINFO1 of a nested fault: it was in a walk of the guest's own tables. */
+#define SVM_NPF_WALK BIT_ULL(33)
+
 /* Codes that mote does not cause, or sees first itself, have no entry. */
 static const u8 svm_reasons[] = {
 	[SVM_EXIT_READ_CR0 ... SVM_EXIT_READ_CR0 + 0x1f] = MOTE_EXIT_CR,
@@ -72,6 +75,8 @@ static inline void svm_decode_npf(const struct vmcb_control_area *control,
 	exit->npf.access = control->exit_info_1 & X86_PF_INSTR ? MOTE_ACCESS_EXEC :
 			   control->exit_info_1 & X86_PF_WRITE ? MOTE_ACCESS_WRITE :
 								 MOTE_ACCESS_READ;
+	if (control->exit_info_1 & SVM_NPF_WALK)
+		exit->npf.access |= MOTE_ACCESS_WALK;
 }
 
 static inline void svm_decode_exception(const struct vmcb_control_area *control,

@@ -184,6 +184,8 @@ static inline void vmx_decode_exit(const struct vmx_raw *raw, struct mote_exit *
 		exit->npf.gpa = raw->gpa;
 		exit->npf.access = raw->qualification &
 				   (MOTE_ACCESS_READ | MOTE_ACCESS_WRITE | MOTE_ACCESS_EXEC);
+		if (!(raw->qualification & EPT_VIOLATION_GVA_TRANSLATED))
+			exit->npf.access |= MOTE_ACCESS_WALK;
 		break;
 	case MOTE_EXIT_EXCEPTION:
 		vmx_decode_exception(raw, exit);

@@ -176,8 +176,10 @@ struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mo
 	return caps;
 }
 
-bool mote_cpuid_is_dynamic(u32 leaf)
+bool mote_cpuid_is_dynamic(u32 leaf, const struct mote_msrs *msrs)
 {
+	if (!leaf)
+		return msrs->misc_enable & MSR_IA32_MISC_ENABLE_LIMIT_CPUID;
 	return leaf == 1 || leaf == 7 || leaf == 0xd || leaf == 0x80000001;
 }
 
@@ -198,15 +200,22 @@ static void cpuid_assign(u32 *reg, u32 bit, bool value)
 	*reg = value ? *reg | bit : *reg & ~bit;
 }
 
-void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base)
+void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0,
+		      const struct mote_msrs *msrs)
 {
 	switch (row->leaf) {
+	case 0:
+		if (msrs->misc_enable & MSR_IA32_MISC_ENABLE_LIMIT_CPUID)
+			row->eax = min(row->eax, 2u);
+		break;
 	case 1:
 		cpuid_assign(&row->ecx, F(OSXSAVE), row->ecx & F(XSAVE) && cr4 & X86_CR4_OSXSAVE);
 		fallthrough;
 	case 0x80000001: /* where AMD repeats EDX */
-		if (!(apic_base & MSR_IA32_APICBASE_ENABLE))
+		if (!(msrs->apic_base & MSR_IA32_APICBASE_ENABLE))
 			row->edx &= ~F(APIC);
+		if (row->leaf != 1 && msrs->misc_enable & MSR_IA32_MISC_ENABLE_XD_DISABLE)
+			row->edx &= ~F(NX);
 		break;
 	case 7:
 		if (!row->subleaf)

@@ -93,10 +93,11 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mote_caps *host);
 
 /* Does the answer of this leaf follow the guest's state? */
-bool mote_cpuid_is_dynamic(u32 leaf);
+bool mote_cpuid_is_dynamic(u32 leaf, const struct mote_msrs *msrs);
 
 /* Bring a copy of a row up to date with the guest's state. */
-void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0, u64 apic_base);
+void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0,
+		      const struct mote_msrs *msrs);
 
 /* ---- msr.c ------------------------------------------------------------------ */
 

@@ -161,39 +161,59 @@ static void cpuid_find_test(struct kunit *test)
 	}
 }
 
+static const struct mote_msrs limited = {
+	.apic_base = 0xfee00900,
+	.misc_enable = MSR_IA32_MISC_ENABLE_LIMIT_CPUID | MSR_IA32_MISC_ENABLE_XD_DISABLE,
+};
+
 static void cpuid_patch_test(struct kunit *test)
 {
+	static const struct mote_msrs on = { .apic_base = 0xfee00900 };
+	static const struct mote_msrs off = { .apic_base = 0xfee00100 };
 	struct mote_cpuid_entry row = ROW(1, 0, 0);
 
 	row.ecx = F(XSAVE);
 	row.edx = F(APIC);
-	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, 0xfee00900);
+	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(XSAVE) | F(OSXSAVE), row.ecx);
 	KUNIT_EXPECT_EQ(test, F(APIC), row.edx);
-	mote_cpuid_patch(&row, 0, 1, 0xfee00100);
+	mote_cpuid_patch(&row, 0, 1, &off);
 	KUNIT_EXPECT_EQ(test, F(XSAVE), row.ecx);
 	KUNIT_EXPECT_EQ(test, 0, row.edx);
 	/* What the table does not have does not appear. */
 	row.ecx = 0;
-	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, 0xfee00900);
+	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, &on);
 	KUNIT_EXPECT_EQ(test, 0, row.ecx);
 	KUNIT_EXPECT_EQ(test, 0, row.edx);
 
 	row = (struct mote_cpuid_entry)ROW(7, 0, 1);
 	row.ecx = F(PKU);
-	mote_cpuid_patch(&row, X86_CR4_PKE, 1, 0);
+	mote_cpuid_patch(&row, X86_CR4_PKE, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(PKU) | F(OSPKE), row.ecx);
-	mote_cpuid_patch(&row, 0, 1, 0);
+	mote_cpuid_patch(&row, 0, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(PKU), row.ecx);
 
 	row = (struct mote_cpuid_entry)ROW(0x80000001, 0, 0);
 	row.edx = F(APIC) | F(LM);
-	mote_cpuid_patch(&row, 0, 1, 0xfee00100);
+	mote_cpuid_patch(&row, 0, 1, &off);
 	KUNIT_EXPECT_EQ(test, F(LM), row.edx);
+	/* IA32_MISC_ENABLE: no execute-disable, at most two leaves. */
+	row.edx = F(NX) | F(LM);
+	mote_cpuid_patch(&row, 0, 1, &on);
+	KUNIT_EXPECT_EQ(test, F(NX) | F(LM), row.edx);
+	mote_cpuid_patch(&row, 0, 1, &limited);
+	KUNIT_EXPECT_EQ(test, F(LM), row.edx);
+	row = (struct mote_cpuid_entry)ROW(0, 0, 0);
+	row.eax = 0xd;
+	mote_cpuid_patch(&row, 0, 1, &limited);
+	KUNIT_EXPECT_EQ(test, 2, row.eax);
+	KUNIT_EXPECT_TRUE(test, mote_cpuid_is_dynamic(0, &limited));
+	KUNIT_EXPECT_FALSE(test, mote_cpuid_is_dynamic(0, &on));
 }
 
 static void cpuid_xsave_size_test(struct kunit *test)
 {
+	static const struct mote_msrs on = { .apic_base = 0xfee00900 };
 	static const u32 sizes[][3] = { { 1, 576, 576 }, { 3, 576, 576 }, { 7, 832, 832 },
 					{ 0xe7, 2688, 2432 } };
 	u32 i;
@@ -202,15 +222,15 @@ static void cpuid_xsave_size_test(struct kunit *test)
 		struct mote_cpuid_entry row = ROW(0xd, 0, 1);
 
 		row.ecx = 2688;
-		mote_cpuid_patch(&row, 0, sizes[i][0], 0);
+		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, sizes[i][1], row.ebx);
 		row.subleaf = 1;
 		row.eax = F(XSAVEC);
-		mote_cpuid_patch(&row, 0, sizes[i][0], 0);
+		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, sizes[i][2], row.ebx);
 		row.subleaf = 2;
 		row.ebx = 576;
-		mote_cpuid_patch(&row, 0, sizes[i][0], 0);
+		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, 576, row.ebx);
 	}
 }
@@ -228,14 +248,13 @@ static void cpuid_dynamic_test(struct kunit *test)
 
 				row.eax = row.ebx = row.ecx = row.edx = 0xffffffff;
 				copy = row;
-				mote_cpuid_patch(&copy, 0, 1, 0);
+				mote_cpuid_patch(&copy, 0, 1, &limited);
 				if (memcmp(&copy, &row, sizeof(row)))
-					KUNIT_EXPECT_TRUE_MSG(test, mote_cpuid_is_dynamic(l), "%#x", l);
+					KUNIT_EXPECT_TRUE_MSG(test, mote_cpuid_is_dynamic(l, &limited), "%#x", l);
 			}
 		}
 	}
-	KUNIT_EXPECT_FALSE(test, mote_cpuid_is_dynamic(0));
-	KUNIT_EXPECT_FALSE(test, mote_cpuid_is_dynamic(0x40000000));
+	KUNIT_EXPECT_FALSE(test, mote_cpuid_is_dynamic(0x40000000, &limited));
 }
 
 static struct kunit_case cases[] = {

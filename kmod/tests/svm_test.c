@@ -32,7 +32,8 @@ static const struct {
 	{ 0x62, 0x62, MOTE_EXIT_UNKNOWN }, /* SMI */
 	{ 0x63, 0x63, MOTE_EXIT_INIT },
 	{ 0x64, 0x64, MOTE_EXIT_INTERRUPT_WINDOW },
-	{ 0x65, 0x6e, MOTE_EXIT_UNKNOWN }, /* CR0 writes, tables, RDTSC */
+	{ 0x65, 0x65, MOTE_EXIT_CR }, /* CR0 writes but for TS and MP */
+	{ 0x66, 0x6e, MOTE_EXIT_UNKNOWN }, /* tables, RDTSC */
 	{ 0x6f, 0x6f, MOTE_EXIT_PMC },
 	{ 0x70, 0x71, MOTE_EXIT_UNKNOWN }, /* PUSHF, POPF */
 	{ 0x72, 0x72, MOTE_EXIT_CPUID },
@@ -100,6 +101,8 @@ static void svm_exit_fields(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exit.npf.access, MOTE_ACCESS_READ);
 	exit = decode(SVM_EXIT_NPF, 6, 0);
 	KUNIT_EXPECT_EQ(test, exit.npf.access, MOTE_ACCESS_WRITE);
+	exit = decode(SVM_EXIT_NPF, BIT_ULL(33) | 7, 0);
+	KUNIT_EXPECT_EQ(test, exit.npf.access, MOTE_ACCESS_WRITE | MOTE_ACCESS_WALK);
 	exit = decode(SVM_EXIT_NPF, 0x14, 0);
 	KUNIT_EXPECT_EQ(test, exit.npf.access, MOTE_ACCESS_EXEC);
 

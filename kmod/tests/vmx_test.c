@@ -112,6 +112,11 @@ static void vmx_npf_test(struct kunit *test)
 
 		KUNIT_EXPECT_EQ(test, exit.npf.gpa, 0xfee00030);
 		KUNIT_EXPECT_EQ(test, exit.npf.access, access);
+		/* With a linear address, but not of the access to it; and without one (PDPTEs). */
+		raw.qualification = 0x80 | access;
+		KUNIT_EXPECT_EQ(test, decode(&raw).npf.access, access | MOTE_ACCESS_WALK);
+		raw.qualification = access;
+		KUNIT_EXPECT_EQ(test, decode(&raw).npf.access, access | MOTE_ACCESS_WALK);
 	}
 }
 

@@ -61,6 +61,18 @@ TEST(reset_and_power_off)
 	EXPECT_STREQ("", command.err);
 }
 
+#define HYPERCALL(insn) "mov $-1, %eax; " insn "; cmp $-1000, %eax; jne 1f\n" EXIT_WITH(1) "1:" EXIT_WITH(2)
+
+GUEST(vmcall, 16, HYPERCALL("vmcall"));
+GUEST(vmmcall, 16, HYPERCALL("vmmcall"));
+
+/* One that is not there has the answer of KVM's interface; the machine goes on. */
+TEST(unknown_hypercall)
+{
+	EXPECT_FLAT(STATUS_DEBUG(1),
+		    mote_cpuid_vendor() == MOTE_VENDOR_VMX ? &guest_vmcall : &guest_vmmcall, "");
+}
+
 /* An empty interrupt table: the first fault has no handler, nor have the others. */
 GUEST(triple, 16, "mov $0x1234, %cx; push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
 

@@ -153,6 +153,28 @@ TEST_F(slots, add_use_remove)
 	EXPECT_EQ(MOTE_EXIT_MMIO, guest_try(guest, JOB_EXEC, REGION, NULL));
 }
 
+GUEST(read_zero, 64, "mov 0, %rax; hlt");
+
+/* The CPU cannot set the accessed bit of an entry: the exit says that it walked. */
+TEST(page_tables_in_a_read_only_slot)
+{
+	struct mote_state state;
+	struct guest guest;
+	void *tables;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_read_zero);
+	guest_get(&guest, &state, MOTE_STATE_CRS);
+	tables = guest_add_memory(&guest, 1, REGION, PAGE, NULL, MOTE_SLOT_READONLY);
+	memcpy(tables, guest.ram + state.crs.cr3, PAGE);
+	state.crs.cr3 = REGION;
+	guest_set(&guest, &state);
+	ASSERT_EQ(MOTE_EXIT_MMIO, guest_run(&guest));
+	EXPECT_EQ(REGION, guest.run->memory.gpa);
+	EXPECT_EQ(MOTE_ACCESS_WALK, guest.run->memory.access & MOTE_ACCESS_WALK);
+	guest_destroy(&guest);
+}
+
 TEST_F(slots, read_only)
 {
 	struct guest *guest = &self->guest;

@@ -43,7 +43,7 @@ static bool probe_flushes(void)
 	if (access(TRACING "kprobe_events", W_OK))
 		return false;
 	clear_trace();
-	sh("echo global > " TRACING "trace_clock; echo 8192 > " TRACING "buffer_size_kb");
+	sh("echo counter > " TRACING "trace_clock; echo 8192 > " TRACING "buffer_size_kb");
 	snprintf(text, sizeof(text), "p:mote_in mote:%s", run);
 	if (set_trace("kprobe_events", text))
 		return false;

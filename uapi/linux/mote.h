@@ -713,7 +713,8 @@ struct mote_state {
  *	(unmapped, no permission, file truncated)
  * @MOTE_EXIT_INIT: INIT signal, handled
  * @MOTE_EXIT_TIMER: VMX-preemption timer, handled
- * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know, a bug
+ * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know; no action of a guest is known to
+ *	lead here
  * @MOTE_EXIT_EOI: user: the guest has ended a level-triggered interrupt; the
  *	instruction is complete
  * @MOTE_EXIT_TASK_SWITCH: user: a task switch, on CPUs that make none in a guest
@@ -833,6 +834,8 @@ struct mote_cpu_mode {
 #define MOTE_ACCESS_READ (1u << 0)
 #define MOTE_ACCESS_WRITE (1u << 1)
 #define MOTE_ACCESS_EXEC (1u << 2)
+/* The CPU walks the guest's own page tables for another access: gpa is an entry's. */
+#define MOTE_ACCESS_WALK (1u << 3)
 
 /* How a task switch came about: SDM 3C, "Exit Qualification for Task Switches". */
 #define MOTE_TASK_CALL 0

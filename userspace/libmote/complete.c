@@ -822,6 +822,8 @@ static int complete(struct mote_cpu *cpu, const struct mote_bus *bus, bool pio)
 
 int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus)
 {
+	if (cpu->run->memory.access & MOTE_ACCESS_WALK)
+		return -EADDRNOTAVAIL;
 	return complete(cpu, bus, false);
 }
 

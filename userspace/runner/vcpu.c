@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/kvm_para.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -145,11 +146,23 @@ static void refuse_msr(struct vcpu *vcpu)
 	inject(vcpu, &event);
 }
 
+/* As KVM's interface says of one that is not there, which is the interface that guests see. */
+static void refuse_hypercall(struct vcpu *vcpu)
+{
+	struct mote_run *run = vcpu->cpu.run;
+
+	run->gpr[MOTE_RAX] = -KVM_ENOSYS;
+	run->set |= 1u << MOTE_RAX | MOTE_SET_COMPLETE;
+}
+
 static void check_completion(struct vcpu *vcpu, int err, const char *what)
 {
 	if (err == -EOPNOTSUPP)
 		vm_fail(vcpu, END_ERROR, "vCPU %u: the instruction of this %s is not known",
 			vcpu->cpu.id, what);
+	else if (err == -EADDRNOTAVAIL)
+		vm_fail(vcpu, END_ERROR, "vCPU %u: its page tables are not in writable memory, at 0x%llx",
+			vcpu->cpu.id, (unsigned long long)vcpu->cpu.run->memory.gpa);
 	else if (err)
 		vm_fail(vcpu, END_ERROR, "vCPU %u: %s cannot be completed: %s", vcpu->cpu.id, what,
 			strerror(-err));
@@ -190,6 +203,9 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 	case MOTE_EXIT_WRMSR:
 		refuse_msr(vcpu);
 		break;
+	case MOTE_EXIT_HYPERCALL:
+		refuse_hypercall(vcpu);
+		break;
 	case MOTE_EXIT_SHUTDOWN:
 		vm_fail(vcpu, END_TRIPLE_FAULT, "triple fault of vCPU %u", vcpu->cpu.id);
 		break;
@@ -202,8 +218,8 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 			(unsigned long long)run->memory.gpa, strerror(-run->memory.error));
 		break;
 	default:
-		vm_fail(vcpu, END_ERROR, "vCPU %u: exit %u (0x%x), a bug", vcpu->cpu.id,
-			run->reason, run->raw_reason);
+		vm_fail(vcpu, END_ERROR, "vCPU %u: an exit that mote does not know: %s (0x%x)",
+			vcpu->cpu.id, mote_exit_name(run->reason), run->raw_reason);
 	}
 }
 
