@@ -17,6 +17,7 @@
 #include <linux/task_work.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
+#include <asm/nospec-branch.h>
 
 #include "apic/lapic.h"
 #include "mote.h"
@@ -381,6 +382,15 @@ static int vcpu_run_loaded(struct mote_vcpu *vcpu)
 	return next;
 }
 
+/* The guest may have trained what the VMM process's branches on this CPU are predicted from. */
+static void vcpu_distrust_branches(void)
+{
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
+}
+
 /* @rip: behind the instruction that user space has completed, 0 for none. */
 static int vcpu_run_loop(struct mote_vcpu *vcpu, u64 rip)
 {
@@ -397,6 +407,7 @@ static int vcpu_run_loop(struct mote_vcpu *vcpu, u64 rip)
 			rip = 0;
 		}
 		next = vcpu_run_loaded(vcpu);
+		vcpu_distrust_branches();
 		mote_vcpu_unload(vcpu);
 		if (next == MOTE_NEXT_SLEEP)
 			next = mote_exit_slow(vcpu);

@@ -497,11 +497,6 @@ static void vmx_restore_host(const struct vmx_vcpu *v)
 		update_debugctlmsr(v->host_debugctl);
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
-#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/* The guest may have trained what the runner's branches are predicted from. */
-	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
-		this_cpu_write(x86_ibpb_exit_to_user, true);
-#endif
 }
 
 /* At the first entry after load(), with interrupts off. */
