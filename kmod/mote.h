@@ -210,7 +210,7 @@ struct mote_vcpu {
 	int tsc_cpu;		/* whose TSC the guest's time goes by; -1: none yet */
 	struct mote_resumes resumes;	/* that it knows of: @tsc_lost is in @tsc_offset */
 	struct mote_pv pv;
-	u64 dr[4];		/* DR0 to DR3; in the CPU while @dr_live (vendor: load, unload) */
+	u64 dr[4];		/* DR0 to DR3; in the CPU while the guest runs, if @dr_live */
 	u64 dr6;
 	bool dr_live;
 	struct mote_msrs msrs;	/* those from apic_base on: no vendor keeps them */

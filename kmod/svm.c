@@ -13,7 +13,6 @@
  * Not here: what an exit means for the guest (exit.c), pure conversions
  * (svm_arch.h), the switch itself (vmenter_svm.S).
  */
-#include <linux/hw_breakpoint.h>
 #include <linux/mem_encrypt.h>
 #include <asm/fpu/xcr.h>
 #include <asm/pkru.h>
@@ -670,9 +669,6 @@ static void svm_load_drs(struct svm_vcpu *svm)
 
 	if (!vcpu->dr_live)
 		svm_use_drs(svm, true);
-	/* Or the host's breakpoints would be on the guest's addresses. */
-	if (hw_breakpoint_active())
-		set_debugreg(0ul, 7);
 	mote_load_drs(vcpu);
 }
 

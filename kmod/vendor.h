@@ -6,6 +6,7 @@
 #ifndef MOTE_VENDOR_H
 #define MOTE_VENDOR_H
 
+#include <linux/hw_breakpoint.h>
 #include <linux/static_call.h>
 #include <asm/debugreg.h>
 #include <asm/mce.h>
@@ -109,9 +110,15 @@ static inline void mote_vm_open_msr(const struct mote_vm *vm, u32 msr, u32 read,
 		__clear_bit(write, vm->vendor);
 }
 
-/* DR0 to DR3, which neither vendor switches. */
+/*
+ * DR0 to DR3, which neither vendor switches, from just before the entry to just after the exit:
+ * with interrupts on another CPU may install a breakpoint of the host's.
+ */
 static inline void mote_load_drs(const struct mote_vcpu *vcpu)
 {
+	/* Or the host's breakpoints would be on the guest's addresses. */
+	if (hw_breakpoint_active())
+		set_debugreg(0ul, 7);
 	set_debugreg(vcpu->dr[0], 0);
 	set_debugreg(vcpu->dr[1], 1);
 	set_debugreg(vcpu->dr[2], 2);

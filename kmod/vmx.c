@@ -15,7 +15,6 @@
  * (npt.c).  What can be said without hardware is in vmx_arch.h.
  */
 #include <linux/cpu.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/idr.h>
 #include <linux/io.h>
 #include <linux/vmalloc.h>
@@ -416,12 +415,6 @@ static void vmx_switch_syscall(struct vmx_vcpu *v, bool in)
 		vmx_change_msr(vmx_syscall_msrs[i], from[i], to[i]);
 }
 
-static void vmx_load_drs(const struct mote_vcpu *vcpu)
-{
-	mote_load_drs(vcpu);
-	set_debugreg(vcpu->dr6, 6);
-}
-
 static void vmx_set_primary(struct vmx_vcpu *v, u32 primary)
 {
 	if (v->primary != primary)
@@ -434,23 +427,42 @@ static void vmx_use_drs(struct vmx_vcpu *v)
 {
 	v->vcpu.dr_live = true;
 	vmx_set_primary(v, v->primary & ~CPU_BASED_MOV_DR_EXITING);
-	if (v->in)
-		vmx_load_drs(&v->vcpu);
 }
 
-/* Until the guest touches them again, if no breakpoint is set. */
-static void vmx_save_drs(struct vmx_vcpu *v)
+static noinline void vmx_load_drs(const struct mote_vcpu *vcpu)
 {
-	struct mote_vcpu *vcpu = &v->vcpu;
+	mote_load_drs(vcpu);
+	set_debugreg(vcpu->dr6, 6);
+}
 
+static noinline void vmx_save_drs(struct mote_vcpu *vcpu)
+{
 	mote_save_drs(vcpu);
 	get_debugreg(vcpu->dr6, 6);
 	/* The host's #DB handler takes what it finds there for its own. */
 	set_debugreg(DR6_RESERVED, 6);
-	if (!(vmreadn(GUEST_DR7) & VMX_DR7_ENABLES)) {
-		vcpu->dr_live = false;
-		vmx_set_primary(v, v->primary | CPU_BASED_MOV_DR_EXITING);
-	}
+}
+
+/*
+ * Before an entry: what another CPU may change of this one's by IPI while interrupts are on.
+ * The CPU switches DR7 and DEBUGCTL to the guest's, but does not save the host's.
+ */
+static __always_inline void vmx_load_debug(struct vmx_vcpu *v)
+{
+	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
+	if (unlikely(v->vcpu.dr_live))
+		vmx_load_drs(&v->vcpu);
+}
+
+/* SDM 3C, "Loading Host Control Registers, Debug Registers, MSRs": the exit has cleared both. */
+static __always_inline void vmx_restore_debug(struct vmx_vcpu *v)
+{
+	if (unlikely(v->vcpu.dr_live))
+		vmx_save_drs(&v->vcpu);
+	if (unlikely(hw_breakpoint_active()))
+		hw_breakpoint_restore();
+	if (unlikely(v->host_debugctl))
+		update_debugctlmsr(v->host_debugctl);
 }
 
 /* What exits load with fixed values, or from the VMCS, and the task may have otherwise. */
@@ -466,8 +478,6 @@ static void vmx_save_host(struct vmx_vcpu *v)
 	if (v->host_fs_base != fs_base)
 		vmwriten(HOST_FS_BASE, fs_base);
 	v->host_fs_base = fs_base;
-	/* Exits clear it (SDM 3C, "Loading Host Control Registers, Debug Registers, MSRs"). */
-	v->host_debugctl = get_debugctlmsr();
 	/* The task's own GS base: a VMCS has no field for it. */
 	rdmsrl(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base);
 }
@@ -493,10 +503,6 @@ static void vmx_restore_host(const struct vmx_vcpu *v)
 	invalidate_tss_limit();
 	load_fixmap_gdt(raw_smp_processor_id());
 	native_load_idt(&vmx_host_idt);
-	if (v->host_debugctl)
-		update_debugctlmsr(v->host_debugctl);
-	if (hw_breakpoint_active())
-		hw_breakpoint_restore();
 }
 
 /* At the first entry after load(), with interrupts off. */
@@ -506,8 +512,6 @@ static noinline void vmx_switch_in(struct vmx_vcpu *v)
 	vmx_change_msr(MSR_KERNEL_GS_BASE, v->host_kernel_gs_base, v->kernel_gs_base);
 	if (vmread64(GUEST_IA32_EFER) & EFER_SCE)
 		vmx_switch_syscall(v, true);
-	if (v->vcpu.dr_live)
-		vmx_load_drs(&v->vcpu);
 	v->in = true;
 	if (static_branch_unlikely(&vmx_l1d_flush_key))
 		vmx_l1d_flush(true);
@@ -518,8 +522,11 @@ static void vmx_switch_out(struct vmx_vcpu *v)
 	v->in = false;
 	if (v->nmi_begun)
 		vmx_interruptibility(v);
-	if (v->vcpu.dr_live)
-		vmx_save_drs(v);
+	/* Until the guest touches them again, if no breakpoint is set. */
+	if (v->vcpu.dr_live && !(vmreadn(GUEST_DR7) & VMX_DR7_ENABLES)) {
+		v->vcpu.dr_live = false;
+		vmx_set_primary(v, v->primary | CPU_BASED_MOV_DR_EXITING);
+	}
 	if (v->syscall_in)
 		vmx_switch_syscall(v, false);
 	/* SWAPGS changes it without an exit: the guest's value has to be read. */
@@ -784,7 +791,7 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	}
 	if (mask & MOTE_STATE_DRS) {
 		vmwriten(GUEST_DR7, state->drs.dr7);
-		if (state->drs.dr7 & VMX_DR7_ENABLES || vcpu->dr_live)
+		if (state->drs.dr7 & VMX_DR7_ENABLES)
 			vmx_use_drs(v);
 	}
 	if (mask & MOTE_STATE_EVENTS)
@@ -902,12 +909,8 @@ static void vmx_exit_debug(struct vmx_vcpu *v)
 	struct mote_vcpu *vcpu = &v->vcpu;
 	u64 dr7 = vmreadn(GUEST_DR7);
 
-	if (vcpu->dr_live)
-		get_debugreg(vcpu->dr6, 6);
 	vcpu->dr6 = (vcpu->dr6 & ~(u64)DR_TRAP_BITS) |
 		    (exit->qualification & (DR_TRAP_BITS | DR_STEP | VMX_DR6_BD));
-	if (vcpu->dr_live)
-		set_debugreg(vcpu->dr6, 6);
 	if (dr7 & VMX_DR7_GD)
 		vmwriten(GUEST_DR7, dr7 & ~(u64)VMX_DR7_GD);
 }
@@ -1143,16 +1146,20 @@ static void vmx_run(struct mote_vcpu *vcpu)
 	struct vmx_vcpu *v = to_vmx(vcpu);
 	struct vmx_row row;
 	u32 reason;
+	bool failed;
 
 	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !vmx_prepare_entry(v))
 		return;
+	vmx_load_debug(v);
 	if (unlikely(!v->in))
 		vmx_switch_in(v);
 	else if (static_branch_unlikely(&vmx_l1d_flush_key))
 		vmx_l1d_flush(false);
 	vmx_write_changes(v);
 
-	if (unlikely(vmx_enter(vcpu->gpr, &v->host_rsp, v->launched))) {
+	failed = vmx_enter(vcpu->gpr, &v->host_rsp, v->launched);
+	vmx_restore_debug(v);
+	if (unlikely(failed)) {
 		vmx_vmfail(v);
 		return;
 	}

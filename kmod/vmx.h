@@ -66,7 +66,8 @@ struct vmx_vcpu {
 	u64 kernel_gs_base;
 
 	/* The host's, while @in. */
-	u64 host_kernel_gs_base, host_fs_base, host_debugctl;
+	u64 host_kernel_gs_base, host_fs_base;
+	u32 host_debugctl;	/* of this entry */
 	u16 host_ds, host_es, host_fs, host_gs, host_ldt;
 };
 
