@@ -9,6 +9,7 @@
 
 #include <linux/eventfd.h>
 #include <linux/syscore_ops.h>
+#include <asm/cpufeature.h>
 
 /* Late 6.12 passes data to the callbacks and wraps the ops in struct syscore. */
 #ifdef MOTE_HAVE_SYSCORE_DATA
@@ -34,6 +35,16 @@ static inline void mote_eventfd_signal(struct eventfd_ctx *eventfd)
 	eventfd_signal(eventfd, 1);
 #else
 	eventfd_signal(eventfd);
+#endif
+}
+
+/* Are events delivered otherwise than by the IDT?  Older kernels do not know how. */
+static inline bool mote_kernel_uses_fred(void)
+{
+#ifdef X86_FEATURE_FRED
+	return boot_cpu_has(X86_FEATURE_FRED);
+#else
+	return false;
 #endif
 }
 

@@ -17,7 +17,6 @@
 #include <linux/cpu.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/namei.h>
 #include <linux/reboot.h>
 #include <linux/security.h>
 #include <linux/slab.h>
@@ -53,6 +52,7 @@ static const char *const host_obstacle_names[] = {
 	[MOTE_OBSTACLE_ASYMMETRIC] = "CPUs differ",
 	[MOTE_OBSTACLE_ENABLE] = "a CPU refused",
 	[MOTE_OBSTACLE_CONTROL] = "a needed control is missing",
+	[MOTE_OBSTACLE_KERNEL] = "not under this kernel",
 };
 
 /* ---- what the CPUs have ---------------------------------------------------- */
@@ -70,7 +70,6 @@ static void host_add_obstacle(struct mote_info *info, u32 code, u32 cpu, u64 det
 	for (i = 0; i < info->nr_obstacles; i++, obstacle++)
 		if (obstacle->code == code) {
 			obstacle->cpus++;
-			obstacle->detail |= detail;
 			return;
 		}
 	if (i == MOTE_MAX_OBSTACLES)
@@ -99,6 +98,18 @@ static void host_merge_probe(struct mote_info *info, const struct mote_probe *pr
 	info->cpus_online++;
 }
 
+/* What in the running kernel mote cannot do with: &enum mote_kernel, or 0. */
+static u32 host_kernel(void)
+{
+	/* Spinlocks would sleep there, and guests run with preemption off. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return MOTE_KERNEL_RT;
+	/* An NMI that ended a guest is handed on by INT 2, which is no NMI there. */
+	if (mote_kernel_uses_fred())
+		return MOTE_KERNEL_FRED;
+	return tsc_khz ? 0 : MOTE_KERNEL_TSC;
+}
+
 /* What all online CPUs have in common, and what stands in the way.  Return: 0 or -ENOMEM. */
 static int host_probe(struct mote_info *info)
 {
@@ -123,6 +134,8 @@ static int host_probe(struct mote_info *info)
 
 	if (!module_sig_ok(THIS_MODULE) && security_locked_down(LOCKDOWN_MODULE_SIGNATURE))
 		host_add_obstacle(info, MOTE_OBSTACLE_LOCKDOWN, first, 0);
+	if (host_kernel())
+		host_add_obstacle(info, MOTE_OBSTACLE_KERNEL, first, host_kernel());
 	return 0;
 }
 
@@ -179,7 +192,7 @@ static int host_cpu_online(unsigned int cpu)
 static void host_disable_cpu(void *unused)
 {
 	this_cpu_write(mote_cpu_enabled, false);
-	mote_ops->cpu_disable();
+	mote_ops->cpu_disable(false);
 }
 
 static int host_cpu_offline(unsigned int cpu)
@@ -216,7 +229,8 @@ static struct notifier_block host_reboot_block = { .notifier_call = host_reboot 
 
 static void host_crash(void)
 {
-	host_disable_cpu(NULL);
+	this_cpu_write(mote_cpu_enabled, false);
+	mote_ops->cpu_disable(true);
 }
 
 /*
@@ -225,16 +239,13 @@ static void host_crash(void)
  */
 static bool host_crash_hook_is_free(void)
 {
-	struct path path;
-	char name[32];
-	int err;
+	/* That of the modules: who asks may have another root, without /sys. */
+	struct kset *modules = THIS_MODULE->mkobj.kobj.kset;
+	struct kobject *holder = modules ? kset_find_obj(modules, mote_ops->holder) : NULL;
 
-	scnprintf(name, sizeof(name), "/sys/module/%s", mote_ops->holder);
-	err = kern_path(name, 0, &path);
-	if (!err)
-		path_put(&path);
+	kobject_put(holder);
 	/* Who cannot tell leaves it alone. */
-	return err == -ENOENT;
+	return modules && !holder;
 }
 
 static int host_take(void)

@@ -204,7 +204,7 @@ static int svm_cpu_enable(void)
 }
 
 /* In a crash this may interrupt the switch, with GIF clear: the host wants its NMIs. */
-static void svm_cpu_disable(void)
+static void svm_cpu_disable(bool crash)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	u64 efer;

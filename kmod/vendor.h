@@ -43,7 +43,8 @@ struct mote_ops {
 	void (*teardown)(void);
 	/* VMXON, or EFER.SVME, on this CPU; interrupts off; 0 or -EBUSY, -EIO. */
 	int (*cpu_enable)(void);
-	void (*cpu_disable)(void); /* harmless where it is not enabled; any context */
+	/* Harmless where it is not enabled.  In a crash: from an NMI, whatever it interrupts. */
+	void (*cpu_disable)(bool crash);
 
 	/*
 	 * vCPU, under vcpu->lock.  With the VM's first, under vm->lock, the MSR map is made

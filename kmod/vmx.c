@@ -273,13 +273,13 @@ static void vmx_clear_here(void *data)
 	vmx_vmclear(__pa(v->vmcs));
 	if (this_cpu_read(vmx_current) == v)
 		this_cpu_write(vmx_current, NULL);
-	hlist_del(&v->link);
+	hlist_del_init(&v->link);
 	v->launched = false;
 	/* The last word: whoever sees it may go on with the VMCS. */
 	smp_store_release(&v->active_cpu, -1);
 }
 
-static void vmx_cpu_disable(void)
+static void vmx_cpu_disable(bool crash)
 {
 	struct hlist_node *next;
 	unsigned long flags;
@@ -289,12 +289,18 @@ static void vmx_cpu_disable(void)
 		return;
 	local_irq_save(flags);
 	this_cpu_write(vmx_on, false);
-	hlist_for_each_entry_safe(v, next, this_cpu_ptr(&vmx_active), link)
-		vmx_clear_here(v);
+	hlist_for_each_entry_safe(v, next, this_cpu_ptr(&vmx_active), link) {
+		/* In a crash somebody may be in the midst of a change of the list. */
+		if (crash)
+			vmx_vmclear(__pa(v->vmcs));
+		else
+			vmx_clear_here(v);
+	}
 	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
 	vmx_vmxoff();
 	cr4_clear_bits(X86_CR4_VMXE);
-	intel_pt_handle_vmx(0);
+	if (!crash)
+		intel_pt_handle_vmx(0);
 	local_irq_restore(flags);
 }
 

@@ -96,6 +96,7 @@ enum mote_feature {
  * @MOTE_OBSTACLE_CONTROL: VT-x lacks a control that no feature stands for, or does not
  *	let it be 0; detail: the index of the capability MSR in bits 63:32, the control's
  *	bits in 31:0
+ * @MOTE_OBSTACLE_KERNEL: not under the running kernel; detail: why, &enum mote_kernel
  */
 enum mote_obstacle_code {
 	MOTE_OBSTACLE_NO_EXTENSION = 1,
@@ -106,6 +107,19 @@ enum mote_obstacle_code {
 	MOTE_OBSTACLE_ASYMMETRIC = 6,
 	MOTE_OBSTACLE_ENABLE = 7,
 	MOTE_OBSTACLE_CONTROL = 8,
+	MOTE_OBSTACLE_KERNEL = 9,
+};
+
+/**
+ * enum mote_kernel - what mote cannot do with in a kernel
+ * @MOTE_KERNEL_RT: it is a real-time one (CONFIG_PREEMPT_RT)
+ * @MOTE_KERNEL_FRED: it takes events by FRED
+ * @MOTE_KERNEL_TSC: it does not know the frequency of the TSC
+ */
+enum mote_kernel {
+	MOTE_KERNEL_RT = 1,
+	MOTE_KERNEL_FRED = 2,
+	MOTE_KERNEL_TSC = 3,
 };
 
 /**
@@ -114,7 +128,7 @@ enum mote_obstacle_code {
  * @cpu: the first CPU on which it was found
  * @cpus: on how many online CPUs it was found
  * @pad: zero
- * @detail: see &enum mote_obstacle_code
+ * @detail: see &enum mote_obstacle_code; of @cpu, others' may differ
  */
 struct mote_obstacle {
 	__u32 code;

@@ -58,6 +58,7 @@ const char *mote_obstacle_name(unsigned int code)
 		[MOTE_OBSTACLE_ASYMMETRIC] = "asymmetric",
 		[MOTE_OBSTACLE_ENABLE] = "enable",
 		[MOTE_OBSTACLE_CONTROL] = "control",
+		[MOTE_OBSTACLE_KERNEL] = "kernel",
 	};
 
 	return name_of(names, ARRAY_SIZE(names), code);

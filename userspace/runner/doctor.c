@@ -349,13 +349,32 @@ static void check_enable(struct report *report)
 		       "look at the kernel log: dmesg | grep mote");
 }
 
+static void check_kernel(struct report *report)
+{
+	static const struct { const char *what, *advice; } reasons[] = {
+		[MOTE_KERNEL_RT] = { "it is a real-time one", "boot one without PREEMPT_RT" },
+		[MOTE_KERNEL_FRED] = { "it takes events by FRED", "boot it with fred=off" },
+		[MOTE_KERNEL_TSC] = { "it does not know the frequency of the TSC",
+				      "boot it without notsc; look at: dmesg | grep -i tsc" },
+	};
+	const struct mote_obstacle *refused = obstacle(report, MOTE_OBSTACLE_KERNEL);
+	unsigned long long why = refused ? refused->detail : 0;
+
+	if (why >= MOTE_KERNEL_RT && why < ARRAY_SIZE(reasons))
+		advise(add(report, "Running kernel", PROBLEM, "%s", reasons[why].what), "%s",
+		       reasons[why].advice);
+	else if (refused)
+		advise(add(report, "Running kernel", PROBLEM, "reason %llu, unknown to this program",
+			   why), "update the mote command");
+}
+
 /* An obstacle that this program does not know must not pass for none. */
 static void check_unknown(struct report *report)
 {
 	for (unsigned int i = 0; !report->err && i < report->info.nr_obstacles; i++) {
 		unsigned int code = report->info.obstacles[i].code;
 
-		if (code < MOTE_OBSTACLE_NO_EXTENSION || code > MOTE_OBSTACLE_CONTROL)
+		if (code < MOTE_OBSTACLE_NO_EXTENSION || code > MOTE_OBSTACLE_KERNEL)
 			advise(add(report, "Obstacle", PROBLEM, "number %u, unknown to this program",
 				   code),
 			       "update the mote command");
@@ -445,6 +464,7 @@ static void examine(struct report *report)
 	check_lockdown(report);
 	check_alike(report);
 	check_enable(report);
+	check_kernel(report);
 	check_unknown(report);
 	check_module(report);
 	check_device(report);
