@@ -15,6 +15,7 @@
  */
 #include <linux/mem_encrypt.h>
 #include <asm/fpu/xcr.h>
+#include <asm/perf_event.h>
 #include <asm/pkru.h>
 #include <asm/pgtable.h>
 #include <asm/tlbflush.h>
@@ -200,6 +201,8 @@ static int svm_cpu_enable(void)
 	if (svm_host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
 	svm_asids_reset(&cpu->asids, mote_host.nr_asids);
+	/* Perf's events that leave out guests, or the host, have bits that count from here on. */
+	amd_pmu_enable_virt();
 	return 0;
 }
 
@@ -217,6 +220,9 @@ static void svm_cpu_disable(bool crash)
 	wrmsrl_safe(MSR_VM_HSAVE_PA, 0);
 	if (!rdmsrl_safe(MSR_EFER, &efer))
 		wrmsrl_safe(MSR_EFER, efer & ~EFER_SVME);
+	if (crash)
+		return;
+	amd_pmu_disable_virt();
 }
 
 /* ---- vCPU: creation -------------------------------------------------------------- */

@@ -57,6 +57,8 @@ struct vmx_vcpu {
 	struct hlist_node link;	/* in its vmx_active */
 	u64 eptp;
 
+	struct vmx_perf perf;
+
 	u64 cr0_shadow, cr4_shadow; /* what the guest sees of the bits that it does not own */
 	u64 cr4_owned;
 

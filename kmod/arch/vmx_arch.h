@@ -9,6 +9,7 @@
 
 #include <linux/bits.h>
 #include <linux/types.h>
+#include <asm/perf_event.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 #include <asm/vmx.h>
@@ -249,6 +250,35 @@ static inline int vmx_msr_bit(u32 msr)
 	if (msr - 0xc0000000 < 0x2000)
 		return 0x2000 + (msr - 0xc0000000);
 	return -1;
+}
+
+/* ---- MSRs that an entry and an exit load ----------------------------------- */
+
+#define VMX_NR_PERF_MSRS 8
+
+/* What differs for perf between the guest and the host (SDM 3C, "VM-Entry Controls for MSRs"). */
+struct vmx_perf {
+	struct vmx_msr_entry guest[VMX_NR_PERF_MSRS], host[VMX_NR_PERF_MSRS];
+	u32 nr;			/* as the VMCS has it */
+	bool stops_pebs;
+};
+
+/* Take perf's list of @nr, without what is the same.  Return: how many are left. */
+static inline u32 vmx_fill_perf(struct vmx_perf *perf, const struct perf_guest_switch_msr *msrs,
+				int nr)
+{
+	u32 used = 0;
+
+	perf->stops_pebs = false;
+	for (; nr > 0 && used < VMX_NR_PERF_MSRS; msrs++, nr--) {
+		if (msrs->host == msrs->guest)
+			continue;
+		perf->stops_pebs |= msrs->msr == MSR_IA32_PEBS_ENABLE;
+		perf->guest[used] = (struct vmx_msr_entry){ msrs->msr, 0, msrs->guest };
+		perf->host[used] = (struct vmx_msr_entry){ msrs->msr, 0, msrs->host };
+		used++;
+	}
+	return used;
 }
 
 /* ---- control registers --------------------------------------------------- */

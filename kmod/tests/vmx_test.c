@@ -240,6 +240,33 @@ static void vmx_msr_bit_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vmx_msr_bit(0xffffffff), -1);
 }
 
+/* What is the same needs no switching; a list that is too long is cut; PEBS is noticed. */
+static void vmx_perf_test(struct kunit *test)
+{
+	struct perf_guest_switch_msr msrs[12] = {
+		{ MSR_CORE_PERF_GLOBAL_CTRL, 7, 3 }, { 0x100, 5, 5 },
+		{ MSR_IA32_PEBS_ENABLE, 1, 0 },
+	};
+	static struct vmx_perf perf;
+	int i;
+
+	KUNIT_EXPECT_EQ(test, vmx_fill_perf(&perf, NULL, 0), 0);
+	KUNIT_EXPECT_EQ(test, vmx_fill_perf(&perf, msrs, 2), 1);
+	KUNIT_EXPECT_FALSE(test, perf.stops_pebs);
+	KUNIT_EXPECT_EQ(test, vmx_fill_perf(&perf, msrs, 3), 2);
+	KUNIT_EXPECT_TRUE(test, perf.stops_pebs);
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, perf.guest[i].index, msrs[2 * i].msr);
+		KUNIT_EXPECT_EQ(test, perf.guest[i].value, msrs[2 * i].guest);
+		KUNIT_EXPECT_EQ(test, perf.host[i].index, msrs[2 * i].msr);
+		KUNIT_EXPECT_EQ(test, perf.host[i].value, msrs[2 * i].host);
+	}
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		msrs[i] = (struct perf_guest_switch_msr){ i, 1, 0 };
+	KUNIT_EXPECT_EQ(test, vmx_fill_perf(&perf, msrs, ARRAY_SIZE(msrs)), VMX_NR_PERF_MSRS);
+	KUNIT_EXPECT_EQ(test, perf.nr, 0);
+}
+
 static struct kunit_case vmx_cases[] = {
 	KUNIT_CASE(vmx_reasons_test),
 	KUNIT_CASE(vmx_lengths_test),
@@ -251,6 +278,7 @@ static struct kunit_case vmx_cases[] = {
 	KUNIT_CASE(vmx_segment_test),
 	KUNIT_CASE(vmx_control_test),
 	KUNIT_CASE(vmx_msr_bit_test),
+	KUNIT_CASE(vmx_perf_test),
 	{}
 };
 
