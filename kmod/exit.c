@@ -9,6 +9,7 @@
  * Not here: decoding (the vendor's), instruction emulation and devices (user
  * space's).
  */
+#include <asm/cpu.h>
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/trapnr.h>
@@ -244,6 +245,27 @@ static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
 								   MOTE_NEXT_ENTER;
 }
 
+/* ---- exceptions ------------------------------------------------------------------------ */
+
+/* One that the host set up to be told of split locks is none of the guest's. */
+static bool exit_is_split_lock(struct mote_vcpu *vcpu)
+{
+	struct mote_cpu_mode mode;
+
+	if (vcpu->exit.exception.vector != X86_TRAP_AC ||
+	    !boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT))
+		return false;
+	mote_ops->get_mode(vcpu, &mode);
+	return !mote_mode_checks_alignment(&mode, vcpu->rflags);
+}
+
+static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
+{
+	if (exit_is_split_lock(vcpu))
+		return MOTE_NEXT_SLEEP;
+	return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
+}
+
 /* ---- the others ----------------------------------------------------------------------- */
 
 static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
@@ -360,7 +382,7 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 					  MOTE_WINDOW_NMI : MOTE_WINDOW_INTERRUPT);
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_EXCEPTION:
-		return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
+		return exit_exception(vcpu);
 	case MOTE_EXIT_XSETBV:
 		return exit_xsetbv(vcpu);
 	case MOTE_EXIT_CACHE:
@@ -413,6 +435,10 @@ int mote_exit_slow(struct mote_vcpu *vcpu)
 		break;
 	case MOTE_EXIT_INIT:
 		mote_lapic_start(vcpu);
+		break;
+	case MOTE_EXIT_EXCEPTION:
+		/* As for a thread: a warning and a pause, or SIGBUS, which ends the run. */
+		handle_guest_split_lock(vcpu->rip);
 		break;
 	case MOTE_EXIT_PAUSE:
 	case MOTE_EXIT_HYPERCALL:

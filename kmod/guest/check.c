@@ -120,6 +120,11 @@ bool mote_event_valid(const struct mote_event *event)
 	return false;
 }
 
+bool mote_mode_checks_alignment(const struct mote_cpu_mode *mode, u64 rflags)
+{
+	return mode->cpl == 3 && mode->cr0 & X86_CR0_AM && rflags & X86_EFLAGS_AC;
+}
+
 #define CONTRIBUTORY (BIT(0) | GENMASK(13, 10))
 
 bool mote_event_merge(struct mote_event *event, u8 vector, u32 error)

@@ -66,6 +66,9 @@ bool mote_cr4_valid(u64 cr4, const struct mote_cpu_mode *mode, const struct mote
 /* Is this an event that a CPU can deliver (SDM 3C, "Event Injection"), whatever its mode? */
 bool mote_event_valid(const struct mote_event *event);
 
+/* Is an #AC at these flags one that the guest has asked for, and no split lock? */
+bool mote_mode_checks_alignment(const struct mote_cpu_mode *mode, u64 rflags);
+
 /*
  * An exception comes, maybe while @event was delivered, which becomes what the guest gets (SDM
  * 3A, "Interrupt 8—Double Fault Exception"); false: a triple fault.  An interrupt or NMI on

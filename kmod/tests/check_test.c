@@ -513,10 +513,24 @@ static void check_cr4_test(struct kunit *test)
 	}
 }
 
+static void check_alignment_test(struct kunit *test)
+{
+	struct mote_cpu_mode mode = { .cr0 = X86_CR0_AM, .cpl = 3 };
+
+	KUNIT_EXPECT_TRUE(test, mote_mode_checks_alignment(&mode, X86_EFLAGS_AC));
+	KUNIT_EXPECT_FALSE(test, mote_mode_checks_alignment(&mode, ~(u64)X86_EFLAGS_AC));
+	mode.cpl = 0;
+	KUNIT_EXPECT_FALSE(test, mote_mode_checks_alignment(&mode, X86_EFLAGS_AC));
+	mode.cpl = 3;
+	mode.cr0 = ~(u64)X86_CR0_AM;
+	KUNIT_EXPECT_FALSE(test, mote_mode_checks_alignment(&mode, X86_EFLAGS_AC));
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(check_cr0_test),
 	KUNIT_CASE(check_cr4_test),
 	KUNIT_CASE(check_merge_test),
+	KUNIT_CASE(check_alignment_test),
 	KUNIT_CASE(check_pass_test),
 	KUNIT_CASE(check_fail_test),
 	KUNIT_CASE(check_values_test),
