@@ -533,8 +533,11 @@ static void svm_skip(struct mote_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	svm->vmcb->control.int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
-	if (unlikely(vcpu->rflags & X86_EFLAGS_TF))
-		svm_set_pending_debug(svm, svm->pending_debug | DR_STEP);
+	if (unlikely(vcpu->rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF))) {
+		if (vcpu->rflags & X86_EFLAGS_TF)
+			svm_set_pending_debug(svm, svm->pending_debug | DR_STEP);
+		vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
+	}
 }
 
 /* SVM has no field for a debug trap that pends: it is injected. */

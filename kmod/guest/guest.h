@@ -66,6 +66,14 @@ bool mote_cr4_valid(u64 cr4, const struct mote_cpu_mode *mode, const struct mote
 /* Is this an event that a CPU can deliver (SDM 3C, "Event Injection"), whatever its mode? */
 bool mote_event_valid(const struct mote_event *event);
 
+/* #DB, which mote raises as a trap, #BP, #OF; and the aborts: #DF, #MC. */
+#define MOTE_NO_FAULTS (1u << 1 | 1u << 3 | 1u << 4 | 1u << 8 | 1u << 18)
+
+static inline bool mote_event_is_fault(const struct mote_event *event)
+{
+	return event->type == MOTE_EVENT_EXCEPTION && !(MOTE_NO_FAULTS >> event->vector & 1);
+}
+
 /* Is an #AC at these flags one that the guest has asked for, and no split lock? */
 bool mote_mode_checks_alignment(const struct mote_cpu_mode *mode, u64 rflags);
 

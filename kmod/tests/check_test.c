@@ -513,6 +513,28 @@ static void check_cr4_test(struct kunit *test)
 	}
 }
 
+static void check_fault_test(struct kunit *test)
+{
+	/* Of the vectors that a CPU raises, those of traps and aborts; NMIs are of another type. */
+	static const u8 others[] = { 1, 3, 4, 8, 18 };
+	struct mote_event event = { .valid = 1, .type = MOTE_EVENT_EXCEPTION };
+	u32 i, faults = 0;
+
+	for (i = 0; i < 32; i++) {
+		event.vector = i;
+		faults |= mote_event_is_fault(&event) << i;
+	}
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		faults ^= BIT(others[i]);
+	KUNIT_EXPECT_EQ(test, faults, ~0u);
+	event.type = MOTE_EVENT_NMI;
+	event.vector = 2;
+	KUNIT_EXPECT_FALSE(test, mote_event_is_fault(&event));
+	event.type = MOTE_EVENT_INTERRUPT;
+	event.vector = 0xe;
+	KUNIT_EXPECT_FALSE(test, mote_event_is_fault(&event));
+}
+
 static void check_alignment_test(struct kunit *test)
 {
 	struct mote_cpu_mode mode = { .cr0 = X86_CR0_AM, .cpl = 3 };
@@ -530,6 +552,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(check_cr0_test),
 	KUNIT_CASE(check_cr4_test),
 	KUNIT_CASE(check_merge_test),
+	KUNIT_CASE(check_fault_test),
 	KUNIT_CASE(check_alignment_test),
 	KUNIT_CASE(check_pass_test),
 	KUNIT_CASE(check_fail_test),

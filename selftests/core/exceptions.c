@@ -20,6 +20,8 @@ GUEST_ALL(ud, "ud2; hlt");
 GUEST_ALL(in, "int $0x42; hlt");
 GUEST_ALL(hb, "pushf; hlt");
 
+#define RF (1u << 16)
+
 /*
  * A fault, a trap, an undefined instruction and INT n reach the guest's handler
  * with the right frame, and nothing but the handler's own port is an exit.
@@ -62,6 +64,52 @@ TEST_MODE(handled_by_the_guest)
 		guest_run(&self->guest);
 		EXPECT_TRUE(mode_is_over(&self->guest, variant->mode));
 	}
+}
+
+GUEST(rf, 64, "pushf; orl $0x100, (%rsp); popf; cpuid; nop");
+
+/* RF is set in the flags that a fault pushes, and not in a trap's: here both are of mote's making. */
+TEST(resume_flag)
+{
+	struct mote_state state;
+	struct guest_frame frame;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_rf);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(1, frame.vector);
+	EXPECT_EQ(GUEST_CODE + guest_rf.size - 1, frame.rip);
+	EXPECT_EQ(0, frame.rflags & RF);
+
+	/* An instruction that is complete takes RF with it, as any does. */
+	guest_start(&guest, GUEST_LONG, &guest_rf);
+	guest_get(&guest, &state, MOTE_STATE_GPRS);
+	state.gprs.rip = GUEST_CODE + guest_rf.size - 3;
+	state.gprs.rflags |= RF | 0x100;
+	guest_set(&guest, &state);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(1, frame.vector);
+	EXPECT_EQ(0, frame.rflags & RF);
+	guest_destroy(&guest);
+}
+
+GUEST(gp, 64, "mov $0x277, %ecx; mov $0x55, %eax; xor %edx, %edx; wrmsr");
+
+TEST(resume_flag_of_a_fault)
+{
+	struct guest_frame frame;
+	struct guest guest;
+
+	guest_create(&guest);
+	guest_start(&guest, GUEST_LONG, &guest_gp);
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	ASSERT_TRUE(guest_frame(&guest, GUEST_LONG, &frame));
+	EXPECT_EQ(13, frame.vector);
+	EXPECT_EQ(RF, frame.rflags & RF);
+	guest_destroy(&guest);
 }
 
 GUEST_ALL(pf, "mov $0x12345678, %eax; movl $1, 0x5000(%ebx); hlt");
@@ -121,6 +169,8 @@ TEST_MODE(injected)
 	EXPECT_EQ(13, frame.vector);
 	EXPECT_EQ(event.error, frame.error);
 	EXPECT_EQ(GUEST_CODE, frame.rip);
+	if (guest_mode_bits(variant->mode) != 16)
+		EXPECT_EQ(RF, frame.rflags & RF);
 }
 
 /* ZE is unmasked, 1 is divided by 0, and the next x87 instruction waits. */
