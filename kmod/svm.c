@@ -181,6 +181,15 @@ err_teardown:
 	return err;
 }
 
+/* Zen 5: a guest could steer the host's returns, but for a bit that costs while it is set. */
+static void svm_reduce_speculation(bool on)
+{
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	if (boot_cpu_has(X86_FEATURE_SRSO_BP_SPEC_REDUCE))
+		svm_msr_bit(MSR_ZEN4_BP_CFG, MSR_ZEN4_BP_CFG_BP_SPEC_REDUCE_BIT, on);
+#endif
+}
+
 static int svm_cpu_enable(void)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
@@ -201,6 +210,7 @@ static int svm_cpu_enable(void)
 	if (svm_host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
 	svm_asids_reset(&cpu->asids, mote_host.nr_asids);
+	svm_reduce_speculation(true);
 	/* Perf's events that leave out guests, or the host, have bits that count from here on. */
 	amd_pmu_enable_virt();
 	return 0;
@@ -222,6 +232,7 @@ static void svm_cpu_disable(bool crash)
 		wrmsrl_safe(MSR_EFER, efer & ~EFER_SVME);
 	if (crash)
 		return;
+	svm_reduce_speculation(false);
 	amd_pmu_disable_virt();
 }
 

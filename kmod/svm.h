@@ -89,6 +89,15 @@ static inline void svm_dirty(struct svm_vcpu *svm, u32 parts)
 	svm->vmcb->control.clean &= ~parts;
 }
 
+/* Set or clear a bit of one of the host's MSRs, if the CPU has it. */
+static inline void svm_msr_bit(u32 msr, u32 bit, bool on)
+{
+	u64 value;
+
+	if (!rdmsrl_safe(msr, &value))
+		wrmsrl_safe(msr, on ? value | BIT_ULL(bit) : value & ~BIT_ULL(bit));
+}
+
 static inline bool svm_in_shadow(const struct svm_vcpu *svm)
 {
 	return svm->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
