@@ -53,6 +53,21 @@ static const struct mote_npt_format svm_npt_format = {
 	.dirty = _PAGE_DIRTY,
 };
 
+/*
+ * A page for the CPU's own use, never at a multiple of 2 MiB: where SNP is on, an access to a
+ * huge page there would fault, as if it reached into this one (an erratum of such CPUs).
+ */
+static void *svm_alloc_page(gfp_t gfp)
+{
+	struct page *pages = alloc_pages(gfp | __GFP_ZERO, 1);
+
+	if (!pages)
+		return NULL;
+	split_page(pages, 1);
+	__free_page(pages);
+	return page_address(pages + 1);
+}
+
 static void svm_intercept(struct svm_vcpu *svm, u32 bit, bool on)
 {
 	u32 *word = &svm->vmcb->control.intercepts[bit / 32];
@@ -134,8 +149,11 @@ static void svm_teardown(void)
 
 	mote_bochs_clock_teardown();
 	for_each_possible_cpu(cpu) {
-		free_pages(per_cpu(svm_cpus, cpu).pages, 1);
-		per_cpu(svm_cpus, cpu).pages = 0;
+		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
+
+		free_page((unsigned long)c->vmsave);
+		free_page((unsigned long)c->hsave);
+		c->vmsave = c->hsave = NULL;
 	}
 	free_pages((unsigned long)svm_iopm, IOPM_ORDER);
 	svm_iopm = NULL;
@@ -167,10 +185,11 @@ static int svm_setup(void)
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpus, cpu);
 
-		c->pages = __get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
-		if (!c->pages)
+		c->vmsave = svm_alloc_page(GFP_KERNEL);
+		c->hsave = svm_alloc_page(GFP_KERNEL);
+		if (!c->vmsave || !c->hsave)
 			goto err_teardown;
-		c->host = __pa(c->pages);
+		c->host = __pa(c->vmsave);
 	}
 	err = svm_host_extras & EXTRA_BOCHS ? mote_bochs_clock_setup() : 0;
 	if (!err)
@@ -203,7 +222,7 @@ static int svm_cpu_enable(void)
 	if (!cpu->enabled)
 		mote_bochs_clock(true);
 	cpu->enabled = true;
-	wrmsrl(MSR_VM_HSAVE_PA, cpu->host + PAGE_SIZE);
+	wrmsrl(MSR_VM_HSAVE_PA, __pa(cpu->hsave));
 	/* Another hypervisor may have left a ratio. */
 	if (mote_has(MOTE_FEATURE_TSC_SCALING))
 		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_DEFAULT);
@@ -333,7 +352,7 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	svm->vmcb = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	svm->vmcb = svm_alloc_page(GFP_KERNEL_ACCOUNT);
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __pa(svm->vmcb);

@@ -40,7 +40,7 @@
 
 struct svm_cpu {
 	struct svm_asids asids;
-	unsigned long pages;	/* a VMCB for the host's VMSAVE state; where VMRUN saves the rest */
+	void *vmsave, *hsave;	/* a VMCB for the host's VMSAVE state; where VMRUN saves the rest */
 	u64 host;	/* the first one's physical address */
 	u64 tsc_aux;	/* of the host */
 	bool enabled;	/* EFER.SVME was set by us */
