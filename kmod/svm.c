@@ -229,6 +229,7 @@ static int svm_cpu_enable(void)
 	if (svm_host_extras & EXTRA_TSC_AUX)
 		rdmsrl(MSR_TSC_AUX, cpu->tsc_aux);
 	svm_asids_reset(&cpu->asids, mote_host.nr_asids);
+	svm_erratum_383_report();
 	svm_reduce_speculation(true);
 	/* Perf's events that leave out guests, or the host, have bits that count from here on. */
 	amd_pmu_enable_virt();
@@ -839,6 +840,9 @@ static void svm_own_exit(struct svm_vcpu *svm)
 		svm->vcpu.cr2 = svm->vmcb->control.exit_info_2;
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
+		exit->reason = MOTE_EXIT_SHUTDOWN;
+		if (svm_is_erratum_383())
+			break;
 		mote_host_machine_check();
 		exit->reason = MOTE_EXIT_NONE;
 		break;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What some CPUs with AMD-V do wrong or not at all: those that save no next RIP (svm_fetch.c),
- * QEMU's translator (svm_tcg.c, qemu_timer.c), and Bochs's (bochs_clock.c).
+ * those of family 10h (svm_erratum.c), QEMU's translator (svm_tcg.c, qemu_timer.c), and
+ * Bochs's (bochs_clock.c).
  */
 #ifndef MOTE_SVM_QUIRK_H
 #define MOTE_SVM_QUIRK_H
@@ -10,6 +11,11 @@
 
 bool mote_is_qemu_tcg(void);
 bool mote_is_bochs(void);
+
+/* On a CPU that comes into virtualization operation. */
+void svm_erratum_383_report(void);
+/* A machine check has ended the guest: was it the guest's doing, and is it cleared? */
+bool svm_is_erratum_383(void);
 
 /* Before and after an entry with a virtual interrupt; interrupts are off in between. */
 void mote_qemu_keep_timer(struct mote_host_timer *timer);
