@@ -365,6 +365,12 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 	return 0;
 }
 
+static void svm_set_tsc(struct mote_vcpu *vcpu)
+{
+	to_svm(vcpu)->vmcb->control.tsc_offset = vcpu->tsc_offset;
+	svm_dirty(to_svm(vcpu), CLEAN_INTERCEPTS);
+}
+
 /* ---- vCPU: on a CPU ----------------------------------------------------------------- */
 
 /* The guest has its DR0 to DR3 from its first use of them until it is unloaded. */
@@ -912,6 +918,28 @@ static __always_inline void svm_insn_exit(struct svm_vcpu *svm, u32 reason)
 			 svm_plain_length(svm, reason) ?: svm_measure(svm);
 }
 
+/*
+ * APM 2, "Shutdown Intercept": the VMCB is undefined.  Its controls are made anew, and what
+ * there is of a state is judged before it is entered.
+ */
+static void svm_exit_shutdown(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *control = &svm->vmcb->control;
+
+	memset(control, 0, sizeof(*control));
+	svm_init_control(svm);
+	svm_set_tsc(&svm->vcpu);
+	svm_set_cr0(svm, svm_get_cr0(svm));
+	svm_set_cr4(svm, svm->cr4);
+	svm_window(&svm->vcpu, 0);
+	mote_event_window_is_gone(&svm->vcpu, svm->vcpu.window_set);
+	svm_block_nmis(svm, svm->nmi_blocked);
+	svm->vcpu.dr_live = false;
+	svm->vmcb->save.efer |= EFER_SVME;
+	svm->generation = 0;
+	svm->vcpu.check = true;
+}
+
 /* All other exits, and those around which something rare goes on. */
 static noinline void svm_other_exit(struct svm_vcpu *svm, u32 injected)
 {
@@ -919,6 +947,13 @@ static noinline void svm_other_exit(struct svm_vcpu *svm, u32 injected)
 	const struct vmcb_control_area *control = &svm->vmcb->control;
 
 	svm_decode_exit(control, svm->vcpu.rip, exit);
+	if (exit->reason == MOTE_EXIT_SHUTDOWN) {
+		svm_exit_shutdown(svm);
+	} else if (exit->reason == MOTE_EXIT_FAIL_ENTRY) {
+		/* Nor has the CPU flushed what it was told to, or read what has changed. */
+		svm_asids_reset(&svm->cpu->asids, svm->cpu->asids.nr);
+		svm_dirty(svm, CLEAN_ALL);
+	}
 	if (injected || control->exit_int_info & SVM_EXITINTINFO_VALID)
 		svm_after_event(svm, injected);
 	if (svm->rare)
@@ -1100,12 +1135,6 @@ static void svm_set_msr(struct mote_vcpu *vcpu, u32 nr, u64 value)
 		/* NXE and LME change what the page tables say. */
 		to_svm(vcpu)->generation = 0;
 	}
-}
-
-static void svm_set_tsc(struct mote_vcpu *vcpu)
-{
-	to_svm(vcpu)->vmcb->control.tsc_offset = vcpu->tsc_offset;
-	svm_dirty(to_svm(vcpu), CLEAN_INTERCEPTS);
 }
 
 static void svm_set_crs(struct svm_vcpu *svm, const struct mote_crs *crs)
