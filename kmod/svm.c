@@ -358,6 +358,7 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 		return -ENOMEM;
 	svm->vmcb_hpa = __pa(svm->vmcb);
 	svm->code_gva = ~0ull;
+	svm->no_step_rip = ~0ull;
 	if (!vcpu->vm->nr_vcpus)
 		svm_init_msrpm(vcpu->vm);
 	svm_init_control(svm);
@@ -589,21 +590,32 @@ static void svm_inject_debug(struct svm_vcpu *svm)
 	svm_set_pending_debug(svm, 0);
 }
 
+/* What would push our TF, or load another: exceptions, INT n, INT1, PUSHF, POPF. */
+static void svm_intercept_flags(struct svm_vcpu *svm, bool on)
+{
+	u32 *intercepts = svm->vmcb->control.intercepts;
+
+	intercepts[INTERCEPT_EXCEPTION] = on ? ~0u : BASE_EXCEPTIONS;
+	svm_intercept(svm, INTERCEPT_INTn, on);
+	svm_intercept(svm, INTERCEPT_ICEBP, on);
+	svm_intercept(svm, INTERCEPT_PUSHF, on);
+	svm_intercept(svm, INTERCEPT_POPF, on);
+}
+
 /*
  * Something that lasts one instruction is in the NMI's way: an IRET or a
- * shadow.  Let the guest do that one.  An exception would push our TF; so
- * each exits, for once.
+ * shadow.  Let the guest do that one, but without our TF if it would be seen:
+ * then the NMI has to wait for the exit after it.
  */
 void svm_step(struct svm_vcpu *svm)
 {
-	if (svm->rare & RARE_STEP)
+	if (svm->rare & RARE_STEP || svm->vcpu.rip == svm->no_step_rip)
 		return;
 	svm->rare |= RARE_STEP;
 	svm->step_tf = svm->vcpu.rflags & X86_EFLAGS_TF;
 	svm->step_dr6 = svm->vcpu.dr6;
 	svm->vcpu.rflags |= X86_EFLAGS_TF;
-	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = ~0u;
-	svm_dirty(svm, CLEAN_INTERCEPTS);
+	svm_intercept_flags(svm, true);
 }
 
 /* With something in svm->rare, before an entry. */
@@ -636,8 +648,7 @@ static void svm_end_step(struct svm_vcpu *svm, bool moved)
 	struct mote_exit *exit = &svm->vcpu.exit;
 	struct mote_vcpu *vcpu = &svm->vcpu;
 
-	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
-	svm_dirty(svm, CLEAN_INTERCEPTS);
+	svm_intercept_flags(svm, false);
 	/* What IRET loaded stays. */
 	if (!moved || !(svm->rare & RARE_IRET))
 		vcpu->rflags = (vcpu->rflags & ~X86_EFLAGS_TF) | svm->step_tf;
@@ -647,6 +658,9 @@ static void svm_end_step(struct svm_vcpu *svm, bool moved)
 		/* Unless a breakpoint was hit as well. */
 		if (!(vcpu->dr6 & ~svm->step_dr6 & DR_TRAP_BITS))
 			exit->reason = MOTE_EXIT_NONE;
+	} else if (svm_is_flags_exit(exit->raw)) {
+		exit->reason = MOTE_EXIT_NONE;
+		svm->no_step_rip = vcpu->rip;
 	}
 	svm->rare &= ~RARE_STEP;
 }
@@ -660,6 +674,7 @@ static void svm_rare_exit(struct svm_vcpu *svm)
 
 	if (svm->rare & RARE_VIRQ)
 		svm_take_virtual_back(svm);
+	svm->no_step_rip = ~0ull;
 	if (svm->rare & RARE_STEP)
 		svm_end_step(svm, moved);
 	/* Something else may have come before the instruction. */

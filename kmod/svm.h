@@ -69,6 +69,7 @@ struct svm_vcpu {
 
 	u64 entry_rip, entry_rsp;	/* with @rare, of the last entry */
 	u64 step_tf, step_dr6;		/* with RARE_STEP, the guest's own */
+	u64 no_step_rip;		/* what is there cannot be stepped over; ~0: none */
 	struct mote_host_timer host_timer;
 
 	/* The last code page that was looked up; @code_gva is ~0 for none. */

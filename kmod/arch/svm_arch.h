@@ -94,6 +94,17 @@ static inline void svm_decode_exception(const struct vmcb_control_area *control,
 }
 
 /*
+ * Is it one of an instruction that pushes or loads RFLAGS, before it runs?  INT3 and INTO are
+ * exceptions to the hardware, INT n to QEMU.
+ */
+static inline bool svm_is_flags_exit(u32 code)
+{
+	return code == SVM_EXIT_PUSHF || code == SVM_EXIT_POPF || code == SVM_EXIT_SWINT ||
+	       code == SVM_EXIT_ICEBP || code == SVM_EXIT_EXCP_BASE + X86_TRAP_BP ||
+	       code == SVM_EXIT_EXCP_BASE + X86_TRAP_OF;
+}
+
+/*
  * What an exit means, in neutral terms.  EXITCODE counts by its low half: some emulators
  * write VMEXIT_INVALID with a high half of zero.  An intercepted IRET is %MOTE_EXIT_NONE:
  * NMI blocking is this vendor's own affair.

@@ -123,4 +123,57 @@ TEST_F(nmi, priorities)
 	EXPECT_EQ(0x81, run->pio.port);
 }
 
+GUEST(pushes, 64, "pushf; pop %rax; out %al, $0x80; out %al, $0x81\n");
+GUEST(breaks, 64, "int3; out %al, $0x80; out %al, $0x81\n");
+GUEST(calls, 64, "int $0x42; out %al, $0x80; out %al, $0x81\n");
+GUEST(loads, 64, "popf; nop; out %al, $0x80; out %al, $0x81\n");
+
+/*
+ * An NMI waits for the end of a shadow, for which some CPUs step over the instruction: what that
+ * pushes or loads of the flags is the guest's own TF all the same.
+ */
+TEST_F(nmi, behind_a_shadow_with_flags)
+{
+	static const struct {
+		const struct guest_code *code;
+		int vector;	/* that comes of it, beside the NMI */
+	} rows[] = { { &guest_pushes }, { &guest_breaks, 3 }, { &guest_calls, 0x42 }, { &guest_loads, 1 } };
+	struct mote_run *run = self->guest.run;
+	struct guest_frame frame;
+	struct mote_state state;
+	int nmis, others;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		guest_start(&self->guest, GUEST_LONG, rows[i].code);
+		guest_get(&self->guest, &state, MOTE_STATE_EVENTS | MOTE_STATE_GPRS);
+		state.events.shadow = MOTE_SHADOW_MOV_SS;
+		if (rows[i].vector == 1) {
+			state.gprs.gpr[MOTE_RSP] -= 8;
+			*(__u64 *)(self->guest.ram + state.gprs.gpr[MOTE_RSP]) = 0x102;
+		}
+		guest_set(&self->guest, &state);
+		ASSERT_EQ(0, mote_inject(self->guest.cpu.fd, &nmi));
+		nmis = others = 0;
+		do {
+			ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest)) {
+				TH_LOG("row %zu: %s", i, guest_exit_name(run->reason));
+			}
+			if (run->pio.port == 0x80 && rows[i].code == &guest_pushes)
+				EXPECT_EQ(0, run->gpr[MOTE_RAX] & 0x100);
+			if (!guest_frame(&self->guest, GUEST_LONG, &frame))
+				continue;
+			nmis += frame.vector == 2;
+			others += frame.vector != 2;
+			if (frame.vector == 2)
+				continue;
+			EXPECT_EQ(rows[i].vector, frame.vector) TH_LOG("row %zu", i);
+			EXPECT_EQ(frame.vector == 1 ? 0x100 : 0, frame.rflags & 0x100) TH_LOG("row %zu", i);
+			if (frame.vector == 1)	/* no more steps */
+				self->guest.ram[run->gpr[MOTE_RSP] + 17] &= ~1;
+		} while (run->pio.port != 0x81);
+		EXPECT_EQ(1, nmis) TH_LOG("row %zu", i);
+		EXPECT_EQ(rows[i].vector ? 1 : 0, others) TH_LOG("row %zu", i);
+	}
+}
+
 MOTE_TEST_MAIN
