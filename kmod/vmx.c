@@ -942,6 +942,17 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);
 }
 
+/* Its #DB is a trap, but the exit comes before it is through; with TF there is no other one. */
+static void vmx_exit_int1(struct vmx_vcpu *v)
+{
+	struct mote_vcpu *vcpu = &v->vcpu;
+
+	vcpu->rip = mote_next_rip(vcpu, vmread32(VM_EXIT_INSTRUCTION_LEN));
+	vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
+	vmwrite32(GUEST_INTERRUPTIBILITY_INFO,
+		  vmread32(GUEST_INTERRUPTIBILITY_INFO) & ~VMX_SHADOW);
+}
+
 /*
  * SDM 3C, "Debug Exceptions": the exit comes before DR6 and DR7.GD change.
  * B0 to B3 are replaced, the others stay until software clears them.
@@ -950,8 +961,11 @@ static void vmx_exit_debug(struct vmx_vcpu *v)
 {
 	const struct mote_exit *exit = &v->vcpu.exit;
 	struct mote_vcpu *vcpu = &v->vcpu;
+	u32 type = vmread32(VM_EXIT_INTR_INFO) & INTR_INFO_INTR_TYPE_MASK;
 	u64 dr7 = vmreadn(GUEST_DR7);
 
+	if (type == INTR_TYPE_PRIV_SW_EXCEPTION)
+		vmx_exit_int1(v);
 	vcpu->dr6 = (vcpu->dr6 & ~(u64)DR_TRAP_BITS) |
 		    (exit->qualification & (DR_TRAP_BITS | DR_STEP | VMX_DR6_BD));
 	if (dr7 & VMX_DR7_GD)

@@ -19,6 +19,7 @@ GUEST_ALL(bp, "int3; hlt");
 GUEST_ALL(ud, "ud2; hlt");
 GUEST_ALL(in, "int $0x42; hlt");
 GUEST_ALL(hb, "pushf; hlt");
+GUEST_ALL(ib, ".byte 0xf1; hlt");
 
 #define RF (1u << 16)
 
@@ -63,6 +64,26 @@ TEST_MODE(handled_by_the_guest)
 		guest_resume(&self->guest, variant->mode, GUEST_CODE + code->size - 1);
 		guest_run(&self->guest);
 		EXPECT_TRUE(mode_is_over(&self->guest, variant->mode));
+	}
+}
+
+/* INT1 is a trap like INT3, and the guest goes on behind it. */
+TEST_MODE(int1)
+{
+	struct guest_frame frame;
+
+	guest_start(&self->guest, variant->mode, GUEST_FOR(ib, variant->mode));
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	ASSERT_TRUE(guest_frame(&self->guest, variant->mode, &frame));
+	if (host_is_tcg() && frame.vector == 6)
+		SKIP(return, "not on this hardware: QEMU does not know INT1");
+	EXPECT_EQ(1, frame.vector);
+	EXPECT_EQ(GUEST_CODE + 1, frame.rip);
+	EXPECT_EQ(0, frame.rflags & RF);
+	guest_run(&self->guest);
+	EXPECT_TRUE(mode_is_over(&self->guest, variant->mode)) {
+		TH_LOG("%s at %llx", guest_exit_name(self->guest.run->reason),
+		       self->guest.run->rip);
 	}
 }
 
