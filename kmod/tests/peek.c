@@ -7,6 +7,10 @@
  * not have.  And when the machine is about to go down, after all others have
  * been told, it says which CPUs are still in virtualization operation.
  *
+ * Parameters pretend what no emulator has: each name that is written to feature changes whether
+ * the kernel believes in it, and whatever is loaded then; tsc_khz is the frequency that it knows;
+ * with perf, perf wants guests to have another KERNEL_GS_BASE, as it may its own MSRs.
+ *
  * With tsc_back_ms, a suspend to memory sets the TSC back by so much, as one that
  * takes the CPU's power makes it begin anew.
  */
@@ -14,12 +18,15 @@
 
 #include <linux/debugfs.h>
 #include <linux/delay.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/reboot.h>
 #include <linux/seq_file.h>
 #include <asm/desc.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/perf_event.h>
 #include <asm/tsc.h>
 
 #include "../compat.h"
@@ -130,6 +137,9 @@ static int peek_show(struct seq_file *file, void *unused)
 			seq_printf(file, "%s -\n", msrs[i].name);
 		else
 			seq_printf(file, "%s %llx\n", msrs[i].name, r.msr[i]);
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	seq_printf(file, "IBPB_EXIT_TO_USER %d\n", raw_cpu_read(x86_ibpb_exit_to_user));
+#endif
 	mutex_unlock(&lock);
 	return 0;
 }
@@ -175,6 +185,85 @@ static int peek_suspend(MOTE_SYSCORE_ARG)
 
 MOTE_SYSCORE(peek_syscore, peek_suspend, NULL);
 
+/* ---- what no emulator has ------------------------------------------------------ */
+
+static const struct {
+	const char *name;
+	u32 bit;
+} features[] = {
+	{ "split_lock_detect", X86_FEATURE_SPLIT_LOCK_DETECT },
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	{ "ibpb_exit_to_user", X86_FEATURE_IBPB_EXIT_TO_USER },
+#endif
+#ifdef X86_FEATURE_FRED
+	{ "fred", X86_FEATURE_FRED },
+#endif
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	{ "bp_spec_reduce", X86_FEATURE_SRSO_BP_SPEC_REDUCE },
+#endif
+};
+
+static int set_feature(const char *value, const struct kernel_param *param)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(features); i++)
+		if (sysfs_streq(value, features[i].name)) {
+			change_bit(features[i].bit, (unsigned long *)boot_cpu_data.x86_capability);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static const struct kernel_param_ops feature_ops = { .set = set_feature };
+module_param_cb(feature, &feature_ops, NULL, 0200);
+
+static const struct kernel_param_ops khz_ops = { .set = param_set_uint, .get = param_get_uint };
+module_param_cb(tsc_khz, &khz_ops, &tsc_khz, 0600);
+
+/* Where the guest and the host are to have different values. */
+static struct perf_guest_switch_msr perf_msr = {
+	.msr = MSR_KERNEL_GS_BASE, .host = 0x1234000, .guest = 0x5678000,
+};
+
+static int perf_called(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	*(int **)call->data = (int *)regs->di;
+	return 0;
+}
+NOKPROBE_SYMBOL(perf_called);
+
+static int perf_returns(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	**(int **)call->data = 1;
+	regs->ax = (unsigned long)&perf_msr;
+	return 0;
+}
+NOKPROBE_SYMBOL(perf_returns);
+
+static struct kretprobe perf_probe = {
+	.kp.symbol_name = "perf_guest_get_msrs", .entry_handler = perf_called,
+	.handler = perf_returns, .data_size = sizeof(int *), .maxactive = 16,
+};
+static bool perf_pretends;
+
+static int set_perf(const char *value, const struct kernel_param *param)
+{
+	bool on = perf_pretends;
+	int err = kstrtobool(value, &on);
+
+	if (!err && on && !perf_pretends)
+		err = register_kretprobe(&perf_probe);
+	else if (!err && !on && perf_pretends)
+		unregister_kretprobe(&perf_probe);
+	if (!err)
+		perf_pretends = on;
+	return err;
+}
+
+static const struct kernel_param_ops perf_ops = { .set = set_perf };
+module_param_cb(perf, &perf_ops, NULL, 0200);
+
 static struct dentry *peek_file;
 
 static int __init peek_init(void)
@@ -187,6 +276,8 @@ static int __init peek_init(void)
 
 static void __exit peek_exit(void)
 {
+	if (perf_pretends)
+		unregister_kretprobe(&perf_probe);
 	unregister_reboot_notifier(&peek_reboot_block);
 	mote_syscore_unregister(&peek_syscore);
 	debugfs_remove(peek_file);
