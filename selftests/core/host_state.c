@@ -247,6 +247,75 @@ TEST_F(host, equal_over_exits)
 	guest_destroy(&self->guest);
 }
 
+/* ---- a breakpoint of the host's, put there by IPI ---------------------------------------- */
+
+GUEST(looks, 64,
+      "mov $0x111000, %eax; mov %rax, %dr0; mov $0x444000, %eax; mov %rax, %dr3\n"
+      "mov $0x10400, %eax; mov %rax, %dr7\n"
+      "1: xor %eax, %eax; cpuid; mov %dr0, %rax; mov %dr3, %rdx; cmp $0x111000, %rax; jne 2f\n"
+      "cmp $0x444000, %rdx; jne 2f; cmp $0, GUEST_DATA; je 1b\n"
+      "out %al, $0x80; 2: out %al, $0x81\n");
+
+struct installer {
+	volatile bool over;
+	volatile unsigned int rounds;
+	bool failed;
+};
+
+/* On another CPU than the guest's: comes and goes there, at any of its exits. */
+static void *install_breakpoints(void *data)
+{
+	struct installer *installer = data;
+	static volatile __u64 watched;
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr), .bp_type = HW_BREAKPOINT_W,
+		.bp_addr = (unsigned long)&watched, .bp_len = HW_BREAKPOINT_LEN_8,
+	};
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(1, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	while (!installer->over) {
+		int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0);
+
+		installer->failed |= fd < 0;
+		close(fd);
+		installer->rounds++;
+	}
+	return NULL;
+}
+
+TEST_F(host, breakpoints_that_come_and_go)
+{
+	struct installer installer = {};
+	pthread_t thread;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "not on this hardware: one CPU");
+	for (int i = 0; i < NR_BREAKPOINTS; i++) {
+		close(self->breakpoints[i]);
+		self->breakpoints[i] = -1;
+	}
+	guest_create(&self->guest);
+	guest_start(&self->guest, GUEST_LONG, &guest_looks);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, install_breakpoints, &installer));
+	do {
+		self->guest.ram[GUEST_DATA] = installer.rounds >= guest_scale(100);
+		guest_interrupt_in(&self->guest, 20000);
+	} while (guest_run(&self->guest) == -EINTR);
+	alarm(0);
+	installer.over = true;
+	pthread_join(thread, NULL);
+	EXPECT_FALSE(installer.failed);
+	EXPECT_EQ(MOTE_EXIT_PIO, self->guest.run->reason);
+	EXPECT_EQ(0x80, self->guest.run->pio.port) {
+		TH_LOG("after %u breakpoints: DR0 is %llx, DR3 %llx", installer.rounds,
+		       self->guest.run->gpr[MOTE_RAX], self->guest.run->gpr[MOTE_RDX]);
+	}
+	guest_destroy(&self->guest);
+}
+
 /* Without a VM the CPU is as if there had never been one. */
 TEST_F(host, equal_after_the_last_vm)
 {
