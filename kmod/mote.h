@@ -21,6 +21,7 @@
 #include <linux/math64.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/nospec.h>
 #include <linux/percpu.h>
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
@@ -105,8 +106,10 @@ struct mote_vm {
 /* The vCPU with this id, or NULL. */
 static inline struct mote_vcpu *mote_vm_vcpu(const struct mote_vm *vm, u32 id)
 {
-	/* Pairs with mote_vcpu_create(). */
-	return id < MOTE_MAX_VCPUS ? smp_load_acquire(&vm->by_id[id]) : NULL;
+	if (id >= MOTE_MAX_VCPUS)
+		return NULL;
+	/* Guests choose ids.  Pairs with mote_vcpu_create(). */
+	return smp_load_acquire(&vm->by_id[array_index_nospec(id, MOTE_MAX_VCPUS)]);
 }
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config);

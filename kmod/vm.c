@@ -97,6 +97,7 @@ int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set
 {
 	int err = mote_filter_check(kind, set->rules, set->nr);
 
+	kind = array_index_nospec(kind, MOTE_NR_FILTERS);
 	mutex_lock(&vm->lock);
 	if (!err && vm->nr_vcpus)
 		err = -EBUSY;

@@ -8,6 +8,7 @@
  * half of TPR: callers pass TPR, of which the register keeps the lower half only.
  */
 #include <linux/bitops.h>
+#include <linux/nospec.h>
 #include <linux/string.h>
 
 #include "apic.h"
@@ -185,11 +186,14 @@ bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector)
 
 /* ---- registers ---------------------------------------------------------------------- */
 
-/* An access to what is not there is an error, or #GP in x2APIC mode. */
-static bool apic_has_register(struct mote_apic *apic, u32 reg, u32 access, bool x2)
+/* An access to what is not there is an error, or #GP in x2APIC mode.  @reg is what a guest wants. */
+static bool apic_has_register(struct mote_apic *apic, u32 *reg, u32 access, bool x2)
 {
-	if (reg < MOTE_APIC_REGS && apic_registers[reg].access[x2] & access)
-		return true;
+	if (*reg < MOTE_APIC_REGS) {
+		*reg = array_index_nospec(*reg, MOTE_APIC_REGS);
+		if (apic_registers[*reg].access[x2] & access)
+			return true;
+	}
 	if (!x2)
 		apic_note_error(apic, APIC_ESR_ILLREGA);
 	return false;
@@ -198,7 +202,7 @@ static bool apic_has_register(struct mote_apic *apic, u32 reg, u32 access, bool 
 bool mote_apic_read(struct mote_apic *apic, u32 reg, bool x2, u32 tpr, u64 *value)
 {
 	*value = 0;
-	if (!apic_has_register(apic, reg, R, x2))
+	if (!apic_has_register(apic, &reg, R, x2))
 		return !x2;
 	*value = reg == APIC_REG(TASKPRI) ? tpr :
 		 reg == APIC_REG(PROCPRI) ? apic_ppr(apic, tpr) : apic->reg[reg];
@@ -253,7 +257,7 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 	u64 known;
 	u32 low;
 
-	if (!apic_has_register(apic, reg, W, x2))
+	if (!apic_has_register(apic, &reg, W, x2))
 		return x2 ? MOTE_APIC_INVALID : MOTE_APIC_RECHECK;
 	known = apic_registers[reg].writable | apic_registers[reg].status;
 	/* In x2APIC mode ICR has ICR2 in it. */

@@ -110,7 +110,8 @@ bool mote_pv_hypercall(struct mote_vcpu *vcpu)
 	case MOTE_HYPERCALL_NOP:
 		break;
 	case MOTE_HYPERCALL_EXITS:
-		ret = rbx < MOTE_NR_EXITS ? vcpu->run->exits[rbx] : -KVM_EINVAL;
+		ret = rbx < MOTE_NR_EXITS ?
+			vcpu->run->exits[array_index_nospec(rbx, MOTE_NR_EXITS)] : -KVM_EINVAL;
 		break;
 	case KVM_HC_KICK_CPU:
 		to = mote_vm_vcpu(vcpu->vm, vcpu->gpr[MOTE_RCX]);
