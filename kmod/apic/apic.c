@@ -60,7 +60,7 @@ static const struct apic_register {
 	[APIC_REG(SELF_IPI)] = { { 0, W }, APIC_VECTOR_MASK },
 };
 
-static bool apic_is_enabled(const struct mote_apic *apic)
+bool mote_apic_is_enabled(const struct mote_apic *apic)
 {
 	return apic->reg[APIC_REG(SPIV)] & APIC_SPIV_APIC_ENABLED;
 }
@@ -134,13 +134,13 @@ static void apic_note_error(struct mote_apic *apic, u32 error)
 	u8 vector = lvt & APIC_VECTOR_MASK;
 
 	apic->errors |= error;
-	if (apic_is_enabled(apic) && !(lvt & APIC_LVT_MASKED) && vector >= APIC_LEAST_VECTOR)
+	if (mote_apic_is_enabled(apic) && !(lvt & APIC_LVT_MASKED) && vector >= APIC_LEAST_VECTOR)
 		apic_set_irr(apic, vector, false);
 }
 
 bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 {
-	if (!apic_is_enabled(apic))
+	if (!mote_apic_is_enabled(apic))
 		return false;
 	if (vector < APIC_LEAST_VECTOR) {
 		apic_note_error(apic, APIC_ESR_RECVILL);
@@ -152,7 +152,7 @@ bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level)
 
 int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held)
 {
-	int irr = apic_is_enabled(apic) ? apic_highest_vector(apic_vectors(apic, IRR)) : -1;
+	int irr = mote_apic_is_enabled(apic) ? apic_highest_vector(apic_vectors(apic, IRR)) : -1;
 
 	/* ISR may hold it back, too: that ends with an EOI, which exits anyway. */
 	*held = false;
@@ -172,6 +172,11 @@ void mote_apic_acknowledge(struct mote_apic *apic, u8 vector)
 {
 	__clear_bit(vector, apic_vectors(apic, IRR));
 	__set_bit(vector, apic_vectors(apic, ISR));
+}
+
+bool mote_apic_waits(const struct mote_apic *apic, u8 vector)
+{
+	return test_bit(vector, apic_vectors(apic, IRR));
 }
 
 bool mote_apic_is_idle(const struct mote_apic *apic)
@@ -227,7 +232,7 @@ static enum mote_apic_effect apic_write_lvt(struct mote_apic *apic, u32 reg, u32
 	u32 changed = apic->reg[reg] ^ value;
 
 	/* In a disabled APIC they stay masked (SDM 3A, "Local APIC State After … Disabled"). */
-	if (!apic_is_enabled(apic))
+	if (!mote_apic_is_enabled(apic))
 		value |= APIC_LVT_MASKED;
 	apic->reg[reg] = value;
 	if (reg != APIC_REG(LVTT) || !(changed & APIC_LVT_TIMER_MODE))

@@ -27,6 +27,9 @@ void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2);
 /* Could a local APIC with this id and mode have these registers? */
 bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2);
 
+/* Has software enabled it (the spurious-interrupt vector register)? */
+bool mote_apic_is_enabled(const struct mote_apic *apic);
+
 /* Set a vector in IRR; false: the interrupt is lost, as the APIC is off or the vector below 16. */
 bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level);
 
@@ -39,6 +42,8 @@ bool mote_apic_takes_extint(const struct mote_apic *apic);
 /* The CPU takes the interrupt: its vector moves from IRR to ISR. */
 void mote_apic_acknowledge(struct mote_apic *apic, u8 vector);
 
+/* Is this vector in IRR?  Also from other threads, who then know what was so. */
+bool mote_apic_waits(const struct mote_apic *apic, u8 vector);
 /* Is IRR empty? */
 bool mote_apic_is_idle(const struct mote_apic *apic);
 /* Does the EOI of this vector, in service, concern neither an I/O APIC nor IRR? */

@@ -18,6 +18,7 @@
 #include "lapic.h"
 
 /* &mote_lapic.signals: bits 0 to 7 are the vector of a start-up IPI. */
+#define SIGNAL_VECTOR 0xff
 #define SIGNAL_STARTUP BIT(8)
 #define SIGNAL_INIT BIT(9)
 #define SIGNAL_TIMER BIT(10)
@@ -60,9 +61,13 @@ static void lapic_recheck(struct mote_vcpu *vcpu)
 		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
-static void lapic_signal(struct mote_vcpu *vcpu, u32 signals)
+/* Signals come, and others that waited are over, in one step. */
+static void lapic_signal(struct mote_vcpu *vcpu, u32 come, u32 gone)
 {
-	atomic_or(signals, &vcpu->lapic->signals);
+	u32 old = atomic_read(&vcpu->lapic->signals);
+
+	while (!atomic_try_cmpxchg(&vcpu->lapic->signals, &old, (old & ~gone) | come))
+		;
 	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
 }
 
@@ -72,7 +77,7 @@ static enum hrtimer_restart lapic_timer_expired(struct hrtimer *timer)
 {
 	struct mote_lapic *lapic = container_of(timer, struct mote_lapic, timer);
 
-	lapic_signal(lapic->vcpu, SIGNAL_TIMER);
+	lapic_signal(lapic->vcpu, SIGNAL_TIMER, 0);
 	return HRTIMER_NORESTART;
 }
 
@@ -168,57 +173,72 @@ static u32 lapic_current_count(const struct mote_lapic *lapic)
 
 #define ICR_SHORTHAND (APIC_DEST_SELF | APIC_DEST_ALLINC)
 
-static void lapic_post(struct mote_vcpu *vcpu, u8 vector, bool level)
+/* What has become of an interrupt; of several destinations the greatest. */
+enum lapic_fate {
+	LAPIC_LOST,	/* no local APIC is addressed, or none that takes it */
+	LAPIC_MERGED,	/* with one of its vector that waits already */
+	LAPIC_TAKEN,
+};
+
+static enum lapic_fate lapic_post(struct mote_vcpu *vcpu, u8 vector, bool level)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
+	bool waits = mote_apic_waits(&lapic->apic, vector);
 
+	/* It may be switched off before it looks: lapic_write() takes in what came before. */
+	if (!mote_apic_is_enabled(&lapic->apic))
+		return LAPIC_LOST;
 	assign_bit(vector, lapic->level, level);
 	/*
 	 * The sender that sets the bit makes the request; those that find it set need none.
 	 * test_and_set_bit() is a full barrier: lapic_take_posted() sees the level with it.
 	 */
-	if (!test_and_set_bit(vector, lapic->posted))
-		mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
+	if (test_and_set_bit(vector, lapic->posted))
+		return LAPIC_MERGED;
+	mote_vcpu_request(vcpu, MOTE_REQ_EVENT);
+	return waits ? LAPIC_MERGED : LAPIC_TAKEN;
 }
 
-static void lapic_deliver(struct mote_vcpu *vcpu, u32 icr)
+static enum lapic_fate lapic_deliver(struct mote_vcpu *vcpu, u32 icr)
 {
 	u8 vector = icr;
 
+	/* CPUs since the Pentium 4 ignore a de-assertion. */
+	if ((icr & (APIC_INT_LEVELTRIG | APIC_INT_ASSERT)) == APIC_INT_LEVELTRIG)
+		return LAPIC_LOST;
 	switch (icr & APIC_MODE_MASK) {
 	case APIC_DM_FIXED:
 	case APIC_DM_LOWEST:
-		lapic_post(vcpu, vector, icr & APIC_INT_LEVELTRIG);
-		break;
+		return lapic_post(vcpu, vector, icr & APIC_INT_LEVELTRIG);
 	case APIC_DM_NMI:
 		mote_vcpu_nmi(vcpu);
 		break;
 	case APIC_DM_INIT:
-		/* CPUs since the Pentium 4 ignore a de-assertion. */
-		if (!(icr & APIC_INT_LEVELTRIG) || icr & APIC_INT_ASSERT)
-			lapic_signal(vcpu, SIGNAL_INIT);
+		/* An earlier start-up IPI came to a CPU that did not wait for one yet. */
+		lapic_signal(vcpu, SIGNAL_INIT, SIGNAL_STARTUP | SIGNAL_VECTOR);
 		break;
 	case APIC_DM_STARTUP:
-		atomic_andnot(0xff, &vcpu->lapic->signals);
-		lapic_signal(vcpu, SIGNAL_STARTUP | vector);
+		lapic_signal(vcpu, SIGNAL_STARTUP | vector, SIGNAL_VECTOR);
 		break;
 	}
+	return LAPIC_TAKEN;
 }
 
-void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr)
+bool mote_lapic_send(struct mote_vcpu *vcpu, u32 icr)
 {
-	if (lapic_is_enabled(vcpu))
-		lapic_deliver(vcpu, icr);
+	return lapic_is_enabled(vcpu) && lapic_deliver(vcpu, icr) != LAPIC_LOST;
 }
 
 void mote_lapic_kick(struct mote_vcpu *vcpu)
 {
-	lapic_signal(vcpu, SIGNAL_KICK);
+	lapic_signal(vcpu, SIGNAL_KICK, 0);
 }
 
 static bool lapic_is_addressed(const struct mote_vcpu *vcpu, const struct mote_vcpu *from, u32 icr,
 			       u32 dest)
 {
+	if (!lapic_is_enabled(vcpu))
+		return false;
 	switch (icr & ICR_SHORTHAND) {
 	case APIC_DEST_SELF:
 		return vcpu == from;
@@ -227,37 +247,33 @@ static bool lapic_is_addressed(const struct mote_vcpu *vcpu, const struct mote_v
 	case APIC_DEST_ALLBUT:
 		return vcpu != from;
 	}
-	return lapic_is_enabled(vcpu) &&
-	       mote_apic_matches(&vcpu->lapic->apic, vcpu->id, lapic_is_x2(vcpu), dest,
+	return mote_apic_matches(&vcpu->lapic->apic, vcpu->id, lapic_is_x2(vcpu), dest,
 				 icr & APIC_DEST_LOGICAL);
 }
 
-/* @from: the sender, or NULL for a device.  Return: has the interrupt reached anybody? */
-static bool lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr, u32 dest)
+/* @from: the sender, or NULL for a device. */
+static enum lapic_fate lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr,
+				  u32 dest)
 {
 	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
 	bool one = (icr & APIC_MODE_MASK) == APIC_DM_LOWEST;
+	enum lapic_fate fate = LAPIC_LOST;
 	struct mote_vcpu *vcpu;
-	bool reached = false;
 	u32 i;
 
 	/* A physical destination is one id, or all. */
 	if (!(icr & (ICR_SHORTHAND | APIC_DEST_LOGICAL)) && (dest & 0xff) != 0xff) {
 		vcpu = mote_vm_vcpu(vm, dest & 0xff);
-		reached = vcpu && lapic_is_addressed(vcpu, from, icr, dest);
-		if (reached)
-			lapic_deliver(vcpu, icr);
-		return reached;
+		return vcpu && lapic_is_addressed(vcpu, from, icr, dest) ?
+		       lapic_deliver(vcpu, icr) : LAPIC_LOST;
 	}
-	for (i = 0; i < nr && !(one && reached); i++) {
-		/* The first vCPU has the lowest priority; the vector spreads the load. */
+	for (i = 0; i < nr && !(one && fate); i++) {
+		/* The first that takes it has the lowest priority; the vector spreads the load. */
 		vcpu = vm->vcpus[one ? (i + icr) % nr : i];
-		if (!lapic_is_addressed(vcpu, from, icr, dest))
-			continue;
-		lapic_deliver(vcpu, icr);
-		reached = true;
+		if (lapic_is_addressed(vcpu, from, icr, dest))
+			fate = max(fate, lapic_deliver(vcpu, icr));
 	}
-	return reached;
+	return fate;
 }
 
 bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi)
@@ -275,7 +291,14 @@ int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi)
 	/* SDM 3A, "Message Address Register Format": bit 2, destination mode. */
 	if (msi->address & BIT(2))
 		icr |= APIC_DEST_LOGICAL;
-	return lapic_send(vm, NULL, icr | APIC_INT_ASSERT, dest) ? 0 : -ENOENT;
+	switch (lapic_send(vm, NULL, icr | APIC_INT_ASSERT, dest)) {
+	case LAPIC_TAKEN:
+		return 0;
+	case LAPIC_MERGED:
+		return 1;
+	default:
+		return -ENOENT;
+	}
 }
 
 /* ---- registers ------------------------------------------------------------- */
@@ -348,6 +371,8 @@ static enum mote_apic_effect lapic_write(struct mote_vcpu *vcpu, u32 reg, u64 va
 	enum mote_apic_effect effect;
 
 	lapic_withdraw_eoi(vcpu, false);
+	if (reg == APIC_REG(SPIV))
+		lapic_take_posted(vcpu->lapic);
 	effect = mote_apic_write(&vcpu->lapic->apic, reg, lapic_is_x2(vcpu), value, vector);
 	if (effect == MOTE_APIC_RECHECK && reg == APIC_REG(TASKPRI))
 		vcpu->cr8 = value >> 4 & 15;
@@ -466,6 +491,8 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 	/* Only a vCPU that waits takes a SIPI (SDM 3A, "Multiple-Processor Initialization"). */
 	if (signals & SIGNAL_STARTUP && vcpu->halted == MOTE_WAITS_FOR_SIPI)
 		mote_vcpu_signal_startup(vcpu, signals);
+	/* What came while it waited for one has had its request. */
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 
 /* ---- state ----------------------------------------------------------------- */

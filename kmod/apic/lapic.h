@@ -13,7 +13,10 @@
 int mote_lapic_create(struct mote_vcpu *vcpu);
 void mote_lapic_destroy(struct mote_vcpu *vcpu);
 
-/* Send a device's message: 0, -EINVAL, or -ENOENT: no vCPU is addressed.  Any context. */
+/*
+ * Send a device's message: 0; 1: one of its vector waits already, which it is merged with; -EINVAL;
+ * -ENOENT: no local APIC takes it.  Any context.
+ */
 int mote_lapic_msi(struct mote_vm *vm, const struct mote_msi *msi);
 bool mote_msi_is_valid(const struct mote_vm *vm, const struct mote_msi *msi);
 
@@ -47,8 +50,8 @@ void mote_lapic_start(struct mote_vcpu *vcpu);
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
 
-/* Send a fixed interrupt or an NMI, as in ICR.  Any context. */
-void mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
+/* Send a fixed interrupt or an NMI, as in ICR; false: it is not taken.  Any context. */
+bool mote_lapic_send(struct mote_vcpu *vcpu, u32 icr);
 /* End the vCPU's HLT, or else its next one.  Any context. */
 void mote_lapic_kick(struct mote_vcpu *vcpu);
 

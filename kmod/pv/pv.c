@@ -74,11 +74,12 @@ static noinline u64 pv_send_ipis(struct mote_vcpu *vcpu)
 {
 	unsigned long map[] = { vcpu->gpr[MOTE_RBX], vcpu->gpr[MOTE_RCX] };
 	u32 first = vcpu->gpr[MOTE_RDX], icr = vcpu->gpr[MOTE_RSI], i;
-	u32 mode = icr & APIC_MODE_MASK;
+	u32 mode = icr & (APIC_MODE_MASK | APIC_DEST_ALLBUT | APIC_DEST_LOGICAL);
 	struct mote_cpu_mode cpu;
 	struct mote_vcpu *to;
 	u64 sent = 0;
 
+	/* Neither other modes nor a destination. */
 	if (mode != APIC_DM_FIXED && mode != APIC_DM_NMI)
 		return -KVM_EINVAL;
 	mote_ops->get_mode(vcpu, &cpu);
@@ -88,11 +89,10 @@ static noinline u64 pv_send_ipis(struct mote_vcpu *vcpu)
 		map[1] = 0;
 	}
 	for_each_set_bit(i, map, 128) {
-		to = mote_vm_vcpu(vcpu->vm, first + i);
-		if (!to)
-			continue;
-		mote_lapic_send(to, icr & (APIC_MODE_MASK | APIC_VECTOR_MASK));
-		sent++;
+		/* There are no ids that the sum could wrap to. */
+		to = first + i < first ? NULL : mote_vm_vcpu(vcpu->vm, first + i);
+		if (to && mote_lapic_send(to, icr & (APIC_MODE_MASK | APIC_VECTOR_MASK)))
+			sent++;
 	}
 	return sent;
 }

@@ -73,6 +73,21 @@ TEST(plain)
 	unlink("image");
 }
 
+/* The id of the local APIC, which is 0, and what is there when that has been switched off. */
+GUEST(without_apic, 64, "mov $0xfee00020, %ebx; mov (%rbx), %esi; mov $0x1b, %ecx; rdmsr\n"
+      "and $~0x800, %eax; wrmsr; mov (%rbx), %eax; sub %esi, %eax; inc %eax; setz %al; out %al, $0xf4");
+
+/* Memory that nobody answers for reads as ones. */
+TEST(nobody_there)
+{
+	struct command command;
+
+	write_elf(&guest_without_apic, 0x300000, guest_without_apic.size);
+	command_run(&command, "mote run --timeout 7000 image");
+	EXPECT_EQ(STATUS_DEBUG(1), command.status) TH_LOG("%s", command.err);
+	unlink("image");
+}
+
 static void expect_refused(struct __test_metadata *_metadata, const char *say)
 {
 	struct command command;

@@ -367,6 +367,131 @@ TEST_F(lapic, start_up)
 	mote_cpu_destroy(&second.cpu);
 }
 
+static void start_up(struct guest *guest, int id, int vector)
+{
+	/* INIT has no vector. */
+	struct mote_msi msi = { .address = 0xfee00000 | id << 12, .data = vector ? 0x600 | vector : 0x500 };
+
+	if (mote_msi(guest->machine.fd, &msi))
+		abort();
+}
+
+struct sender {
+	struct guest *guest;
+	pthread_barrier_t *barrier;
+	int vector;
+};
+
+#define SIPIS guest_rounds(200, 10000)
+
+static void *send_start_ups(void *data)
+{
+	struct sender *sender = data;
+
+	for (long i = 0; i < SIPIS; i++) {
+		pthread_barrier_wait(sender->barrier);
+		start_up(sender->guest, 1, sender->vector);
+		pthread_barrier_wait(sender->barrier);
+	}
+	return NULL;
+}
+
+/* Of two start-up IPIs at once either counts, with a vector of its own. */
+TEST_F(lapic, start_up_by_two)
+{
+	pthread_barrier_t barrier;
+	struct guest second;
+	struct sender senders[2] = {
+		{ &second, &barrier, 0x09 }, { &second, &barrier, 0x06 },
+	};
+	struct mote_state state;
+	pthread_t threads[2];
+
+	add_cpu(&second, &self->guest);
+	for (int page = 6; page < 16; page++)
+		memcpy(self->guest.ram + 0x1000 * page, guest_started.code, guest_started.size);
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, send_start_ups, &senders[i]));
+	for (long i = 0; i < SIPIS; i++) {
+		start_up(&second, 1, 0);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&second));
+		guest_get(&second, &state, MOTE_STATE_SEGS);
+		EXPECT_TRUE(state.segs.seg[MOTE_CS].base == 0x9000 || state.segs.seg[MOTE_CS].base == 0x6000) {
+			TH_LOG("began at %#llx", state.segs.seg[MOTE_CS].base);
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	mote_cpu_destroy(&second.cpu);
+}
+
+/* An INIT makes the CPU wait for a start-up IPI that comes after it. */
+TEST_F(lapic, init_after_start_up)
+{
+	struct mote_state state;
+	struct guest second;
+
+	add_cpu(&second, &self->guest);
+	memcpy(self->guest.ram + 0x9000, guest_started.code, guest_started.size);
+	memcpy(self->guest.ram + 0x6000, guest_started.code, guest_started.size);
+	start_up(&second, 1, 9);
+	start_up(&second, 1, 0);
+	guest_interrupt_in(&second, 20000);
+	EXPECT_EQ(-EINTR, guest_run(&second));
+	guest_get(&second, &state, MOTE_STATE_EVENTS);
+	EXPECT_EQ(MOTE_WAITS_FOR_SIPI, state.events.halted);
+	second.stop = false;
+	second.run->immediate_exit = 0;
+	start_up(&second, 1, 6);
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&second));
+	guest_get(&second, &state, MOTE_STATE_SEGS);
+	EXPECT_EQ(0x6000, state.segs.seg[MOTE_CS].base);
+	mote_cpu_destroy(&second.cpu);
+}
+
+GUEST(up_and_down, 64, X2APIC_ON "out %al, $0x80\n" WRITE(0xf, 0xff) "out %al, $0x81\n"
+      WRITE(0xf, 0x1ff) "sti; nop; out %al, $0x82\n");
+
+/* A device is told whether its interrupt was taken, merged with one that waits, or lost. */
+TEST_F(lapic, fate_of_messages)
+{
+	struct mote_msi lowest = { .address = 0xfee03004 };
+	struct mote_state state;
+	struct guest second;
+
+	add_cpu(&second, &self->guest);
+	/* A local APIC that software has not enabled takes none: as while it waits for its start. */
+	EXPECT_EQ(-ENOENT, msi(&self->guest, 0, 0x51));
+	EXPECT_EQ(-ENOENT, msi(&self->guest, 1, 0xc051));
+	guest_start(&self->guest, GUEST_LONG, &guest_up_and_down);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(0, msi(&self->guest, 0, 0x51));
+	EXPECT_EQ(1, msi(&self->guest, 0, 0x51));
+	EXPECT_EQ(0, msi(&self->guest, 0, 0x52));
+	guest_get(&self->guest, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(3u << 0x11, state.apic.reg[0x22]);
+	EXPECT_EQ(1, msi(&self->guest, 0, 0x52));
+
+	/* Lowest priority: one of those addressed that can take it, whatever the vector. */
+	guest_get(&second, &state, MOTE_STATE_MSRS);
+	state.msrs.apic_base |= 0x400;
+	guest_set(&second, &state);
+	for (int i = 0; i < 4; i++) {
+		lowest.data = 0x160 + i;
+		EXPECT_EQ(0, mote_msi(self->guest.machine.fd, &lowest));
+	}
+	guest_get(&self->guest, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(0xf, state.apic.reg[0x23] & 0xf);
+	/* What has been taken stays when the APIC is switched off, and comes when it is on again. */
+	EXPECT_PORT(0x81);
+	EXPECT_EQ(-ENOENT, msi(&self->guest, 0, 0x71));
+	EXPECT_VECTOR(0x63);
+	mote_cpu_destroy(&second.cpu);
+}
+
 #define SERVE "mov $0x830, %ecx; mov $0x40c1, %eax; mov %ebx, %edx; wrmsr\n"
 
 #define UP_TO(offset) ".fill " #offset " - (. - 0b), 1, 0x90\n"

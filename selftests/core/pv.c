@@ -443,7 +443,9 @@ TEST_F(pv, hypercalls)
 
 GUEST(send, 64, X2APIC_ON "sti; mov $5, %ebx; xor %ecx, %ecx; xor %edx, %edx; mov $0x51, %esi\n"
       CALL(10) "nop; out %al, $0x80\n" EOI
-      "mov $1, %ebx; mov $0x651, %esi\n" CALL(10) "out %al, $0x81\n");
+      "mov $1, %ebx; mov $0x651, %esi\n" CALL(10) "out %al, $0x81\n"
+      "mov $0x51, %esi; mov $-1, %rbx; mov $-1, %rcx; mov $0xffffffc0, %edx\n" CALL(10) "out %al, $0x82\n"
+      "mov $3, %ebx; xor %ecx, %ecx; xor %edx, %edx; mov $0x40051, %esi\n" CALL(10) "out %al, $0x83\n");
 GUEST(send32, 32, X2APIC_ON "xor %ebx, %ebx; mov $1, %ecx; xor %edx, %edx; mov $0x51, %esi\n"
       CALL(10) "out %al, $0x80\n");
 
@@ -465,6 +467,12 @@ TEST_F(pv, send_ipi)
 	EXPECT_EQ(1, self->guest.run->gpr[MOTE_RAX]);
 	/* Neither a start-up IPI. */
 	EXPECT_PORT(0x81);
+	EXPECT_EQ(-KVM_EINVAL, (int)self->guest.run->gpr[MOTE_RAX]);
+
+	/* Ids do not begin again at 0, and a shorthand is none of an interrupt's own bits. */
+	EXPECT_PORT(0x82);
+	EXPECT_EQ(0, self->guest.run->gpr[MOTE_RAX]);
+	EXPECT_PORT(0x83);
 	EXPECT_EQ(-KVM_EINVAL, (int)self->guest.run->gpr[MOTE_RAX]);
 
 	/* For 32-bit guests the second register begins with bit 32. */

@@ -385,7 +385,8 @@ struct mote_vcpu_config {
  * @data: vector, delivery mode, trigger mode (SDM 3A, "Message Data Register Format")
  * @pad: zero
  *
- * Of a VM with %MOTE_VM_LAPIC.  Does not sleep for the vCPU.
+ * Of a VM with %MOTE_VM_LAPIC.  Does not sleep for the vCPU.  Returns 0, or 1 where it is
+ * merged with an interrupt that waits already.
  */
 struct mote_msi {
 	__u64 address;

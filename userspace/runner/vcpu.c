@@ -42,14 +42,19 @@ static void end_of_interrupt(struct vm *vm, unsigned int vector)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-/* The registers of 32 bits are 16 bytes apart; what lies between them is not there. */
+/*
+ * The registers of 32 bits are 16 bytes apart; what lies between them is not there.  Of an APIC
+ * that is off, or in x2APIC mode, nothing is.
+ */
 static __u64 lapic_read(struct vcpu *vcpu, unsigned int offset)
 {
 	struct mote_apic_access access = { .offset = offset & ~15u };
 	unsigned int byte = offset & 15;
 
-	if (byte >= 4 || mote_apic_access(vcpu->cpu.fd, &access))
+	if (byte >= 4)
 		return 0;
+	if (mote_apic_access(vcpu->cpu.fd, &access))
+		return ~0ull;
 	return access.value >> 8 * byte;
 }
 

@@ -60,7 +60,7 @@ static bool is_level(__u64 entry)
 	return entry & LEVEL && mode(entry) <= MODE_LOWEST;
 }
 
-/* Has somebody accepted it? */
+/* Has somebody accepted it, or has it already? */
 static bool send(struct ioapic *ioapic, unsigned int pin)
 {
 	__u64 entry = ioapic->table[pin];
@@ -70,7 +70,7 @@ static bool send(struct ioapic *ioapic, unsigned int pin)
 		.data = (entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0),
 	};
 
-	return mode(entry) != MODE_EXTINT && !mote_msi(ioapic->device.vm->machine.fd, &msi);
+	return mode(entry) != MODE_EXTINT && mote_msi(ioapic->device.vm->machine.fd, &msi) >= 0;
 }
 
 /* Is there a level that is to be sent: may be heard, and is not being serviced? */
