@@ -166,6 +166,7 @@ s64 mote_user_read_word(u64 hva);
 /* &mote_vcpu.requests, seen before the next entry. */
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
+#define MOTE_REQ_KICKED BIT(2)	/* somebody has been there already (request.c's own) */
 
 /* What suspends have done to the TSC; changes while the host is suspended and no vCPU runs. */
 extern struct mote_resumes {
@@ -195,12 +196,15 @@ struct mote_vcpu {
 	struct mote_vm *vm;
 	u32 id;
 	u64 serial;		/* unlike any other vCPU's, ever */
-	int cpu;		/* on which it ran last, -1: on none yet */
-	atomic_t requests;
-	bool loaded;		/* on @cpu, in the guest or about to be */
 
-	struct mutex lock;
+	/* What others write and read, away from what the vCPU's own thread works on. */
+	atomic_t requests ____cacheline_aligned_in_smp;
+	int cpu;		/* on which it ran last, -1: on none yet */
+	bool loaded;		/* on @cpu, in the guest or about to be */
+	atomic_t nmis;		/* that wait, 0 to 2 */
 	struct rcuwait wait;
+
+	struct mutex lock ____cacheline_aligned_in_smp;
 	struct pid __rcu *pid;	/* of the thread that ran it last */
 	struct mote_run *run;
 
@@ -220,7 +224,6 @@ struct mote_vcpu {
 
 	struct mote_lapic *lapic;	/* NULL without MOTE_VM_LAPIC */
 	struct mote_event event;	/* for the next entry, or cut short by the last exit */
-	atomic_t nmis;			/* that wait, 0 to 2 */
 	u32 window;			/* MOTE_WINDOW_* that user space asked for */
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */

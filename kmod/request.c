@@ -12,6 +12,9 @@
  * between, so that at least one of them sees what the other wrote.  If the vCPU
  * looked before the request came, then it was loaded, and interrupts are off from that look
  * until the guest has been left: the interrupt that is sent here waits for it there.
+ *
+ * MOTE_REQ_KICKED says that somebody is on the way to wake or interrupt the vCPU, or has: until
+ * the run loop takes the requests, and that mark with them, further ones need do neither.
  */
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
@@ -71,10 +74,21 @@ static bool request_finds_loaded(struct mote_vcpu *vcpu, u32 request)
 
 void mote_vcpu_request(struct mote_vcpu *vcpu, u32 request)
 {
-	if (request_finds_loaded(vcpu, request))
-		smp_send_reschedule(READ_ONCE(vcpu->cpu));
-	else
+	int cpu;
+
+	/* The kick that others rely on is not put off, and its CPU does not go offline. */
+	preempt_disable();
+	/* A full barrier: the request is written before it is looked where the vCPU is. */
+	if (atomic_fetch_or(request | MOTE_REQ_KICKED, &vcpu->requests) & MOTE_REQ_KICKED)
+		goto out;
+	cpu = READ_ONCE(vcpu->loaded) ? READ_ONCE(vcpu->cpu) : -1;
+	if (cpu < 0)
 		rcuwait_wake_up(&vcpu->wait);
+	/* On this CPU it is not in the guest; one that goes offline has unloaded it. */
+	else if (cpu != smp_processor_id() && cpu_online(cpu))
+		smp_send_reschedule(cpu);
+out:
+	preempt_enable();
 }
 
 static void request_is_seen(void *unused)
