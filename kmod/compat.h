@@ -48,4 +48,8 @@ static inline bool mote_kernel_uses_fred(void)
 #endif
 }
 
+/* Exported, but in no public header: synchronize_rcu() is expedited between the two. */
+void rcu_expedite_gp(void);
+void rcu_unexpedite_gp(void);
+
 #endif /* MOTE_COMPAT_H */

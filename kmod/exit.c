@@ -356,7 +356,8 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)
 
 	if (exit_filtered(vcpu, MOTE_FILTER_PORT, pio->port, access, &next))
 		return next;
-	if (READ_ONCE(vcpu->vm->nr_ioeventfds) &&
+	/* Acquire: pairs with ioeventfd_add(). */
+	if (smp_load_acquire(&vcpu->vm->nr_ioeventfds) &&
 	    !(pio->flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
 	    mote_ioeventfd_write(vcpu->vm, pio->port, pio->size, vcpu->gpr[MOTE_RAX]))
 		return exit_complete(vcpu);

@@ -269,8 +269,12 @@ static int host_take(void)
 
 static void host_release(void)
 {
-	if (host_crash_hook)
+	if (host_crash_hook) {
+		/* It waits for a grace period of RCU, which should not hold up a VM's end. */
+		rcu_expedite_gp();
 		cpu_emergency_unregister_virt_callback(host_crash);
+		rcu_unexpedite_gp();
+	}
 	mote_syscore_unregister(&host_syscore);
 	cpuhp_remove_state(host_state);
 	mote_ops->teardown();
@@ -357,6 +361,7 @@ static void __exit mote_module_exit(void)
 {
 	misc_deregister(&mote_dev);
 	unregister_reboot_notifier(&host_reboot_block);
+	mote_vm_free_shared_map();
 }
 
 module_init(mote_module_init);

@@ -16,7 +16,6 @@
 #define MOTE_H
 
 #include <linux/atomic.h>
-#include <linux/hashtable.h>
 #include <linux/kref.h>
 #include <linux/math64.h>
 #include <linux/mm_types.h>
@@ -42,6 +41,7 @@
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
 struct miscdevice;
+struct mote_ioeventfds;
 struct mote_lapic;
 struct mote_vcpu;
 struct mote_vm;
@@ -69,7 +69,7 @@ struct mote_exit {
 /*
  * A virtual machine.
  *
- * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm, @vendor.
+ * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU @vendor, @msr_map.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
  * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
@@ -82,7 +82,8 @@ struct mote_vm {
 	u32 tsc_khz;
 	u64 tsc_ratio;		/* guest TSC by host TSC, 16.48 bits of which 32 are used; 0: one */
 	struct mm_struct *mm;
-	void *vendor;
+	void *vendor;		/* a page of the vendor's, or NULL */
+	void *msr_map;		/* which MSRs exit; all VMs without an MSR filter have the same */
 
 	struct mutex lock;
 	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
@@ -91,7 +92,7 @@ struct mote_vm {
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
 	u32 nr_irqfds;
-	DECLARE_HASHTABLE(ioeventfds, 10);
+	struct mote_ioeventfds *ioeventfds;
 	u32 nr_ioeventfds;
 	struct mote_clock clock;
 	u32 boosted;		/* where the search for a vCPU to yield to begins */
@@ -116,6 +117,10 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
 void mote_vm_put(struct mote_vm *vm);
 /* Check and take @set, which is freed in any case but success: 0, -EINVAL, -EBUSY. */
 int mote_vm_set_filter(struct mote_vm *vm, u32 kind, struct mote_filter_set *set);
+
+/* Before the first vCPU: make the map, or use the one that is there: 0 or -ENOMEM. */
+int mote_vm_get_msr_map(struct mote_vm *vm);
+void mote_vm_free_shared_map(void);
 
 /* The action of a filter for a number. */
 static inline u32 mote_vm_filter(const struct mote_vm *vm, u32 kind, u32 number, u32 access)

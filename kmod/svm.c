@@ -263,7 +263,7 @@ static void svm_cpu_disable(bool crash)
  * switch, and that cannot hold what the CPU would not take.  A filter that has
  * something to say about one is asked.
  */
-static void svm_init_msrpm(const struct mote_vm *vm)
+static void svm_init_msr_map(const struct mote_vm *vm)
 {
 	static const u32 direct[] = {
 		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
@@ -272,7 +272,7 @@ static void svm_init_msrpm(const struct mote_vm *vm)
 	};
 	u32 i;
 
-	memset(vm->vendor, 0xff, SVM_MSRPM_SIZE);
+	memset(vm->msr_map, 0xff, SVM_MSRPM_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
 		mote_vm_open_msr(vm, direct[i], svm_msrpm_bit(direct[i]),
 				 svm_msrpm_bit(direct[i]) + 1);
@@ -281,9 +281,9 @@ static void svm_init_msrpm(const struct mote_vm *vm)
 /* Nested tables have as many levels as the host's own (APM, "Nested Paging"). */
 static u64 svm_ncr3(const struct mote_vm *vm)
 {
-	u64 *top = vm->vendor + SVM_MSRPM_SIZE;
+	u64 *top = vm->vendor;
 
-	if (!pgtable_l5_enabled())
+	if (!top)
 		return vm->npt.root_hpa;
 	*top = vm->npt.root_hpa | svm_npt_format.table;
 	return __pa(top);
@@ -338,7 +338,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 	}
 
 	control->iopm_base_pa = __pa(svm_iopm);
-	control->msrpm_base_pa = __pa(vm->vendor);
+	control->msrpm_base_pa = __pa(vm->msr_map);
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
 	control->nested_cr3 = svm_ncr3(vm);
@@ -353,14 +353,17 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
+	if (pgtable_l5_enabled() && !vcpu->vm->vendor) {
+		vcpu->vm->vendor = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!vcpu->vm->vendor)
+			return -ENOMEM;
+	}
 	svm->vmcb = svm_alloc_page(GFP_KERNEL_ACCOUNT);
 	if (!svm->vmcb)
 		return -ENOMEM;
 	svm->vmcb_hpa = __pa(svm->vmcb);
 	svm->code_gva = ~0ull;
 	svm->no_step_rip = ~0ull;
-	if (!vcpu->vm->nr_vcpus)
-		svm_init_msrpm(vcpu->vm);
 	svm_init_control(svm);
 	svm->vmcb->save.dr6 = DR6_RESERVED;
 	return 0;
@@ -1182,13 +1185,14 @@ const struct mote_ops mote_svm_ops = {
 	.name = "AMD-V",
 	.holder = "kvm_amd",
 	.vcpu_size = sizeof(struct svm_vcpu),
-	.vm_size = SVM_MSRPM_SIZE + PAGE_SIZE,
+	.msr_map_size = SVM_MSRPM_SIZE,
 	.npt_format = &svm_npt_format,
 	.probe = svm_probe,
 	.setup = svm_setup,
 	.teardown = svm_teardown,
 	.cpu_enable = svm_cpu_enable,
 	.cpu_disable = svm_cpu_disable,
+	.init_msr_map = svm_init_msr_map,
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.load = svm_load,

@@ -250,7 +250,7 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 	err = -EEXIST;
 	if (vm->by_id[config->id])
 		goto err_unlock;
-	err = mote_ops->vcpu_init(vcpu);
+	err = (vm->msr_map ? 0 : mote_vm_get_msr_map(vm)) ?: mote_ops->vcpu_init(vcpu);
 	if (err)
 		goto err_unlock;
 	mote_vcpu_reset(vcpu);

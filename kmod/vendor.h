@@ -34,7 +34,7 @@ struct mote_ops {
 	const char *name;	/* "VT-x" or "AMD-V" */
 	const char *holder;	/* the module that holds the extension when mote does not */
 	size_t vcpu_size;	/* of the vendor's struct, which begins with struct mote_vcpu */
-	size_t vm_size;		/* of the pages at vm->vendor, which begin with the MSR map */
+	size_t msr_map_size;
 	const struct mote_npt_format *npt_format;
 
 	/* Host.  Probe looks at this CPU, with interrupts off, and changes nothing. */
@@ -47,10 +47,11 @@ struct mote_ops {
 	void (*cpu_disable)(bool crash);
 
 	/*
-	 * vCPU, under vcpu->lock.  With the VM's first, under vm->lock, the MSR map is made
-	 * from the vendor's list and the MSR filter, which is constant from here on.  The
-	 * whole state is set next.
+	 * Before a VM's first vCPU: fill vm->msr_map from the vendor's list and the MSR filter,
+	 * which is constant from here on.
 	 */
+	void (*init_msr_map)(const struct mote_vm *vm);
+	/* vCPU, under vcpu->lock; created under vm->lock.  The whole state is set next. */
 	int (*vcpu_init)(struct mote_vcpu *vcpu);
 	void (*vcpu_destroy)(struct mote_vcpu *vcpu);
 	/* Make it current on this CPU, preemption off from here to unload. */
@@ -106,9 +107,9 @@ static inline void mote_complete(struct mote_vcpu *vcpu, u64 rip)
 static inline void mote_vm_open_msr(const struct mote_vm *vm, u32 msr, u32 read, u32 write)
 {
 	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_READ))
-		__clear_bit(read, vm->vendor);
+		__clear_bit(read, vm->msr_map);
 	if (!mote_vm_filter(vm, MOTE_FILTER_MSR, msr, MOTE_FILTER_WRITE))
-		__clear_bit(write, vm->vendor);
+		__clear_bit(write, vm->msr_map);
 }
 
 /*

@@ -17,6 +17,39 @@
 
 static DEFINE_IDA(vm_ids);
 
+/* ---- the map of MSRs that exit --------------------------------------------------- */
+
+/* Of VMs without an MSR filter; made for the first of them. */
+static void *vm_shared_map;
+
+int mote_vm_get_msr_map(struct mote_vm *vm)
+{
+	bool own = vm->filters[MOTE_FILTER_MSR];
+	void *map;
+
+	vm->msr_map = own ? NULL : READ_ONCE(vm_shared_map);
+	if (vm->msr_map)
+		return 0;
+	vm->msr_map = alloc_pages_exact(mote_ops->msr_map_size, GFP_KERNEL_ACCOUNT);
+	if (!vm->msr_map)
+		return -ENOMEM;
+	mote_ops->init_msr_map(vm);
+	map = own ? NULL : cmpxchg(&vm_shared_map, NULL, vm->msr_map);
+	if (map) {
+		free_pages_exact(vm->msr_map, mote_ops->msr_map_size);
+		vm->msr_map = map;
+	}
+	return 0;
+}
+
+void mote_vm_free_shared_map(void)
+{
+	if (vm_shared_map)
+		free_pages_exact(vm_shared_map, mote_ops->msr_map_size);
+}
+
+/* ---- life ------------------------------------------------------------------------- */
+
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 {
 	struct mote_vm *vm;
@@ -48,15 +81,9 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	if (err)
 		goto err_free_id;
 	err = mote_mem_init(vm);
-	if (err)
-		goto err_cleanup_srcu;
-	vm->vendor = alloc_pages_exact(mote_ops->vm_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	if (vm->vendor)
+	if (!err)
 		return vm;
 
-	err = -ENOMEM;
-	mote_mem_destroy(vm);
-err_cleanup_srcu:
 	cleanup_srcu_struct(&vm->srcu);
 err_free_id:
 	ida_free(&vm_ids, vm->id);
@@ -78,7 +105,9 @@ static void vm_free(struct kref *ref)
 	mote_mem_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		mote_vcpu_destroy(vm->vcpus[i]);
-	free_pages_exact(vm->vendor, mote_ops->vm_size);
+	if (vm->msr_map && vm->msr_map != vm_shared_map)
+		free_pages_exact(vm->msr_map, mote_ops->msr_map_size);
+	free_page((unsigned long)vm->vendor);
 	cleanup_srcu_struct(&vm->srcu);
 	for (i = 0; i < MOTE_NR_FILTERS; i++)
 		kfree(vm->filters[i]);

@@ -1245,7 +1245,7 @@ static void vmx_run(struct mote_vcpu *vcpu)
  * MSRs that a guest may touch without an exit: the VMCS has fields for all but
  * KERNEL_GS_BASE, which is switched by hand.
  */
-static void vmx_fill_msr_bitmap(const struct mote_vm *vm)
+static void vmx_init_msr_map(const struct mote_vm *vm)
 {
 	static const u32 direct[] = {
 		MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
@@ -1253,7 +1253,7 @@ static void vmx_fill_msr_bitmap(const struct mote_vm *vm)
 	};
 	u32 i;
 
-	memset(vm->vendor, 0xff, PAGE_SIZE);
+	memset(vm->msr_map, 0xff, PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
 		mote_vm_open_msr(vm, direct[i], vmx_msr_bit(direct[i]),
 				 vmx_msr_bit(direct[i]) + VMX_MSR_WRITE);
@@ -1274,7 +1274,7 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwrite32(VM_EXIT_CONTROLS, vmx_host.exit);
 	/* All other exceptions are the guest's own; of these the CPU or the host needs to know. */
 	vmwrite32(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
-	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->vendor));
+	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->msr_map));
 	vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
 	vmwrite64(EPT_POINTER, v->eptp);
 	vmwrite64(VMCS_LINK_POINTER, ~0ull);
@@ -1354,8 +1354,6 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 	v->active_cpu = -1;
 	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
 		  (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
-	if (!vcpu->vm->nr_vcpus)
-		vmx_fill_msr_bitmap(vcpu->vm);
 	if (vmx_init_vmcs(v))
 		return 0;
 	vmx_vcpu_destroy(vcpu);
@@ -1366,13 +1364,14 @@ const struct mote_ops mote_vmx_ops = {
 	.name = "VT-x",
 	.holder = "kvm_intel",
 	.vcpu_size = sizeof(struct vmx_vcpu),
-	.vm_size = PAGE_SIZE,
+	.msr_map_size = PAGE_SIZE,
 	.npt_format = &vmx_npt_format,
 	.probe = vmx_probe,
 	.setup = vmx_setup,
 	.teardown = vmx_teardown,
 	.cpu_enable = vmx_cpu_enable,
 	.cpu_disable = vmx_cpu_disable,
+	.init_msr_map = vmx_init_msr_map,
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.load = vmx_load,

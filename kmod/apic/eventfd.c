@@ -119,6 +119,11 @@ int mote_irqfd(struct mote_vm *vm, const struct mote_irqfd *arg)
 
 /* ---- ioeventfd ------------------------------------------------------------- */
 
+/* Made when a VM's first ioeventfd is added; as many places as there can be of these. */
+struct mote_ioeventfds {
+	DECLARE_HASHTABLE(rows, 10);
+};
+
 struct ioeventfd {
 	struct hlist_node link;		/* in vm->ioeventfds, by @key */
 	u64 key;			/* ioeventfd_key() */
@@ -136,9 +141,10 @@ static u64 ioeventfd_key(u16 port, bool match, u32 value)
 /* At most one takes an OUT.  Preemption is off: that makes the caller a reader of RCU. */
 static const struct ioeventfd *ioeventfd_for(const struct mote_vm *vm, u64 key, u8 size)
 {
+	const struct mote_ioeventfds *table = READ_ONCE(vm->ioeventfds);
 	const struct ioeventfd *row;
 
-	hash_for_each_possible_rcu(vm->ioeventfds, row, link, key)
+	hash_for_each_possible_rcu(table->rows, row, link, key)
 		if (row->key == key && (!row->size || row->size == size))
 			return row;
 	return NULL;
@@ -185,13 +191,19 @@ static int ioeventfd_add(struct mote_vm *vm, struct ioeventfd *new)
 	struct ioeventfd *row;
 	u32 i;
 
-	hash_for_each(vm->ioeventfds, i, row, link)
+	if (!vm->ioeventfds) {
+		vm->ioeventfds = kzalloc(sizeof(*vm->ioeventfds), GFP_KERNEL_ACCOUNT);
+		if (!vm->ioeventfds)
+			return -ENOMEM;
+	}
+	hash_for_each(vm->ioeventfds->rows, i, row, link)
 		if (ioeventfd_overlaps(row, new))
 			return -EEXIST;
 	if (vm->nr_ioeventfds >= MOTE_MAX_EVENTFDS)
 		return -ENOSPC;
-	hash_add_rcu(vm->ioeventfds, &new->link, new->key);
-	WRITE_ONCE(vm->nr_ioeventfds, vm->nr_ioeventfds + 1);
+	hash_add_rcu(vm->ioeventfds->rows, &new->link, new->key);
+	/* Who sees a number finds the table. */
+	smp_store_release(&vm->nr_ioeventfds, vm->nr_ioeventfds + 1);
 	return 0;
 }
 
@@ -200,7 +212,9 @@ static struct ioeventfd *ioeventfd_remove(struct mote_vm *vm, const struct ioeve
 {
 	struct ioeventfd *row;
 
-	hash_for_each_possible(vm->ioeventfds, row, link, like->key)
+	if (!vm->ioeventfds)
+		return NULL;
+	hash_for_each_possible(vm->ioeventfds->rows, row, link, like->key)
 		if (row->key == like->key && row->size == like->size &&
 		    row->eventfd == like->eventfd) {
 			hash_del_rcu(&row->link);
@@ -255,6 +269,9 @@ void mote_eventfds_destroy(struct mote_vm *vm)
 
 	list_for_each_entry_safe(irqfd, next, &vm->irqfds, link)
 		irqfd_remove(irqfd);
-	hash_for_each_safe(vm->ioeventfds, i, node, row, link)
+	if (!vm->ioeventfds)
+		return;
+	hash_for_each_safe(vm->ioeventfds->rows, i, node, row, link)
 		ioeventfd_free(row);
+	kfree(vm->ioeventfds);
 }

@@ -184,7 +184,7 @@ void mote_vcpu_new_task(struct mote_vcpu *vcpu)
 
 	rcu_assign_pointer(vcpu->pid, get_task_pid(current, PIDTYPE_PID));
 	if (old)
-		synchronize_rcu();
+		synchronize_rcu_expedited();
 	put_pid(old);
 	vcpu->pv.delay_seen = pv_run_delay();
 }
