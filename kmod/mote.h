@@ -218,7 +218,8 @@ struct mote_vcpu {
 	struct fpu_guest fpu;
 	u64 xcr0;		/* of the guest */
 	u64 tsc_offset;
-	u64 tsc_last;		/* of the host when it was unloaded last, where CPUs differ */
+	u64 tsc_last;		/* of the host when it was unloaded last, on @tsc_cpu */
+	bool tsc_unstable;	/* the host's CPUs differ, and the guest has been told */
 	int tsc_cpu;		/* whose TSC the guest's time goes by; -1: none yet */
 	struct mote_resumes resumes;	/* that it knows of: @tsc_lost is in @tsc_offset */
 	struct mote_pv pv;

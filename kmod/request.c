@@ -41,7 +41,8 @@ int mote_vcpu_load(struct mote_vcpu *vcpu)
 	}
 	mote_ops->load(vcpu);
 	if (unlikely(vcpu->tsc_cpu != smp_processor_id() ||
-		     vcpu->resumes.count != mote_resumes.count))
+		     vcpu->resumes.count != mote_resumes.count ||
+		     vcpu->tsc_unstable != check_tsc_unstable()))
 		mote_time_move(vcpu);
 	vcpu->cpu = smp_processor_id();
 	WRITE_ONCE(vcpu->loaded, true);
@@ -58,8 +59,7 @@ void mote_vcpu_unload(struct mote_vcpu *vcpu)
 	 */
 	smp_store_release(&vcpu->loaded, false);
 	mote_ops->unload(vcpu);
-	if (unlikely(check_tsc_unstable()))
-		vcpu->tsc_last = rdtsc();
+	vcpu->tsc_last = rdtsc();
 	preempt_enable();
 }
 

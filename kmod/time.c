@@ -55,14 +55,15 @@ void mote_time_move(struct mote_vcpu *vcpu)
 	u64 offset = vcpu->tsc_offset +
 		     mote_tsc_scale(vcpu->vm, mote_resumes.tsc_lost - vcpu->resumes.tsc_lost);
 
-	if (check_tsc_unstable()) {
+	vcpu->tsc_unstable = check_tsc_unstable();
+	if (vcpu->tsc_unstable) {
 		u64 now = mote_tsc_scale(vcpu->vm, rdtsc()) + offset;
 		u64 last = mote_guest_tsc(vcpu, vcpu->tsc_last);
 
 		if (vcpu->tsc_cpu >= 0 && (s64)(last - now) > 0)
 			offset += last - now;
 	}
-	if (check_tsc_unstable() || vcpu->resumes.count != mote_resumes.count)
+	if (vcpu->tsc_unstable || vcpu->resumes.count != mote_resumes.count)
 		mote_pv_changed(vcpu);
 	vcpu->tsc_cpu = smp_processor_id();
 	vcpu->resumes = mote_resumes;
@@ -70,6 +71,7 @@ void mote_time_move(struct mote_vcpu *vcpu)
 		vcpu->tsc_offset = offset;
 		mote_ops->set_tsc(vcpu);
 	}
+	vcpu->tsc_last = rdtsc();
 }
 
 void mote_time_suspend(void)

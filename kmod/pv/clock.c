@@ -11,6 +11,7 @@
  * Locking: vcpu->lock; a VM's clock is under vm->lock.
  */
 #include <linux/clocksource.h>
+#include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 #include <asm/pvclock.h>
@@ -28,51 +29,95 @@ static u64 pv_clock_now(const struct mote_vm *vm)
 }
 
 /*
- * Where all CPUs have the same TSC, one pair of TSC and time is for all vCPUs, so that
- * none is ahead of another.  A new pair, after a suspend, is not behind the old one.
+ * The host's two clocks are read one after the other: of some tries the one between whose
+ * halves least came.  Interrupts are off.
  */
-static void pv_clock_common_pair(struct mote_vm *vm, struct pvclock_vcpu_time_info *info)
+static void pv_read_pair(u64 *tsc, u64 *ns)
+{
+	u64 least = U64_MAX;
+	u32 i;
+
+	for (i = 0; i < 5; i++) {
+		u64 before = rdtsc_ordered(), now = ktime_get_boottime_ns();
+		u64 took = rdtsc_ordered() - before;
+
+		if (took < least) {
+			least = took;
+			*tsc = before;
+			*ns = now;
+		}
+	}
+}
+
+/* What was told of @clock goes on to a new pair: its time is not behind.  Return: its time. */
+static u64 pv_go_on(struct mote_vm *vm, const struct pvclock_vcpu_time_info *info, u64 tsc, u64 ns)
 {
 	struct mote_clock *clock = &vm->clock;
+	s64 ticks = tsc + mote_resumes.tsc_lost - (clock->tsc + clock->tsc_lost);
+	s64 ahead;
 
-	mutex_lock(&vm->lock);
-	if (!clock->tsc || clock->resumes != mote_resumes.count) {
-		u64 now = rdtsc(), old = 0;
-		u64 ticks = now + mote_resumes.tsc_lost - (clock->tsc + clock->tsc_lost);
+	if (!clock->tsc || ticks < 0)
+		return ns;
+	ahead = clock->ns - ns + pvclock_scale_delta(mote_tsc_scale(vm, ticks),
+						     info->tsc_to_system_mul, info->tsc_shift);
+	/* A TSC that is further off than this has not shown the time before, either. */
+	if (ahead <= 0 || ahead > NSEC_PER_SEC)
+		return ns;
+	clock->offset += ahead;
+	return ns + ahead;
+}
 
-		if (clock->tsc)
-			old = clock->ns + pvclock_scale_delta(mote_tsc_scale(vm, ticks),
-							      info->tsc_to_system_mul,
-							      info->tsc_shift);
-		clock->ns = max(old, pv_clock_now(vm));
-		clock->tsc = now;
+/*
+ * Where all CPUs have the same TSC, one pair of TSC and time is for all vCPUs, so that none is
+ * ahead of another.  Else each has its own, of the CPU that it runs on.
+ */
+static void pv_clock_pair(struct mote_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
+{
+	struct mote_clock *clock = &vcpu->vm->clock;
+	bool stable = !check_tsc_unstable();
+	u64 tsc, ns;
+
+	mutex_lock(&vcpu->vm->lock);
+	if (stable && clock->tsc && clock->resumes == mote_resumes.count) {
+		tsc = clock->tsc;
+		ns = clock->ns;
+	} else {
+		local_irq_disable();
+		/* Here or where it is loaded next, the guest's TSC goes on. */
+		if (!stable && vcpu->tsc_cpu != smp_processor_id())
+			mote_time_move(vcpu);
+		pv_read_pair(&tsc, &ns);
+		local_irq_enable();
+		ns = pv_go_on(vcpu->vm, info, tsc, ns + clock->offset);
+		clock->tsc = stable ? tsc : 0;
+		clock->ns = ns;
 		clock->resumes = mote_resumes.count;
 		clock->tsc_lost = mote_resumes.tsc_lost;
 	}
-	info->tsc_timestamp = clock->tsc;
-	info->system_time = clock->ns;
-	info->flags = PVCLOCK_TSC_STABLE_BIT;
-	mutex_unlock(&vm->lock);
+	mutex_unlock(&vcpu->vm->lock);
+	info->tsc_timestamp = mote_guest_tsc(vcpu, tsc);
+	info->system_time = ns;
+	info->flags = stable ? PVCLOCK_TSC_STABLE_BIT : 0;
 }
 
 /*
  * Write a struct that has its version at @in.  The guest reads the version before the
  * data and after it, with read barriers between, and begins anew where it was odd or has
- * changed: it is odd before the first byte of data changes, and even after the last.
+ * changed: it is odd before the first byte of data changes, and even after the last.  No
+ * two versions of a VM's are the same, nor, but by chance, any of another host's.
  */
-static void pv_write_versioned(struct mote_vm *vm, u64 gpa, void *data, u32 size, u32 *in,
-			       u32 *version)
+static void pv_write_versioned(struct mote_vm *vm, u64 gpa, void *data, u32 size, u32 *in)
 {
+	u32 version = atomic_add_return(2, &vm->clock.version);
 	u64 at = gpa + ((void *)in - data);
 
-	*in = *version + 1;
-	*version += 2;
+	*in = version - 1;
 	if (mote_mem_write(vm, at, in, sizeof(*in), true))
 		return;
 	smp_wmb(); /* odd version before data, as above */
 	mote_mem_write(vm, gpa, data, size, true);
 	smp_wmb(); /* data before even version, as above */
-	*in = *version;
+	*in = version;
 	mote_mem_write(vm, at, in, sizeof(*in), true);
 }
 
@@ -85,25 +130,15 @@ static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
 static void pv_publish_clock(struct mote_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info info = {};
-	u32 khz = vcpu->vm->tsc_khz, shift;
+	u32 seen = READ_ONCE(vcpu->vm->clock.generation), khz = vcpu->vm->tsc_khz, shift;
 
-	vcpu->pv.clock_seen = READ_ONCE(vcpu->vm->clock.generation);
 	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
 	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, khz, NSEC_PER_MSEC, 0);
 	info.tsc_shift = 32 - shift;
-	if (check_tsc_unstable()) {
-		/* Each vCPU has its own pair, from the CPU that it runs on. */
-		local_irq_disable();
-		info.tsc_timestamp = rdtsc();
-		info.system_time = pv_clock_now(vcpu->vm);
-		vcpu->tsc_cpu = smp_processor_id();
-		local_irq_enable();
-	} else {
-		pv_clock_common_pair(vcpu->vm, &info);
-	}
-	info.tsc_timestamp = mote_guest_tsc(vcpu, info.tsc_timestamp);
+	pv_clock_pair(vcpu, &info);
+	vcpu->pv.clock_seen = seen;
 	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
-			   sizeof(info), &info.version, &vcpu->pv.clock_version);
+			   sizeof(info), &info.version);
 }
 
 /* The wall clock is the time of day when the guest's clock began. */
@@ -111,13 +146,12 @@ static void pv_publish_wall_clock(struct mote_vcpu *vcpu)
 {
 	u64 start = ktime_get_real_ns() - pv_clock_now(vcpu->vm);
 	struct pvclock_wall_clock wall = {};
-	u32 version = 0, nsec;
+	u32 nsec;
 
 	wall.sec = div_u64_rem(start, NSEC_PER_SEC, &nsec);
 	wall.nsec = nsec;
 	vcpu->pv.wall_wanted = false;
-	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version,
-			   &version);
+	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version);
 }
 
 int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value)
@@ -145,6 +179,7 @@ void mote_pv_init_clock(struct mote_vm *vm)
 {
 	vm->clock.offset = -ktime_get_boottime_ns();
 	vm->clock.generation = 1;
+	atomic_set(&vm->clock.version, get_random_u32() & ~1);
 }
 
 /* ---- steal time --------------------------------------------------------------- */
@@ -175,7 +210,7 @@ static void pv_publish_steal(struct mote_vcpu *vcpu)
 	vcpu->pv.steal_stale = false;
 	steal.steal = vcpu->pv.steal;
 	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED, &steal,
-			   sizeof(steal), &steal.version, &vcpu->pv.steal_version);
+			   sizeof(steal), &steal.version);
 }
 
 void mote_vcpu_new_task(struct mote_vcpu *vcpu)

@@ -6,6 +6,7 @@
 #ifndef MOTE_PV_H
 #define MOTE_PV_H
 
+#include <linux/atomic.h>
 #include <linux/types.h>
 #include <linux/mote.h>
 
@@ -20,13 +21,12 @@ struct mote_clock {
 	u64 tsc_lost;	/* &mote_resumes.tsc_lost then */
 	u32 resumes;	/* &mote_resumes.count then */
 	u32 generation;	/* changes when the vCPUs are to be told anew */
+	atomic_t version;	/* of the struct that was written last, even */
 };
 
 /* What a vCPU has told its guest by the paravirtual interface. */
 struct mote_pv {
 	u32 clock_seen;		/* &mote_clock.generation of what is in its memory; 0: none */
-	u32 clock_version;	/* of the struct there, even */
-	u32 steal_version;	/* likewise */
 	bool wall_wanted;	/* the guest has written the wall clock's MSR */
 	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
 	u64 eoi_offered;	/* the MSR by which an EOI without an exit is offered, or 0 */

@@ -12,7 +12,8 @@
  * with perf, perf wants guests to have another KERNEL_GS_BASE, as it may its own MSRs.
  *
  * With tsc_back_ms, a suspend to memory sets the TSC back by so much, as one that
- * takes the CPU's power makes it begin anew.
+ * takes the CPU's power makes it begin anew; a write to tsc_unstable makes the kernel
+ * give the TSC up as a clock, until it boots anew.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -171,6 +172,15 @@ static int peek_reboot(struct notifier_block *block, unsigned long event, void *
 static struct notifier_block peek_reboot_block = {
 	.notifier_call = peek_reboot, .priority = INT_MIN,
 };
+
+static int peek_set_unstable(const char *value, const struct kernel_param *param)
+{
+	mark_tsc_unstable("a test wants it so");
+	return 0;
+}
+
+static const struct kernel_param_ops peek_unstable_ops = { .set = peek_set_unstable };
+module_param_cb(tsc_unstable, &peek_unstable_ops, NULL, 0200);
 
 static unsigned int tsc_back_ms;
 module_param(tsc_back_ms, uint, 0600);
