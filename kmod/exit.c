@@ -59,11 +59,14 @@ static void cpuid_answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *
 static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu,
 					  const struct mote_cpuid_entry *row)
 {
+	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
 	struct mote_cpuid_entry copy = *row;
 	struct mote_cpu_mode mode;
 
+	if (row->leaf != leaf)
+		mote_cpuid_beyond(vcpu->cpuid->rows, vcpu->cpuid->nr, leaf, &copy);
 	mote_ops->get_mode(vcpu, &mode);
-	mote_cpuid_patch(&copy, mode.cr4, vcpu->xcr0, &vcpu->msrs);
+	mote_cpuid_patch(&copy, subleaf, mode.cr4, vcpu->xcr0, &vcpu->msrs);
 	cpuid_answer(vcpu, &copy);
 }
 

@@ -60,11 +60,6 @@ static const struct apic_register {
 	[APIC_REG(SELF_IPI)] = { { 0, W }, APIC_VECTOR_MASK },
 };
 
-bool mote_apic_is_enabled(const struct mote_apic *apic)
-{
-	return apic->reg[APIC_REG(SPIV)] & APIC_SPIV_APIC_ENABLED;
-}
-
 static void apic_mask_lvts(struct mote_apic *apic)
 {
 	u32 i;

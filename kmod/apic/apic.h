@@ -28,7 +28,10 @@ void mote_apic_set_mode(struct mote_apic *apic, u32 id, bool x2);
 bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2);
 
 /* Has software enabled it (the spurious-interrupt vector register)? */
-bool mote_apic_is_enabled(const struct mote_apic *apic);
+static inline bool mote_apic_is_enabled(const struct mote_apic *apic)
+{
+	return apic->reg[APIC_REG(SPIV)] & APIC_SPIV_APIC_ENABLED;
+}
 
 /* Set a vector in IRR; false: the interrupt is lost, as the APIC is off or the vector below 16. */
 bool mote_apic_accept(struct mote_apic *apic, u8 vector, bool level);

@@ -176,11 +176,27 @@ struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mo
 	return caps;
 }
 
+static bool cpuid_is_topology(u32 leaf)
+{
+	return leaf == 0xb || leaf == 0x1f || leaf == 0x80000026;
+}
+
 bool mote_cpuid_is_dynamic(u32 leaf, const struct mote_msrs *msrs)
 {
 	if (!leaf)
 		return msrs->misc_enable & MSR_IA32_MISC_ENABLE_LIMIT_CPUID;
-	return leaf == 1 || leaf == 7 || leaf == 0xd || leaf == 0x80000001;
+	if (leaf < 32)
+		return BIT(leaf) & (BIT(1) | BIT(7) | BIT(0xb) | BIT(0xd) | BIT(0x1f));
+	return leaf == 0x80000001 || leaf == 0x80000026;
+}
+
+void mote_cpuid_beyond(const struct mote_cpuid_entry *rows, u32 nr, u32 leaf,
+		       struct mote_cpuid_entry *row)
+{
+	const struct mote_cpuid_entry *first = mote_cpuid_find(rows, nr, leaf, 0);
+
+	if (first && cpuid_is_topology(leaf))
+		*row = (struct mote_cpuid_entry){ .leaf = leaf, .edx = first->edx };
 }
 
 /* AVX at 576 is everyone's; AVX-512's offsets differ, but it is the last: the size of all. */
@@ -200,7 +216,7 @@ static void cpuid_assign(u32 *reg, u32 bit, bool value)
 	*reg = value ? *reg | bit : *reg & ~bit;
 }
 
-void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0,
+void mote_cpuid_patch(struct mote_cpuid_entry *row, u32 subleaf, u64 cr4, u64 xcr0,
 		      const struct mote_msrs *msrs)
 {
 	switch (row->leaf) {
@@ -220,6 +236,11 @@ void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0,
 	case 7:
 		if (!row->subleaf)
 			cpuid_assign(&row->ecx, F(OSPKE), row->ecx & F(PKU) && cr4 & X86_CR4_PKE);
+		break;
+	case 0xb:
+	case 0x1f:
+	case 0x80000026: /* the level's number is the one that was asked for */
+		row->ecx = (row->ecx & ~0xffu) | (subleaf & 0xff);
 		break;
 	case 0xd:
 		if (row->subleaf == 0)

@@ -103,11 +103,17 @@ const struct mote_cpuid_entry *mote_cpuid_find(const struct mote_cpuid_entry *ro
 /* What of @host a guest with this table may set. */
 struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mote_caps *host);
 
-/* Does the answer of this leaf follow the guest's state? */
+/* Does the answer of this leaf follow the guest's state, or is there one for all subleaves? */
 bool mote_cpuid_is_dynamic(u32 leaf, const struct mote_msrs *msrs);
 
-/* Bring a copy of a row up to date with the guest's state. */
-void mote_cpuid_patch(struct mote_cpuid_entry *row, u64 cr4, u64 xcr0,
+/*
+ * No row answers: in a leaf of topology, beyond its last level, the x2APIC id is still to be had;
+ * in others @row stays.
+ */
+void mote_cpuid_beyond(const struct mote_cpuid_entry *rows, u32 nr, u32 leaf,
+		       struct mote_cpuid_entry *row);
+/* Bring a copy of a row up to date with the subleaf asked for and the guest's state. */
+void mote_cpuid_patch(struct mote_cpuid_entry *row, u32 subleaf, u64 cr4, u64 xcr0,
 		      const struct mote_msrs *msrs);
 
 /* ---- msr.c ------------------------------------------------------------------ */

@@ -174,38 +174,38 @@ static void cpuid_patch_test(struct kunit *test)
 
 	row.ecx = F(XSAVE);
 	row.edx = F(APIC);
-	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, &on);
+	mote_cpuid_patch(&row, 0, X86_CR4_OSXSAVE, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(XSAVE) | F(OSXSAVE), row.ecx);
 	KUNIT_EXPECT_EQ(test, F(APIC), row.edx);
-	mote_cpuid_patch(&row, 0, 1, &off);
+	mote_cpuid_patch(&row, 0, 0, 1, &off);
 	KUNIT_EXPECT_EQ(test, F(XSAVE), row.ecx);
 	KUNIT_EXPECT_EQ(test, 0, row.edx);
 	/* What the table does not have does not appear. */
 	row.ecx = 0;
-	mote_cpuid_patch(&row, X86_CR4_OSXSAVE, 1, &on);
+	mote_cpuid_patch(&row, 0, X86_CR4_OSXSAVE, 1, &on);
 	KUNIT_EXPECT_EQ(test, 0, row.ecx);
 	KUNIT_EXPECT_EQ(test, 0, row.edx);
 
 	row = (struct mote_cpuid_entry)ROW(7, 0, 1);
 	row.ecx = F(PKU);
-	mote_cpuid_patch(&row, X86_CR4_PKE, 1, &on);
+	mote_cpuid_patch(&row, 0, X86_CR4_PKE, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(PKU) | F(OSPKE), row.ecx);
-	mote_cpuid_patch(&row, 0, 1, &on);
+	mote_cpuid_patch(&row, 0, 0, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(PKU), row.ecx);
 
 	row = (struct mote_cpuid_entry)ROW(0x80000001, 0, 0);
 	row.edx = F(APIC) | F(LM);
-	mote_cpuid_patch(&row, 0, 1, &off);
+	mote_cpuid_patch(&row, 0, 0, 1, &off);
 	KUNIT_EXPECT_EQ(test, F(LM), row.edx);
 	/* IA32_MISC_ENABLE: no execute-disable, at most two leaves. */
 	row.edx = F(NX) | F(LM);
-	mote_cpuid_patch(&row, 0, 1, &on);
+	mote_cpuid_patch(&row, 0, 0, 1, &on);
 	KUNIT_EXPECT_EQ(test, F(NX) | F(LM), row.edx);
-	mote_cpuid_patch(&row, 0, 1, &limited);
+	mote_cpuid_patch(&row, 0, 0, 1, &limited);
 	KUNIT_EXPECT_EQ(test, F(LM), row.edx);
 	row = (struct mote_cpuid_entry)ROW(0, 0, 0);
 	row.eax = 0xd;
-	mote_cpuid_patch(&row, 0, 1, &limited);
+	mote_cpuid_patch(&row, 0, 0, 1, &limited);
 	KUNIT_EXPECT_EQ(test, 2, row.eax);
 	KUNIT_EXPECT_TRUE(test, mote_cpuid_is_dynamic(0, &limited));
 	KUNIT_EXPECT_FALSE(test, mote_cpuid_is_dynamic(0, &on));
@@ -222,17 +222,46 @@ static void cpuid_xsave_size_test(struct kunit *test)
 		struct mote_cpuid_entry row = ROW(0xd, 0, 1);
 
 		row.ecx = 2688;
-		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
+		mote_cpuid_patch(&row, 0, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, sizes[i][1], row.ebx);
 		row.subleaf = 1;
 		row.eax = F(XSAVEC);
-		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
+		mote_cpuid_patch(&row, 0, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, sizes[i][2], row.ebx);
 		row.subleaf = 2;
 		row.ebx = 576;
-		mote_cpuid_patch(&row, 0, sizes[i][0], &on);
+		mote_cpuid_patch(&row, 0, 0, sizes[i][0], &on);
 		KUNIT_EXPECT_EQ(test, 576, row.ebx);
 	}
+}
+
+/* In leaves of topology each subleaf has its number and the x2APIC id, also beyond the last level. */
+static void cpuid_topology_test(struct kunit *test)
+{
+	struct mote_cpuid_entry rows[] = { ROW(7, 0, 1), ROW(0xb, 0, 1), ROW(0xb, 1, 1) };
+	const struct mote_cpuid_entry *row;
+	struct mote_cpuid_entry copy;
+	u32 subleaf;
+
+	rows[0].edx = 7;
+	rows[1].edx = rows[2].edx = 0x123;
+	rows[1].ecx = 0x1ff;
+	rows[2].ecx = 0x201;
+	for (subleaf = 0; subleaf < 0x300; subleaf++) {
+		row = mote_cpuid_find(rows, ARRAY_SIZE(rows), 0xb, subleaf);
+		KUNIT_ASSERT_EQ(test, subleaf < 2, !!row);
+		copy = row ? *row : (struct mote_cpuid_entry){};
+		if (!row)
+			mote_cpuid_beyond(rows, ARRAY_SIZE(rows), 0xb, &copy);
+		mote_cpuid_patch(&copy, subleaf, 0, 1, &limited);
+		KUNIT_EXPECT_EQ(test, 0x123, copy.edx);
+		KUNIT_EXPECT_EQ(test, (subleaf & 0xff) | (row ? (subleaf + 1) << 8 : 0), copy.ecx);
+	}
+	/* Others have nothing in common, nor has a leaf that is not in the table. */
+	copy = (struct mote_cpuid_entry){};
+	mote_cpuid_beyond(rows, ARRAY_SIZE(rows), 7, &copy);
+	mote_cpuid_beyond(rows, ARRAY_SIZE(rows), 0x1f, &copy);
+	KUNIT_EXPECT_EQ(test, 0, copy.edx);
 }
 
 /* What the patch changes is dynamic, and only that. */
@@ -248,7 +277,7 @@ static void cpuid_dynamic_test(struct kunit *test)
 
 				row.eax = row.ebx = row.ecx = row.edx = 0xffffffff;
 				copy = row;
-				mote_cpuid_patch(&copy, 0, 1, &limited);
+				mote_cpuid_patch(&copy, 5, 0, 1, &limited);
 				if (memcmp(&copy, &row, sizeof(row)))
 					KUNIT_EXPECT_TRUE_MSG(test, mote_cpuid_is_dynamic(l, &limited), "%#x", l);
 			}
@@ -266,6 +295,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(cpuid_find_test),
 	KUNIT_CASE(cpuid_patch_test),
 	KUNIT_CASE(cpuid_xsave_size_test),
+	KUNIT_CASE(cpuid_topology_test),
 	KUNIT_CASE(cpuid_dynamic_test),
 	{}
 };

@@ -31,31 +31,29 @@ static void add_topology(struct mote_cpuid_entry *row, unsigned int id, unsigned
 		.leaf = 0xb, .subleaf = 1, .flags = MOTE_CPUID_SUBLEAF, .eax = id_bits(nr),
 		.ebx = nr, .ecx = LEVEL_CORE | 1, .edx = id,
 	};
-	row[2] = (struct mote_cpuid_entry) {
-		.leaf = 0xb, .subleaf = 2, .flags = MOTE_CPUID_SUBLEAF, .ecx = 2, .edx = id,
-	};
 }
 
 static void adjust(struct mote_cpuid_entry *row, unsigned int id, unsigned int nr)
 {
-	unsigned int bits = id_bits(nr);
+	unsigned int bits = id_bits(nr), ids = 1u << bits;
 
+	/* Counts that do not fit into their fields are as large as these can tell. */
 	switch (row->leaf) {
 	case 0:
 		if (row->eax < 0xb)
 			row->eax = 0xb;
 		break;
 	case 1:
-		row->ebx = (row->ebx & 0xffff) | (1u << bits & 0xff) << 16 | id << 24;
+		row->ebx = (row->ebx & 0xffff) | (ids < 255 ? ids : 255) << 16 | id << 24;
 		row->edx = (row->edx & ~FEATURE_HTT) | (nr > 1 ? FEATURE_HTT : 0);
 		break;
 	case 4:
 		/* Cores in the package; the caches are each core's own. */
 		if (row->eax & 0x1f)
-			row->eax = (row->eax & 0x3ffffff) | ((1u << bits) - 1) << 26;
+			row->eax = (row->eax & 0x3ffffff) | (ids < 64 ? ids - 1 : 63) << 26;
 		break;
 	case 0x80000008:
-		row->ecx = (nr - 1) | bits << 12;
+		row->ecx = (nr < 256 ? nr - 1 : 255) | bits << 12;
 		break;
 	}
 }
@@ -76,9 +74,9 @@ int vcpu_set_cpuid(struct vcpu *vcpu)
 	}
 	if (!err && cpu_features_apply(&vm->options->features, rows, kept))
 		return -1;
-	if (!err && kept + 3 <= MOTE_MAX_CPUID) {
+	if (!err && kept + 2 <= MOTE_MAX_CPUID) {
 		add_topology(rows + kept, vcpu->cpu.id, vm->options->cpus);
-		table.nr = kept + 3;
+		table.nr = kept + 2;
 		err = mote_set_cpuid(vcpu->cpu.fd, &table);
 	}
 	if (err)
