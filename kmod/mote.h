@@ -35,8 +35,9 @@
 #include "pv/pv.h"
 #include "trace/traced.h"
 
-#define MOTE_MAX_VMS 256
-#define MOTE_MAX_VCPUS 64
+#define MOTE_MAX_VMS 4096
+#define MOTE_MAX_VCPUS 1024
+#define MOTE_VCPU_GROUP 64 /* by which the table of vCPUs grows */
 #define MOTE_MAX_SLOTS 1024
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
 
@@ -86,16 +87,17 @@ struct mote_vm {
 	void *msr_map;		/* which MSRs exit; all VMs without an MSR filter have the same */
 
 	struct mutex lock;
-	struct mote_vcpu *vcpus[MOTE_MAX_VCPUS];
-	struct mote_vcpu *by_id[MOTE_MAX_VCPUS];	/* the same: read with mote_vm_vcpu() */
+	struct mote_vcpu **vcpus[MOTE_MAX_VCPUS / MOTE_VCPU_GROUP];	/* see mote_vm_vcpu() */
 	u32 nr_vcpus;
+	u32 end_id;		/* no vCPU has this id, or a higher one */
 	struct mote_filter_set *filters[MOTE_NR_FILTERS];
 	struct list_head irqfds;
 	u32 nr_irqfds;
 	struct mote_ioeventfds *ioeventfds;
 	u32 nr_ioeventfds;
 	struct mote_clock clock;
-	u32 boosted;		/* where the search for a vCPU to yield to begins */
+	u32 boosted;		/* id where the search for a vCPU to yield to begins */
+	bool xapic_logical;	/* a local APIC in xAPIC mode has had a logical address */
 
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
@@ -107,11 +109,21 @@ struct mote_vm {
 /* The vCPU with this id, or NULL. */
 static inline struct mote_vcpu *mote_vm_vcpu(const struct mote_vm *vm, u32 id)
 {
+	struct mote_vcpu **group;
+
 	if (id >= MOTE_MAX_VCPUS)
 		return NULL;
-	/* Guests choose ids.  Pairs with mote_vcpu_create(). */
-	return smp_load_acquire(&vm->by_id[array_index_nospec(id, MOTE_MAX_VCPUS)]);
+	/* Guests choose ids. */
+	id = array_index_nospec(id, MOTE_MAX_VCPUS);
+	/* Both pair with mote_vcpu_create(). */
+	group = smp_load_acquire(&vm->vcpus[id / MOTE_VCPU_GROUP]);
+	return group ? smp_load_acquire(&group[id % MOTE_VCPU_GROUP]) : NULL;
 }
+
+/* All that there are now: a new one has nothing to be told yet. */
+#define mote_vm_for_each_vcpu(vm, id, vcpu)					\
+	for ((id) = 0; (id) < READ_ONCE((vm)->end_id); (id)++)			\
+		if (((vcpu) = mote_vm_vcpu(vm, id)))
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
 void mote_vm_put(struct mote_vm *vm);

@@ -97,18 +97,18 @@ static void request_is_seen(void *unused)
 
 void mote_vm_request(struct mote_vm *vm, u32 request)
 {
-	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	struct mote_vcpu *vcpu;
 	cpumask_var_t loaded;
 	bool all = !zalloc_cpumask_var(&loaded, GFP_ATOMIC);
 	bool any = false;
-	u32 i;
+	u32 id;
 
-	for (i = 0; i < nr; i++) {
-		if (!request_finds_loaded(vm->vcpus[i], request))
+	mote_vm_for_each_vcpu(vm, id, vcpu) {
+		if (!request_finds_loaded(vcpu, request))
 			continue;
 		any = true;
 		if (!all)
-			cpumask_set_cpu(READ_ONCE(vm->vcpus[i]->cpu), loaded);
+			cpumask_set_cpu(READ_ONCE(vcpu->cpu), loaded);
 	}
 	if (any) {
 		preempt_disable();

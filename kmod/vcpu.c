@@ -236,7 +236,7 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 		     struct mote_vcpu **created)
 {
-	struct mote_vcpu *vcpu;
+	struct mote_vcpu *vcpu, ***group;
 	int err;
 
 	if (config->id >= MOTE_MAX_VCPUS || config->flags ||
@@ -247,18 +247,24 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 		return -ENOMEM;
 
 	mutex_lock(&vm->lock);
+	group = &vm->vcpus[array_index_nospec(vcpu->id, MOTE_MAX_VCPUS) / MOTE_VCPU_GROUP];
 	err = -EEXIST;
-	if (vm->by_id[config->id])
+	if (mote_vm_vcpu(vm, vcpu->id))
+		goto err_unlock;
+	err = -ENOMEM;
+	if (!*group)
+		/* mote_vm_vcpu() reads both without the lock. */
+		smp_store_release(group, kcalloc(MOTE_VCPU_GROUP, sizeof(**group),
+						 GFP_KERNEL_ACCOUNT));
+	if (!*group)
 		goto err_unlock;
 	err = (vm->msr_map ? 0 : mote_vm_get_msr_map(vm)) ?: mote_ops->vcpu_init(vcpu);
 	if (err)
 		goto err_unlock;
 	mote_vcpu_reset(vcpu);
-	vm->vcpus[vm->nr_vcpus] = vcpu;
-	/* mote_vm_vcpu() reads it without the lock. */
-	smp_store_release(&vm->by_id[vcpu->id], vcpu);
-	/* mote_vm_request() reads the list without the lock. */
-	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
+	smp_store_release(&(*group)[vcpu->id % MOTE_VCPU_GROUP], vcpu);
+	WRITE_ONCE(vm->end_id, max(vm->end_id, vcpu->id + 1));
+	vm->nr_vcpus++;
 	mutex_unlock(&vm->lock);
 	vcpu_trace_state(vcpu, MOTE_VCPU_CREATED);
 	*created = vcpu;

@@ -98,13 +98,16 @@ err_free:
 static void vm_free(struct kref *ref)
 {
 	struct mote_vm *vm = container_of(ref, struct mote_vm, ref);
+	struct mote_vcpu *vcpu;
 	u32 i;
 
 	mote_eventfds_destroy(vm);
 	/* Memory first: its notifiers may still look at the vCPUs. */
 	mote_mem_destroy(vm);
-	for (i = 0; i < vm->nr_vcpus; i++)
-		mote_vcpu_destroy(vm->vcpus[i]);
+	mote_vm_for_each_vcpu(vm, i, vcpu)
+		mote_vcpu_destroy(vcpu);
+	for (i = 0; i < ARRAY_SIZE(vm->vcpus); i++)
+		kfree(vm->vcpus[i]);
 	if (vm->msr_map && vm->msr_map != vm_shared_map)
 		free_pages_exact(vm->msr_map, mote_ops->msr_map_size);
 	free_page((unsigned long)vm->vendor);

@@ -42,7 +42,7 @@ static const struct apic_register {
 	[APIC_REG(TASKPRI)] = { { RW, RW }, APIC_TPRI_MASK, 0, MOTE_APIC_RECHECK },
 	[APIC_REG(PROCPRI)] = { { R, R } },
 	[APIC_REG(EOI)] = { { W, W } },
-	[APIC_REG(LDR)] = { { RW, R }, APIC_LDR_MASK },
+	[APIC_REG(LDR)] = { { RW, R }, APIC_LDR_MASK, 0, MOTE_APIC_ADDRESSED },
 	[APIC_REG(DFR)] = { { RW, 0 }, (u32)~APIC_DFR_CLUSTER },
 	[APIC_REG(SPIV)] = { { RW, RW }, APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK, 0,
 			     MOTE_APIC_RECHECK },
@@ -329,8 +329,9 @@ bool mote_apic_matches(const struct mote_apic *apic, u32 id, bool x2, u32 dest, 
 
 	if (x2 ? dest == U32_MAX : mda == 0xff)
 		return true;
+	/* In xAPIC mode, too, one with a large id can be got going. */
 	if (!logical)
-		return x2 ? dest == id : mda == id;
+		return dest == id;
 	if (x2)
 		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
 	/* SDM 3A, "Logical Destination Mode": the flat model, or clusters. */

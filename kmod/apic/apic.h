@@ -19,6 +19,7 @@ enum mote_apic_effect {
 	MOTE_APIC_BROADCAST,	/* likewise, and an EOI goes to the I/O APICs */
 	MOTE_APIC_SEND,		/* ICR holds an interrupt to send */
 	MOTE_APIC_ARM,		/* the timer starts anew */
+	MOTE_APIC_ADDRESSED,	/* LDR was written, in xAPIC mode */
 	MOTE_APIC_INVALID,	/* #GP */
 };
 

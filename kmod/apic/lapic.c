@@ -255,22 +255,27 @@ static bool lapic_is_addressed(const struct mote_vcpu *vcpu, const struct mote_v
 static enum lapic_fate lapic_send(struct mote_vm *vm, const struct mote_vcpu *from, u32 icr,
 				  u32 dest)
 {
-	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
 	bool one = (icr & APIC_MODE_MASK) == APIC_DM_LOWEST;
+	u32 first = 0, nr = READ_ONCE(vm->end_id);
 	enum lapic_fate fate = LAPIC_LOST;
 	struct mote_vcpu *vcpu;
 	u32 i;
 
-	/* A physical destination is one id, or all. */
-	if (!(icr & (ICR_SHORTHAND | APIC_DEST_LOGICAL)) && (dest & 0xff) != 0xff) {
-		vcpu = mote_vm_vcpu(vm, dest & 0xff);
+	/* A physical destination is one id, or all; so is a logical one in x2APIC mode, or 16. */
+	if (icr & APIC_DEST_LOGICAL) {
+		if (!READ_ONCE(vm->xapic_logical) && dest != 0xff && dest != U32_MAX) {
+			first = dest >> 16 << 4;
+			nr = 16;
+		}
+	} else if (!(icr & ICR_SHORTHAND) && (dest & 0xff) != 0xff) {
+		vcpu = mote_vm_vcpu(vm, dest);
 		return vcpu && lapic_is_addressed(vcpu, from, icr, dest) ?
 		       lapic_deliver(vcpu, icr) : LAPIC_LOST;
 	}
 	for (i = 0; i < nr && !(one && fate); i++) {
 		/* The first that takes it has the lowest priority; the vector spreads the load. */
-		vcpu = vm->vcpus[one ? (i + icr) % nr : i];
-		if (lapic_is_addressed(vcpu, from, icr, dest))
+		vcpu = mote_vm_vcpu(vm, first + (one ? (i + icr) % nr : i));
+		if (vcpu && lapic_is_addressed(vcpu, from, icr, dest))
 			fate = max(fate, lapic_deliver(vcpu, icr));
 	}
 	return fate;
@@ -382,6 +387,8 @@ static enum mote_apic_effect lapic_write(struct mote_vcpu *vcpu, u32 reg, u64 va
 		lapic_arm_timer(vcpu, vcpu->lapic->apic.reg[APIC_REG(TMICT)]);
 	else if (effect == MOTE_APIC_RECHECK || effect == MOTE_APIC_BROADCAST)
 		lapic_recheck(vcpu);
+	else if (effect == MOTE_APIC_ADDRESSED)
+		WRITE_ONCE(vcpu->vm->xapic_logical, true);
 	return effect;
 }
 
@@ -527,6 +534,8 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 
 	lapic_withdraw_eoi(vcpu, true);
 	lapic->apic = *state;
+	if (state->reg[APIC_REG(LDR)] && !lapic_is_x2(vcpu))
+		WRITE_ONCE(vcpu->vm->xapic_logical, true);
 	lapic->apic.reg[APIC_REG(TMCCT)] = 0;
 	vcpu->cr8 = state->reg[APIC_REG(TASKPRI)] >> 4;
 	bitmap_zero(lapic->posted, 256);

@@ -154,7 +154,7 @@ static bool pv_yield_to(struct mote_vcpu *to)
 void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
 {
 	struct mote_vm *vm = vcpu->vm;
-	u32 nr = smp_load_acquire(&vm->nr_vcpus); /* pairs with mote_vcpu_create() */
+	u32 end = READ_ONCE(vm->end_id);
 	u32 first = READ_ONCE(vm->boosted), i;
 
 	if (to) {
@@ -162,10 +162,10 @@ void mote_vcpu_yield(struct mote_vcpu *vcpu, struct mote_vcpu *to)
 		return;
 	}
 	/* Each in its turn, as nobody knows who holds what this one waits for. */
-	for (i = 1; i <= nr; i++) {
-		to = vm->vcpus[(first + i) % nr];
-		if (to != vcpu && pv_yield_to(to)) {
-			WRITE_ONCE(vm->boosted, (first + i) % nr);
+	for (i = 1; i <= end; i++) {
+		to = mote_vm_vcpu(vm, (first + i) % end);
+		if (to && to != vcpu && pv_yield_to(to)) {
+			WRITE_ONCE(vm->boosted, (first + i) % end);
 			return;
 		}
 	}

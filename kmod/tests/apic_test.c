@@ -39,7 +39,7 @@ static const struct register_case register_cases[] = {
 	{ APIC_REG(EOI), true, false, 1, MOTE_APIC_INVALID, 0 },
 	{ APIC_REG(EOI), false, false, 1, MOTE_APIC_DONE, 0 },
 	{ APIC_REG(LDR), true, true, 1, MOTE_APIC_INVALID, 2 << 16 | BIT(3) },
-	{ APIC_REG(LDR), false, true, ~0u, MOTE_APIC_DONE, 0xff000000 },
+	{ APIC_REG(LDR), false, true, ~0u, MOTE_APIC_ADDRESSED, 0xff000000 },
 	{ APIC_REG(DFR), false, true, 0, MOTE_APIC_DONE, 0x0fffffff },
 	{ APIC_REG(DFR), true, false, 0, MOTE_APIC_INVALID, ~0u },
 	{ APIC_REG(SPIV), true, true, 0x1ef, MOTE_APIC_RECHECK, 0x1ef },

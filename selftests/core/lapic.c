@@ -452,6 +452,54 @@ TEST_F(lapic, init_after_start_up)
 	mote_cpu_destroy(&second.cpu);
 }
 
+static int msi_ext(struct guest *guest, __u32 dest, unsigned int mode, unsigned int data)
+{
+	struct mote_msi msi = {
+		.address = 0xfee00000 | (dest & 0xff) << 12 | mode | (__u64)(dest & ~0xffu) << 32,
+		.data = data,
+	};
+
+	return mote_msi(guest->machine.fd, &msi);
+}
+
+/* APIC ids above 255 are of x2APIC mode; until that is on, the CPU can be got going. */
+TEST_F(lapic, large_ids)
+{
+	struct guest second = self->guest;
+	struct mote_state state;
+
+	ASSERT_EQ(0, mote_cpu_create(&second.cpu, &second.machine, 0x105));
+	second.run = second.cpu.run;
+	memcpy(self->guest.ram + 0x9000, guest_started.code, guest_started.size);
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 0x105, 0, 0x51));
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 5, 0, 0x609));
+	EXPECT_EQ(0, msi_ext(&second, 0x105, 0, 0x500));
+	EXPECT_EQ(0, msi_ext(&second, 0x105, 0, 0x609));
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&second));
+	guest_get(&second, &state, MOTE_STATE_MSRS);
+	state.msrs.apic_base |= 0x400;
+	guest_set(&second, &state);
+	guest_get(&second, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(0x105, state.apic.reg[2]);
+	EXPECT_EQ(0x100020, state.apic.reg[0xd]);
+	state.apic.reg[0xf] = 0x1ff;
+	guest_set(&second, &state);
+	EXPECT_EQ(0, msi_ext(&second, 0x105, 0, 0x51));
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 5, 0, 0x52));
+	/* Logical: bit 5 of cluster 16, also in a set of all of its bits, and by lowest priority. */
+	EXPECT_EQ(0, msi_ext(&second, 0x100020, 4, 0x53));
+	EXPECT_EQ(0, msi_ext(&second, 0x10ffff, 4, 0x54));
+	EXPECT_EQ(0, msi_ext(&second, 0x10ffff, 4, 0x155));
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 0x100010, 4, 0x56));
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 0x110020, 4, 0x57));
+	EXPECT_EQ(-ENOENT, msi_ext(&second, 0xfffe0020, 4, 0x58));
+	EXPECT_EQ(0, msi_ext(&second, ~0u, 4, 0x59));
+	EXPECT_EQ(0, msi_ext(&second, ~0u, 0, 0x5a));
+	guest_get(&second, &state, MOTE_STATE_APIC);
+	EXPECT_EQ(0x63a << 16, state.apic.reg[0x22]);
+	mote_cpu_destroy(&second.cpu);
+}
+
 GUEST(up_and_down, 64, X2APIC_ON "out %al, $0x80\n" WRITE(0xf, 0xff) "out %al, $0x81\n"
       WRITE(0xf, 0x1ff) "sti; nop; out %al, $0x82\n");
 
