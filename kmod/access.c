@@ -5,7 +5,7 @@
  * Reading never sleeps: what is not present there now fails.  A write is a guest's write: it
  * is refused where the slot is read-only, and logged where writes are.
  *
- * Locking: slots are read under vm->srcu, or RCU; the dirty log is under vm->npt_lock.
+ * Locking: slots are read under vm->srcu, or RCU; the dirty log is changed atomically.
  */
 #include <linux/srcu.h>
 #include <linux/uaccess.h>
@@ -53,38 +53,51 @@ int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len)
 	return mote_mem_hva(vm, gpa, &hva) ? mote_user_read(hva, data, len) : -ENXIO;
 }
 
-static void slot_log_write(struct mem_slot *slot, u64 offset, u32 len)
+/* Without sleeping: 0, -ENXIO, -EFAULT; @hva: what could not be written. */
+static int access_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, u64 *hva)
 {
-	u64 first = offset >> PAGE_SHIFT, last = (offset + len - 1) >> PAGE_SHIFT;
-
-	spin_lock(&slot->vm->npt_lock);
-	bitmap_set(slot->dirty, first, last - first + 1);
-	spin_unlock(&slot->vm->npt_lock);
-}
-
-int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool may_sleep)
-{
-	int index = srcu_read_lock(&vm->srcu), err = -ENXIO;
 	struct mem_slot *slot;
-	void __user *to;
 	u64 offset;
+	int err;
 
 	rcu_read_lock();
 	slot = slot_find(vm, gpa);
 	rcu_read_unlock();
 	if (!slot)
-		goto out;
+		return -ENXIO;
 	offset = gpa - slot->config.gpa;
 	if (slot->config.flags & MOTE_SLOT_READONLY || len > slot->config.size - offset)
-		goto out;
-	to = u64_to_user_ptr(slot->config.hva + offset);
-	if (may_sleep)
-		err = copy_to_user(to, data, len) ? -EFAULT : 0;
-	else /* to log it would take vm->npt_lock, whose holder may wait for this CPU */
-		err = slot->dirty ? -EFAULT : copy_to_user_nofault(to, data, len);
-	if (!err && slot->dirty)
-		slot_log_write(slot, offset, len);
-out:
-	srcu_read_unlock(&vm->srcu, index);
+		return -ENXIO;
+	*hva = slot->config.hva + offset;
+	err = copy_to_user_nofault(u64_to_user_ptr(*hva), data, len);
+	/* After the write: else the log could be taken, and the page copied, between the two. */
+	if (slot->dirty) {
+		set_bit(offset >> PAGE_SHIFT, slot->dirty);
+		set_bit((offset + len - 1) >> PAGE_SHIFT, slot->dirty);
+	}
 	return err;
+}
+
+int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool may_sleep)
+{
+	int index, err, tries = 0;
+	u64 hva;
+
+	for (;;) {
+		index = srcu_read_lock(&vm->srcu);
+		err = access_write(vm, gpa, data, len, &hva);
+		srcu_read_unlock(&vm->srcu, index);
+		if (err != -EFAULT || !may_sleep || tries++ == 64)
+			return err;
+		err = mem_fault_in(vm->mm, hva, true) ?: mem_fault_in(vm->mm, hva + len - 1, true);
+		if (err)
+			return err;
+	}
+}
+
+int mote_mem_bring(struct mote_vm *vm, u64 gpa)
+{
+	u64 hva;
+
+	return mote_mem_hva(vm, gpa, &hva) ? mem_fault_in(vm->mm, hva, true) : -ENXIO;
 }

@@ -6,16 +6,17 @@
  * the mm's page tables, has the page faulted in there if it must, and
  * copies what it finds into the nested page tables.  Nothing is pinned, and no
  * page's reference count is touched: whenever the mm's page tables are
- * about to change, the slot's MMU notifier removes the nested entries first.
+ * about to change, the VM's MMU notifier removes the nested entries first.
  *
  * Locking:
  * - vm->lock serializes changes of the slots.
- * - The array of slots is read under RCU.  A slot that sleeping code uses is
- *   held by vm->srcu.
- * - vm->npt_lock guards nested page tables and dirty logs, and with a slot's
- *   notifier orders faults and the mm's changes.  It is never released
- *   while a flush is owed: whoever finds nothing mapped under it may rely on
- *   no CPU holding a translation either.
+ * - The array of slots is read under RCU.  A slot that a fault uses is held by vm->srcu, which
+ *   nobody holds who waits for the mm.
+ * - vm->npt_lock is shared by those who add to the nested page tables (faults), and held for
+ *   writing, a piece at a time, by those who take away.  With vm->ranges it orders faults
+ *   and the mm's changes.  Dirty logs are changed atomically.
+ * - Flushes are awaited without the lock, once a call.  Calls that take away are counted in
+ *   vm->flushes until theirs is over: who finds nothing mapped does not rely on it before.
  *
  * Not here: the format of nested page tables (npt.c), mote's own accesses (access.c).
  */
@@ -24,6 +25,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <asm/mmu_context.h>
 
 #include "mem.h"
 #include "trace/trace.h"
@@ -56,66 +58,198 @@ static void mem_forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 	}
 }
 
-/* Before vm->npt_lock is released: wait until no CPU uses what is gone. */
-static void mem_flush_and_free(struct mote_vm *vm, struct mote_npt_changes *changes)
+static u64 *mem_table_alloc(void)
 {
-	lockdep_assert_held(&vm->npt_lock);
-	if (changes->flush)
+	u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+
+	if (table)
+		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, 1);
+	return table;
+}
+
+static void mem_table_free(u64 *table)
+{
+	if (table)
+		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, -1);
+	free_page((unsigned long)table);
+}
+
+/* Between two pieces. */
+static void mem_breathe(struct mote_vm *vm, bool may_sleep)
+{
+	write_unlock(&vm->npt_lock);
+	if (may_sleep)
+		cond_resched();
+	write_lock(&vm->npt_lock);
+}
+
+/* Wait, without the lock, until no CPU uses what is gone, by whomever it was found gone. */
+static void mem_end(struct mote_vm *vm, struct mote_npt_changes *changes)
+{
+	write_unlock(&vm->npt_lock);
+	if (changes->flush || atomic_read_acquire(&vm->flushes) > 1)
 		mote_vm_request(vm, MOTE_REQ_FLUSH);
+	atomic_dec_return_release(&vm->flushes);
 	while (changes->tables) {
 		u64 *table = changes->tables;
 
 		changes->tables = (u64 *)(unsigned long)*table;
-		free_page((unsigned long)table);
+		mem_table_free(table);
 	}
-	changes->flush = false;
 }
 
-/* Unmap or protect a range, piece by piece; the lock is released between if @yield. */
-static void mem_change_range(struct mote_vm *vm, u64 start, u64 end, bool protect, bool yield)
+/* Unmap or protect a part of the guest's memory. */
+static void mem_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect)
 {
 	struct mote_npt_changes changes = {};
 
-	for (;;) {
-		start = mote_npt_change(&vm->npt, start, end, protect, &changes);
-		mem_flush_and_free(vm, &changes);
-		if (start >= end)
-			break;
-		if (yield)
-			cond_resched_lock(&vm->npt_lock);
-	}
+	write_lock(&vm->npt_lock);
+	atomic_inc(&vm->flushes);
+	while ((gpa = mote_npt_change(&vm->npt, gpa, end, protect, &changes)) < end)
+		mem_breathe(vm, true);
+	mem_end(vm, &changes);
 }
 
-static void slot_change(const struct mem_slot *slot, bool protect)
+/* ---- the mm's changes --------------------------------------------------------------- */
+
+/* A walk over the slots that show a range of the mm's. */
+struct mem_walk {
+	struct list_head list;	/* in vm->walks, if vm->npt_lock is released on the way */
+	u64 start, last;
+	struct interval_tree_node *node;
+	u64 gpa, end;	/* what the slot at @node shows of the range */
+};
+
+/* Go to a slot; false: there is no other. */
+static bool mem_walk_to(struct mem_walk *walk, struct interval_tree_node *node)
 {
-	const struct mote_slot *config = &slot->config;
+	struct mem_slot *slot = container_of(node, struct mem_slot, by_hva);
 
-	spin_lock(&slot->vm->npt_lock);
-	mem_change_range(slot->vm, config->gpa, config->gpa + config->size, protect, true);
-	spin_unlock(&slot->vm->npt_lock);
-}
-
-/* The mm's memory is about to change; it may as soon as this returns. */
-static bool slot_invalidate(struct mmu_interval_notifier *notifier,
-			    const struct mmu_notifier_range *range, unsigned long seq)
-{
-	struct mem_slot *slot = container_of(notifier, struct mem_slot, notifier);
-	const struct mote_slot *config = &slot->config;
-	u64 start = max_t(u64, range->start, config->hva) - config->hva;
-	u64 end = min_t(u64, range->end, config->hva + config->size) - config->hva;
-	struct mote_vm *vm = slot->vm;
-
-	spin_lock(&vm->npt_lock);
-	/* From here to the end of the mm's change no fault of this slot gets through. */
-	mmu_interval_set_seq(notifier, seq);
-	mem_change_range(vm, config->gpa + start, config->gpa + end, false,
-			 mmu_notifier_range_blockable(range));
-	spin_unlock(&vm->npt_lock);
+	walk->node = node;
+	if (!node)
+		return false;
+	walk->gpa = slot->config.gpa + max_t(u64, walk->start, node->start) - node->start;
+	walk->end = slot->config.gpa + min_t(u64, walk->last, node->last) - node->start + 1;
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops slot_notifier_ops = {
-	.invalidate = slot_invalidate,
+static bool mem_walk_next(struct mem_walk *walk)
+{
+	return mem_walk_to(walk, interval_tree_iter_next(walk->node, walk->start, walk->last));
+}
+
+/* Unmap what shows a range of the mm's; vm->npt_lock is held for writing, and then not any more. */
+static void mem_unmap_hva(struct mote_vm *vm, u64 start, u64 end, bool may_sleep)
+{
+	struct mem_walk walk = { .start = start, .last = end - 1 };
+	struct mote_npt_changes changes = {};
+
+	if (!mem_walk_to(&walk, interval_tree_iter_first(&vm->by_hva, start, end - 1))) {
+		write_unlock(&vm->npt_lock);
+		return;
+	}
+	atomic_inc(&vm->flushes);
+	list_add(&walk.list, &vm->walks);
+	while (walk.node) {
+		walk.gpa = mote_npt_change(&vm->npt, walk.gpa, walk.end, false, &changes);
+		if (walk.gpa < walk.end || mem_walk_next(&walk))
+			mem_breathe(vm, may_sleep);
+	}
+	list_del(&walk.list);
+	mem_end(vm, &changes);
+}
+
+/* With vm->npt_lock held: nobody comes to this slot any more by the mm's addresses. */
+static void slot_forget_hva(struct mem_slot *slot)
+{
+	struct mote_vm *vm = slot->vm;
+	struct mem_walk *walk;
+
+	list_for_each_entry(walk, &vm->walks, list)
+		if (walk->node == &slot->by_hva)
+			mem_walk_next(walk);
+	interval_tree_remove(&slot->by_hva, &vm->by_hva);
+}
+
+/*
+ * The mm's memory is about to change; it may as soon as this returns.  From here to the end of
+ * the change no fault on it gets through.  The OOM killer's reaper, which may not sleep, is not
+ * sent away: who hears of the end may not, and nobody waits for the lock but for a piece.
+ */
+static int mem_invalidate_start(struct mmu_notifier *notifier,
+				const struct mmu_notifier_range *range)
+{
+	struct mote_vm *vm = container_of(notifier, struct mote_vm, notifier);
+
+	write_lock(&vm->npt_lock);
+	mote_range_begin(&vm->ranges, range->start, range->end);
+	mem_unmap_hva(vm, range->start, range->end, mmu_notifier_range_blockable(range));
+	return 0;
+}
+
+static void mem_invalidate_end(struct mmu_notifier *notifier,
+			       const struct mmu_notifier_range *range)
+{
+	struct mote_vm *vm = container_of(notifier, struct mote_vm, notifier);
+
+	write_lock(&vm->npt_lock);
+	mote_range_end(&vm->ranges, range->start, range->end);
+	write_unlock(&vm->npt_lock);
+	if (wq_has_sleeper(&vm->changed))
+		wake_up_all(&vm->changed);
+}
+
+/* No thread of the process runs any more, and so no vCPU. */
+static void mem_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct mote_vm *vm = container_of(notifier, struct mote_vm, notifier);
+
+	write_lock(&vm->npt_lock);
+	mem_unmap_hva(vm, 0, ULONG_MAX, true);
+}
+
+/*
+ * Has the guest used this part of the mm's memory?  No flush: a CPU that goes by its TLB
+ * leaves the bit clear a little longer, as it does in the mm's own page tables.
+ */
+static bool mem_age(struct mmu_notifier *notifier, u64 start, u64 end, bool clear)
+{
+	struct mote_vm *vm = container_of(notifier, struct mote_vm, notifier);
+	struct mem_walk walk = { .start = start, .last = end - 1 };
+	bool young = false;
+
+	read_lock(&vm->npt_lock);
+	mem_walk_to(&walk, interval_tree_iter_first(&vm->by_hva, start, end - 1));
+	for (; walk.node; mem_walk_next(&walk))
+		young |= mote_npt_age(&vm->npt, walk.gpa, walk.end, clear);
+	read_unlock(&vm->npt_lock);
+	/* Without accessed bits it is the next fault that tells. */
+	if (young && clear && !vm->npt.format->accessed) {
+		write_lock(&vm->npt_lock);
+		mem_unmap_hva(vm, start, end, false);
+	}
+	return young;
+}
+
+static int mem_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+			   unsigned long start, unsigned long end)
+{
+	return mem_age(notifier, start, end, true);
+}
+
+static int mem_test_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+			  unsigned long hva)
+{
+	return mem_age(notifier, hva, hva + 1, false);
+}
+
+static const struct mmu_notifier_ops mem_notifier_ops = {
+	.release = mem_release,
+	.clear_flush_young = mem_clear_young,
+	.clear_young = mem_clear_young,
+	.test_young = mem_test_young,
+	.invalidate_range_start = mem_invalidate_start,
+	.invalidate_range_end = mem_invalidate_end,
 };
 
 /* ---- the mm's page tables ------------------------------------------------------------- */
@@ -124,12 +258,13 @@ static const struct mmu_interval_notifier_ops slot_notifier_ops = {
 #define PAGE_READ BIT_ULL(0)
 #define PAGE_WRITE BIT_ULL(1)
 
-/* What may be had by get_user_pages(), and the zero page; not memory of devices. */
+/* What may be had by get_user_pages(), DAX among it, and the zero page; not memory of devices. */
 static u64 mem_page_of(pte_t pte)
 {
 	u64 page = (pte_val(pte) & PTE_PFN_MASK) | PAGE_READ;
 
-	if (!pte_access_permitted(pte, false) || (pte_special(pte) && !is_zero_pfn(pte_pfn(pte))))
+	if (!pte_access_permitted(pte, false) ||
+	    (pte_special(pte) && !pte_devmap(pte) && !is_zero_pfn(pte_pfn(pte))))
 		return 0;
 	return pte_access_permitted(pte, true) ? page | PAGE_WRITE : page;
 }
@@ -171,14 +306,17 @@ static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte
 
 /* A nested fault on its way. */
 struct mem_fault {
-	struct mem_slot *slot;	/* where */
+	struct mem_slot *slot;	/* where, while vm->srcu is held */
 	u64 gpa;	/* of the page */
 	u64 hva;	/* of the page */
 	u64 need;	/* what must be found: PAGE_READ, PAGE_WRITE */
 	bool exec;	/* code is fetched */
-	bool alone;	/* the page was not there at first: no use looking around it */
-	unsigned long seq;	/* of the notifier: what was found is good while this is current */
+	bool alone;	/* the first attempt has failed: no use looking around the page */
+	u32 in_vain;	/* so often it was faulted in, and was not there afterwards */
+	u64 seen;	/* changes of the mm that had ended then: others may not, where it is */
+	int most;	/* the highest level that @level may be */
 	int level;	/* of the entry that will map it */
+	u64 start, end;	/* what the mm has there, as far as it will be mapped */
 	u64 first;	/* gpa of the first page in @page */
 	u32 nr;		/* pages in @page */
 	u64 page[AROUND];	/* what the mm's page tables say */
@@ -192,7 +330,7 @@ static int fault_level(const struct mem_fault *fault, int host)
 
 	if (fault->slot->dirty || (fault->exec && fault->slot->vm->npt.format->small_only))
 		return 1;
-	for (level = host; level > 1; level--) {
+	for (level = min(host, fault->most); level > 1; level--) {
 		u64 size = mote_npt_size(level), base = ALIGN_DOWN(fault->gpa, size);
 
 		if (mote_has(level == 3 ? MOTE_FEATURE_NPT_1G : MOTE_FEATURE_NPT_2M) &&
@@ -216,6 +354,8 @@ static void fault_look_around(struct mem_fault *fault, int host, u64 page, const
 
 	fault->first = max(block, fault->gpa - before);
 	fault->nr = (end - fault->first) >> PAGE_SHIFT;
+	fault->start = fault->hva - (fault->gpa - fault->first);
+	fault->end = fault->start + fault->nr * PAGE_SIZE;
 	for (i = 0; i < fault->nr; i++) {
 		s64 offset = fault->first + i * PAGE_SIZE - fault->gpa;
 
@@ -224,12 +364,12 @@ static void fault_look_around(struct mem_fault *fault, int host, u64 page, const
 	}
 }
 
-/* Return: is the page there, with the permission that is needed? */
-static bool fault_look(struct mem_fault *fault)
+/* Is the page there, with the permission that is needed?  Return: 0 or -EAGAIN. */
+static int fault_look(struct mem_fault *fault)
 {
 	pte_t leaf, *table = NULL;
 	u64 page = 0;
-	int host;
+	int host, err = -EAGAIN;
 
 	local_irq_disable();
 	host = mem_walk_mm(fault->slot->vm->mm, fault->hva, &leaf, &table);
@@ -240,43 +380,47 @@ static bool fault_look(struct mem_fault *fault)
 		page = (ALIGN_DOWN(page, mote_npt_size(host)) | (page & ~PAGE_MASK)) +
 		       (fault->hva & (mote_npt_size(host) - 1));
 	if ((page & fault->need) == fault->need) {
+		err = 0;
 		fault->level = fault_level(fault, host);
 		fault->first = fault->gpa;
 		fault->nr = 1;
 		fault->page[0] = page;
+		fault->start = ALIGN_DOWN(fault->hva, mote_npt_size(fault->level));
+		fault->end = fault->start + mote_npt_size(fault->level);
 		/* Where writes are logged, pages around have to wait for theirs. */
 		if (fault->level == 1 && !fault->alone &&
 		    !(fault->slot->dirty && fault->need & PAGE_WRITE))
 			fault_look_around(fault, host, page, table);
 	}
 	local_irq_enable();
-	return (page & fault->need) == fault->need;
+	return err;
 }
 
-/*
- * Have the page faulted in.  The first time that is all; when the page is not
- * there after that, the slower way tells why.
- */
-static int fault_in(struct mem_fault *fault)
+int mem_fault_in(struct mm_struct *mm, u64 hva, bool write)
 {
-	bool write = fault->need & PAGE_WRITE, unlocked;
-	struct mm_struct *mm = fault->slot->vm->mm;
-	struct page *page;
-	long got;
+	u32 flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE |
+		    (write ? FAULT_FLAG_WRITE : 0);
+	struct vm_area_struct *vma;
+	vm_fault_t got;
 
-	if (!fault->alone) {
-		fault->alone = true;
+	do {
 		if (mmap_read_lock_killable(mm))
 			return -EINTR;
-		fixup_user_fault(mm, fault->hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
-		mmap_read_unlock(mm);
-		return -EBUSY;
-	}
-	got = get_user_pages_unlocked(fault->hva, 1, &page,
-				      FOLL_HWPOISON | (write ? FOLL_WRITE : 0));
-	if (got == 1)
-		put_page(page);
-	return got == 1 || got == -EAGAIN ? -EBUSY : got;
+		vma = vma_lookup(mm, hva);
+		if (!vma || vma->vm_flags & (VM_IO | VM_PFNMAP) ||
+		    !(vma->vm_flags & (write ? VM_WRITE : VM_READ)) ||
+		    !arch_vma_access_permitted(vma, write, false, false)) {
+			mmap_read_unlock(mm);
+			return -EFAULT;
+		}
+		got = handle_mm_fault(vma, hva, flags, NULL);
+		if (!(got & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
+			mmap_read_unlock(mm);
+		if (got & VM_FAULT_ERROR)
+			return vm_fault_to_errno(got, FOLL_HWPOISON);
+		flags |= FAULT_FLAG_TRIED;
+	} while (got & VM_FAULT_RETRY && !signal_pending(current));
+	return got & VM_FAULT_RETRY ? -EINTR : 0;
 }
 
 /*
@@ -293,109 +437,121 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 		return true;
 	if (gpa != fault->gpa || !(fault->need & PAGE_WRITE))
 		return false;
-	__set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty);
+	set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty);
 	return true;
 }
 
-/* Return: 0, -EBUSY (the mm's memory has changed), -ENOMEM (@cache is empty). */
+/* Write the entries beside others who do: 0, -ENOMEM (@cache is empty), -EEXIST (no room). */
 static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 {
 	struct mote_vm *vm = fault->slot->vm;
-	struct mote_npt_changes changes = {};
 	u64 *entry, mask = ~(mote_npt_size(fault->level) - 1);
-	int err = -EBUSY;
+	int err;
 	u32 i;
 
-	spin_lock(&vm->npt_lock);
-	if (mmu_interval_read_retry(&fault->slot->notifier, fault->seq))
-		goto out;
-	entry = mote_npt_entry(&vm->npt, cache, fault->first, fault->level, &changes);
-	err = entry ? 0 : -ENOMEM;
-	for (i = 0; entry && i < fault->nr; i++) {
+	err = mote_npt_entry(&vm->npt, cache, fault->first, fault->level, &entry);
+	for (i = 0; !err && i < fault->nr; i++) {
 		u64 page = fault->page[i];
 		u64 gpa = fault->first + i * PAGE_SIZE;
 
-		if (page)
-			mote_npt_map(&vm->npt, entry + i, fault->level, page & mask,
-				     fault_may_write(fault, gpa, page), &changes);
+		if (page && !mote_npt_map(&vm->npt, entry + i, fault->level, page & mask,
+					  fault_may_write(fault, gpa, page)) &&
+		    (fault->level > 1 || gpa == fault->gpa))
+			err = -EEXIST;
 	}
-	mem_flush_and_free(vm, &changes);
-out:
-	spin_unlock(&vm->npt_lock);
 	return err;
 }
 
-static int mem_cache_fill(struct mote_npt_cache *cache)
+/* An attempt.  Return: as above, -EBUSY (the mm changes there), -ENXIO, or 0. */
+static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_npt_cache *cache)
 {
-	while (cache->nr < ARRAY_SIZE(cache->table)) {
-		u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-
-		if (!table)
-			return -ENOMEM;
-		cache->table[cache->nr++] = table;
-	}
-	return 0;
-}
-
-static int fault_once(struct mem_fault *fault, struct mote_npt_cache *cache)
-{
+	struct mem_slot *slot;
 	int err;
 
-	fault->seq = mmu_interval_read_begin(&fault->slot->notifier);
-	if (!fault_look(fault))
-		return fault_in(fault);
-	err = fault_install(fault, cache);
-	if (err != -ENOMEM)
+	rcu_read_lock();
+	slot = slot_find(vm, fault->gpa);
+	rcu_read_unlock();
+	if (!slot || (fault->need & PAGE_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
+		return -ENXIO;
+	fault->slot = slot;
+	fault->hva = fault->gpa - slot->config.gpa + slot->config.hva;
+	fault->seen = smp_load_acquire(&vm->ranges.ended); /* pairs with mote_range_end() */
+	err = fault_look(fault);
+	if (err)
 		return err;
-	/* Most faults need no table: they are allocated when it turns out that one does. */
-	err = mem_cache_fill(cache);
-	return err ?: fault_install(fault, cache);
+	read_lock(&vm->npt_lock);
+	if (mote_range_changes(&vm->ranges, fault->seen, fault->start, fault->end))
+		err = -EBUSY;
+	else
+		err = fault_install(fault, cache);
+	read_unlock(&vm->npt_lock);
+	return err;
 }
 
-static int fault_handle(struct mote_vcpu *vcpu, struct mem_slot *slot, u64 gpa, u32 access,
-			u64 *hva)
+/* Do what the next attempt needs; all that may take long is here.  Return: 0 or the end. */
+static int fault_prepare(struct mote_vm *vm, struct mem_fault *fault, struct mote_npt_cache *cache,
+			 int err)
 {
-	struct mem_fault fault = {
-		.slot = slot,
-		.gpa = gpa & PAGE_MASK,
-		.hva = (gpa & PAGE_MASK) - slot->config.gpa + slot->config.hva,
-		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
-		.exec = access & MOTE_ACCESS_EXEC,
-	};
-	struct mote_npt_cache cache = {};
-	int err;
-
-	for (;;) {
-		err = fault_once(&fault, &cache);
-		if (err != -EBUSY)
-			break;
-		if (signal_pending(current)) {
-			/* Of one that is not fatal the guest comes back. */
-			err = fatal_signal_pending(current) ? -EINTR : 0;
-			break;
+	switch (err) {
+	case -EAGAIN:
+		/* What is there every time, but not to be had, never will be. */
+		return fault->in_vain++ == 64 ? -EFAULT :
+		       mem_fault_in(vm->mm, fault->hva, fault->need & PAGE_WRITE);
+	case -EBUSY:
+		return wait_event_interruptible(vm->changed,
+						READ_ONCE(vm->ranges.ended) != fault->seen);
+	case -EEXIST:
+		/* Tables stay: a large page goes to where there are none. */
+		if (fault->level > 1)
+			fault->most = fault->level - 1;
+		else
+			mem_change(vm, fault->gpa, fault->gpa + PAGE_SIZE, false);
+		return 0;
+	case -ENOMEM:
+		/* Most faults need no table: they are allocated when it turns out that one does. */
+		while (cache->nr < ARRAY_SIZE(cache->table)) {
+			cache->table[cache->nr] = mem_table_alloc();
+			if (!cache->table[cache->nr++])
+				return -ENOMEM;
 		}
-		cond_resched();
+		return 0;
+	default:
+		return err;
 	}
-	while (cache.nr)
-		free_page((unsigned long)cache.table[--cache.nr]);
-	*hva = fault.hva + offset_in_page(gpa);
-	trace_mote_nested_fault(slot->vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
-	return err;
 }
 
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 {
+	struct mem_fault fault = {
+		.gpa = gpa & PAGE_MASK,
+		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
+		.exec = access & MOTE_ACCESS_EXEC,
+		.most = MOTE_NPT_LEVELS - 1,
+	};
+	struct mote_npt_cache cache = {};
 	struct mote_vm *vm = vcpu->vm;
-	int index = srcu_read_lock(&vm->srcu);
-	struct mem_slot *slot;
-	int err = -ENXIO;
+	int err, index;
 
-	rcu_read_lock();
-	slot = slot_find(vm, gpa);
-	rcu_read_unlock();
-	if (slot && !(access & MOTE_ACCESS_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
-		err = fault_handle(vcpu, slot, gpa, access, hva);
-	srcu_read_unlock(&vm->srcu, index);
+	for (;;) {
+		index = srcu_read_lock(&vm->srcu);
+		err = fault_once(vm, &fault, &cache);
+		srcu_read_unlock(&vm->srcu, index);
+		if (!err)
+			break;
+		err = fault_prepare(vm, &fault, &cache, err);
+		if (err || signal_pending(current))
+			break;
+		fault.alone = true;
+		cond_resched();
+	}
+	/* Of a signal that is not fatal the guest comes back, and so does the fault. */
+	if (err == -EINTR || err == -ERESTARTSYS)
+		err = fatal_signal_pending(current) ? -EINTR : 0;
+	while (cache.nr)
+		mem_table_free(cache.table[--cache.nr]);
+	*hva = fault.hva + offset_in_page(gpa);
+	if (err != -ENXIO)
+		trace_mote_nested_fault(vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
 	return err;
 }
 
@@ -441,10 +597,9 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 {
 	struct mem_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
 	bool log = config->flags & MOTE_SLOT_LOG_DIRTY;
-	int err = -ENOMEM;
 
 	if (!slot)
-		return ERR_PTR(err);
+		return ERR_PTR(-ENOMEM);
 	slot->vm = vm;
 	slot->config = *config;
 	if (log && old && slot_is_same_memory(old, config))
@@ -452,30 +607,37 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 	if (log && !slot->dirty)
 		slot->dirty = kvcalloc(BITS_TO_LONGS(config->size >> PAGE_SHIFT), sizeof(long),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!log || slot->dirty)
-		err = mmu_interval_notifier_insert(&slot->notifier, vm->mm, config->hva,
-						   config->size, &slot_notifier_ops);
-	if (!err)
-		return slot;
-	slot_free(slot, old);
-	return ERR_PTR(err);
+	if (log && !slot->dirty) {
+		slot_free(slot, old);
+		return ERR_PTR(-ENOMEM);
+	}
+	slot->by_hva.start = config->hva;
+	slot->by_hva.last = config->hva + config->size - 1;
+	write_lock(&vm->npt_lock);
+	interval_tree_insert(&slot->by_hva, &vm->by_hva);
+	write_unlock(&vm->npt_lock);
+	return slot;
 }
 
 /* After @in, or nothing, has been published in the place of @out. */
 static void slot_retire(struct mem_slot *out, const struct mem_slot *in)
 {
+	const struct mote_slot *config = &out->config;
 	u32 flags = in ? in->config.flags : 0;
+	struct mote_vm *vm = out->vm;
 
 	/* Faults that found it are over, and there will be no others. */
-	if (out->vm->nr_vcpus)
-		synchronize_srcu_expedited(&out->vm->srcu);
+	if (vm->nr_vcpus)
+		synchronize_srcu_expedited(&vm->srcu);
 	/* Without a log, large pages can come back: by faults. */
 	if (!in || !slot_is_same_memory(out, &in->config) ||
-	    out->config.flags & ~flags & MOTE_SLOT_LOG_DIRTY)
-		slot_change(out, false);
-	else if (flags & ~out->config.flags)
-		slot_change(out, true);
-	mmu_interval_notifier_remove(&out->notifier);
+	    config->flags & ~flags & MOTE_SLOT_LOG_DIRTY)
+		mem_change(vm, config->gpa, config->gpa + config->size, false);
+	else if (flags & ~config->flags)
+		mem_change(vm, config->gpa, config->gpa + config->size, true);
+	write_lock(&vm->npt_lock);
+	slot_forget_hva(out);
+	write_unlock(&vm->npt_lock);
 	slot_free(out, in);
 }
 
@@ -573,27 +735,27 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 {
 	u64 gpa = slot->config.gpa + first * PAGE_SIZE, end = gpa + nr * PAGE_SIZE;
-	unsigned long *log = slot->dirty + first / 64;
+	unsigned long *log = slot->dirty + first / 64, mask, old;
 	struct mote_npt_changes changes = {};
 	struct mote_vm *vm = slot->vm;
-	u64 i, left, mask;
+	u64 i, left;
 
-	spin_lock(&vm->npt_lock);
+	write_lock(&vm->npt_lock);
+	atomic_inc(&vm->flushes);
 	for (i = 0; gpa < end; i++, gpa += 64 * PAGE_SIZE) {
 		left = (end - gpa) >> PAGE_SHIFT;
-		mask = left < 64 ? BIT_ULL(left) - 1 : ~0ULL;
-		words[i] = log[i] & mask;
-		log[i] &= ~mask;
+		mask = left < 64 ? BIT_ULL(left) - 1 : ~0UL;
+		old = READ_ONCE(log[i]);
+		while (old & mask && !try_cmpxchg(&log[i], &old, old & ~mask))
+			;
+		words[i] = old & mask;
 		if (words[i])
 			mote_npt_change(&vm->npt, gpa, min(gpa + 64 * PAGE_SIZE, end), true,
 					&changes);
-		if (i % 64 == 63) {
-			mem_flush_and_free(vm, &changes);
-			cond_resched_lock(&vm->npt_lock);
-		}
+		if (i % 64 == 63)
+			mem_breathe(vm, true);
 	}
-	mem_flush_and_free(vm, &changes);
-	spin_unlock(&vm->npt_lock);
+	mem_end(vm, &changes);
 }
 
 int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *words)
@@ -622,34 +784,37 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
 int mote_mem_init(struct mote_vm *vm)
 {
 	struct mote_slots *slots = kzalloc(sizeof(*slots), GFP_KERNEL_ACCOUNT);
-	u64 *root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	u64 *root = mem_table_alloc();
+	int err = -ENOMEM;
 
-	if (!slots || !root) {
-		kfree(slots);
-		free_page((unsigned long)root);
-		return -ENOMEM;
-	}
+	if (!slots || !root)
+		goto err_free;
 	RCU_INIT_POINTER(vm->slots, slots);
+	rwlock_init(&vm->npt_lock);
+	INIT_LIST_HEAD(&vm->walks);
+	init_waitqueue_head(&vm->changed);
+	vm->by_hva = RB_ROOT_CACHED;
 	vm->npt.forget = mem_forget_pages;
 	mote_npt_init(&vm->npt, mote_ops->npt_format, root);
-	return 0;
+	vm->notifier.ops = &mem_notifier_ops;
+	err = mmu_notifier_register(&vm->notifier, vm->mm);
+	if (!err)
+		return 0;
+err_free:
+	kfree(slots);
+	mem_table_free(root);
+	return err;
 }
 
-/* No vCPU runs any more; the mm's memory may be gone, or not. */
+/* No vCPU runs any more; the mm's memory may be gone, or not: then it is unmapped here. */
 void mote_mem_destroy(struct mote_vm *vm)
 {
 	struct mote_slots *slots = rcu_dereference_protected(vm->slots, true);
-	struct mote_npt_changes changes = {};
 	u32 i;
 
-	for (i = 0; i < slots->nr; i++) {
-		slot_change(slots->slot[i], false);
-		mmu_interval_notifier_remove(&slots->slot[i]->notifier);
+	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	for (i = 0; i < slots->nr; i++)
 		slot_free(slots->slot[i], NULL);
-	}
 	kfree(slots);
-	spin_lock(&vm->npt_lock);
-	mote_npt_clear(&vm->npt, &changes);
-	mem_flush_and_free(vm, &changes);
-	spin_unlock(&vm->npt_lock);
+	mem_table_free(vm->npt.root);
 }

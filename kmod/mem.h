@@ -3,7 +3,7 @@
 #ifndef MOTE_MEM_H
 #define MOTE_MEM_H
 
-#include <linux/mmu_notifier.h>
+#include <linux/interval_tree.h>
 
 #include "mote.h"
 
@@ -11,8 +11,8 @@
 struct mem_slot {
 	struct mote_vm *vm;
 	struct mote_slot config;	/* as user space gave it */
-	unsigned long *dirty;	/* pages that were written; under vm->npt_lock; or NULL */
-	struct mmu_interval_notifier notifier;	/* told before the mm's memory changes */
+	unsigned long *dirty;	/* pages that were written, changed atomically; or NULL */
+	struct interval_tree_node by_hva;	/* in vm->by_hva while anything may be mapped */
 	struct rcu_head rcu;
 };
 
@@ -36,5 +36,11 @@ static inline struct mem_slot *slot_find(struct mote_vm *vm, u64 gpa)
 			slot += nr / 2;
 	return nr && gpa - (*slot)->config.gpa < (*slot)->config.size ? *slot : NULL;
 }
+
+/*
+ * Have a page of the current mm's faulted in; may sleep, holding nothing: 0, -EINTR (a signal),
+ * or why it cannot be had (-EFAULT, -EHWPOISON, -ENOMEM).
+ */
+int mem_fault_in(struct mm_struct *mm, u64 hva, bool write);
 
 #endif /* MOTE_MEM_H */

@@ -10,7 +10,7 @@
  *	vcpu->lock		one thread at a time works on a vCPU
  *	vm->lock		slots, filters and the list of vCPUs
  *	mm->mmap_lock		(kernel)
- *	vm->npt_lock		nested page tables and dirty logs
+ *	vm->npt_lock		nested page tables, and which of the mm's memory changes
  */
 #ifndef MOTE_H
 #define MOTE_H
@@ -19,6 +19,7 @@
 #include <linux/kref.h>
 #include <linux/math64.h>
 #include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/percpu.h>
@@ -33,6 +34,7 @@
 #include "guest/guest.h"
 #include "npt.h"
 #include "pv/pv.h"
+#include "range.h"
 #include "trace/traced.h"
 
 #define MOTE_MAX_VMS 4096
@@ -74,7 +76,7 @@ struct mote_exit {
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
  * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
- * Under @npt_lock: @npt.
+ * Under @npt_lock: @npt, @ranges, @by_hva, @walks (see mem.c).
  */
 struct mote_vm {
 	struct kref ref;
@@ -102,8 +104,14 @@ struct mote_vm {
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
 
-	spinlock_t npt_lock;
+	struct mmu_notifier notifier;	/* told before the mm's memory changes */
+	wait_queue_head_t changed;	/* faults that wait for the end of such a change */
+	rwlock_t npt_lock ____cacheline_aligned_in_smp;
+	atomic_t flushes;		/* that are owed: something is unmapped, TLBs may have it */
 	struct mote_npt npt;
+	struct mote_ranges ranges;	/* the mm's changes */
+	struct rb_root_cached by_hva;	/* slots */
+	struct list_head walks;		/* over @by_hva that have released @npt_lock meanwhile */
 };
 
 /* The vCPU with this id, or NULL. */
@@ -165,10 +173,13 @@ int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
 
 /*
  * As the guest would, logged, not if read-only; within one slot: 0, -ENXIO (no slot, or a
- * read-only one), -EFAULT (the VMM process has no memory there; for who may not sleep also what
- * is logged, or not present now).
+ * read-only one), -EFAULT (the VMM process has no memory there; for who may not sleep: not
+ * now), and for who may, -EINTR (a signal) and -ENOMEM.
  */
 int mote_mem_write(struct mote_vm *vm, u64 gpa, const void *data, u32 len, bool may_sleep);
+
+/* Have it present and writable, now; may sleep; likewise. */
+int mote_mem_bring(struct mote_vm *vm, u64 gpa);
 
 /* The VMM process's address of guest memory, until the next change of slots; false: no slot. */
 bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);

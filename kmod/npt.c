@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Nested page tables: walk, map, unmap, protect, split, join.
+ * Nested page tables: walk, map, unmap, protect.
  *
- * Locking: the caller holds vm->npt_lock; only CPUs in the guest look at the
- * tables at the same time, and set accessed and dirty bits in them.  So every
- * entry is written as a whole, and where such a bit could be lost, atomically
- * (APM 2, "Nested Table Walk"; SDM 3C, "Accessed and Dirty Flags for EPT").
+ * Locking: who only adds (mote_npt_entry(), mote_npt_map(), mote_npt_age()) shares vm->npt_lock
+ * with others who do; who takes something away holds it for writing.  CPUs in the guest look at
+ * the tables at any time, and set accessed and dirty bits in them (APM 2, "Nested Table Walk";
+ * SDM 3C, "Accessed and Dirty Flags for EPT").  So every change of an entry is one
+ * compare-and-exchange, and whoever loses it looks again.
  *
  * Pure: no allocation, no flush, no knowledge of the mm's memory.  Tested
  * by KUnit in the kernel, under sanitizers and a fuzzer outside.
@@ -14,7 +15,9 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
+#include <linux/errno.h>
 #include <linux/io.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 
 #include "npt.h"
@@ -22,8 +25,12 @@
 /* The physical address in an entry; a memory-encryption bit is not part of it. */
 #define HPA_MASK GENMASK_ULL(51, 12)
 
-/* Leaves that one call changes before it lets the caller flush and breathe. */
-#define PIECE 1024
+/*
+ * What one call may do before it lets the caller breathe: entries to look at, of which a leaf
+ * that changes counts as many more as it costs, with what the mm is told of it.
+ */
+#define PIECE 16384
+#define PIECE_LEAF 15u
 
 static u64 npt_entry_hpa(const struct mote_npt *npt, u64 entry)
 {
@@ -86,45 +93,11 @@ static void npt_forget(const struct mote_npt *npt, u64 leaf, int level)
  * A table that is out of the tree may still be walked: its entries must stay
  * not present.  The address of a page is, in both formats.
  */
-static void npt_discard_table(struct mote_npt *npt, u64 *table, struct mote_npt_changes *changes)
+static void npt_discard_table(u64 *table, struct mote_npt_changes *changes)
 {
 	WRITE_ONCE(*table, (unsigned long)changes->tables);
 	changes->tables = table;
 	changes->flush = true;
-	npt->tables--;
-}
-
-static u64 *npt_add_table(struct mote_npt *npt, struct mote_npt_cache *cache)
-{
-	if (!cache->nr)
-		return NULL;
-	npt->tables++;
-	return cache->table[--cache->nr];
-}
-
-/* Put a table with the same translations into the place of a large leaf. */
-static u64 *npt_split(struct mote_npt *npt, struct mote_npt_cache *cache, u64 *entry, int level,
-		      struct mote_npt_changes *changes)
-{
-	const struct mote_npt_format *format = npt->format;
-	u64 *table = npt_add_table(npt, cache);
-	u64 old = READ_ONCE(*entry);
-	u64 small;
-	u32 i;
-
-	if (!table)
-		return NULL;
-	/* The accessed and dirty bits go to all: again if a CPU sets one meanwhile. */
-	do {
-		small = old | (level == 2 ? format->small_only : 0);
-		if (level == 2)
-			small &= ~format->large;
-		for (i = 0; i < MOTE_NPT_ENTRIES; i++)
-			table[i] = small + i * mote_npt_size(level - 1);
-	} while (!try_cmpxchg(entry, &old, npt_make_table(npt, table)));
-	/* One address must not be translated by pages of two sizes. */
-	changes->flush = true;
-	return table;
 }
 
 /* ---- the iterator ------------------------------------------------------------ */
@@ -140,13 +113,21 @@ struct npt_iter {
 	const struct mote_npt *npt;
 	u64 gpa;	/* where the walk is: within what @entry covers */
 	u64 end;	/* of the range */
-	int top;	/* level where the walk began */
+	u32 left;	/* entries that may still be looked at */
 	int level;	/* of @entry */
 	bool up;	/* the table below has been walked through: its own entry is next */
 	u64 *entry;	/* the current entry */
 	u64 value;	/* what it said when the walk came there */
 	u64 *table[MOTE_NPT_LEVELS + 1];	/* the tables that lead to @entry, by level */
 };
+
+static void npt_iter_begin(struct npt_iter *it, const struct mote_npt *npt, u64 gpa, u64 end)
+{
+	*it = (struct npt_iter){
+		.npt = npt, .gpa = gpa, .end = end, .left = PIECE, .level = MOTE_NPT_LEVELS,
+		.table[MOTE_NPT_LEVELS] = npt->root,
+	};
+}
 
 static void npt_iter_load(struct npt_iter *it)
 {
@@ -160,10 +141,11 @@ static void npt_iter_skip(struct npt_iter *it)
 	u64 size = mote_npt_size(it->level);
 
 	it->gpa = ALIGN_DOWN(it->gpa, size) + size;
-	it->up = it->level < it->top && (it->gpa >= it->end || !npt_gpa_index(it->gpa, it->level));
+	it->up = it->level < MOTE_NPT_LEVELS &&
+		 (it->gpa >= it->end || !npt_gpa_index(it->gpa, it->level));
 }
 
-/* Find the first entry from here on that is present; false: there is none. */
+/* Find the first entry from here on that is present; false: there is none, or it->left is 0. */
 static bool npt_iter_find(struct npt_iter *it)
 {
 	if (it->up) {
@@ -173,7 +155,8 @@ static bool npt_iter_find(struct npt_iter *it)
 		npt_iter_load(it);
 		return true;
 	}
-	while (it->gpa < it->end) {
+	while (it->gpa < it->end && it->left) {
+		it->left--;
 		npt_iter_load(it);
 		if (!npt_is_present(it->npt, it->value)) {
 			npt_iter_skip(it);
@@ -191,41 +174,49 @@ static bool npt_iter_find(struct npt_iter *it)
 
 /* ---- ranges ------------------------------------------------------------------------ */
 
-/* As mote_npt_change(), from a table on whose entries are of a level. */
-static u64 npt_change(struct mote_npt *npt, u64 *table, int level, u64 start, u64 end,
-		      bool protect, struct mote_npt_changes *changes)
+u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
+		    struct mote_npt_changes *changes)
 {
 	u64 clear = protect ? npt->format->write : ~0ULL;
-	struct npt_iter it = {
-		.npt = npt, .gpa = start, .end = end, .top = level, .level = level,
-	};
-	u32 nr = 0;
+	struct npt_iter it;
 
-	it.table[level] = table;
+	npt_iter_begin(&it, npt, start, end);
 	for (; npt_iter_find(&it); npt_iter_skip(&it)) {
 		if (mote_npt_is_table(npt, it.value, it.level)) {
-			table = it.table[it.level - 1];
+			u64 *table = it.table[it.level - 1];
+
 			if (!protect && !memchr_inv(table, 0, MOTE_NPT_ENTRIES * sizeof(*table))) {
 				WRITE_ONCE(*it.entry, 0);
-				npt_discard_table(npt, table, changes);
+				npt_discard_table(table, changes);
 			}
-		} else if (nr++ == PIECE) {
-			return it.gpa;
 		} else if (it.value & clear) {
 			u64 old = npt_update(it.entry, clear, 0);
 
 			if (!protect || !npt->format->dirty)
 				npt_forget(npt, old, it.level);
 			changes->flush = true;
+			it.left -= min(it.left, PIECE_LEAF);
 		}
 	}
-	return end;
+	return it.gpa;
 }
 
-u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
-		    struct mote_npt_changes *changes)
+bool mote_npt_age(struct mote_npt *npt, u64 start, u64 end, bool clear)
 {
-	return npt_change(npt, npt->root, MOTE_NPT_LEVELS, start, end, protect, changes);
+	u64 accessed = npt->format->accessed ?: npt->format->present;
+	struct npt_iter it;
+	bool young = false;
+
+	npt_iter_begin(&it, npt, start, end);
+	for (; npt_iter_find(&it); npt_iter_skip(&it)) {
+		if (mote_npt_is_table(npt, it.value, it.level) || !(it.value & accessed))
+			continue;
+		if (!clear)
+			return true;
+		npt_update(it.entry, npt->format->accessed, 0);
+		young = true;
+	}
+	return young;
 }
 
 /* ---- whole trees --------------------------------------------------------------- */
@@ -235,69 +226,48 @@ void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u
 	npt->format = format;
 	npt->root = root;
 	npt->root_hpa = virt_to_phys(root);
-	npt->tables = 1;
-}
-
-/* Take apart a table that has left the tree, and all below it; @level: of its entries. */
-static void npt_clear_table(struct mote_npt *npt, u64 *table, int level,
-			    struct mote_npt_changes *changes)
-{
-	u64 gpa = 0, end = MOTE_NPT_ENTRIES * mote_npt_size(level);
-
-	while (gpa < end)
-		gpa = npt_change(npt, table, level, gpa, end, false, changes);
-	npt_discard_table(npt, table, changes);
-}
-
-void mote_npt_clear(struct mote_npt *npt, struct mote_npt_changes *changes)
-{
-	npt_clear_table(npt, npt->root, MOTE_NPT_LEVELS, changes);
-	npt->root = NULL;
 }
 
 /* ---- mapping --------------------------------------------------------------------- */
 
-u64 *mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
-		    struct mote_npt_changes *changes)
+int mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
+		   u64 **found)
 {
-	u64 *table = npt->root;
-	int at;
+	u64 *table = npt->root, *entry;
+	int at = MOTE_NPT_LEVELS;
 
-	for (at = MOTE_NPT_LEVELS; at > level; at--) {
-		u64 *entry = &table[npt_gpa_index(gpa, at)];
+	while (entry = &table[npt_gpa_index(gpa, at)], at > level) {
 		u64 value = READ_ONCE(*entry);
 
 		if (!npt_is_present(npt, value)) {
-			table = npt_add_table(npt, cache);
-			if (table)
-				WRITE_ONCE(*entry, npt_make_table(npt, table));
+			if (!cache->nr)
+				return -ENOMEM;
+			/* Another one's table may be there first. */
+			if (try_cmpxchg(entry, &value,
+					npt_make_table(npt, cache->table[cache->nr - 1])))
+				cache->nr--;
 		} else if (mote_npt_is_table(npt, value, at)) {
 			table = npt_entry_table(npt, value);
+			at--;
 		} else {
-			table = npt_split(npt, cache, entry, at, changes);
+			return -EEXIST;
 		}
-		if (!table)
-			return NULL;
 	}
-	return &table[npt_gpa_index(gpa, level)];
+	*found = entry;
+	return 0;
 }
 
-void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write,
-		  struct mote_npt_changes *changes)
+bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write)
 {
 	u64 leaf = npt_make_leaf(npt, level, hpa, write);
 	u64 old = READ_ONCE(*entry);
 
-	if (!npt_is_present(npt, old)) {
-		WRITE_ONCE(*entry, leaf);
-	} else if (mote_npt_is_table(npt, old, level)) {
-		WRITE_ONCE(*entry, leaf);
-		npt_clear_table(npt, npt_entry_table(npt, old), level - 1, changes);
-	} else if (npt_entry_hpa(npt, old) == hpa) {
-		if ((old & leaf) != leaf)
-			npt_update(entry, 0, leaf);
-	} else {
-		npt_forget(npt, xchg(entry, leaf), level);
-		changes->flush = true;
-	}
+	do {
+		if (npt_is_present(npt, old) &&
+		    (mote_npt_is_table(npt, old, level) || npt_entry_hpa(npt, old) != hpa))
+			return false;
+		if ((old & leaf) == leaf)
+			return true;
+	} while (!try_cmpxchg(entry, &old, old | leaf));
+	return true;
 }

@@ -4,8 +4,8 @@
  *
  * The EPT format is the x86-64 format with other bits in its leaves; struct
  * mote_npt_format names them and the walker never asks which it serves.
- * What npt.c does not know: slots, the mm's memory, locks (the caller
- * holds vm->npt_lock), when to flush (it says that one is needed), where
+ * What npt.c does not know: slots, the mm's memory, locks (see the head
+ * of npt.c), when to flush (it says that one is needed), where
  * tables come from (the caller fills a cache beforehand).
  *
  * Levels count from 1 (4 KiB) to 4 (the root, 512 GiB an entry).  Ranges are
@@ -37,7 +37,6 @@ struct mote_npt {
 	const struct mote_npt_format *format;
 	u64 *root;	/* the top table */
 	u64 root_hpa;	/* its physical address, for EPTP and nCR3; constant */
-	unsigned long tables;	/* in the tree, the root included */
 	/*
 	 * Called when a leaf loses its page, or the last sign that the page was written: (first
 	 * byte, bytes, accessed, dirty).  Where the CPU sets no such bits, all pages count as
@@ -76,24 +75,20 @@ static inline bool mote_npt_is_table(const struct mote_npt *npt, u64 entry, int 
 /* An empty tree; @npt->forget is set by the caller, @root is an empty table. */
 void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u64 *root);
 
-/* Take the whole tree apart, its root, too, when no CPU uses it any more. */
-void mote_npt_clear(struct mote_npt *npt, struct mote_npt_changes *changes);
+/*
+ * The entry for an address at level 1 to 3.  Tables on the way are added from @cache.  The
+ * entries that follow it in its table may be used, too.  Return: 0 and @found; -ENOMEM: the cache
+ * is empty, MOTE_NPT_LEVELS - 1 tables are always enough; -EEXIST: a larger leaf is in the way.
+ */
+int mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
+		   u64 **found);
 
 /*
- * The entry for an address at level 1 to 3.  Tables on the way are added from @cache, larger
- * leaves on the way are split.  The entries that follow it in its table may be used, too.
- * NULL: the cache is empty; then try again with more, MOTE_NPT_LEVELS - 1 are always enough.
+ * Let an entry of a level map memory, a multiple of the level's size.  A leaf that maps the same
+ * memory is never downgraded.  False: other memory is mapped there, or a table is; it has to be
+ * removed first.
  */
-u64 *mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
-		    struct mote_npt_changes *changes);
-
-/*
- * Let an entry of a level map memory, a multiple of the level's size.  A leaf that maps the
- * same memory is never downgraded.  A table in the place of a large leaf goes, with all that
- * is in it: this joins small mappings.
- */
-void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write,
-		  struct mote_npt_changes *changes);
+bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write);
 
 /*
  * Remove what is mapped in a range, or make it read-only (@protect).  Removed are large leaves
@@ -103,5 +98,12 @@ void mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool wri
  */
 u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
 		    struct mote_npt_changes *changes);
+
+/*
+ * Has the guest used what is mapped in a range, since the accessed bits were cleared last?  Looks
+ * at as much as one call may; where the CPU sets no such bits all of it counts, and none is
+ * cleared.
+ */
+bool mote_npt_age(struct mote_npt *npt, u64 start, u64 end, bool clear);
 
 #endif /* MOTE_NPT_H */

@@ -68,7 +68,6 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->irqfds);
-	spin_lock_init(&vm->npt_lock);
 	vm->flags = config->flags;
 	mote_pv_init_clock(vm);
 	vm->mm = current->mm;

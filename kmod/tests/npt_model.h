@@ -198,67 +198,18 @@ static inline u32 model_block(struct model *m, u32 page, int level, u32 *first)
 	return nr;
 }
 
-/* What a split does: leaves around @page become those of a level. */
-static inline void model_split(struct model *m, u32 page, int level)
-{
-	while (m->page[page] && (m->page[page] & MODEL_LEVEL) > level) {
-		int old = m->page[page] & MODEL_LEVEL;
-		u32 first, i, nr = model_block(m, page, old, &first);
-
-		for (i = first; i < first + nr; i++)
-			m->page[i]--;
-		m->lost = true;
-	}
-}
-
 static inline void model_set(struct model *m, u32 first, int level, u32 place, bool write)
 {
 	u32 i, nr = mote_npt_size(level) / 4096;
-	bool keep = (m->page[first] & MODEL_LEVEL) == level;
 
 	for (i = first; i < first + nr; i++) {
 		u64 old = m->page[i];
 		u64 new = model_hpa(i, place) | level | MODEL_PRESENT | (write ? MODEL_WRITE : 0);
 
-		if (keep && old >> 12 == new >> 12)
+		if (old >> 12 == new >> 12)
 			new |= old & MODEL_WRITE;
-		if (old && (old >> 12 != new >> 12 || (old & ~new & MODEL_WRITE)))
-			m->lost = true;
 		m->page[i] = new;
 	}
-}
-
-/* Map @nr entries of a level from @page on, as a fault does. */
-static inline void model_map(struct model *m, u32 page, int level, u32 nr, u32 place, bool write)
-{
-	struct mote_npt_cache cache = {};
-	struct mote_npt_changes changes = {};
-	u32 i, first, size = model_block(m, page, level, &first);
-	u64 *entry;
-
-	model_fill(&cache, m->draw(m->context, MOTE_NPT_LEVELS));
-	entry = mote_npt_entry(&m->npt, &cache, MODEL_BASE + first * 4096ULL, level, &changes);
-	if (!entry) {
-		model_fill(&cache, MOTE_NPT_LEVELS - 1);
-		entry = mote_npt_entry(&m->npt, &cache, MODEL_BASE + first * 4096ULL, level,
-				       &changes);
-	}
-	if (!entry) {
-		model_fail(m, "a full cache is not enough");
-		return;
-	}
-	model_split(m, first, level);
-	nr = min(nr, 512 - first / size % 512);
-	for (i = 0; i < nr; i++) {
-		mote_npt_map(&m->npt, entry + i, level, model_hpa(first + i * size, place), write,
-			     &changes);
-		model_set(m, first + i * size, level, place, write);
-	}
-	while (cache.nr)
-		free_page((unsigned long)cache.table[--cache.nr]);
-	model_settle(m, &changes);
-	model_check(m, first ? first - 1 : 0, first + 1);
-	model_check(m, first + nr * size - 1, first + nr * size);
 }
 
 /* Take something away from all leaves that overlap [first, end). */
@@ -290,6 +241,52 @@ static inline void model_change(struct model *m, u32 first, u32 end, bool protec
 	model_settle(m, &changes);
 	model_check(m, first ? first - 1 : 0, first + 1);
 	model_check(m, end - 1, end);
+}
+
+/* The entry for an address, as a fault gets it. */
+static inline u64 *model_entry(struct model *m, struct mote_npt_cache *cache, u64 gpa, int level)
+{
+	u64 *entry = NULL;
+	int err = mote_npt_entry(&m->npt, cache, gpa, level, &entry);
+
+	if (err == -ENOMEM) {
+		model_fill(cache, MOTE_NPT_LEVELS - 1);
+		err = mote_npt_entry(&m->npt, cache, gpa, level, &entry);
+	}
+	if (err == -ENOMEM)
+		model_fail(m, "a full cache is not enough");
+	return err ? NULL : entry;
+}
+
+/* Map @nr entries of a level from @page on, as a fault does: what else is there goes first. */
+static inline void model_map(struct model *m, u32 page, int level, u32 nr, u32 place, bool write)
+{
+	struct mote_npt_cache cache = {};
+	u32 i, first, size = model_block(m, page, level, &first);
+	u64 *entry;
+
+	model_fill(&cache, m->draw(m->context, MOTE_NPT_LEVELS));
+	nr = min(nr, 512 - first / size % 512);
+	for (i = 0; i < nr; i++) {
+		u32 at = first + i * size;
+		u64 gpa = MODEL_BASE + at * 4096ULL;
+
+		entry = model_entry(m, &cache, gpa, level);
+		if (!entry != ((m->page[at] & MODEL_LEVEL) > level))
+			model_fail(m, "what is larger is not told");
+		if (!entry || !mote_npt_map(&m->npt, entry, level, model_hpa(at, place), write)) {
+			model_change(m, at, at + size, false);
+			entry = model_entry(m, &cache, gpa, level);
+			if (!entry || !mote_npt_map(&m->npt, entry, level, model_hpa(at, place),
+						    write))
+				model_fail(m, "there is room, and still nothing is mapped");
+		}
+		model_set(m, at, level, place, write);
+	}
+	while (cache.nr)
+		free_page((unsigned long)cache.table[--cache.nr]);
+	model_check(m, first ? first - 1 : 0, first + 1);
+	model_check(m, first + nr * size - 1, first + nr * size);
 }
 
 /* The CPU reads or writes a page, if it may. */
@@ -370,6 +367,11 @@ static inline void model_step(struct model *m)
 	}
 }
 
+static inline unsigned long model_tables(struct model *m)
+{
+	return model_count(m, m->npt.root, MOTE_NPT_LEVELS);
+}
+
 static inline void model_exit(struct model *m)
 {
 	kvfree(m->page);
@@ -399,20 +401,11 @@ static inline bool model_init(struct model *m, const struct mote_npt_format *for
 /* At the end: everything as the model says, and nothing left after it has been unmapped. */
 static inline void model_finish(struct model *m)
 {
-	struct mote_npt_changes changes = {};
-
 	model_check_all(m);
-	if (model_count(m, m->npt.root, MOTE_NPT_LEVELS) != m->npt.tables)
-		model_fail(m, "tables are not counted right");
-	if (m->draw(m->context, 2)) {
-		model_change(m, 0, MODEL_PAGES, false);
-		if (m->npt.tables != 1)
-			model_fail(m, "empty tables are left");
-	}
-	mote_npt_clear(&m->npt, &changes);
-	model_settle(m, &changes);
-	if (m->npt.tables)
-		model_fail(m, "tables are left");
+	model_change(m, 0, MODEL_PAGES, false);
+	if (model_tables(m) != 1)
+		model_fail(m, "empty tables are left");
+	free_page((unsigned long)m->npt.root);
 	if (find_first_bit(m->written, MODEL_PAGES * MODEL_PLACES) < MODEL_PAGES * MODEL_PLACES)
 		model_fail(m, "a write was lost");
 	model_exit(m);

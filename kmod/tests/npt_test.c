@@ -83,8 +83,8 @@ static void npt_random(struct kunit *test)
 	}
 }
 
-/* A large mapping goes to pieces one level at a time, and comes together again. */
-static void npt_split_and_join(struct kunit *test)
+/* Pages of one size have to go before there are pages of another. */
+static void npt_sizes(struct kunit *test)
 {
 	const struct mote_npt_format *format;
 
@@ -93,18 +93,18 @@ static void npt_split_and_join(struct kunit *test)
 		struct model *m = &f->m;
 
 		model_map(m, 0, 3, 1, 0, true);
-		KUNIT_EXPECT_EQ(test, m->npt.tables, 2);
+		KUNIT_EXPECT_EQ(test, model_tables(m), 2);
 		model_access(m, 12345, true);
 		model_map(m, 0, 2, 1, 0, true);
-		KUNIT_EXPECT_EQ(test, m->npt.tables, 3);
+		KUNIT_EXPECT_EQ(test, model_tables(m), 3);
 		model_map(m, 513, 1, 1, 0, true);
-		KUNIT_EXPECT_EQ(test, m->npt.tables, 4);
+		KUNIT_EXPECT_EQ(test, model_tables(m), 4);
 		model_check(m, 0, 2048);
 		model_map(m, 513, 1, 1, 1, false);
 		model_map(m, 512, 2, 1, 0, true);
-		KUNIT_EXPECT_EQ(test, m->npt.tables, 3);
+		KUNIT_EXPECT_EQ(test, model_tables(m), 3);
 		model_map(m, 0, 3, 1, 0, false);
-		KUNIT_EXPECT_EQ(test, m->npt.tables, 2);
+		KUNIT_EXPECT_EQ(test, model_tables(m), 2);
 		fixture_end(test, f);
 	}
 }
@@ -116,25 +116,21 @@ static void npt_edges(struct kunit *test)
 	struct model *m = &f->m;
 	struct mote_npt_changes changes = {};
 	struct mote_npt_cache cache = {};
-	struct npt_iter it = {
-		.npt = &m->npt, .end = 1ULL << MOTE_NPT_BITS, .top = MOTE_NPT_LEVELS,
-		.level = MOTE_NPT_LEVELS, .table[MOTE_NPT_LEVELS] = m->npt.root,
-	};
+	struct npt_iter it;
 	u64 *entry;
 
 	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
 	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, true);
 	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, false);
-	KUNIT_EXPECT_EQ(test, m->npt.tables, 1);
+	KUNIT_EXPECT_EQ(test, model_tables(m), 1);
 
 	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
 	model_fill(&cache, 3);
-	entry = mote_npt_entry(&m->npt, &cache, 0, 1, &changes);
-	KUNIT_ASSERT_NOT_NULL(test, entry);
-	mote_npt_map(&m->npt, entry, 1, model_hpa(0, 1), false, &changes);
-	KUNIT_EXPECT_FALSE(test, changes.flush);
-	KUNIT_EXPECT_EQ(test, m->npt.tables, 7);
+	KUNIT_ASSERT_EQ(test, mote_npt_entry(&m->npt, &cache, 0, 1, &entry), 0);
+	KUNIT_EXPECT_TRUE(test, mote_npt_map(&m->npt, entry, 1, model_hpa(0, 1), false));
+	KUNIT_EXPECT_EQ(test, model_tables(m), 7);
 
+	npt_iter_begin(&it, &m->npt, 0, 1ULL << MOTE_NPT_BITS);
 	/* A walk over everything: leaf, then its tables, then the other leaf. */
 	KUNIT_ASSERT_TRUE(test, npt_iter_find(&it));
 	KUNIT_EXPECT_EQ(test, it.gpa, 0);
@@ -155,15 +151,12 @@ static void npt_edges(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, it.gpa, (1ULL << MOTE_NPT_BITS) - 4096);
 
 	/* An empty range holds nothing. */
-	it = (struct npt_iter){
-		.npt = &m->npt, .gpa = 4096, .end = 4096, .top = MOTE_NPT_LEVELS,
-		.level = MOTE_NPT_LEVELS, .table[MOTE_NPT_LEVELS] = m->npt.root,
-	};
+	npt_iter_begin(&it, &m->npt, 4096, 4096);
 	KUNIT_EXPECT_FALSE(test, npt_iter_find(&it));
 
-	KUNIT_EXPECT_EQ(test, mote_npt_change(&m->npt, 0, 4096, false, &changes), 4096);
+	KUNIT_EXPECT_TRUE(test, mote_npt_change(&m->npt, 0, 4096, false, &changes) >= 4096);
 	KUNIT_EXPECT_TRUE(test, changes.flush);
-	KUNIT_EXPECT_EQ(test, m->npt.tables, 4);
+	KUNIT_EXPECT_EQ(test, model_tables(m), 4);
 	model_settle(m, &changes);
 	fixture_end(test, f);
 }
@@ -179,15 +172,15 @@ static void npt_pieces(struct kunit *test)
 
 	for (i = 0; i < 8; i++)
 		model_map(m, i * 512, 1, 512, 0, true);
-	KUNIT_EXPECT_EQ(test, m->npt.tables, 11);
+	KUNIT_EXPECT_EQ(test, model_tables(m), 11);
 	while (gpa < MODEL_BASE + (8ULL << 21)) {
 		gpa = mote_npt_change(&m->npt, gpa, MODEL_BASE + (8ULL << 21), false, &changes);
 		KUNIT_EXPECT_TRUE(test, changes.flush);
 		model_settle(m, &changes);
 		pieces++;
 	}
-	KUNIT_EXPECT_EQ(test, pieces, 8 * 512 / PIECE);
-	KUNIT_EXPECT_EQ(test, m->npt.tables, 1);
+	KUNIT_EXPECT_EQ(test, pieces, 8 * 512 * (1 + PIECE_LEAF) / PIECE);
+	KUNIT_EXPECT_EQ(test, model_tables(m), 1);
 	memset(m->page, 0, 8 * 512 * sizeof(*m->page));
 	fixture_end(test, f);
 }
@@ -202,27 +195,74 @@ static void npt_upgrade(struct kunit *test)
 	u64 *entry;
 
 	model_fill(&cache, 3);
-	entry = mote_npt_entry(npt, &cache, MODEL_BASE, 1, &changes);
-	KUNIT_ASSERT_NOT_NULL(test, entry);
-	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false, &changes);
+	KUNIT_ASSERT_EQ(test, mote_npt_entry(npt, &cache, MODEL_BASE, 1, &entry), 0);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false);
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x5);
 	*entry |= 0x20;
-	mote_npt_map(npt, entry, 1, model_hpa(0, 0), true, &changes);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), true);
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
-	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false, &changes);
+	mote_npt_map(npt, entry, 1, model_hpa(0, 0), false);
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
-	KUNIT_EXPECT_FALSE(test, changes.flush);
-	mote_npt_map(npt, entry, 1, model_hpa(0, 1), false, &changes);
-	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 1) | 0x5);
-	KUNIT_EXPECT_TRUE(test, changes.flush);
+	KUNIT_EXPECT_FALSE(test, mote_npt_map(npt, entry, 1, model_hpa(0, 1), false));
+	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
 	mote_npt_change(npt, MODEL_BASE, MODEL_BASE + 4096, false, &changes);
 	model_settle(&f->m, &changes);
 	fixture_end(test, f);
 }
 
+/* However sparse or full, one call does not look at more than it may, and does not forget any. */
+static void npt_sparse(struct kunit *test)
+{
+	struct fixture *f = fixture_new(test, &formats[0]);
+	struct mote_npt_changes changes = {};
+	struct model *m = &f->m;
+	u64 gpa = MODEL_BASE, next, end = MODEL_BASE + (64ULL << 21);
+	u32 i, nr;
+
+	for (i = 0; i < 64; i++)
+		model_map(m, i * 512 + 255, 1, 1, 0, true);
+	for (nr = 0; gpa < end; gpa = next, nr++) {
+		next = mote_npt_change(&m->npt, gpa, end, false, &changes);
+		KUNIT_ASSERT_TRUE(test, next > gpa);
+	}
+	KUNIT_EXPECT_EQ(test, nr, 64 * 512 / PIECE + 1);
+	KUNIT_EXPECT_EQ(test, model_tables(m), 1);
+	model_settle(m, &changes);
+	memset(m->page, 0, 64 * 512 * sizeof(*m->page));
+	fixture_end(test, f);
+}
+
+/* The guest's use of a page is seen, once, in every format; without such bits it always is. */
+static void npt_age(struct kunit *test)
+{
+	const struct mote_npt_format *format;
+
+	for_each_format(format) {
+		struct fixture *f = fixture_new(test, format);
+		struct mote_npt *npt = &f->m.npt;
+		u64 end = MODEL_BASE + (1ULL << 21);
+		bool bits = format->accessed;
+
+		model_map(&f->m, 0, 1, 64, 0, true);
+		KUNIT_EXPECT_EQ(test, mote_npt_age(npt, MODEL_BASE, end, false), !bits);
+		model_access(&f->m, 63, false);
+		KUNIT_EXPECT_TRUE(test, mote_npt_age(npt, MODEL_BASE, end, false));
+		KUNIT_EXPECT_EQ(test, mote_npt_age(npt, MODEL_BASE, end - 449 * 4096, true), !bits);
+		KUNIT_EXPECT_TRUE(test, mote_npt_age(npt, MODEL_BASE, end, true));
+		KUNIT_EXPECT_EQ(test, mote_npt_age(npt, MODEL_BASE, end, true), !bits);
+		KUNIT_EXPECT_FALSE(test, mote_npt_age(npt, end, end + 4096, false));
+		model_map(&f->m, 512, 2, 1, 0, false);
+		model_access(&f->m, 777, false);
+		KUNIT_EXPECT_TRUE(test, mote_npt_age(npt, end + 4096, end + 8192, true));
+		fixture_end(test, f);
+	}
+}
+
 static struct kunit_case npt_cases[] = {
+	KUNIT_CASE(npt_sparse),
+	KUNIT_CASE(npt_age),
 	KUNIT_CASE(npt_random),
-	KUNIT_CASE(npt_split_and_join),
+	KUNIT_CASE(npt_sizes),
 	KUNIT_CASE(npt_edges),
 	KUNIT_CASE(npt_pieces),
 	KUNIT_CASE(npt_upgrade),

@@ -2,6 +2,7 @@
 /* Whatever the owner does to its memory, the guest sees exactly that. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -418,6 +419,8 @@ struct supplier {
 	int fd;
 	unsigned char *memory;
 	unsigned char page[PAGE];
+	struct guest *guest;
+	pthread_t waits;
 	bool done;
 };
 
@@ -467,6 +470,78 @@ TEST_F(mmu_notifier, userfaultfd)
 	EXPECT_EQ(0x7777777777777777ul, guest_peek(&self->guest, REGION + SOME));
 	pthread_join(thread, NULL);
 	EXPECT_TRUE(supplier.done);
+	close(supplier.fd);
+}
+
+/* He who brings the page may change slots first, the fault's own among them. */
+static void *supply_and_change(void *context)
+{
+	struct supplier *supplier = context;
+	struct pollfd poll_fd = { .fd = supplier->fd, .events = POLLIN };
+
+	if (poll(&poll_fd, 1, 20000) != 1 ||
+	    slot_set(supplier->guest, 2, 0, 2 * REGION, SIZE, supplier->memory) ||
+	    slot_set(supplier->guest, 2, 0, 0, 0, NULL) ||
+	    slot_set(supplier->guest, 1, 0, 0, 0, NULL) ||
+	    slot_set(supplier->guest, 1, 0, REGION, SIZE, supplier->memory))
+		return NULL;
+	return supply(context);
+}
+
+TEST_F(mmu_notifier, slots_change_in_a_fault)
+{
+	struct supplier supplier = { .memory = self->memory, .guest = &self->guest };
+	pthread_t thread;
+
+	supplier.fd = userfaultfd_new(self->memory, SIZE);
+	if (supplier.fd < 0)
+		SKIP(return, "not on this kernel: no userfaultfd");
+	memset(supplier.page, 0x66, PAGE);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, supply_and_change, &supplier));
+	EXPECT_EQ(0x6666666666666666ul, guest_peek(&self->guest, REGION + SOME));
+	pthread_join(thread, NULL);
+	EXPECT_TRUE(supplier.done);
+	close(supplier.fd);
+}
+
+/* A signal ends MOTE_RUN also while it waits for a page that has not come yet. */
+static void *interrupt(void *context)
+{
+	struct supplier *supplier = context;
+	struct pollfd poll_fd = { .fd = supplier->fd, .events = POLLIN };
+
+	if (poll(&poll_fd, 1, 20000) == 1)
+		usleep(100000);
+	supplier->guest->run->immediate_exit = 1;
+	pthread_kill(supplier->waits, SIGUSR1);
+	return NULL;
+}
+
+TEST_F(mmu_notifier, signal_in_a_fault)
+{
+	struct supplier supplier = {
+		.memory = self->memory, .guest = &self->guest, .waits = pthread_self(),
+	};
+	struct mote_run *run = self->guest.run;
+	pthread_t thread;
+
+	supplier.fd = userfaultfd_new(self->memory, SIZE);
+	if (supplier.fd < 0)
+		SKIP(return, "not on this kernel: no userfaultfd");
+	signal(SIGUSR1, ignore);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, interrupt, &supplier));
+	run->gpr[MOTE_RCX] = JOB_READ;
+	run->gpr[MOTE_RBX] = REGION + SOME;
+	run->set |= 1u << MOTE_RCX | 1u << MOTE_RBX;
+	EXPECT_EQ(-EINTR, guest_run(&self->guest));
+	pthread_join(thread, NULL);
+	run->immediate_exit = 0;
+	/* The guest is where it was, and goes on when the page is there. */
+	memset(supplier.page, 0x55, PAGE);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, supply, &supplier));
+	ASSERT_EQ(MOTE_EXIT_PIO, server_run(&self->guest));
+	EXPECT_EQ(0x5555555555555555ul, run->gpr[MOTE_RAX]);
+	pthread_join(thread, NULL);
 	close(supplier.fd);
 }
 

@@ -61,6 +61,7 @@ typedef unsigned int gfp_t;
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+#define smp_store_release(p, value) __atomic_store_n(p, value, __ATOMIC_RELEASE)
 #define xchg(p, value) __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST)
 #define try_cmpxchg(p, old, new)						\
 	__atomic_compare_exchange_n(p, old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
