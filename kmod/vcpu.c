@@ -107,6 +107,8 @@ int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *
 
 	if (!vcpu_is_reserved_zero(vcpu, state))
 		return -EINVAL;
+	if (mask & MOTE_STATE_APIC && mote_lapic_withdraw_eoi(vcpu, true))
+		return -EINTR;
 	*state = (struct mote_state){
 		.mask = mask, .xsave_size = state->xsave_size, .xsave = state->xsave,
 	};
@@ -173,6 +175,9 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 	err = mote_check_values(state, &mote_caps);
 	if (!err && !vcpu_fits_lapic(vcpu, state))
 		err = -EINVAL;
+	/* An offer that is open is one of the APIC and the MSR that go. */
+	if (!err && vcpu->lapic && state->mask & (MOTE_STATE_APIC | MOTE_STATE_MSRS))
+		err = mote_lapic_withdraw_eoi(vcpu, true);
 	/* The image is judged and taken in one step: last of what can fail. */
 	if (!err && state->mask & MOTE_STATE_XSAVE)
 		err = fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, xsave, mote_caps.xcr0, &pkru);

@@ -343,17 +343,22 @@ static void lapic_sync(struct mote_vcpu *vcpu)
 	lapic_take_posted(lapic);
 	/* The EOI has to exit, so that the interrupt in IRR can follow. */
 	if (vcpu->pv.eoi_offered && !mote_apic_is_idle(&lapic->apic))
-		mote_pv_eoi_withdraw(vcpu, false);
+		mote_pv_eoi_withdraw(vcpu);
 }
 
-/* Before registers change or are shown: no EOI is left to the flag in memory. */
-static void lapic_withdraw_eoi(struct mote_vcpu *vcpu, bool may_sleep)
+int mote_lapic_withdraw_eoi(struct mote_vcpu *vcpu, bool may_sleep)
 {
-	if (likely(!vcpu->pv.eoi_offered))
-		return;
-	lapic_sync(vcpu);
-	if (vcpu->pv.eoi_offered)
-		mote_pv_eoi_withdraw(vcpu, may_sleep);
+	int err = 0;
+
+	while (unlikely(vcpu->pv.eoi_offered) && !err) {
+		lapic_sync(vcpu);
+		if (vcpu->pv.eoi_offered)
+			mote_pv_eoi_withdraw(vcpu);
+		if (!vcpu->pv.eoi_offered || !may_sleep)
+			break;
+		err = mote_pv_eoi_bring(vcpu);
+	}
+	return err;
 }
 
 static void lapic_send_icr(struct mote_vcpu *vcpu)
@@ -375,7 +380,7 @@ static enum mote_apic_effect lapic_write(struct mote_vcpu *vcpu, u32 reg, u64 va
 {
 	enum mote_apic_effect effect;
 
-	lapic_withdraw_eoi(vcpu, false);
+	mote_lapic_withdraw_eoi(vcpu, false);
 	if (reg == APIC_REG(SPIV))
 		lapic_take_posted(vcpu->lapic);
 	effect = mote_apic_write(&vcpu->lapic->apic, reg, lapic_is_x2(vcpu), value, vector);
@@ -489,7 +494,7 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 	u32 signals = atomic_fetch_andnot(SIGNAL_INIT | SIGNAL_STARTUP, &lapic->signals);
 
 	if (signals & SIGNAL_INIT) {
-		lapic_withdraw_eoi(vcpu, true);
+		mote_lapic_withdraw_eoi(vcpu, true);
 		bitmap_zero(lapic->posted, 256);
 		mote_apic_reset(&lapic->apic, vcpu->id, lapic_is_x2(vcpu));
 		lapic_cancel_timer(lapic);
@@ -511,7 +516,7 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 	if (!lapic || old == vcpu->msrs.apic_base)
 		return;
 	if (!lapic_is_enabled(vcpu)) {
-		lapic_withdraw_eoi(vcpu, false);
+		mote_lapic_withdraw_eoi(vcpu, false);
 		mote_apic_reset(&lapic->apic, vcpu->id, false);
 		lapic_cancel_timer(lapic);
 	} else if ((old ^ vcpu->msrs.apic_base) & X2APIC_ENABLE) {
@@ -521,7 +526,6 @@ void mote_lapic_base_changed(struct mote_vcpu *vcpu, u64 old)
 
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state)
 {
-	lapic_withdraw_eoi(vcpu, true);
 	lapic_sync(vcpu);
 	*state = vcpu->lapic->apic;
 	state->reg[APIC_REG(TASKPRI)] = lapic_tpr(vcpu);
@@ -532,7 +536,6 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
 
-	lapic_withdraw_eoi(vcpu, true);
 	lapic->apic = *state;
 	if (state->reg[APIC_REG(LDR)] && !lapic_is_x2(vcpu))
 		WRITE_ONCE(vcpu->vm->xapic_logical, true);

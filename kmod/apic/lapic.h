@@ -47,6 +47,8 @@ bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu);
 /* The vCPU is unloaded. */
 void mote_lapic_start(struct mote_vcpu *vcpu);
 
+/* Before registers change or are shown: no EOI is left to the flag in memory: 0 or -EINTR. */
+int mote_lapic_withdraw_eoi(struct mote_vcpu *vcpu, bool may_sleep);
 void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state);
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state);
 

@@ -106,19 +106,25 @@ static void pv_clock_pair(struct mote_vcpu *vcpu, struct pvclock_vcpu_time_info 
  * changed: it is odd before the first byte of data changes, and even after the last.  No
  * two versions of a VM's are the same, nor, but by chance, any of another host's.
  */
-static void pv_write_versioned(struct mote_vm *vm, u64 gpa, void *data, u32 size, u32 *in)
+static void pv_write_versioned(struct mote_vcpu *vcpu, u64 gpa, void *data, u32 size, u32 *in)
 {
+	struct mote_vm *vm = vcpu->vm;
 	u32 version = atomic_add_return(2, &vm->clock.version);
 	u64 at = gpa + ((void *)in - data);
+	int err;
 
 	*in = version - 1;
-	if (mote_mem_write(vm, at, in, sizeof(*in), true))
-		return;
+	err = mote_mem_write(vm, at, in, sizeof(*in), true);
 	smp_wmb(); /* odd version before data, as above */
-	mote_mem_write(vm, gpa, data, size, true);
+	err = err ?: mote_mem_write(vm, gpa, data, size, true);
 	smp_wmb(); /* data before even version, as above */
 	*in = version;
-	mote_mem_write(vm, at, in, sizeof(*in), true);
+	err = err ?: mote_mem_write(vm, at, in, sizeof(*in), true);
+	/* After a signal everything is written anew. */
+	if (err == -EINTR) {
+		vcpu->pv.wall_wanted |= gpa == vcpu->msrs.pv_wall_clock;
+		mote_pv_changed(vcpu);
+	}
 }
 
 static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
@@ -137,7 +143,7 @@ static void pv_publish_clock(struct mote_vcpu *vcpu)
 	info.tsc_shift = 32 - shift;
 	pv_clock_pair(vcpu, &info);
 	vcpu->pv.clock_seen = seen;
-	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
+	pv_write_versioned(vcpu, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
 			   sizeof(info), &info.version);
 }
 
@@ -151,7 +157,7 @@ static void pv_publish_wall_clock(struct mote_vcpu *vcpu)
 	wall.sec = div_u64_rem(start, NSEC_PER_SEC, &nsec);
 	wall.nsec = nsec;
 	vcpu->pv.wall_wanted = false;
-	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version);
+	pv_write_versioned(vcpu, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version);
 }
 
 int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value)
@@ -209,7 +215,7 @@ static void pv_publish_steal(struct mote_vcpu *vcpu)
 	vcpu->pv.delay_seen = delay;
 	vcpu->pv.steal_stale = false;
 	steal.steal = vcpu->pv.steal;
-	pv_write_versioned(vcpu->vm, vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED, &steal,
+	pv_write_versioned(vcpu, vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED, &steal,
 			   sizeof(steal), &steal.version);
 }
 
@@ -240,11 +246,14 @@ void mote_pv_preempted(struct mote_vcpu *vcpu)
 
 bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
 {
-	return pv_clock_is_stale(vcpu) || pv_steal_is_stale(vcpu) || vcpu->pv.wall_wanted;
+	return pv_clock_is_stale(vcpu) || pv_steal_is_stale(vcpu) || vcpu->pv.wall_wanted ||
+	       vcpu->pv.eoi_waits;
 }
 
 void mote_pv_publish(struct mote_vcpu *vcpu)
 {
+	if (vcpu->pv.eoi_waits)
+		mote_pv_eoi_bring(vcpu);
 	if (vcpu->pv.wall_wanted)
 		pv_publish_wall_clock(vcpu);
 	if (pv_clock_is_stale(vcpu))

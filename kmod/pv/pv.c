@@ -33,38 +33,59 @@ u32 mote_pv_features(void)
 
 /* ---- end of interrupt without an exit ----------------------------------------------- */
 
-/* None where its page is not present or is logged, for which the loaded vCPU cannot wait. */
+/* The kernel may take the page for a while: an offer that was made waits for it, unloaded. */
+static void pv_eoi_wait(struct mote_vcpu *vcpu)
+{
+	vcpu->pv.eoi_waits = true;
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+}
+
+/* None where its page is not present, for which the loaded vCPU cannot wait. */
 void mote_pv_eoi_offer(struct mote_vcpu *vcpu)
 {
 	const u8 flag = KVM_PV_EOI_ENABLED;
 
-	if (!mote_mem_write(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1, false))
+	if (!vcpu->pv.eoi_offered &&
+	    !mote_mem_write(vcpu->vm, vcpu->msrs.pv_eoi & ~MOTE_PV_ENABLED, &flag, 1, false))
 		vcpu->pv.eoi_offered = vcpu->msrs.pv_eoi;
 }
 
 bool mote_pv_eoi_take(struct mote_vcpu *vcpu)
 {
-	u8 flag;
+	u8 flag = 0;
+	int err = mote_mem_read(vcpu->vm, vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED, &flag, 1);
 
-	/* Without its page the guest has not changed the flag, either. */
-	if (mote_mem_read(vcpu->vm, vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED, &flag, 1) ||
-	    flag & KVM_PV_EOI_ENABLED)
+	if (err == -EFAULT && !vcpu->pv.eoi_gone) {
+		pv_eoi_wait(vcpu);
+		return false;
+	}
+	if (flag & KVM_PV_EOI_ENABLED)
 		return false;
 	vcpu->pv.eoi_offered = 0;
+	vcpu->pv.eoi_gone = false;
 	return true;
 }
 
-void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep)
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu)
 {
 	u64 gpa = vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED;
 	const u8 flag = 0;
 
-	if (mote_mem_write(vcpu->vm, gpa, &flag, 1, may_sleep) && !may_sleep) {
-		/* The offer stands: the next entry looks whether it was taken. */
-		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-		return;
-	}
-	vcpu->pv.eoi_offered = 0;
+	if (mote_mem_write(vcpu->vm, gpa, &flag, 1, false) == -EFAULT && !vcpu->pv.eoi_gone)
+		pv_eoi_wait(vcpu);
+	else
+		vcpu->pv.eoi_offered = 0;
+}
+
+int mote_pv_eoi_bring(struct mote_vcpu *vcpu)
+{
+	int err = mote_mem_bring(vcpu->vm, vcpu->pv.eoi_offered & ~MOTE_PV_ENABLED);
+
+	if (err == -EINTR)
+		return err;
+	vcpu->pv.eoi_waits = false;
+	vcpu->pv.eoi_gone = err;
+	return 0;
 }
 
 /* ---- hypercalls ------------------------------------------------------------------- */

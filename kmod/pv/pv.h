@@ -30,6 +30,8 @@ struct mote_pv {
 	bool wall_wanted;	/* the guest has written the wall clock's MSR */
 	bool steal_stale;	/* its MSR is new, or the guest was told that it is preempted */
 	u64 eoi_offered;	/* the MSR by which an EOI without an exit is offered, or 0 */
+	bool eoi_waits;		/* its page was not there: mote_pv_publish() has it brought in */
+	bool eoi_gone;		/* it cannot be had: what was offered counts as taken */
 	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
 	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
 	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
@@ -65,10 +67,12 @@ u32 mote_pv_features(void);
  * an exit: by clearing the flag.
  */
 void mote_pv_eoi_offer(struct mote_vcpu *vcpu);
-/* Has the guest taken the offer?  Then it is over. */
+/* Has the guest taken the offer?  Then it is over.  Not known yet if pv.eoi_waits is set then. */
 bool mote_pv_eoi_take(struct mote_vcpu *vcpu);
-/* Without sleeping the offer may have to stand: where its page is not present or is logged. */
-void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu, bool may_sleep);
+/* Take an offer back that the guest has not taken; it stands if pv.eoi_waits is set then. */
+void mote_pv_eoi_withdraw(struct mote_vcpu *vcpu);
+/* Unloaded: have the page brought in for which the offer waits: 0 or -EINTR. */
+int mote_pv_eoi_bring(struct mote_vcpu *vcpu);
 
 /* Do what RAX asks for, and leave the result there; false: the call is for user space. */
 bool mote_pv_hypercall(struct mote_vcpu *vcpu);

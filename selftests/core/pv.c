@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <asm/kvm_para.h>
@@ -388,6 +389,69 @@ TEST_F(pv, eoi_and_dirty_log)
 	EXPECT_EQ(0, mote_get_dirty(self->guest.machine.fd, &dirty));
 	EXPECT_EQ(1, log >> FLAG / 4096 % 64 & 1);
 	EXPECT_PORT(0x81);
+}
+
+GUEST(absent, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) "sti\n"
+      SELF(0x52) "nop\n" END "out %al, $0x80; 1: hlt; jmp 1b\n");
+
+static pthread_t waiting;
+
+static void *interrupt_later(void *context)
+{
+	struct mote_msi message = { .address = 0xfee00000, .data = 0x41 };
+	struct guest *guest = context;
+
+	usleep(300000);
+	mote_msi(guest->machine.fd, &message);
+	usleep(3000000);
+	/* By now it has come, or is lost. */
+	guest->run->immediate_exit = 1;
+	return (void *)(long)pthread_kill(waiting, SIGUSR1);
+}
+
+/*
+ * The host may take the flag's page at any moment, for a while: an end that the guest has left
+ * there is not missed, and what waits for it follows, also while the vCPU sleeps.
+ */
+TEST_F(pv, eoi_and_absent_page)
+{
+	pthread_t later;
+
+	signal(SIGUSR1, nothing);
+	guest_start(&self->guest, GUEST_LONG, &guest_absent);
+	EXPECT_VECTOR(0x52);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(1, self->guest.run->gpr[MOTE_RBX] & 1);
+	/* What is there now is what the guest has left: 0. */
+	ASSERT_EQ(0, madvise(self->guest.ram + (FLAG & -4096ul), 4096, MADV_DONTNEED));
+	waiting = pthread_self();
+	ASSERT_EQ(0, pthread_create(&later, NULL, interrupt_later, &self->guest));
+	EXPECT_VECTOR(0x41);
+	self->guest.stop = true;
+	pthread_join(later, NULL);
+}
+
+/* Nor is it when the state is read or set then. */
+TEST_F(pv, eoi_and_state_of_absent_page)
+{
+	struct mote_state state;
+
+	guest_start(&self->guest, GUEST_LONG, &guest_absent);
+	EXPECT_VECTOR(0x52);
+	EXPECT_PORT(0x80);
+	ASSERT_EQ(0, madvise(self->guest.ram + (FLAG & -4096ul), 4096, MADV_DONTNEED));
+	guest_get(&self->guest, &state, MOTE_STATE_APIC | MOTE_STATE_MSRS);
+	EXPECT_EQ(0, state.apic.reg[0x12]);
+	/* An offer that is open when another place is named for it is taken back first. */
+	guest_start(&self->guest, GUEST_LONG, &guest_logged);
+	EXPECT_VECTOR(0x52);
+	EXPECT_EQ(1, self->guest.ram[FLAG] & 1);
+	state.mask = MOTE_STATE_MSRS;
+	state.msrs.pv_eoi = 0x20301;
+	guest_set(&self->guest, &state);
+	EXPECT_EQ(0, self->guest.ram[FLAG] & 1);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(0, self->guest.run->gpr[MOTE_RBX] & 1);
 }
 
 /* ---- MSRs ------------------------------------------------------------------------- */
