@@ -169,6 +169,7 @@ static u32 svm_extras(void)
 	return emulator | (svm_host_xss ? EXTRA_XSS : 0) |
 	       (emulator && boot_cpu_has(X86_FEATURE_OSXSAVE) ? EXTRA_XSETBV : 0) |
 	       (boot_cpu_has(X86_FEATURE_OSPKE) ? EXTRA_PKRU : 0) |
+	       (boot_cpu_has(X86_FEATURE_BUS_LOCK_DETECT) ? EXTRA_DEBUGCTL : 0) |
 	       (boot_cpu_has(X86_FEATURE_RDPID) ? EXTRA_TSC_AUX : 0);
 }
 
@@ -742,6 +743,11 @@ static u32 svm_extras_before(struct svm_vcpu *svm)
 
 	if (svm_host_extras & EXTRA_XSS)
 		wrmsrl(MSR_IA32_XSS, 0);
+	if (svm_host_extras & EXTRA_DEBUGCTL) {
+		svm->host_debugctl = get_debugctlmsr();
+		if (svm->host_debugctl)
+			update_debugctlmsr(0);
+	}
 	if (svm_host_extras & EXTRA_PKRU) {
 		host_pkru = rdpkru();
 		if (host_pkru != svm->pkru)
@@ -759,6 +765,8 @@ static void svm_extras_after(struct svm_vcpu *svm, u32 host_pkru)
 	}
 	if (svm_host_extras & EXTRA_XSS)
 		wrmsrl(MSR_IA32_XSS, svm_host_xss);
+	if (svm_host_extras & EXTRA_DEBUGCTL && svm->host_debugctl)
+		update_debugctlmsr(svm->host_debugctl);
 }
 
 /* What common code keeps goes into the VMCB, if it has changed. */
@@ -903,13 +911,13 @@ static __always_inline void svm_switch(struct svm_vcpu *svm)
 
 	if (unlikely(svm->vcpu.dr_live || svm->vmcb->save.dr7 & DR7_ENABLES))
 		svm_load_drs(svm);
-	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
+	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU | EXTRA_DEBUGCTL)))
 		host_pkru = svm_extras_before(svm);
 	/* Bochs 2.7 does not load it from the VMCB; a fault of the host's may have come since. */
 	if (unlikely(native_read_cr2() != svm->vcpu.cr2))
 		native_write_cr2(svm->vcpu.cr2);
 	mote_svm_enter(svm->vcpu.gpr, svm->vmcb_hpa, svm->cpu->host);
-	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU)))
+	if (unlikely(extras & (EXTRA_XSS | EXTRA_PKRU | EXTRA_DEBUGCTL)))
 		svm_extras_after(svm, host_pkru);
 	if (extras & EXTRA_XSETBV)
 		svm_take_xcr0(svm);

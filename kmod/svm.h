@@ -27,6 +27,7 @@
 #define EXTRA_TSC_AUX BIT(3) /* RDPID, which has no intercept, shows the CPU's number */
 #define EXTRA_TCG BIT(4)     /* QEMU's translator is the CPU: see svm_inject_virtual() */
 #define EXTRA_BOCHS BIT(5)   /* Bochs is the CPU: see quirk/bochs_clock.c */
+#define EXTRA_DEBUGCTL BIT(6) /* bus locks of a guest would trap there, for the host */
 
 /* What an entry and an exit have to see to besides the usual: &svm_vcpu.rare. */
 #define RARE_DEBUG BIT(0) /* a debug trap pends */
@@ -63,6 +64,7 @@ struct svm_vcpu {
 	u64 cr4;		/* as the guest sees it */
 	u32 rare;
 	u32 pkru;
+	u32 host_debugctl;	/* with EXTRA_DEBUGCTL, of this entry */
 	bool nmi_blocked;
 	u8 shadow;		/* MOTE_SHADOW_* as set, while RIP is @shadow_rip */
 	u64 shadow_rip;

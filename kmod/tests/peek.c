@@ -202,6 +202,7 @@ static const struct {
 	u32 bit;
 } features[] = {
 	{ "split_lock_detect", X86_FEATURE_SPLIT_LOCK_DETECT },
+	{ "bus_lock_detect", X86_FEATURE_BUS_LOCK_DETECT },
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
 	{ "ibpb_exit_to_user", X86_FEATURE_IBPB_EXIT_TO_USER },
 #endif

@@ -170,6 +170,18 @@ TEST_F(pretended, alignment_checks_beside_split_locks)
 	EXPECT_EQ(17, frame.vector);
 }
 
+/* DEBUGCTL is 0 in the guest, and what it was behind it. */
+TEST_F(pretended, bus_locks)
+{
+	ASSERT_TRUE(pretend(self, "bus_lock_detect"));
+	ASSERT_EQ(0, sh("grep DEBUGCTL /sys/kernel/debug/mote_peek > /tmp/debugctl"));
+	guest_create(&self->guest);
+	guest_start(&self->guest, GUEST_LONG, &guest_spins);
+	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));
+	EXPECT_EQ(0, sh("grep DEBUGCTL /sys/kernel/debug/mote_peek | cmp - /tmp/debugctl"));
+	guest_destroy(&self->guest);
+}
+
 /* Prediction is reduced while there is a VM; here that the host survives it without the bit. */
 TEST_F(pretended, less_speculation)
 {
