@@ -522,7 +522,7 @@ static void check_fault_test(struct kunit *test)
 
 	for (i = 0; i < 32; i++) {
 		event.vector = i;
-		faults |= mote_event_is_fault(&event) << i;
+		faults |= (u32)mote_event_is_fault(&event) << i;
 	}
 	for (i = 0; i < ARRAY_SIZE(others); i++)
 		faults ^= BIT(others[i]);
