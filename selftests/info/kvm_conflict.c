@@ -94,6 +94,9 @@ TEST_F(kvm, the_crash_hook_stays_its_own)
 
 	close(self->vm);
 	self->vm = -1;
+	ASSERT_EQ(0, mote_get_info(self->mote, &self->info));
+	if (self->info.nr_obstacles)
+		SKIP(return, "not on this kernel: KVM holds the extension without a machine");
 	ASSERT_EQ(0, sh("dmesg -c"));
 	child = fork();
 	ASSERT_LE(0, child);
