@@ -297,7 +297,8 @@ static const struct fail_case fail_cases[] = {
 	{ C(IDTR_BASE), REAL, { AT(segs.idt.base, BIT_ULL(47)) } },
 	{ C(RIP_HIGH), REAL, { AT(gprs.rip, BIT_ULL(32)) } },
 	{ C(RIP_HIGH), COMPAT, { AT(gprs.rip, BIT_ULL(32)) } },
-	{ C(RIP_CANONICAL), LONG, { AT(gprs.rip, BIT_ULL(47)) } },
+	{ C(RIP_CANONICAL), LONG, { AT(gprs.rip, BIT_ULL(48)) } },
+	{ C(RIP_CANONICAL), LONG, { AT(gprs.rip, HIGH_START - BIT_ULL(48) - 1) } },
 
 	{ C(SHADOW_BOTH), LONG, { AT(events.shadow, 3) } },
 	{ C(SHADOW_IF), REAL, { AT(events.shadow, MOTE_SHADOW_STI) } },
@@ -424,7 +425,10 @@ static void check_la57_test(struct kunit *test)
 	s->gprs.rip = 0x00ffffffffffffff;
 	KUNIT_EXPECT_TRUE(test, mote_check_state(s, &caps));
 	KUNIT_EXPECT_FALSE(test, mote_check_state(s, &la57));
+	/* Behind the last instruction: the fetch faults. */
 	s->gprs.rip++;
+	KUNIT_EXPECT_FALSE(test, mote_check_state(s, &la57));
+	s->gprs.rip <<= 1;
 	KUNIT_EXPECT_TRUE(test, mote_check_state(s, &la57));
 }
 

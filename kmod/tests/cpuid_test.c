@@ -74,27 +74,27 @@ static void cpuid_guest_caps_test(struct kunit *test)
 		.phys_bits = 40, .virt_bits = 48, .efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX,
 		.cr4 = X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP, .xcr0 = 7,
 	};
-	struct {
-		struct mote_cpuid table;
-		struct mote_cpuid_entry rows[4];
-	} t = {
-		.table.nr = 3,
-		.rows = {
-			{ .leaf = 1, .ecx = F(XSAVE) | F(PCID), .edx = F(PAE) | F(PGE) },
-			{ .leaf = 7, .flags = MOTE_CPUID_SUBLEAF, .ecx = F(LA57) },
-			{ .leaf = 0xd, .flags = MOTE_CPUID_SUBLEAF, .eax = 0xe7 },
-		},
+	static const struct mote_cpuid_entry rows[] = {
+		{ .leaf = 1, .ecx = F(XSAVE) | F(PCID), .edx = F(PAE) | F(PGE) },
+		{ .leaf = 7, .flags = MOTE_CPUID_SUBLEAF, .ecx = F(LA57) },
+		{ .leaf = 0xd, .flags = MOTE_CPUID_SUBLEAF, .eax = 0xe7 },
 	};
-	struct mote_caps caps = mote_cpuid_caps(&t.table, &host);
+	struct mote_cpuid *table =
+		kunit_kzalloc(test, sizeof(*table) + sizeof(rows), GFP_KERNEL);
+	struct mote_caps caps;
+
+	table->nr = ARRAY_SIZE(rows);
+	memcpy(table->rows, rows, sizeof(rows));
+	caps = mote_cpuid_caps(table, &host);
 
 	KUNIT_EXPECT_EQ(test, caps.cr4, X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_OSXSAVE);
 	KUNIT_EXPECT_EQ(test, caps.xcr0, 7);
 	KUNIT_EXPECT_EQ(test, caps.efer, 0);
 	KUNIT_EXPECT_EQ(test, caps.virt_bits, 48);
-	t.rows[2].eax = 3;
-	KUNIT_EXPECT_EQ(test, mote_cpuid_caps(&t.table, &host).xcr0, 3);
-	t.table.nr = 2;
-	caps = mote_cpuid_caps(&t.table, &host);
+	table->rows[2].eax = 3;
+	KUNIT_EXPECT_EQ(test, mote_cpuid_caps(table, &host).xcr0, 3);
+	table->nr = 2;
+	caps = mote_cpuid_caps(table, &host);
 	KUNIT_EXPECT_EQ(test, caps.cr4, X86_CR4_PAE | X86_CR4_PCIDE);
 	KUNIT_EXPECT_EQ(test, caps.xcr0, 1);
 }
