@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The ACPI tables: RSDP, XSDT, FADT, FACS, MADT, and the DSDT that iasl has
+ * The ACPI tables: RSDP, RSDT, XSDT, FADT, FACS, MADT, and the DSDT that iasl has
  * compiled.  ACPI 6.4, "ACPI Software Programming Model"; the fixed hardware that
  * the FADT names is in dev/acpi_pm.c.
  *
@@ -221,28 +221,33 @@ static size_t put_madt(struct acpi_tables *tables, unsigned int nr_cpus)
 			 offsetof(typeof(table), lapics) + nr_cpus * sizeof(table.lapics[0]));
 }
 
-static size_t put_xsdt(struct acpi_tables *tables, size_t fadt, size_t madt)
+/* The RSDT for those who know ACPI 1.0 alone, or the XSDT: @size is that of their entries. */
+static size_t put_sdt(struct acpi_tables *tables, const char *signature, size_t size,
+		      const __u64 entries[], unsigned int nr)
 {
 	struct {
 		struct header header;
-		__u64 tables[2];
-	} PACKED xsdt = { .tables = { fadt, madt } };
-	size_t at = put_table(tables, &xsdt.header, "XSDT", 1, sizeof(xsdt));
+		__u8 entries[2 * sizeof(__u64)];
+	} PACKED sdt = { 0 };
+	size_t at;
 
-	for (size_t i = 0; i < ARRAY_SIZE(xsdt.tables); i++)
-		add_pointer(tables, false, at + sizeof(xsdt.header) + i * sizeof(xsdt.tables[0]),
-			    sizeof(xsdt.tables[0]));
+	for (unsigned int i = 0; i < nr; i++)
+		memcpy(sdt.entries + i * size, &entries[i], size);
+	at = put_table(tables, &sdt.header, signature, 1, sizeof(sdt.header) + nr * size);
+	for (unsigned int i = 0; i < nr; i++)
+		add_pointer(tables, false, at + sizeof(sdt.header) + i * size, size);
 	return at;
 }
 
-static void make_rsdp(struct acpi_tables *tables, size_t xsdt)
+static void make_rsdp(struct acpi_tables *tables, size_t rsdt, size_t xsdt)
 {
 	struct acpi_rsdp *rsdp = &tables->rsdp;
 
 	*rsdp = (struct acpi_rsdp) {
 		.signature = "RSD PTR ", .oem = "MOTE  ", .revision = 2, .length = sizeof(*rsdp),
-		.xsdt = xsdt,
+		.rsdt = rsdt, .xsdt = xsdt,
 	};
+	add_pointer(tables, true, offsetof(struct acpi_rsdp, rsdt), sizeof(rsdp->rsdt));
 	add_pointer(tables, true, offsetof(struct acpi_rsdp, xsdt), sizeof(rsdp->xsdt));
 	/* The first one is of what ACPI 1.0 had. */
 	add_sum(tables, true, offsetof(struct acpi_rsdp, checksum), 0, offsetof(struct acpi_rsdp, length));
@@ -251,13 +256,16 @@ static void make_rsdp(struct acpi_tables *tables, size_t xsdt)
 
 void acpi_make_tables(struct acpi_tables *tables, unsigned int nr_cpus)
 {
-	size_t dsdt, fadt, madt;
+	__u64 named[2];
+	size_t dsdt, rsdt;
 
 	memset(tables, 0, sizeof(*tables));
 	dsdt = put(tables, dsdt_aml_code, sizeof(dsdt_aml_code));
-	fadt = put_fadt(tables, put_facs(tables), dsdt);
-	madt = put_madt(tables, nr_cpus);
-	make_rsdp(tables, put_xsdt(tables, fadt, madt));
+	named[0] = put_fadt(tables, put_facs(tables), dsdt);
+	named[1] = put_madt(tables, nr_cpus);
+	rsdt = put_sdt(tables, "RSDT", sizeof(__u32), named, ARRAY_SIZE(named));
+	make_rsdp(tables, rsdt,
+		  put_sdt(tables, "XSDT", sizeof(__u64), named, ARRAY_SIZE(named)));
 }
 
 /* ---- linking them ------------------------------------------------------------------ */
@@ -302,6 +310,8 @@ int acpi_write_tables(struct vm *vm, __u64 gpa, __u64 *rsdp)
 	acpi_make_tables(&tables, vm->nr_vcpus);
 	link_tables(&tables, gpa);
 	*rsdp = gpa + tables.size;
+	if (place_at(vm, "ACPI", gpa, tables.size + sizeof(tables.rsdp), "the ACPI tables"))
+		return -1;
 	if (load_bytes(vm, gpa, tables.bytes, tables.size))
 		return -1;
 	return load_bytes(vm, *rsdp, &tables.rsdp, sizeof(tables.rsdp));

@@ -19,8 +19,8 @@ struct vm;
 /* Of each table; FACS wants the most. */
 #define ACPI_ALIGNMENT 64
 /* To tables, in all of them; and checksums of all of them. */
-#define ACPI_POINTERS 6
-#define ACPI_SUMS 5
+#define ACPI_POINTERS 9
+#define ACPI_SUMS 6
 
 /* "Root System Description Pointer": the first table, which leads to the others. */
 struct acpi_rsdp {
@@ -76,7 +76,7 @@ void acpi_make_tables(struct acpi_tables *tables, unsigned int nr_cpus);
 /**
  * acpi_write_tables() - put the tables into the guest's memory
  * @vm: with its vCPUs
- * @gpa: where there is room for ACPI_TABLES_MOST and the first one
+ * @gpa: where they go; what they take is claimed
  * @rsdp: out: where the first one is
  * Return: 0, or -1 after a complaint
  */

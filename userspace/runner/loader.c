@@ -2,6 +2,7 @@
 /* Loading an image: which kind it is, and files into memory. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,12 @@
 /* Where a boot sector would be. */
 #define FLAT_START 0x7c00
 
-static const struct loader *const loaders[] = { &linux_loader, &elf_loader };
+#define PAGE_SIZE 4096ull
+/* Boot structures go into conventional memory, above what boot loaders leave alone. */
+#define STRUCTURES 0x10000
+#define PARAMETERS_SIZE 0x20000
+
+static const struct loader *const loaders[] = { &linux_loader, &multiboot_loader, &elf_loader };
 
 int file_open(struct file *file, const char *path, const char *what)
 {
@@ -40,16 +46,10 @@ void file_close(struct file *file)
 	close(file->fd);
 }
 
-int file_load(struct vm *vm, const struct file *file, __u64 offset, __u64 gpa, __u64 size)
+int file_read(const struct file *file, __u64 offset, unsigned char *to, __u64 size)
 {
-	unsigned char *to = mote_machine_hva(&vm->machine, gpa, size);
 	ssize_t nr;
 
-	if (!to) {
-		complain("%s does not fit into the memory at 0x%llx: give the VM more than %lluM "
-			 "(--memory)", file->path, gpa, vm->options->memory >> 20);
-		return -1;
-	}
 	while (size) {
 		nr = pread(file->fd, to, size, offset);
 		if (nr < 0 && errno == EINTR)
@@ -65,6 +65,17 @@ int file_load(struct vm *vm, const struct file *file, __u64 offset, __u64 gpa, _
 	return 0;
 }
 
+int file_load(struct vm *vm, const struct file *file, __u64 offset, __u64 gpa, __u64 size)
+{
+	unsigned char *to = mote_machine_hva(&vm->machine, gpa, size);
+
+	if (to)
+		return file_read(file, offset, to, size);
+	complain("%s does not fit into the memory at 0x%llx: give the VM more than %lluM (--memory)",
+		 file->path, gpa, vm->options->memory >> 20);
+	return -1;
+}
+
 int load_bytes(struct vm *vm, __u64 gpa, const void *data, size_t size)
 {
 	if (!mote_machine_write(&vm->machine, gpa, data, size))
@@ -72,6 +83,29 @@ int load_bytes(struct vm *vm, __u64 gpa, const void *data, size_t size)
 	complain("%lluM is too little memory to start this image (--memory)",
 		 vm->options->memory >> 20);
 	return -1;
+}
+
+static int place_structure(struct vm *vm, const char *path, __u64 size, const char *what, __u64 *gpa)
+{
+	const struct room room = {
+		.first = STRUCTURES, .end = EBDA, .size = size, .align = PAGE_SIZE, .what = what,
+	};
+
+	return place_in(vm, path, &room, gpa);
+}
+
+int place_tables(struct vm *vm, const char *path, __u64 *tables)
+{
+	return place_structure(vm, path, START_TABLES, "the descriptor tables", tables);
+}
+
+int layout_create(struct layout *layout, struct vm *vm, const char *path)
+{
+	*layout = (struct layout) { .vm = vm };
+	if (place_structure(vm, path, PARAMETERS_SIZE, "the boot parameters", &layout->at))
+		return -1;
+	layout->end = layout->at + PARAMETERS_SIZE;
+	return 0;
 }
 
 __u64 layout_put(struct layout *layout, const void *data, size_t size)
@@ -90,14 +124,58 @@ __u64 layout_put(struct layout *layout, const void *data, size_t size)
 	return gpa;
 }
 
+__u64 layout_put_string(struct layout *layout, const char *text)
+{
+	return layout_put(layout, text, strlen(text) + 1);
+}
+
+static int load_module(struct vm *vm, const char *path, __u64 end, const struct file *file,
+		       struct module *module)
+{
+	const struct room room = {
+		.first = end > EXTENDED_MEMORY ? end : EXTENDED_MEMORY, .end = vm->low,
+		.size = file->size, .align = PAGE_SIZE, .what = "a module",
+	};
+
+	module->size = file->size;
+	if (place_in(vm, path, &room, &module->gpa))
+		return -1;
+	return file_load(vm, file, 0, module->gpa, module->size);
+}
+
+/* What follows the path is for the image. */
+int load_modules(struct vm *vm, const char *path, __u64 end, struct module modules[MODULES_MOST])
+{
+	const struct options *options = vm->options;
+
+	for (unsigned int i = 0; i < options->nr_modules; i++) {
+		char *name = strndup(options->modules[i], strcspn(options->modules[i], " "));
+		struct file file;
+		int err = -1;
+
+		if (name && !file_open(&file, name, "module")) {
+			err = load_module(vm, path, end, &file, &modules[i]);
+			file_close(&file);
+		}
+		free(name);
+		if (err)
+			return -1;
+	}
+	return 0;
+}
+
 int load_flat(struct vm *vm, const struct image *image)
 {
+	__u64 rsdp;
+
 	if (image->file.size > EBDA - FLAT_START) {
 		complain("%s is too large for --flat: %u bytes are the most", image->file.path,
 			 EBDA - FLAT_START);
 		return -1;
 	}
-	if (file_load(vm, &image->file, 0, FLAT_START, image->file.size))
+	if (bios_data_write(vm, &rsdp) ||
+	    place_at(vm, image->file.path, FLAT_START, image->file.size, "the image") ||
+	    file_load(vm, &image->file, 0, FLAT_START, image->file.size))
 		return -1;
 	return start_real(vm, FLAT_START);
 }
@@ -113,7 +191,7 @@ static int load(struct vm *vm, const struct image *image)
 		complain("%s is compressed: unpack it first (gunzip)", image->file.path);
 		return -1;
 	}
-	complain("%s is no image that can be booted: neither a Linux bzImage nor an ELF file (--flat "
+	complain("%s is no image that can be booted: neither Linux, nor ELF, nor multiboot (--flat "
 		 "takes any code for real mode)", image->file.path);
 	return -1;
 }
@@ -134,5 +212,6 @@ int load_image(struct vm *vm)
 		err = load(vm, &image);
 	}
 	file_close(&image.file);
+	places_forget(vm);
 	return err;
 }

@@ -12,7 +12,6 @@
 #include <asm/bootparam.h>
 #include <string.h>
 
-#include "acpi.h"
 #include "loader.h"
 #include "runner.h"
 
@@ -81,40 +80,43 @@ static int check(const struct vm *vm, const struct image *image, const struct se
 			 header->cmdline_size);
 		return -1;
 	}
-	if (header->pref_address > vm->low || header->init_size > vm->low - header->pref_address) {
-		complain("%s wants to be at 0x%llx, and 0x%x bytes there: give the VM more memory than "
-			 "%lluM (--memory)", image->file.path, header->pref_address,
-			 header->init_size, vm->options->memory >> 20);
-		return -1;
-	}
 	return 0;
 }
 
-/* As high as kernel and memory allow. */
-static int load_initrd(struct vm *vm, struct setup_header *header)
+/* As high as kernel and memory allow: the header's limit is that of its last byte. */
+static int load_initrd(struct vm *vm, const char *path, struct setup_header *header)
 {
 	__u64 top = header->initrd_addr_max + 1ull, gpa;
-	__u64 kernel_end = header->pref_address + header->init_size;
+	struct room room = {
+		.first = EXTENDED_MEMORY, .end = top < vm->low ? top : vm->low,
+		.align = PAGE_SIZE, .high = true, .what = "the initrd",
+	};
 	struct file file;
 	int err;
 
 	if (file_open(&file, vm->options->modules[0], "initrd"))
 		return -1;
-	if (top > vm->low)
-		top = vm->low;
-	if (file.size > top - kernel_end) {
-		complain("the initrd %s (%lluM) does not fit behind the kernel in %lluM: give the VM "
-			 "more memory (--memory)", file.path, (file.size + 0xfffff) >> 20,
-			 vm->options->memory >> 20);
-		file_close(&file);
-		return -1;
-	}
-	gpa = (top - file.size) & ~(PAGE_SIZE - 1);
+	room.size = file.size;
+	err = place_in(vm, path, &room, &gpa);
+	if (!err)
+		err = file_load(vm, &file, 0, gpa, file.size);
 	header->ramdisk_image = gpa;
 	header->ramdisk_size = file.size;
-	err = file_load(vm, &file, 0, gpa, file.size);
 	file_close(&file);
 	return err;
+}
+
+/* The kernel, with what it needs behind it to unpack itself, and all that it is told. */
+static int place_kernel(struct vm *vm, const struct image *image, const struct setup_header *header)
+{
+	__u64 size = image->file.size - setup_size(header);
+	const char *path = image->file.path;
+
+	return place_at(vm, path, PARAMETERS, sizeof(struct boot_params), "the boot parameters") ||
+	       place_at(vm, path, TABLES, START_TABLES, "the descriptor tables") ||
+	       place_at(vm, path, COMMAND_LINE, strlen(vm->options->append) + 1, "the command line") ||
+	       place_at(vm, path, header->pref_address,
+			header->init_size > size ? header->init_size : size, "the kernel") ? -1 : 0;
 }
 
 static void fill_parameters(struct vm *vm, struct boot_params *parameters, __u64 rsdp)
@@ -142,9 +144,10 @@ static int load_linux(struct vm *vm, const struct image *image)
 	struct mote_gprs gprs = { 0 };
 
 	/* The header ends where the jump in front of it goes to. */
-	if (check(vm, image, header) || acpi_write_tables(vm, FIRMWARE, &rsdp))
+	if (check(vm, image, header) || bios_data_write(vm, &rsdp) ||
+	    place_kernel(vm, image, header))
 		return -1;
-	if (vm->options->nr_modules && load_initrd(vm, header))
+	if (vm->options->nr_modules && load_initrd(vm, image->file.path, header))
 		return -1;
 	fill_parameters(vm, &parameters, rsdp);
 	if (file_load(vm, &image->file, setup, header->pref_address, image->file.size - setup) ||

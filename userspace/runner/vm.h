@@ -150,6 +150,7 @@ struct options {
 };
 
 struct virtio;
+struct place;
 
 /* How a VM ended, each with an exit status: see end.c. */
 enum ending {
@@ -192,6 +193,8 @@ struct vcpu {
  * @memory_fd: the file that it is; -1: it is none
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
+ * @nr_places: how many @places there are
+ * @places: what a loader has put into memory (place.c), ascending; none once it has
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
  * @name: what it is called
@@ -233,6 +236,8 @@ struct vm {
 	int memory_fd;
 	__u64 low;
 	__u64 high;
+	size_t nr_places;
+	struct place *places;
 	unsigned int nr_vcpus;
 	struct vcpu *vcpus;
 
