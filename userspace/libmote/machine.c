@@ -112,6 +112,13 @@ void *mote_machine_hva(const struct mote_machine *machine, __u64 gpa, __u64 len)
 	return area->hva + (gpa - area->gpa);
 }
 
+void *mote_machine_hva_writable(const struct mote_machine *machine, __u64 gpa, __u64 len)
+{
+	const struct mote_area *area = mote_machine_area(machine, gpa);
+
+	return area && !(area->flags & MOTE_SLOT_READONLY) ? mote_machine_hva(machine, gpa, len) : NULL;
+}
+
 /* Is all of a range memory? */
 static int check_range(const struct mote_machine *machine, __u64 gpa, size_t len)
 {

@@ -87,6 +87,8 @@ const struct mote_area *mote_machine_area(const struct mote_machine *machine, __
  * Return: the address, or NULL if not all of the range lies in one slot
  */
 void *mote_machine_hva(const struct mote_machine *machine, __u64 gpa, __u64 len);
+/* The same for what a device writes to: NULL also in a read-only slot. */
+void *mote_machine_hva_writable(const struct mote_machine *machine, __u64 gpa, __u64 len);
 
 /*
  * Copy from or to guest memory; the range may span slots.  0, or -EFAULT if

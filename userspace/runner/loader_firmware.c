@@ -4,7 +4,6 @@
  * part of it is below 1 MiB, too, in memory that can be written to.  It takes the
  * ACPI tables from fw_cfg (dev/fw_cfg.c).
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,22 +17,35 @@
 #define SHADOW_MOST (EXTENDED_MEMORY - FIRMWARE)
 #define LEAST_MEMORY (16ull << 20)
 
+/* A copy of its own: the file may change or shrink while the guest runs, and nobody writes it. */
+static unsigned char *read_file(const struct file *file)
+{
+	unsigned char *hva = mmap(NULL, file->size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (hva == MAP_FAILED) {
+		complain("no memory for the firmware %s", file->path);
+		return NULL;
+	}
+	if (file_read(file, 0, hva, file->size) || mprotect(hva, file->size, PROT_READ)) {
+		munmap(hva, file->size);
+		return NULL;
+	}
+	return hva;
+}
+
 static int map(struct vm *vm, const struct file *file)
 {
-	struct mote_slot slot = {
+	unsigned char *hva = read_file(file);
+	const struct mote_slot slot = {
 		.slot = SLOT_FIRMWARE, .flags = MOTE_SLOT_READONLY, .size = file->size,
-		.gpa = HIGH_MEMORY - file->size,
+		.gpa = HIGH_MEMORY - file->size, .hva = (unsigned long)hva,
 	};
-	void *hva = mmap(NULL, file->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
-	int err = -ENOMEM;
+	int err = hva ? mote_machine_set_slot(&vm->machine, &slot) : 0;
 
-	if (hva != MAP_FAILED) {
-		slot.hva = (unsigned long)hva;
-		err = mote_machine_set_slot(&vm->machine, &slot);
-	}
 	if (err)
 		complain("cannot map the firmware %s: %s", file->path, strerror(-err));
-	return err ? -1 : 0;
+	return err || !hva ? -1 : 0;
 }
 
 static int load(struct vm *vm, const struct file *file)
@@ -49,7 +61,8 @@ static int load(struct vm *vm, const struct file *file)
 		complain("firmware wants %lluM of memory at least (--memory)", LEAST_MEMORY >> 20);
 		return -1;
 	}
-	if (map(vm, file))
+	if (map(vm, file) ||
+	    place_at(vm, file->path, EXTENDED_MEMORY - shadow, shadow, "the firmware"))
 		return -1;
 	return file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow);
 }

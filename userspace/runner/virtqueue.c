@@ -62,9 +62,9 @@ bool virtqueue_enable(struct virtqueue *queue)
 	queue->desc_hva = mote_machine_hva(machine, queue->desc, size * sizeof(struct vring_desc));
 	queue->avail_hva = mote_machine_hva(machine, queue->avail,
 					    sizeof(struct vring_avail) + (size + 1) * 2);
-	queue->used_hva = mote_machine_hva(machine, queue->used,
-					   sizeof(struct vring_used) + 2 +
-					   size * sizeof(struct vring_used_elem));
+	queue->used_hva = mote_machine_hva_writable(machine, queue->used,
+						    sizeof(struct vring_used) + 2 +
+						    size * sizeof(struct vring_used_elem));
 	queue->next_avail = 0;
 	queue->next_used = 0;
 	virtqueue_refill(queue);
@@ -79,7 +79,8 @@ static bool add_buffer(struct virtqueue *queue, struct chain *chain, const struc
 	const struct mote_machine *machine = &queue->virtio->pci.device.vm->machine;
 	bool in = desc->flags & VRING_DESC_F_WRITE;
 	unsigned int nr = chain->nr_out + chain->nr_in;
-	void *hva = mote_machine_hva(machine, desc->addr, desc->len);
+	void *hva = in ? mote_machine_hva_writable(machine, desc->addr, desc->len) :
+			 mote_machine_hva(machine, desc->addr, desc->len);
 
 	/* What the device reads comes before what it writes. */
 	if (!hva || nr == queue->size || (!in && chain->nr_in))
