@@ -7,6 +7,10 @@
  * address and the state of an MMIO exit; by libmote from there; and natively
  * to its end. Registers, flags, vector registers and memory must agree.
  *
+ * So it goes for rows written by hand, and for all that Zydis decodes and that has an
+ * operand in memory, which is found by trying every opcode; what libmote refuses there
+ * has to be of a kind that it says it refuses.
+ *
  * The guest's linear, the guest-physical and this process's addresses are the
  * same; pages 1 and 2 of the four are the device's.
  */
@@ -19,8 +23,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <cpuid.h>
+
+#include <Zydis/Zydis.h>
 
 #include "complete.h"
+#include "insn.h"
+#include "native.h"
 
 #define PAGE 4096ul
 #define CODE 0x20000000ul
@@ -28,6 +37,7 @@
 #define STACK 0x40000000ul
 #define PAGES 4
 #define FLAGS 0x8d5ul
+#define XSAVE_SIZE 4096
 
 /* ---- the instructions ------------------------------------------------------- */
 
@@ -42,6 +52,9 @@
 #define BACK 0x80000u
 #define HIGH 0x100000u
 #define STACK_HERE 0x200000u
+/* Of the rows that are found: aligned, and with exceptions that are not masked. */
+#define ALIGNED 0x400000u
+#define UNMASKED 0x800000u
 
 struct row {
 	const char *text;
@@ -131,6 +144,8 @@ asm(".pushsection .data.rel.ro\n.balign 8\nrows:\n"
     I("vmovups (%rbx), %ymm5", 0) I("vmovdqu %ymm9, (%rbx)", 0)
     I("movaps (%rbp), %xmm0", 0) I("movntdq %xmm7, (%rbp)", 0) I("movntdqa (%rbp), %xmm2", 0)
     I("movntps %xmm7, (%rbp)", 0) I("vmovdqa (%rbp), %ymm2", 0) I("vmovntdq %ymm3, (%rbp)", 0)
+    I("maskmovdqu %xmm3, %xmm5", 0) I("maskmovq %mm1, %mm2", 0) I("xlatb", 0)
+    I("imulq (%rbx), %rsp", 0) I("cmovcl (%rbx), %esp", 0) I("fxsave (%rbx)", 0x400000)
     "rows_end:\n.popsection\n");
 
 /* ---- running an instruction on this processor -------------------------------- */
@@ -139,10 +154,12 @@ struct context {
 	unsigned long gpr[MOTE_NR_GPRS];
 	unsigned long rflags;
 	unsigned long host_rsp;
-	unsigned char ymm[16][32];
+	unsigned long features, unused[5];
+	unsigned char xsave[XSAVE_SIZE];
 } context __attribute__((aligned(64)));
 
 const unsigned long code = CODE;
+const unsigned int usual = 0x1f80;
 void run_native(void);
 void back(void);
 #define GPRS(o)								\
@@ -150,12 +167,9 @@ void back(void);
 	o(9, r9) o(10, r10) o(11, r11) o(12, r12) o(13, r13) o(14, r14) o(15, r15)
 #define LOAD(n, r) "mov context + 8 * " #n "(%rip), %" #r "\n"
 #define SAVE(n, r) "mov %" #r ", context + 8 * " #n "(%rip)\n"
-#define YMMS(o) o(0) o(1) o(2) o(3) o(4) o(5) o(6) o(7) o(8) o(9) o(10) o(11) o(12) o(13) o(14) o(15)
-#define VLOAD(n) "vmovdqu context + 144 + 32 * " #n "(%rip), %ymm" #n "\n"
-#define VSAVE(n) "vmovdqu %ymm" #n ", context + 144 + 32 * " #n "(%rip)\n"
 asm(".global run_native\nrun_native:\n"
     "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
-    YMMS(VLOAD)
+    "mov context + 144(%rip), %eax; xor %edx, %edx; fninit; xrstor64 context + 192(%rip)\n"
     "pushq context + 128(%rip); popfq\n"
     "mov %rsp, context + 136(%rip)\n"
     GPRS(LOAD)
@@ -166,13 +180,14 @@ asm(".global run_native\nrun_native:\n"
     "mov %rsp, context + 32(%rip)\n"
     "mov context + 136(%rip), %rsp\n"
     "pushfq; popq context + 128(%rip)\n"
-    YMMS(VSAVE)
-    "cld; vzeroupper\n"
+    "mov context + 144(%rip), %eax; xor %edx, %edx; xsave64 context + 192(%rip)\n"
+    "fninit; ldmxcsr usual(%rip); cld; vzeroupper\n"
     "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
     "ret\n");
 
 static sigjmp_buf fault;
 static unsigned long fault_address;
+static int trap;	/* the exception's vector */
 
 static void on_fault(int sig, siginfo_t *info, void *data)
 {
@@ -189,6 +204,7 @@ static void on_fault(int sig, siginfo_t *info, void *data)
 		context.gpr[i] = at->uc_mcontext.gregs[order[i]];
 	context.rflags = at->uc_mcontext.gregs[REG_EFL];
 	fault_address = (unsigned long)info->si_addr;
+	trap = at->uc_mcontext.gregs[REG_TRAPNO];
 	siglongjmp(fault, 1);
 }
 
@@ -196,7 +212,7 @@ static void on_fault(int sig, siginfo_t *info, void *data)
 
 static unsigned char tables[5 * PAGE] __attribute__((aligned(4096)));
 static unsigned char image_ram[2][PAGE], image_device[2 * PAGE], image_stack[PAGE];
-static unsigned char ymm[16][32];
+static unsigned char xsave[XSAVE_SIZE];
 static struct mote_run run;
 static struct mote_event injected;
 static bool stray;	/* an access beyond the device */
@@ -204,34 +220,26 @@ static bool stray;	/* an access beyond the device */
 int mote_get_state(int vcpu, struct mote_state *state)
 {
 	if (state->mask & MOTE_STATE_XSAVE) {
-		unsigned char *to = (unsigned char *)state->xsave;
-		__u64 bv = 7;
-
-		memset(to, 0, 1024);
-		memcpy(to + 512, &bv, 8);
-		for (int i = 0; i < 16; i++) {
-			memcpy(to + 160 + 16 * i, ymm[i], 16);
-			memcpy(to + 576 + 16 * i, ymm[i] + 16, 16);
-		}
-		state->xsave_size = 832;
+		memcpy((void *)state->xsave, xsave, XSAVE_SIZE);
+		state->xsave_size = XSAVE_SIZE;
 	}
 	for (int i = 0; state->mask & MOTE_STATE_SEGS && i < MOTE_NR_SEGS; i++)
 		state->segs.seg[i] = (struct mote_segment) { .limit = ~0u, .attr = 0xc093 };
 	if (state->mask & MOTE_STATE_SEGS) {
-		asm("mov %%ds, %0" : "=r"(state->segs.seg[MOTE_DS].selector));
+		asm("mov %%es, %0" : "=r"(state->segs.seg[MOTE_ES].selector));
+		asm("mov %%cs, %0" : "=r"(state->segs.seg[MOTE_CS].selector));
 		asm("mov %%ss, %0" : "=r"(state->segs.seg[MOTE_SS].selector));
+		asm("mov %%ds, %0" : "=r"(state->segs.seg[MOTE_DS].selector));
+		asm("mov %%fs, %0" : "=r"(state->segs.seg[MOTE_FS].selector));
+		asm("mov %%gs, %0" : "=r"(state->segs.seg[MOTE_GS].selector));
 	}
 	return vcpu;
 }
 
 int mote_set_state(int vcpu, const struct mote_state *state)
 {
-	const unsigned char *from = (const unsigned char *)state->xsave;
-
-	for (int i = 0; state->mask & MOTE_STATE_XSAVE && i < 16; i++) {
-		memcpy(ymm[i], from + 160 + 16 * i, 16);
-		memcpy(ymm[i] + 16, from + 576 + 16 * i, 16);
-	}
+	if (state->mask & MOTE_STATE_XSAVE)
+		memcpy(xsave, (const void *)state->xsave, XSAVE_SIZE);
 	return vcpu;
 }
 
@@ -315,12 +323,76 @@ static unsigned long address(int pages)
 	return at;
 }
 
+/* Where XSAVE's standard form has a component: CPUID leaf 0xd. */
+static void component(int n, unsigned int *at, unsigned int *size)
+{
+	unsigned int ecx, edx;
+
+	*at = *size = 0;
+	__get_cpuid_count(0xd, n, size, at, &ecx, &edx);
+}
+
+/* All registers at random, but for control words; x87 has values that are numbers. */
+static void setup_fpu(bool unmasked)
+{
+	static const int parts[] = { 2, 5, 6, 7 };
+	unsigned int at, size;
+
+	memset(context.xsave, 0, XSAVE_SIZE);
+	context.xsave[0] = 0x7f;
+	context.xsave[1] = 3;
+	memcpy(context.xsave + 24, unmasked ? (unsigned int[]) { any() & 0xff80 } : &usual, 4);
+	for (int i = 0; i < 5; i++) {
+		unsigned long mantissa = any() | 1ul << 63;
+
+		memcpy(context.xsave + 32 + 16 * i, &mantissa, 8);
+		context.xsave[32 + 16 * i + 8] = any();
+		context.xsave[32 + 16 * i + 9] = 0x3f | (any() & 0x80);
+	}
+	context.xsave[4] = 0x1f;
+	context.xsave[3] = 3 << 3; /* TOP */
+	for (int i = 160; i < 416; i++)
+		context.xsave[i] = any();
+	for (int n = 0; n < 4; n++) {
+		if (!(context.features & 1ul << parts[n]))
+			continue;
+		component(parts[n], &at, &size);
+		for (unsigned int i = at; i < at + size; i++)
+			context.xsave[i] = any();
+	}
+	memcpy(context.xsave + 512, &context.features, 8);
+}
+
+/* Components in their initial state need not be in the image: put them there. */
+static void complete_image(unsigned char *image)
+{
+	static const int parts[] = { 2, 5, 6, 7 };
+	unsigned long has;
+	unsigned int at, size;
+
+	memcpy(&has, image + 512, 8);
+	if (!(has & 1)) {
+		memset(image, 0, 24);
+		memset(image + 32, 0, 128);
+		image[0] = 0x7f;
+		image[1] = 3;
+	}
+	if (!(has & 2))
+		memset(image + 160, 0, 256);
+	for (int n = 0; n < 4; n++) {
+		component(parts[n], &at, &size);
+		if (context.features & 1ul << parts[n] && !(has & 1ul << parts[n]))
+			memset(image + at, 0, size);
+	}
+	memset(image + 28, 0, 4); /* MXCSR_MASK */
+	memset(image + 416, 0, 576 - 416);
+}
+
 static void setup(const struct row *row)
 {
 	for (unsigned int i = 0; i < sizeof(context.gpr) / 8; i++)
 		context.gpr[i] = any() & 1 ? any() : any() % 5 - 2;
-	for (unsigned int i = 0; i < sizeof(context.ymm); i++)
-		((unsigned char *)context.ymm)[i] = any();
+	setup_fpu(row->what & UNMASKED);
 	for (unsigned int i = 0; i < PAGES * PAGE / 8; i++)
 		((unsigned long *)buffer)[i] = row->what & MATCH ? 0x0101010101010101 : any();
 	if (row->what & MATCH) {
@@ -346,6 +418,10 @@ static void setup(const struct row *row)
 		context.gpr[MOTE_RBX] |= any() << 32;
 	if (row->what & STACK_HERE)
 		context.gpr[MOTE_RSP] = BUFFER + PAGE - 16 + any() % 40;
+	if (row->what & ALIGNED) {
+		context.gpr[MOTE_RBX] = BUFFER + PAGE + any() % (2 * PAGE / 64 - 9) * 64;
+		context.gpr[MOTE_RDI] = context.gpr[MOTE_RBX];
+	}
 	context.rflags = 0x202 | (any() & FLAGS) | (row->what & BACK ? 0x400 : 0);
 }
 
@@ -362,7 +438,9 @@ static int compare(const struct row *row, int err)
 	bad |= (run.rip != CODE + (row->end - row->start)) << 1;
 	bad |= !!memcmp(run.gpr, context.gpr, sizeof(run.gpr)) << 2;
 	bad |= !!((run.rflags ^ context.rflags) & flags) << 3;
-	bad |= !!memcmp(ymm, context.ymm, sizeof(ymm)) << 4;
+	complete_image(xsave);
+	complete_image(context.xsave);
+	bad |= !!memcmp(xsave, context.xsave, XSAVE_SIZE) << 4;
 	bad |= !!memcmp(image_device, buffer + PAGE, 2 * PAGE) << 5;
 	bad |= !!memcmp(image_ram[0], buffer, PAGE) << 6;
 	bad |= !!memcmp(image_ram[1], buffer + 3 * PAGE, PAGE) << 6;
@@ -370,6 +448,9 @@ static int compare(const struct row *row, int err)
 	bad |= injected.valid << 8 | stray << 9;
 	if (!bad)
 		return 0;
+	for (int i = 0; i < XSAVE_SIZE; i++)
+		if (xsave[i] != context.xsave[i])
+			printf("#   xsave[%d] is %#x, not %#x\n", i, xsave[i], context.xsave[i]);
 	printf("# %s: mask %#x, error %d, address %#lx, flags %#llx, not %#lx\n", row->text, bad, err,
 	       fault_address, run.rflags & FLAGS, context.rflags & FLAGS);
 	for (int i = 0; i < MOTE_NR_GPRS; i++)
@@ -378,7 +459,7 @@ static int compare(const struct row *row, int err)
 	return 1;
 }
 
-/* Returns 0 if all is well, 1 if not, 2 if the device was not touched. */
+/* Returns 0 if all is well, 1 if not, 2 if the device was not touched, 3 if there is no such instruction. */
 static int trial(struct mote_cpu *cpu, const struct row *row)
 {
 	struct context start;
@@ -398,8 +479,8 @@ static int trial(struct mote_cpu *cpu, const struct row *row)
 		return 2;
 	}
 	mprotect(buffer + PAGE, 2 * PAGE, PROT_READ | PROT_WRITE);
-	if (fault_address < BUFFER + PAGE || fault_address >= BUFFER + 3 * PAGE)
-		return 2;
+	if (trap != 14 || fault_address < BUFFER + PAGE || fault_address >= BUFFER + 3 * PAGE)
+		return trap == 6 ? 3 : 2;
 
 	start = context;
 	memcpy(run.gpr, context.gpr, sizeof(run.gpr));
@@ -408,9 +489,9 @@ static int trial(struct mote_cpu *cpu, const struct row *row)
 	run.set = 0;
 	run.memory.gpa = fault_address;
 	run.mode = (struct mote_cpu_mode) {
-		.cr0 = 0x80050033, .cr3 = 0, .cr4 = 0x20, .efer = 0xd01, .cs_attr = 0xa0fb, .cpl = 3,
+		.cr0 = 0x80050033, .cr3 = 0, .cr4 = 0x620, .efer = 0xd01, .cs_attr = 0xa0fb, .cpl = 3,
 	};
-	memcpy(ymm, context.ymm, sizeof(ymm));
+	memcpy(xsave, context.xsave, XSAVE_SIZE);
 	memcpy(image_ram[0], buffer, PAGE);
 	memcpy(image_device, buffer + PAGE, 2 * PAGE);
 	memcpy(image_ram[1], buffer + 3 * PAGE, PAGE);
@@ -422,11 +503,205 @@ static int trial(struct mote_cpu *cpu, const struct row *row)
 	context = start;
 	context.rflags |= 0x202;
 	if (sigsetjmp(fault, 1)) {
-		printf("# %s: faults at %#lx\n", row->text, fault_address);
+		if (!err && injected.valid && injected.vector == trap && !run.set)
+			return 0;
+		printf("# %s: raises %d at %#lx, not %d (error %d)\n", row->text, trap, fault_address,
+		       injected.valid ? injected.vector : -1, err);
 		return 1;
 	}
 	run_native();
 	return compare(row, err);
+}
+
+/* ---- all that Zydis knows ------------------------------------------------------------- */
+
+/* What libmote says that it does not do: no other kind may be refused. */
+static bool may_be_refused(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->meta.category) {
+	case ZYDIS_CATEGORY_SYSTEM: case ZYDIS_CATEGORY_VTX: case ZYDIS_CATEGORY_XSAVE:
+	case ZYDIS_CATEGORY_XSAVEOPT: case ZYDIS_CATEGORY_MPX: case ZYDIS_CATEGORY_CET:
+	case ZYDIS_CATEGORY_KEYLOCKER: case ZYDIS_CATEGORY_KEYLOCKER_WIDE:
+	case ZYDIS_CATEGORY_AMX_TILE: case ZYDIS_CATEGORY_ENQCMD: case ZYDIS_CATEGORY_PT:
+	case ZYDIS_CATEGORY_AVX512_4FMAPS: case ZYDIS_CATEGORY_AVX512_4VNNIW:
+	case ZYDIS_CATEGORY_AVX2GATHER: case ZYDIS_CATEGORY_GATHER: case ZYDIS_CATEGORY_SCATTER:
+	case ZYDIS_CATEGORY_XOP: case ZYDIS_CATEGORY_SEGOP: case ZYDIS_CATEGORY_UFMA:
+	case ZYDIS_CATEGORY_KNC: case ZYDIS_CATEGORY_KNCMASK: case ZYDIS_CATEGORY_KNCSCALAR:
+		return true;
+	default:
+		break;
+	}
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_LEA: case ZYDIS_MNEMONIC_UD0: case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_INVPCID: case ZYDIS_MNEMONIC_MOVDIR64B: case ZYDIS_MNEMONIC_BOUND:
+	case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ:
+	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD: case ZYDIS_MNEMONIC_POPFQ:
+	case ZYDIS_MNEMONIC_ARPL: case ZYDIS_MNEMONIC_ENTER: /* with levels */
+		return true;
+	default:
+		return insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+	}
+}
+
+/* Loads of segment registers: MOV and POP. */
+static bool loads_segment(const ZydisDecodedOperand *operand)
+{
+	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
+	       ZydisRegisterGetClass(operand->reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+
+/* What came of the walk. */
+static struct {
+	unsigned int known, tried, here, refused, bad;
+} walk;
+
+/* Can the host execute it as the guest would, in the middle of this program? */
+static bool can_be_judged(const struct mote_insn *insn)
+{
+	return insn->op == MOTE_OP_NATIVE || insn->op <= MOTE_OP_BTC;
+}
+
+static void judge(struct mote_cpu *cpu, const char *name, const unsigned char *bytes, int length)
+{
+	static const unsigned long what[] = { ALIGNED, ALIGNED | UNMASKED };
+	bool here = false;
+
+	walk.tried++;
+	for (int i = 0; i < 2; i++) {
+		const struct row row = { name, bytes, bytes + length, what[i] };
+		int result = trial(cpu, &row);
+
+		if (result == 3)
+			return;
+		here |= result == 0;
+		if (result != 1)
+			continue;
+		walk.bad++;
+		printf("#  ");
+		for (int n = 0; n < length; n++)
+			printf(" %02x", bytes[n]);
+		printf("\n");
+		return;
+	}
+	walk.here += here;
+}
+
+/* Returns the mnemonic; one that is @before, with another register, is not judged again. */
+static ZydisMnemonic consider(struct mote_cpu *cpu, ZydisDecoder *decoder, const unsigned char *bytes,
+			      unsigned int bits, ZydisMnemonic before)
+{
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction from;
+	struct mote_insn insn;
+	bool memory = false, segment = false;
+	const char *name;
+
+	if (ZYAN_FAILED(ZydisDecoderDecodeFull(decoder, bytes, 15, &from, operands)))
+		return ZYDIS_MNEMONIC_INVALID;
+	for (int i = 0; i < from.operand_count; i++) {
+		memory |= operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY;
+		segment |= loads_segment(&operands[i]);
+	}
+	if (!memory)
+		return ZYDIS_MNEMONIC_INVALID;
+	walk.known++;
+	name = ZydisMnemonicGetString(from.mnemonic);
+	if (mote_decode(&insn, bytes, from.length, bits)) {
+		walk.refused++;
+		if (!may_be_refused(&from) && !segment) {
+			walk.bad++;
+			printf("# %s is refused in %u-bit mode\n", name, bits);
+		}
+	} else if (bits == 64 && from.mnemonic != before && can_be_judged(&insn)) {
+		judge(cpu, name, bytes, from.length);
+	}
+	return from.mnemonic;
+}
+
+/* An opcode behind a prefix of @nr bytes; the operand is at RBX, and immediates are something. */
+static void opcodes(struct mote_cpu *cpu, ZydisDecoder *decoder, unsigned int bits,
+		    const unsigned char *prefix, int nr)
+{
+	unsigned char bytes[16] = { 0 };
+
+	memcpy(bytes, prefix, nr);
+	for (int opcode = 0; opcode < 256; opcode++) {
+		ZydisMnemonic before = ZYDIS_MNEMONIC_INVALID;
+
+		for (int reg = 0; reg < 8; reg++) {
+			memset(bytes + nr + 2, 0x35, 16 - nr - 2);
+			bytes[nr] = opcode;
+			bytes[nr + 1] = reg << 3 | 3;
+			before = consider(cpu, decoder, bytes, bits, before);
+		}
+	}
+}
+
+static void walk_legacy(struct mote_cpu *cpu, ZydisDecoder *decoder, unsigned int bits)
+{
+	static const unsigned char prefixes[] = { 0, 0x66, 0xf2, 0xf3 };
+	static const unsigned char maps[][3] = { { 0 }, { 1, 0x0f }, { 2, 0x0f, 0x38 }, { 2, 0x0f, 0x3a } };
+
+	for (int i = 0; i < 4 * 4 * 2; i++) {
+		const unsigned char *map = maps[i & 3];
+		unsigned char bytes[8], prefix = prefixes[i >> 2 & 3];
+		int nr = 0;
+
+		if (prefix)
+			bytes[nr++] = prefix;
+		if (i >> 4 && bits == 64)
+			bytes[nr++] = 0x48;
+		memcpy(bytes + nr, map + 1, map[0]);
+		opcodes(cpu, decoder, bits, bytes, nr + map[0]);
+	}
+}
+
+static void walk_vex(struct mote_cpu *cpu, ZydisDecoder *decoder, unsigned int bits)
+{
+	for (int i = 0; i < 3 * 2 * 2 * 4 * 2; i++) {
+		/* Map, W, vvvv (none or a register), L, pp. */
+		unsigned char bytes[3] = {
+			0xc4, 0xe0 | (i % 3 + 1),
+			(i / 3 & 1) << 7 | (i / 6 & 1 ? 0x78 : 0x68) | (i / 12 & 1) << 2 | (i / 24 & 3),
+		};
+
+		opcodes(cpu, decoder, bits, bytes, 3);
+	}
+}
+
+static void walk_evex(struct mote_cpu *cpu, ZydisDecoder *decoder, unsigned int bits)
+{
+	for (int i = 0; i < 6 * 2 * 2 * 4 * 4 * 2; i++) {
+		/* Map, W, vvvv, pp; L'L, mask register 1 and broadcast, or neither. */
+		unsigned char bytes[4] = {
+			0x62, 0xf0 | (i % 6 + 1),
+			(i / 6 & 1) << 7 | (i / 12 & 1 ? 0x78 : 0x68) | 4 | (i / 24 & 3),
+			(i / 96 & 3) << 5 | 8 | (i / 384 & 1 ? 0x11 : 0),
+		};
+
+		opcodes(cpu, decoder, bits, bytes, 4);
+	}
+}
+
+static bool walk_all(struct mote_cpu *cpu, unsigned int bits)
+{
+	static const ZydisMachineMode modes[] = {
+		ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
+	};
+	static const ZydisStackWidth widths[] = {
+		ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64,
+	};
+	ZydisDecoder decoder;
+
+	memset(&walk, 0, sizeof(walk));
+	ZydisDecoderInit(&decoder, modes[bits / 32], widths[bits / 32]);
+	walk_legacy(cpu, &decoder, bits);
+	walk_vex(cpu, &decoder, bits);
+	walk_evex(cpu, &decoder, bits);
+	printf("# %u bits: %u encodings with an operand in memory, %u refused, %u compared with this CPU "
+	       "(of %u that it may have)\n", bits, walk.known, walk.refused, walk.here, walk.tried);
+	return !walk.bad && walk.known && (bits != 64 || walk.here);
 }
 
 static void *fixed(unsigned long at, unsigned long size)
@@ -451,6 +726,11 @@ int main(void)
 
 	sigaltstack(&(stack_t) { .ss_sp = alternate, .ss_size = sizeof(alternate) }, NULL);
 	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGILL, &action, NULL);
+	sigaction(SIGFPE, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+	asm("xgetbv" : "=a"(context.features) : "c"(0) : "rdx");
+	context.features &= 0xe7;
 	fixed(CODE, PAGE);
 	fixed(BUFFER, PAGES * PAGE);
 	fixed(STACK, PAGE);
@@ -461,7 +741,8 @@ int main(void)
 	add_area(&machine, BUFFER + 3 * PAGE, image_ram[1], PAGE);
 	add_area(&machine, STACK, image_stack, PAGE);
 
-	printf("TAP version 13\n1..%zu\n", rows_end - rows);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("TAP version 13\n1..%zu\n", rows_end - rows + 3);
 	for (const struct row *row = rows; row < rows_end; row++) {
 		int bad = 0, done = 0;
 
@@ -475,7 +756,15 @@ int main(void)
 		failed += bad;
 		printf("%s %zu %s\n", bad ? "not ok" : "ok", row - rows + 1, row->text);
 	}
+	for (unsigned int bits = 16; bits <= 64; bits *= 2) {
+		bool good = walk_all(&cpu, bits);
+
+		failed += !good;
+		printf("%s %zu all instructions with an operand in memory, %u bits\n", good ? "ok" : "not ok",
+		       rows_end - rows + 1 + bits / 32, bits);
+	}
 	free(machine.areas);
 	free(cpu.insns);
+	mote_native_destroy(cpu.native);
 	return failed ? 1 : 0;
 }

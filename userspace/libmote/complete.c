@@ -10,6 +10,9 @@
  * What the guest did not yet prove that it may do, as the second operand of a
  * MOVS, is checked here: segment limits, canonical addresses, rights of pages.
  * All operands are found before the first is accessed.
+ *
+ * Not here: loading segment registers and descriptor tables, IRET and POPF, far
+ * branches, XSAVE, gathers and scatters.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,8 +20,10 @@
 
 #include "complete.h"
 #include "insn.h"
+#include "native.h"
 
 #define CR0_PE (1u << 0)
+#define CR4_OSXMMEXCPT (1u << 10)
 #define CR4_LA57 (1u << 12)
 #define EFER_LMA (1u << 10)
 #define RFLAGS_CF (1u << 0)
@@ -26,6 +31,8 @@
 #define RFLAGS_TF (1u << 8)
 #define RFLAGS_DF (1u << 10)
 #define RFLAGS_VM (1u << 17)
+#define RFLAGS_ARITHMETIC 0x8d5u
+#define RFLAGS_PUSHED 0xfcffffu	/* RF and VM are not */
 
 #define ATTR_CODE (1u << 3)
 #define ATTR_DOWN (1u << 2)	/* of data: expands down */
@@ -34,19 +41,24 @@
 #define ATTR_L (1u << 13)
 #define ATTR_DB (1u << 14)
 
+#define VECTOR_UD 6
 #define VECTOR_SS 12
 #define VECTOR_GP 13
 #define VECTOR_PF 14
+#define VECTOR_XM 19
 
 #define PAGE_SIZE 4096u
 #define CACHE_SIZE 64
 /* Repetitions in one go: between them the guest takes its interrupts. */
 #define MAX_REPEAT 1024
-/* XSAVE image, standard format: SDM 1, "XSAVE Area". */
-#define XSAVE_SIZE 16384
-#define XSAVE_XMM 160
-#define XSAVE_BV 512
-#define XSAVE_YMM 576
+/* x87's registers in an XSAVE image: SDM 1, "Layout of the XSAVE Area". */
+#define XSAVE_FOP 6
+#define XSAVE_FIP 8
+#define XSAVE_FDP 16
+/* FXSAVE's image, of which what is behind XMM7 is there in 64-bit mode alone. */
+#define FXSAVE_SIZE 512
+#define FXSAVE_XMM8 288
+#define FSTENV_LEAST 14
 
 /* Not an error: an exception has been injected, or the guest is to try again. */
 #define TO_GUEST 1
@@ -94,7 +106,7 @@ static int inject(struct job *job, __u8 vector, __u32 error)
 {
 	struct mote_event event = {
 		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
-		.has_error = 1, .error = error,
+		.has_error = vector >= VECTOR_SS && vector <= VECTOR_PF, .error = error,
 	};
 	int err = mote_inject(job->cpu->fd, &event);
 
@@ -404,7 +416,9 @@ static __u64 operand_offset(const struct job *job)
 		offset += job->run->rip + insn->length;
 	else if (insn->base != MOTE_REG_NONE)
 		offset += job->run->gpr[insn->base];
-	if (insn->index != MOTE_REG_NONE)
+	if (insn->index == MOTE_REG_AL)
+		offset += job->run->gpr[MOTE_RAX] & 0xff;
+	else if (insn->index != MOTE_REG_NONE)
 		offset += job->run->gpr[insn->index] * insn->scale;
 	/* BT with a register: any bit of a string of bits. SDM 2A, "Bit(BitBase, BitOffset)". */
 	if (insn->op >= MOTE_OP_BT && insn->op <= MOTE_OP_BTC &&
@@ -416,7 +430,7 @@ static __u64 operand_offset(const struct job *job)
 	}
 	/* POP [RSP + n] counts from RSP after the pop. */
 	if (insn->op == MOTE_OP_POP && insn->base == MOTE_RSP)
-		offset += insn->operands[0].size;
+		offset += insn->stack_size;
 	return offset & size_mask(insn->address_size);
 }
 
@@ -575,105 +589,357 @@ static int do_alu(struct job *job)
 	return 0;
 }
 
-/* PUSH and POP of memory: the stack is the other operand. */
-static int do_stack(struct job *job)
+/* What SGDT and its like store: a limit or selector, and a base of 4 or 8 bytes. */
+static int do_store_system(struct job *job)
 {
-	const struct mote_insn *insn = job->insn;
-	bool push = insn->op == MOTE_OP_PUSH;
-	unsigned int size = insn->operands[0].size, width = 8;
-	struct span span, stack;
-	__u64 rsp, value = 0;
+	unsigned int op = job->insn->op, size = job->insn->operands[0].size;
+	const struct mote_table *table;
+	struct span span;
+	__u8 data[10] = { 0 };
 	int err = get_segs(job);
 
-	if (err)
-		return err;
-	if (insn->bits != 64)
-		width = job->segs.seg[MOTE_SS].attr & ATTR_DB ? 4 : 2;
-	rsp = gpr_get(job, MOTE_RSP, width);
-	/* The exit may have been for either operand: its address says nothing. */
-	err = span_at(job, &span, insn->segment, operand_offset(job), size, insn->writes);
 	if (!err)
-		err = span_at(job, &stack, MOTE_SS, (push ? rsp - size : rsp) & size_mask(width),
-			      size, push);
+		err = span_at(job, &span, job->insn->segment, operand_offset(job), size, true);
 	if (err)
 		return err;
-	span_read(job, push ? &span : &stack, &value);
-	span_write(job, push ? &stack : &span, &value);
-	gpr_set(job, MOTE_RSP, width, push ? rsp - size : rsp + size);
+	table = op == MOTE_OP_SGDT ? &job->segs.gdt : &job->segs.idt;
+	if (op == MOTE_OP_SMSW) {
+		memcpy(data, &job->run->mode.cr0, 2);
+	} else if (op == MOTE_OP_SLDT || op == MOTE_OP_STR) {
+		memcpy(data, &job->segs.seg[op == MOTE_OP_STR ? MOTE_TR : MOTE_LDTR].selector, 2);
+	} else {
+		memcpy(data, &table->limit, 2);
+		memcpy(data + 2, &table->base, sizeof(table->base));
+	}
+	span_write(job, &span, data);
 	finish(job);
 	return 0;
 }
 
-/* ---- vector registers ------------------------------------------------------------------- */
+/* ---- the stack ----------------------------------------------------------------------------- */
 
-/* Room for YMM's upper halves too. */
-#define HAS_YMM(size) ((size) >= XSAVE_YMM + 256)
-
-/* A component that is in its initial state has no image: make it zero. */
-static void materialize(const struct mote_insn *insn, __u8 *image, __u32 size)
+static unsigned int stack_width(const struct job *job)
 {
-	__u64 bv;
-
-	memcpy(&bv, image + XSAVE_BV, 8);
-	if (!(bv & 2))
-		memset(image + XSAVE_XMM, 0, 256);
-	if (insn->vex && !(bv & 4) && HAS_YMM(size))
-		memset(image + XSAVE_YMM, 0, 256);
-	bv |= insn->vex && HAS_YMM(size) ? 6 : 2;
-	memcpy(image + XSAVE_BV, &bv, 8);
+	if (job->insn->bits == 64)
+		return 8;
+	return job->segs.seg[MOTE_SS].attr & ATTR_DB ? 4 : 2;
 }
 
-static void vector_set(const struct mote_insn *insn, __u8 *image, __u32 size, unsigned int reg,
-		       const __u8 *data, unsigned int len)
+/* Go on at @target: 0, or TO_GUEST where no code can be. */
+static int branch(struct job *job, __u64 target)
 {
-	__u8 *low = image + XSAVE_XMM + 16 * reg, *high = image + XSAVE_YMM + 16 * reg;
-
-	if (!insn->merge)
-		memset(low, 0, 16);
-	memcpy(low + insn->offset, data, len < 16 ? len : 16);
-	if (!insn->vex || !HAS_YMM(size))
-		return;
-	memset(high, 0, 16);
-	if (len > 16)
-		memcpy(high, data + 16, len - 16);
+	target &= size_mask(job->insn->stack_size);
+	if (job->insn->bits == 64 ? !is_canonical(job, target) : target > job->segs.seg[MOTE_CS].limit)
+		return inject(job, VECTOR_GP, 0);
+	job->run->rip = target;
+	job->run->set |= MOTE_SET_RIP | MOTE_SET_COMPLETE;
+	return 0;
 }
 
-static void vector_get(const struct mote_insn *insn, const __u8 *image, __u32 size,
-		       unsigned int reg, __u8 *data, unsigned int len)
+/* All general registers, RAX first and downwards; the RSP that is pushed is the old one. */
+static int do_stack_all(struct job *job)
 {
-	memcpy(data, image + XSAVE_XMM + 16 * reg + insn->offset, len < 16 ? len : 16);
-	if (len > 16 && HAS_YMM(size))
-		memcpy(data + 16, image + XSAVE_YMM + 16 * reg, len - 16);
-}
+	unsigned int size = job->insn->stack_size, width = stack_width(job), all = 8 * size;
+	bool push = job->insn->op == MOTE_OP_PUSHA;
+	__u64 rsp = gpr_get(job, MOTE_RSP, width);
+	struct span stack;
+	__u8 data[32];
+	int err = span_at(job, &stack, MOTE_SS, (push ? rsp - all : rsp) & size_mask(width), all, push);
 
-static int do_vector(struct job *job)
-{
-	const struct mote_insn *insn = job->insn;
-	bool load = insn->operands[1].kind == MOTE_OPERAND_MEMORY;
-	const struct mote_operand *memory = &insn->operands[load], *reg = &insn->operands[!load];
-	__u8 image[XSAVE_SIZE] __attribute__((aligned(64))) = { 0 }, data[32] = { 0 };
-	struct mote_state state = {
-		.mask = MOTE_STATE_XSAVE, .xsave_size = XSAVE_SIZE, .xsave = (unsigned long)image,
-	};
-	struct span span;
-	int err = operand_find(job, &span, memory->size);
-
-	if (!err)
-		err = mote_get_state(job->cpu->fd, &state);
 	if (err)
 		return err;
-	materialize(insn, image, state.xsave_size);
-	if (load) {
-		span_read(job, &span, data);
-		vector_set(insn, image, state.xsave_size, reg->reg, data, memory->size);
-		err = mote_set_state(job->cpu->fd, &state);
-	} else {
-		vector_get(insn, image, state.xsave_size, reg->reg, data, memory->size);
-		span_write(job, &span, data);
+	if (!push)
+		span_read(job, &stack, data);
+	for (unsigned int reg = 0; reg < 8; reg++) {
+		__u8 *at = data + (7 - reg) * size;
+		__u64 value = push ? job->run->gpr[reg] : 0;
+
+		memcpy(push ? (void *)at : &value, push ? (void *)&value : at, size);
+		if (!push && reg != MOTE_RSP)
+			gpr_set(job, reg, size, value);
 	}
-	if (!err)
+	if (push)
+		span_write(job, &stack, data);
+	gpr_set(job, MOTE_RSP, width, push ? rsp - all : rsp + all);
+	finish(job);
+	return 0;
+}
+
+/* What an instruction pushes, other than its operand. */
+static __u64 implied(const struct job *job, __u64 operand)
+{
+	switch (job->insn->op) {
+	case MOTE_OP_CALL:
+		return job->run->rip + job->insn->length;
+	case MOTE_OP_ENTER:
+		return job->run->gpr[MOTE_RBP];
+	case MOTE_OP_PUSHF:
+		return job->run->rflags & RFLAGS_PUSHED;
+	default:
+		return operand;
+	}
+}
+
+/* The stack pointer behind it. */
+static __u64 stack_pointer(const struct job *job, __u64 rsp)
+{
+	unsigned int op = job->insn->op, size = job->insn->stack_size;
+
+	if (op == MOTE_OP_JMP)
+		return rsp;
+	if (op == MOTE_OP_ENTER)
+		return rsp - size - job->insn->immediate;
+	if (op == MOTE_OP_RET)
+		return rsp + size + (job->insn->operands[0].kind ? job->insn->immediate : 0);
+	return MOTE_OP_IS_PUSH(op) ? rsp - size : rsp + size;
+}
+
+/* With all that is read: write, and change registers. */
+static int stack_commit(struct job *job, __u64 rsp, __u64 value, const struct span *operand)
+{
+	const struct mote_insn *insn = job->insn;
+	unsigned int width = stack_width(job);
+	bool branches = insn->op == MOTE_OP_CALL || insn->op == MOTE_OP_JMP || insn->op == MOTE_OP_RET;
+	int err = branches ? branch(job, value) : 0;
+
+	if (err)
+		return err;
+	if (insn->op == MOTE_OP_ENTER)
+		gpr_set(job, MOTE_RBP, width, rsp - insn->stack_size);
+	if (insn->op == MOTE_OP_LEAVE)
+		gpr_set(job, MOTE_RBP, insn->stack_size, value);
+	gpr_set(job, MOTE_RSP, width, stack_pointer(job, rsp));
+	if (insn->op == MOTE_OP_POP && insn->operands[0].kind == MOTE_OPERAND_MEMORY)
+		span_write(job, operand, &value);
+	else if (insn->op == MOTE_OP_POP)
+		operand_set(job, &insn->operands[0], value);
+	if (!branches)
 		finish(job);
+	return 0;
+}
+
+/* The exit may have been for the operand or for the stack: its address says nothing. */
+static int do_stack(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	const struct mote_operand *operand = &insn->operands[0];
+	bool push = MOTE_OP_IS_PUSH(insn->op), in_memory = operand->kind == MOTE_OPERAND_MEMORY;
+	unsigned int size = insn->stack_size, width;
+	struct span span = { 0 }, stack = { 0 };
+	__u64 rsp, value = 0, pushed;
+	int err = get_segs(job);
+
+	if (err)
+		return err;
+	if (insn->op == MOTE_OP_PUSHA || insn->op == MOTE_OP_POPA)
+		return do_stack_all(job);
+	width = stack_width(job);
+	rsp = gpr_get(job, insn->op == MOTE_OP_LEAVE ? MOTE_RBP : MOTE_RSP, width);
+	if (in_memory)
+		err = span_at(job, &span, insn->segment, operand_offset(job), operand->size, insn->writes);
+	if (!err && insn->op != MOTE_OP_JMP)
+		err = span_at(job, &stack, MOTE_SS, (push ? rsp - size : rsp) & size_mask(width), size,
+			      push);
+	if (err)
+		return err;
+	if (in_memory && insn->op != MOTE_OP_POP)
+		span_read(job, &span, &value);
+	else if (push || insn->op == MOTE_OP_JMP)
+		value = operand_get(job, operand);
+	else
+		span_read(job, &stack, &value);
+	if (operand->kind == MOTE_OPERAND_IMMEDIATE && insn->op == MOTE_OP_CALL)
+		value += job->run->rip + insn->length;
+	pushed = implied(job, value);
+	err = stack_commit(job, rsp, value, &span);
+	if (!err && push)
+		span_write(job, &stack, &pushed);
 	return err;
+}
+
+/* ---- by this machine's CPU ------------------------------------------------------------------ */
+
+/* A part of a span. */
+static struct span span_cut(const struct span *span, unsigned int first, unsigned int len)
+{
+	struct span part = { 0 };
+
+	for (int i = 0, n = 0; i < 2 && len; i++) {
+		unsigned int here = first < span->len[i] ? span->len[i] - first : 0;
+
+		here = here < len ? here : len;
+		if (here) {
+			part.gpa[n] = span->gpa[i] + first;
+			part.len[n++] = here;
+		}
+		first -= first < span->len[i] ? first : span->len[i];
+		len -= here;
+	}
+	return part;
+}
+
+/* Write the bytes that are the same in both: what was written, whatever was there before. */
+static void write_same(struct job *job, const struct span *span, const __u8 *a, const __u8 *b,
+		       unsigned int size)
+{
+	for (unsigned int first = 0, end; first < size; first = end + 1) {
+		struct span part;
+
+		for (end = first; end < size && a[end] == b[end]; end++)
+			;
+		part = span_cut(span, first, end - first);
+		if (end > first)
+			span_write(job, &part, a + first);
+	}
+}
+
+/* Registers for the CPU: the base is the buffer's address, and another one may stand for RSP. */
+static void native_load_gprs(const struct job *job, struct mote_native *native, const __u8 *buffer)
+{
+	const struct mote_native_insn *insn = &job->insn->native;
+
+	memcpy(native->gpr, job->run->gpr, sizeof(native->gpr));
+	if (insn->rsp != MOTE_REG_NONE)
+		native->gpr[insn->rsp] = native->gpr[MOTE_RSP];
+	native->gpr[insn->base] = (unsigned long)buffer;
+	native->rflags = job->run->rflags & RFLAGS_ARITHMETIC;
+}
+
+static void native_save_gprs(struct job *job, struct mote_native *native)
+{
+	const struct mote_native_insn *insn = &job->insn->native;
+
+	if (insn->rsp != MOTE_REG_NONE) {
+		native->gpr[MOTE_RSP] = native->gpr[insn->rsp];
+		native->gpr[insn->rsp] = job->run->gpr[insn->rsp];
+	}
+	native->gpr[insn->base] = job->run->gpr[insn->base];
+	for (int reg = 0; reg < MOTE_NR_GPRS; reg++)
+		if (native->gpr[reg] != job->run->gpr[reg])
+			gpr_set(job, reg, 8, native->gpr[reg]);
+	set_rflags(job, (job->run->rflags & ~(__u64)RFLAGS_ARITHMETIC) |
+			(native->rflags & RFLAGS_ARITHMETIC));
+}
+
+static void replace(__u8 *image, unsigned int at, __u64 old, __u64 new)
+{
+	__u64 value;
+
+	memcpy(&value, image + at, sizeof(value));
+	if (value == old)
+		memcpy(image + at, &new, sizeof(new));
+}
+
+/* The FPU notes where its last instruction and operand were: not where ours are. */
+static void native_fix_pointers(const struct job *job, struct mote_native *native, const __u8 *buffer)
+{
+	__u8 *image = native->xsave;
+	__u64 fip;
+
+	memcpy(&fip, image + XSAVE_FIP, sizeof(fip));
+	if (fip == (unsigned long)native->code)
+		memcpy(image + XSAVE_FOP, &job->insn->native.fop, sizeof(job->insn->native.fop));
+	replace(image, XSAVE_FIP, (unsigned long)native->code, job->run->rip);
+	replace(image, XSAVE_FDP, (unsigned long)buffer, operand_offset(job));
+}
+
+/* What hardware raises for the guest, that is what it has raised here; flags of SSE are set. */
+static int native_fault(struct job *job, struct mote_native *native, const struct mote_state *state)
+{
+	int vector = native->vector, err = 0;
+
+	if (vector == VECTOR_PF)
+		return -EOPNOTSUPP;
+	if (vector == VECTOR_XM && !(job->run->mode.cr4 & CR4_OSXMMEXCPT))
+		vector = VECTOR_UD;
+	if (native->image)
+		err = mote_set_state(job->cpu->fd, state);
+	return err ? err : inject(job, vector, 0);
+}
+
+/* Execute it with the buffer as it is; the FPU's registers come from @before. */
+static void native_execute(const struct job *job, struct mote_native *native, __u8 *buffer,
+			   const __u8 *before)
+{
+	if (before)
+		memcpy(native->xsave, before, sizeof(native->xsave));
+	native_load_gprs(job, native, buffer);
+	mote_native_run(native);
+	if (before && native->vector < 0)
+		native_fix_pointers(job, native, buffer);
+}
+
+/* Formats that depend on the guest's mode in ways that this one's cannot have. */
+static bool is_foreign(const struct job *job)
+{
+	const struct mote_native_insn *native = &job->insn->native;
+	bool real = !(job->run->mode.cr0 & CR0_PE) || job->run->rflags & RFLAGS_VM;
+
+	if (native->size == FXSAVE_SIZE)
+		return native->reads && job->insn->bits != 64;
+	return native->size >= FSTENV_LEAST && native->fpu && real && (job->insn->bytes[0] & 0xf8) == 0xd8;
+}
+
+/* The native state of a vCPU, with this instruction in it and the FPU's registers in @before. */
+static int native_prepare(struct job *job, struct mote_state *state)
+{
+	const struct mote_native_insn *insn = &job->insn->native;
+	struct mote_cpu *cpu = job->cpu;
+
+	if (!cpu->native)
+		cpu->native = mote_native_create();
+	if (!cpu->native)
+		return -ENOMEM;
+	if (is_foreign(job) || (insn->fpu && !cpu->native->features))
+		return -EOPNOTSUPP;
+	*state = (struct mote_state) {
+		.mask = MOTE_STATE_XSAVE, .xsave_size = MOTE_NATIVE_XSAVE, .xsave = state->xsave,
+	};
+	cpu->native->image = insn->fpu ? cpu->native->xsave : NULL;
+	return mote_native_load(cpu->native, insn->code, insn->length) ?:
+	       insn->fpu ? mote_get_state(cpu->fd, state) : 0;
+}
+
+static int do_native(struct job *job)
+{
+	const struct mote_native_insn *insn = &job->insn->native;
+	__u8 before[MOTE_NATIVE_XSAVE] = { 0 }, first[MOTE_NATIVE_BUFFER], *buffer;
+	struct mote_state state = { .xsave = (unsigned long)before };
+	struct mote_native *native;
+	struct span span;
+	int err = span_at(job, &span, job->insn->segment, operand_offset(job), insn->size,
+			  job->insn->writes);
+
+	if (!err)
+		err = native_prepare(job, &state);
+	if (err)
+		return err;
+	native = job->cpu->native;
+	buffer = native->buffer + span.gpa[0] % MOTE_NATIVE_ALIGN;
+	state.xsave = (unsigned long)native->xsave;
+	memset(native->buffer, 0, sizeof(native->buffer));
+	if (insn->reads)
+		span_read(job, &span, buffer);
+	native_execute(job, native, buffer, insn->fpu ? before : NULL);
+	if (native->vector >= 0)
+		return native_fault(job, native, &state);
+	memcpy(first, buffer, insn->size);
+	if (job->insn->writes && !insn->reads) {
+		/* Once more, over other bytes: those that differ have not been written. */
+		memset(native->buffer, 0xff, sizeof(native->buffer));
+		native_execute(job, native, buffer, insn->fpu ? before : NULL);
+		if (insn->size == FXSAVE_SIZE && job->insn->bits != 64)
+			memset(buffer + FXSAVE_XMM8, ~first[FXSAVE_XMM8], FXSAVE_SIZE - FXSAVE_XMM8);
+	}
+	if (insn->fpu)
+		err = mote_set_state(job->cpu->fd, &state);
+	if (err)
+		return err;
+	if (job->insn->writes)
+		write_same(job, &span, first, buffer, insn->size);
+	native_save_gprs(job, native);
+	finish(job);
+	return 0;
 }
 
 /* ---- strings ------------------------------------------------------------------------------ */
@@ -792,9 +1058,15 @@ static int execute(struct job *job)
 
 	if (op <= MOTE_OP_MOVBE)
 		return do_move(job);
-	if (op == MOTE_OP_MOVV)
-		return do_vector(job);
-	if (op == MOTE_OP_PUSH || op == MOTE_OP_POP)
+	if (op == MOTE_OP_NATIVE)
+		return do_native(job);
+	if (op == MOTE_OP_NOTHING) {
+		finish(job);
+		return 0;
+	}
+	if (op >= MOTE_OP_SGDT && op <= MOTE_OP_SMSW)
+		return do_store_system(job);
+	if (MOTE_OP_IS_STACK(op))
 		return do_stack(job);
 	return MOTE_OP_IS_STRING(op) ? do_string(job) : do_alu(job);
 }
@@ -825,6 +1097,15 @@ int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus)
 	if (cpu->run->memory.access & MOTE_ACCESS_WALK)
 		return -EADDRNOTAVAIL;
 	return complete(cpu, bus, false);
+}
+
+void mote_complete_name(struct mote_cpu *cpu, char *text, unsigned int size)
+{
+	unsigned int bits = code_bits(&cpu->run->mode);
+	__u8 bytes[16] = { 0 };
+	int len = fetch_bytes(cpu, bits, bytes);
+
+	mote_insn_name(bytes, len > 0 ? len : 0, bits, text, size);
 }
 
 int mote_complete_pio(struct mote_cpu *cpu, const struct mote_bus *bus)

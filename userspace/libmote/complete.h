@@ -36,8 +36,9 @@ struct mote_bus {
  *
  * Registers are changed in the run page, so that the next mote_run() goes on
  * behind the instruction.  Where it cannot be completed because of the guest
- * (a page fault at its other operand), the exception is injected.  Long
- * repetitions are done in parts: the guest then comes back for more.
+ * (a page fault at its other operand), the exception is injected.  Arithmetic that
+ * is not done here is done by this machine's own CPU, on a copy of the operand
+ * (native.c).  Long repetitions are done in parts: the guest then comes back for more.
  *
  * Return: 0: run on; -EOPNOTSUPP: an instruction that is not known here, at
  * run->rip; -EFAULT: the guest executes where no memory is; -EADDRNOTAVAIL: the CPU cannot
@@ -45,6 +46,9 @@ struct mote_bus {
  * MOTE_GET_STATE and MOTE_SET_STATE said.
  */
 int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus);
+
+/* After -EOPNOTSUPP: the instruction's mnemonic, cut to @size bytes. */
+void mote_complete_name(struct mote_cpu *cpu, char *text, unsigned int size);
 
 /* Likewise for %MOTE_EXIT_PIO, string instructions included. */
 int mote_complete_pio(struct mote_cpu *cpu, const struct mote_bus *bus);

@@ -15,23 +15,12 @@ static int op_of(ZydisMnemonic mnemonic)
 {
 	switch (mnemonic) {
 	case ZYDIS_MNEMONIC_MOV: case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVNTI:
+	case ZYDIS_MNEMONIC_MOVDIRI: case ZYDIS_MNEMONIC_XLAT:
 		return MOTE_OP_MOV;
 	case ZYDIS_MNEMONIC_MOVSX: case ZYDIS_MNEMONIC_MOVSXD:
 		return MOTE_OP_MOVSX;
 	case ZYDIS_MNEMONIC_MOVBE:
 		return MOTE_OP_MOVBE;
-	case ZYDIS_MNEMONIC_MOVAPS: case ZYDIS_MNEMONIC_MOVUPS: case ZYDIS_MNEMONIC_MOVAPD:
-	case ZYDIS_MNEMONIC_MOVUPD: case ZYDIS_MNEMONIC_MOVDQA: case ZYDIS_MNEMONIC_MOVDQU:
-	case ZYDIS_MNEMONIC_LDDQU: case ZYDIS_MNEMONIC_MOVD: case ZYDIS_MNEMONIC_MOVQ:
-	case ZYDIS_MNEMONIC_MOVSS: case ZYDIS_MNEMONIC_MOVLPS: case ZYDIS_MNEMONIC_MOVHPS:
-	case ZYDIS_MNEMONIC_MOVLPD: case ZYDIS_MNEMONIC_MOVHPD: case ZYDIS_MNEMONIC_MOVNTPS:
-	case ZYDIS_MNEMONIC_MOVNTPD: case ZYDIS_MNEMONIC_MOVNTDQ: case ZYDIS_MNEMONIC_MOVNTDQA:
-	case ZYDIS_MNEMONIC_VMOVAPS: case ZYDIS_MNEMONIC_VMOVUPS: case ZYDIS_MNEMONIC_VMOVAPD:
-	case ZYDIS_MNEMONIC_VMOVUPD: case ZYDIS_MNEMONIC_VMOVDQA: case ZYDIS_MNEMONIC_VMOVDQU:
-	case ZYDIS_MNEMONIC_VLDDQU: case ZYDIS_MNEMONIC_VMOVD: case ZYDIS_MNEMONIC_VMOVQ:
-	case ZYDIS_MNEMONIC_VMOVSS: case ZYDIS_MNEMONIC_VMOVSD: case ZYDIS_MNEMONIC_VMOVNTPS:
-	case ZYDIS_MNEMONIC_VMOVNTPD: case ZYDIS_MNEMONIC_VMOVNTDQ: case ZYDIS_MNEMONIC_VMOVNTDQA:
-		return MOTE_OP_MOVV;
 	case ZYDIS_MNEMONIC_ADD: return MOTE_OP_ADD;
 	case ZYDIS_MNEMONIC_OR: return MOTE_OP_OR;
 	case ZYDIS_MNEMONIC_ADC: return MOTE_OP_ADC;
@@ -54,6 +43,21 @@ static int op_of(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_BTC: return MOTE_OP_BTC;
 	case ZYDIS_MNEMONIC_PUSH: return MOTE_OP_PUSH;
 	case ZYDIS_MNEMONIC_POP: return MOTE_OP_POP;
+	case ZYDIS_MNEMONIC_CALL: return MOTE_OP_CALL;
+	case ZYDIS_MNEMONIC_JMP: return MOTE_OP_JMP;
+	case ZYDIS_MNEMONIC_RET: return MOTE_OP_RET;
+	case ZYDIS_MNEMONIC_ENTER: return MOTE_OP_ENTER;
+	case ZYDIS_MNEMONIC_LEAVE: return MOTE_OP_LEAVE;
+	case ZYDIS_MNEMONIC_PUSHA: case ZYDIS_MNEMONIC_PUSHAD: return MOTE_OP_PUSHA;
+	case ZYDIS_MNEMONIC_POPA: case ZYDIS_MNEMONIC_POPAD: return MOTE_OP_POPA;
+	case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFD: case ZYDIS_MNEMONIC_PUSHFQ:
+		return MOTE_OP_PUSHF;
+	case ZYDIS_MNEMONIC_SGDT: return MOTE_OP_SGDT;
+	case ZYDIS_MNEMONIC_SIDT: return MOTE_OP_SIDT;
+	case ZYDIS_MNEMONIC_SLDT: return MOTE_OP_SLDT;
+	case ZYDIS_MNEMONIC_STR: return MOTE_OP_STR;
+	case ZYDIS_MNEMONIC_SMSW: return MOTE_OP_SMSW;
+	case ZYDIS_MNEMONIC_CLFLUSH: return MOTE_OP_NOTHING;
 	case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW:
 	case ZYDIS_MNEMONIC_MOVSD: case ZYDIS_MNEMONIC_MOVSQ:
 		return MOTE_OP_MOVS;
@@ -73,6 +77,35 @@ static int op_of(ZydisMnemonic mnemonic)
 		return MOTE_OP_INS;
 	case ZYDIS_MNEMONIC_OUTSB: case ZYDIS_MNEMONIC_OUTSW: case ZYDIS_MNEMONIC_OUTSD:
 		return MOTE_OP_OUTS;
+	default:
+		return NOT_KNOWN;
+	}
+}
+
+/* What any other instruction does, by its category, or NOT_KNOWN. */
+static int op_of_category(ZydisInstructionCategory category)
+{
+	switch (category) {
+	case ZYDIS_CATEGORY_ADOX_ADCX: case ZYDIS_CATEGORY_AES: case ZYDIS_CATEGORY_AMD3DNOW:
+	case ZYDIS_CATEGORY_AVX: case ZYDIS_CATEGORY_AVX2: case ZYDIS_CATEGORY_AVX512:
+	case ZYDIS_CATEGORY_AVX512_BITALG: case ZYDIS_CATEGORY_AVX512_VBMI:
+	case ZYDIS_CATEGORY_AVX512_VP2INTERSECT: case ZYDIS_CATEGORY_BINARY:
+	case ZYDIS_CATEGORY_BITBYTE: case ZYDIS_CATEGORY_BLEND: case ZYDIS_CATEGORY_BMI1:
+	case ZYDIS_CATEGORY_BMI2: case ZYDIS_CATEGORY_BROADCAST: case ZYDIS_CATEGORY_CMOV:
+	case ZYDIS_CATEGORY_COMPRESS: case ZYDIS_CATEGORY_CONFLICT: case ZYDIS_CATEGORY_CONVERT:
+	case ZYDIS_CATEGORY_DATAXFER: case ZYDIS_CATEGORY_EXPAND: case ZYDIS_CATEGORY_FMA4:
+	case ZYDIS_CATEGORY_FP16: case ZYDIS_CATEGORY_GFNI: case ZYDIS_CATEGORY_IFMA:
+	case ZYDIS_CATEGORY_KMASK: case ZYDIS_CATEGORY_LOGICAL: case ZYDIS_CATEGORY_LOGICAL_FP:
+	case ZYDIS_CATEGORY_LZCNT: case ZYDIS_CATEGORY_MMX: case ZYDIS_CATEGORY_PCLMULQDQ:
+	case ZYDIS_CATEGORY_ROTATE: case ZYDIS_CATEGORY_SEMAPHORE: case ZYDIS_CATEGORY_SETCC:
+	case ZYDIS_CATEGORY_SHA: case ZYDIS_CATEGORY_SHIFT: case ZYDIS_CATEGORY_SSE:
+	case ZYDIS_CATEGORY_STTNI: case ZYDIS_CATEGORY_TBM: case ZYDIS_CATEGORY_VAES:
+	case ZYDIS_CATEGORY_VBMI2: case ZYDIS_CATEGORY_VPCLMULQDQ:
+	case ZYDIS_CATEGORY_VEX: case ZYDIS_CATEGORY_VFMA: case ZYDIS_CATEGORY_X87_ALU:
+		return MOTE_OP_NATIVE;
+	case ZYDIS_CATEGORY_CLDEMOTE: case ZYDIS_CATEGORY_CLFLUSHOPT: case ZYDIS_CATEGORY_CLWB:
+	case ZYDIS_CATEGORY_PREFETCH: case ZYDIS_CATEGORY_PREFETCHWT1: case ZYDIS_CATEGORY_WIDENOP:
+		return MOTE_OP_NOTHING;
 	default:
 		return NOT_KNOWN;
 	}
@@ -99,12 +132,6 @@ static int register_operand(struct mote_operand *operand, ZydisRegister reg)
 	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
 		operand->kind = MOTE_OPERAND_GPR_HIGH;
 		operand->reg = reg - ZYDIS_REGISTER_AH;
-	} else if (reg >= ZYDIS_REGISTER_XMM0 && reg <= ZYDIS_REGISTER_XMM15) {
-		operand->kind = MOTE_OPERAND_VECTOR;
-		operand->reg = reg - ZYDIS_REGISTER_XMM0;
-	} else if (reg >= ZYDIS_REGISTER_YMM0 && reg <= ZYDIS_REGISTER_YMM15) {
-		operand->kind = MOTE_OPERAND_VECTOR;
-		operand->reg = reg - ZYDIS_REGISTER_YMM0;
 	} else if (reg >= ZYDIS_REGISTER_ES && reg <= ZYDIS_REGISTER_GS) {
 		operand->kind = MOTE_OPERAND_SEGMENT;
 		operand->reg = reg - ZYDIS_REGISTER_ES;
@@ -148,32 +175,6 @@ static int add_operand(struct mote_insn *insn, int n, const ZydisDecodedOperand 
 	}
 }
 
-/* Which part of the register a vector move is about, and what becomes of the rest. */
-static int vector_move(struct mote_insn *insn, const ZydisDecodedInstruction *from)
-{
-	const struct mote_operand *to = &insn->operands[0], *source = &insn->operands[1];
-
-	if (from->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	    from->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
-		return -EOPNOTSUPP;
-	if ((to->kind == MOTE_OPERAND_MEMORY) == (source->kind == MOTE_OPERAND_MEMORY) ||
-	    (to->kind != MOTE_OPERAND_VECTOR && source->kind != MOTE_OPERAND_VECTOR))
-		return -EOPNOTSUPP;
-	insn->vex = from->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-	switch (from->mnemonic) {
-	case ZYDIS_MNEMONIC_MOVHPS: case ZYDIS_MNEMONIC_MOVHPD:
-		insn->offset = 8;
-		insn->merge = true;
-		break;
-	case ZYDIS_MNEMONIC_MOVLPS: case ZYDIS_MNEMONIC_MOVLPD:
-		insn->merge = true;
-		break;
-	default:
-		break;
-	}
-	return 0;
-}
-
 /* String instructions: operands are implied; the size is that of any, the segment the source's. */
 static int string_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
 		       const ZydisDecodedOperand *operands)
@@ -207,15 +208,179 @@ static int plain_insn(struct mote_insn *insn, const ZydisDecodedInstruction *fro
 	}
 	if (err || memory != 1)
 		return -EOPNOTSUPP;
-	if (insn->op == MOTE_OP_MOVV)
-		return vector_move(insn, from);
 	/* Loading a segment register is more than a move. */
 	if (insn->operands[0].kind == MOTE_OPERAND_SEGMENT)
 		return -EOPNOTSUPP;
-	if (insn->operands[0].kind == MOTE_OPERAND_VECTOR ||
-	    insn->operands[1].kind == MOTE_OPERAND_VECTOR || insn->operands[0].size > 8)
+	return insn->operands[0].size > 10 ? -EOPNOTSUPP : 0;
+}
+
+/* The stack is implied; there may be one operand more. */
+static int stack_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
+		      const ZydisDecodedOperand *operands)
+{
+	int err = 0;
+
+	if (from->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return -EOPNOTSUPP;
+	insn->stack_size = from->operand_width / 8;
+	for (int i = 0; i < from->operand_count_visible && !err; i++)
+		err = add_operand(insn, i, &operands[i]);
+	/* Loading a segment register is more than a move; and levels of ENTER are many accesses. */
+	if ((insn->op == MOTE_OP_POP && insn->operands[0].kind == MOTE_OPERAND_SEGMENT) ||
+	    (insn->op == MOTE_OP_ENTER && operands[1].imm.value.u))
+		return -EOPNOTSUPP;
+	if (insn->op == MOTE_OP_ENTER)
+		insn->immediate = operands[0].imm.value.u;
+	return err;
+}
+
+/* The table of translations is at RBX; AL is zero-extended. */
+static int xlat_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
+		     const ZydisDecodedOperand *operands)
+{
+	for (int i = 0; i < from->operand_count; i++)
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			memory_operand(insn, &operands[i]);
+	insn->operands[0] = (struct mote_operand) { MOTE_OPERAND_GPR, MOTE_RAX, 1 };
+	insn->operands[1] = (struct mote_operand) { MOTE_OPERAND_MEMORY, 0, 1 };
+	insn->base = MOTE_RBX;
+	insn->index = MOTE_REG_AL;
+	insn->scale = 1;
 	return 0;
+}
+
+/* ---- by this machine's CPU ------------------------------------------------------------ */
+
+static bool is_gpr(ZydisRegister reg)
+{
+	return gpr_of(reg) < MOTE_NR_GPRS;
+}
+
+/* Does an instruction concern what XSAVE keeps, if only MXCSR, which is not always an operand? */
+static bool has_fpu(ZydisISAExt extension)
+{
+	switch (extension) {
+	case ZYDIS_ISA_EXT_BASE: case ZYDIS_ISA_EXT_LONGMODE: case ZYDIS_ISA_EXT_ADOX_ADCX:
+	case ZYDIS_ISA_EXT_BMI1: case ZYDIS_ISA_EXT_BMI2: case ZYDIS_ISA_EXT_LZCNT:
+	case ZYDIS_ISA_EXT_TBM:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* The one memory operand, or NULL: there is none, or there are others. */
+static const ZydisDecodedOperand *only_memory(const ZydisDecodedInstruction *from,
+					      const ZydisDecodedOperand *operands)
+{
+	const ZydisDecodedOperand *found = NULL;
+
+	for (int i = 0; i < from->operand_count; i++) {
+		if (operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		if (found || operands[i].mem.type != ZYDIS_MEMOP_TYPE_MEM)
+			return NULL;
+		found = &operands[i];
+	}
+	return found;
+}
+
+/* A register below R8 that is not in @used, and is then: so, REX is not needed for it. */
+static __u8 free_register(__u32 *used)
+{
+	static const __u8 order[] = { MOTE_RSI, MOTE_RDI, MOTE_RBX, MOTE_RDX, MOTE_RCX, MOTE_RAX };
+	unsigned int n = 0;
+
+	while (n < sizeof(order) - 1 && *used & 1u << order[n])
+		n++;
+	*used |= 1u << order[n];
+	return order[n];
+}
+
+/* Registers that the instruction names or implies, and RSP; apart from its address. */
+static __u32 used_registers(const ZydisDecodedInstruction *from, const ZydisDecodedOperand *operands)
+{
+	__u32 used = 0;
+
+	for (int i = 0; i < from->operand_count; i++)
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(operands[i].reg.value))
+			used |= 1u << gpr_of(operands[i].reg.value);
+	return used;
+}
+
+/* Another operand for the encoder: RSP is the host's, memory is at the base. */
+static void replace_operand(const struct mote_native_insn *native, ZydisEncoderOperand *operand)
+{
+	ZydisRegister reg = operand->reg.value;
+
+	if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		operand->mem.base = ZYDIS_REGISTER_RAX + native->base;
+		operand->mem.index = ZYDIS_REGISTER_NONE;
+		operand->mem.scale = 0;
+		operand->mem.displacement = 0;
+	} else if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(reg) &&
+		   gpr_of(reg) == MOTE_RSP) {
+		operand->reg.value = ZydisRegisterEncode(ZydisRegisterGetClass(reg), native->rsp);
+	}
+}
+
+/* Is the new encoding what it is meant to be, whatever the encoder thought? */
+static bool is_encoded(const struct mote_native_insn *native, const ZydisDecodedInstruction *from)
+{
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	const ZydisDecodedOperand *memory;
+	ZydisDecodedInstruction to;
+	ZydisDecoder decoder;
+
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, native->code, native->length, &to, operands)))
+		return false;
+	memory = only_memory(&to, operands);
+	return to.mnemonic == from->mnemonic && to.length == native->length && memory &&
+	       memory->size == native->size * 8 && gpr_of(memory->mem.base) == native->base &&
+	       !(used_registers(&to, operands) & 1u << MOTE_RSP) &&
+	       !(to.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
+}
+
+static int encode(struct mote_native_insn *native, const ZydisDecodedInstruction *from,
+		  const ZydisDecodedOperand *operands)
+{
+	ZyanUSize length = sizeof(native->code);
+	ZydisEncoderRequest request;
+
+	if (ZYAN_FAILED(ZydisEncoderDecodedInstructionToEncoderRequest(
+			from, operands, from->operand_count_visible, &request)))
+		return -EOPNOTSUPP;
+	request.machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
+	request.prefixes = 0;
+	request.address_size_hint = ZYDIS_ADDRESS_SIZE_HINT_64;
+	for (int i = 0; i < request.operand_count; i++)
+		replace_operand(native, &request.operands[i]);
+	if (ZYAN_FAILED(ZydisEncoderEncodeInstruction(&request, native->code, &length)))
+		return -EOPNOTSUPP;
+	native->length = length;
+	return is_encoded(native, from) ? 0 : -EOPNOTSUPP;
+}
+
+static int native_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
+		       const ZydisDecodedOperand *operands)
+{
+	const ZydisDecodedOperand *memory = only_memory(from, operands);
+	__u32 used = used_registers(from, operands);
+	struct mote_native_insn *native = &insn->native;
+
+	if (!memory)
+		return -EOPNOTSUPP;
+	memory_operand(insn, memory);
+	native->size = memory->size / 8;
+	native->reads = memory->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
+	native->fpu = has_fpu(from->meta.isa_ext);
+	native->base = memory->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT ? free_register(&used) :
+								 gpr_of(memory->mem.base);
+	native->rsp = used & 1u << MOTE_RSP ? free_register(&used) : MOTE_REG_NONE;
+	native->fop = (from->opcode & 7) << 8 | from->raw.modrm.mod << 6 | from->raw.modrm.reg << 3 |
+		      from->raw.modrm.rm;
+	return encode(native, from, operands);
 }
 
 static void init_decoder(ZydisDecoder *decoder, unsigned int bits)
@@ -226,6 +391,22 @@ static void init_decoder(ZydisDecoder *decoder, unsigned int bits)
 		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 	else
 		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+}
+
+static int insn_of(struct mote_insn *insn, const ZydisDecodedInstruction *from,
+		   const ZydisDecodedOperand *operands)
+{
+	if (MOTE_OP_IS_STRING(insn->op))
+		return string_insn(insn, from, operands);
+	if (from->mnemonic == ZYDIS_MNEMONIC_XLAT)
+		return xlat_insn(insn, from, operands);
+	if (MOTE_OP_IS_STACK(insn->op))
+		return stack_insn(insn, from, operands);
+	if (insn->op == MOTE_OP_NOTHING)
+		return 0;
+	if (insn->op == MOTE_OP_NATIVE)
+		return native_insn(insn, from, operands);
+	return plain_insn(insn, from, operands);
 }
 
 int mote_decode(struct mote_insn *insn, const __u8 *bytes, unsigned int len, unsigned int bits)
@@ -240,9 +421,11 @@ int mote_decode(struct mote_insn *insn, const __u8 *bytes, unsigned int len, uns
 	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, bytes, len, &from, operands)))
 		return -EOPNOTSUPP;
 	op = op_of(from.mnemonic);
-	/* MOVSD is two instructions of one name. */
-	if (from.mnemonic == ZYDIS_MNEMONIC_MOVSD && from.meta.category != ZYDIS_CATEGORY_STRINGOP)
-		op = MOTE_OP_MOVV;
+	/* MOVSD and CMPSD are two instructions of one name each. */
+	if (op == NOT_KNOWN || (MOTE_OP_IS_STRING(op) &&
+				from.meta.category != ZYDIS_CATEGORY_STRINGOP &&
+				from.meta.category != ZYDIS_CATEGORY_IOSTRINGOP))
+		op = op_of_category(from.meta.category);
 	if (op == NOT_KNOWN)
 		return -EOPNOTSUPP;
 	memcpy(insn->bytes, bytes, from.length);
@@ -250,6 +433,18 @@ int mote_decode(struct mote_insn *insn, const __u8 *bytes, unsigned int len, uns
 	insn->length = from.length;
 	insn->op = op;
 	insn->address_size = from.address_width / 8;
-	return MOTE_OP_IS_STRING(op) ? string_insn(insn, &from, operands) :
-				       plain_insn(insn, &from, operands);
+	return insn_of(insn, &from, operands);
+}
+
+void mote_insn_name(const __u8 *bytes, unsigned int len, unsigned int bits, char *text, unsigned int size)
+{
+	const char *name = "(bad)";
+	ZydisDecodedInstruction from;
+	ZydisDecoder decoder;
+
+	init_decoder(&decoder, bits);
+	if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, len, &from)))
+		name = ZydisMnemonicGetString(from.mnemonic);
+	strncpy(text, name, size - 1);
+	text[size - 1] = 0;
 }

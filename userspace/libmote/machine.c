@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "native.h"
 
 int mote_machine_create(struct mote_machine *machine, int fd, __u32 flags)
 {
@@ -194,6 +195,7 @@ void mote_cpu_destroy(struct mote_cpu *cpu)
 	munmap(cpu->run, MOTE_RUN_SIZE);
 	close(cpu->fd);
 	free(cpu->insns);
+	mote_native_destroy(cpu->native);
 	memset(cpu, 0, sizeof(*cpu));
 	cpu->fd = -1;
 }

@@ -110,6 +110,7 @@ bool mote_machine_ring(const struct mote_machine *machine, __u64 gpa, unsigned i
 		       __u64 data);
 
 struct mote_insn;
+struct mote_native;
 
 /**
  * struct mote_cpu - a vCPU
@@ -118,6 +119,7 @@ struct mote_insn;
  * @run: its run page
  * @machine: whose it is
  * @insns: instructions that have been decoded, see complete.h
+ * @native: where some of them are executed, or NULL
  */
 struct mote_cpu {
 	int fd;
@@ -125,6 +127,7 @@ struct mote_cpu {
 	struct mote_run *run;
 	struct mote_machine *machine;
 	struct mote_insn *insns;
+	struct mote_native *native;
 };
 
 /* Create a vCPU and map its run page.  0 or a negative errno. */

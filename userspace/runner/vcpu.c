@@ -162,15 +162,19 @@ static void refuse_hypercall(struct vcpu *vcpu)
 
 static void check_completion(struct vcpu *vcpu, int err, const char *what)
 {
-	if (err == -EOPNOTSUPP)
-		vm_fail(vcpu, END_ERROR, "vCPU %u: the instruction of this %s is not known",
-			vcpu->cpu.id, what);
-	else if (err == -EADDRNOTAVAIL)
+	char name[32];
+
+	if (err == -EOPNOTSUPP) {
+		mote_complete_name(&vcpu->cpu, name, sizeof(name));
+		vm_fail(vcpu, END_ERROR, "vCPU %u: the instruction of this %s is not known: %s",
+			vcpu->cpu.id, what, name);
+	} else if (err == -EADDRNOTAVAIL) {
 		vm_fail(vcpu, END_ERROR, "vCPU %u: its page tables are not in writable memory, at 0x%llx",
 			vcpu->cpu.id, (unsigned long long)vcpu->cpu.run->memory.gpa);
-	else if (err)
+	} else if (err) {
 		vm_fail(vcpu, END_ERROR, "vCPU %u: %s cannot be completed: %s", vcpu->cpu.id, what,
 			strerror(-err));
+	}
 }
 
 /* A fault while a double fault is delivered ends the guest, as on the CPUs that do it. */

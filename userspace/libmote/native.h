@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * libmote, internal: executing an instruction of the guest's on this machine's own
+ * CPU, with a copy of its memory operand.
+ */
+#ifndef LIBMOTE_NATIVE_H
+#define LIBMOTE_NATIVE_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+
+#define MOTE_NATIVE_NR_GPRS 16
+/* The largest operand, that of FXSAVE, at any alignment. */
+#define MOTE_NATIVE_BUFFER 576
+#define MOTE_NATIVE_XSAVE 16384
+#define MOTE_NATIVE_ALIGN 64
+
+/**
+ * struct mote_native - an instruction, and the state in which it is executed
+ * @gpr: registers, RSP apart, which stays the host's
+ * @rflags: of which the arithmetic flags count
+ * @code: where the instruction has been put; the layout up to here is native.c's
+ * @image: &mote_native.xsave, or NULL: no FPU register is concerned
+ * @host: what the FPU holds meanwhile
+ * @length: of the instruction, in bytes
+ * @vector: out: the exception that it raised, or -1; then the registers are as before
+ * @xsave: FPU registers, in and out, as XSAVE's standard form
+ * @host_xsave: what @host is
+ * @buffer: what holds the memory operand
+ */
+struct mote_native {
+	__u64 gpr[MOTE_NATIVE_NR_GPRS];
+	__u64 rflags;
+	__u8 *code;
+	__u8 *image;
+	__u8 *host;
+	__u64 features;
+	unsigned int length;
+	volatile int vector;
+	__u8 xsave[MOTE_NATIVE_XSAVE] __attribute__((aligned(MOTE_NATIVE_ALIGN)));
+	__u8 host_xsave[MOTE_NATIVE_XSAVE] __attribute__((aligned(MOTE_NATIVE_ALIGN)));
+	__u8 buffer[MOTE_NATIVE_BUFFER] __attribute__((aligned(MOTE_NATIVE_ALIGN)));
+};
+
+/* NULL: there is no memory, or none that can be executed. */
+struct mote_native *mote_native_create(void);
+void mote_native_destroy(struct mote_native *native);
+
+/**
+ * mote_native_load() - put an instruction where it can be executed
+ * @native: there
+ * @code: the instruction, position-independent; its memory operand is in @native's buffer
+ * @length: in bytes, 15 at most
+ * Return: 0 or a negative errno
+ */
+int mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length);
+
+/* Execute it once. */
+void mote_native_run(struct mote_native *native);
+
+/* Are there the registers that @native's image holds? */
+bool mote_native_has_fpu(void);
+
+#endif /* LIBMOTE_NATIVE_H */
