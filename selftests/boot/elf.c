@@ -198,6 +198,38 @@ TEST(multiboot_addresses)
 	unlink("image");
 }
 
+/* ---- instructions on device memory ------------------------------------------------------ */
+
+#define COUNT "0xfee00380"	/* the local APIC's initial count: reads as written, its timer is masked */
+#define EXPECT(value) "cmpl $" value ", (%edi); jne 9f;"
+
+/* One of each class: arithmetic and x87 by the host's CPU, a stack in a device, a system register. */
+GUEST(device_memory, 32,
+      "mov $" COUNT ", %edi; movl $0x10000, -0x60(%edi);"
+      "movl $0x11, (%edi); shll $4, (%edi);" EXPECT("0x110")
+      "movl $7, (%edi); imull $6, (%edi), %eax; cmp $42, %eax; jne 9f;"
+      "movl $10, (%edi); xor %edx, %edx; mov $103, %eax; divl (%edi); cmp $3, %edx; jne 9f;"
+      "fninit; movl $77, (%edi); fildl (%edi); fld1; faddp; fistpl (%edi);" EXPECT("78")
+      "mov %esp, %ebp; lea 4(%edi), %esp; push $0x1234;" EXPECT("0x1234") "pop %eax; mov %ebp, %esp;"
+      "cmp $0x1234, %eax; jne 9f; movl $8f - 7f, (%edi); call 7f; 7: pop %eax; add %eax, (%edi);"
+      "jmp *(%edi); 8: sldt (%edi); mov $0x2a, %al; out %al, $0xf4; 9: mov $1, %al; out %al, $0xf4");
+/* What a device cannot take: a far pointer. */
+GUEST(far_pointer, 32, "les " COUNT ", %eax");
+
+TEST(device_memory)
+{
+	struct command command;
+
+	write_multiboot(&guest_device_memory, addresses);
+	command_run(&command, "mote run --timeout 7000 image");
+	EXPECT_EQ(STATUS_DEBUG(0x2a), command.status) TH_LOG("%s", command.err);
+	write_multiboot(&guest_far_pointer, addresses);
+	command_run(&command, "mote run --timeout 7000 image");
+	EXPECT_EQ(8, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "not known: les")) TH_LOG("%s", command.err);
+	unlink("image");
+}
+
 /* ---- placement ------------------------------------------------------------------------- */
 
 /* Where an image would overwrite what it is told, it is refused. */
@@ -286,7 +318,8 @@ static void write_pvh(__u64 first, const __u32 reloc[3])
 
 TEST(pvh_relocation)
 {
-	static const __u32 from_6_mib[3] = { 0x200000, 0x500000, 0xffffffff }, nowhere[3] = { 0x1000, 0x300000, 0x300800 };
+	static const __u32 from_6_mib[3] = { 0x200000, 0x500000, 0xffffffff };
+	static const __u32 nowhere[3] = { 0x1000, 0x300000, 0x300800 };
 	static const __u32 odd[3] = { 0x3000, 0, 0xffffffff };
 	struct command command;
 
@@ -308,7 +341,8 @@ TEST(pvh_relocation)
 /* ---- low memory ---------------------------------------------------------------------------- */
 
 /* Bytes of @size at SI, in the segment of ES, add up to 0. */
-#define SUMS_UP(size) "mov $" #size ", %cx; mov %si, %di; xor %al, %al; 7: add %es:(%di), %al; inc %di; loop 7b; test %al, %al; jnz 9f;"
+#define SUMS_UP(size) "mov $" #size ", %cx; mov %si, %di; xor %al, %al;"	\
+	"7: add %es:(%di), %al; inc %di; loop 7b; test %al, %al; jnz 9f;"
 
 /*
  * Base memory and the EBDA; the RSDP with an RSDT that adds up; the MP floating pointer, which

@@ -74,7 +74,7 @@ static int write_data_areas(struct vm *vm)
 #define HIGH_LEVEL 0xd		/* active high, level-triggered */
 
 enum { BUS_PCI, BUS_ISA };
-enum { INT, NMI, SMI, EXTINT };
+enum { INT, NMI, SMI, EXT_INT };
 enum { ENTRY_PROCESSOR, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_INTERRUPT, ENTRY_LOCAL_INTERRUPT };
 
 /* "MP Floating Pointer Structure" */
@@ -193,7 +193,7 @@ static void add_entries(struct mp_table *table, unsigned int nr_cpus)
 			add_interrupt(table, ENTRY_INTERRUPT, INT, line, ioapic.id,
 				      line == LINE_TIMER ? CASCADE : line);
 	/* Virtual wire mode: LINT0 is the 8259s', LINT1 the NMI. */
-	add_interrupt(table, ENTRY_LOCAL_INTERRUPT, EXTINT, 0, 0, 0);
+	add_interrupt(table, ENTRY_LOCAL_INTERRUPT, EXT_INT, 0, 0, 0);
 	add_interrupt(table, ENTRY_LOCAL_INTERRUPT, NMI, 0, 0xff, 1);
 }
 
