@@ -213,20 +213,41 @@ GUEST(device_memory, 32,
       "mov %esp, %ebp; lea 4(%edi), %esp; push $0x1234;" EXPECT("0x1234") "pop %eax; mov %ebp, %esp;"
       "cmp $0x1234, %eax; jne 9f; movl $8f - 7f, (%edi); call 7f; 7: pop %eax; add %eax, (%edi);"
       "jmp *(%edi); 8: sldt (%edi); mov $0x2a, %al; out %al, $0xf4; 9: mov $1, %al; out %al, $0xf4");
-/* What a device cannot take: a far pointer. */
-GUEST(far_pointer, 32, "les " COUNT ", %eax");
+/* Segment registers: a selector and a far pointer, by a table of its own whose descriptor is accessed then. */
+#define LOAD_GDT "pushl $0xcf9200; pushl $0xffff; pushl $0; pushl $0; mov %esp, %ecx; push %ecx;"	\
+	"pushw $15; lgdt (%esp);"
+GUEST(load_segment, 32,
+      LOAD_GDT "mov $" COUNT ", %edi; movl $0x10000, -0x60(%edi); movl $8, (%edi); mov (%edi), %fs;"
+      "mov %fs, %eax; cmp $8, %eax; jne 9f; testb $1, 13(%ecx); jz 9f; testl $-1, %fs:0xfee00030; jz 9f;"
+      "les (%edi), %eax; cmp $8, %eax; jne 9f; mov %es, %eax; test %eax, %eax; jnz 9f;"
+      "mov $0x2a, %al; out %al, $0xf4; 9: mov $1, %al; out %al, $0xf4");
+/* Exceptions: a selector beyond the table, a jump to where nothing is. */
+GUEST(no_segment, 32, LOAD_GDT "movl $0x10000, 0xfee00320; movl $16, " COUNT "; mov " COUNT ", %fs");
+GUEST(no_memory, 32, "mov $0x70000000, %eax; jmp *%eax");
+/* What a device cannot take: a stack segment. */
+GUEST(stack_segment, 32, "lss " COUNT ", %eax");
 
 TEST(device_memory)
 {
+	static const struct {
+		const struct guest_code *code;
+		int status;
+		const char *say;
+	} rows[] = {
+		{ &guest_device_memory, STATUS_DEBUG(0x2a), "" },
+		{ &guest_load_segment, STATUS_DEBUG(0x2a), "" },
+		{ &guest_no_segment, 6, "triple fault" },
+		{ &guest_no_memory, 6, "triple fault" },
+		{ &guest_stack_segment, 8, "not known: lss" },
+	};
 	struct command command;
 
-	write_multiboot(&guest_device_memory, addresses);
-	command_run(&command, "mote run --timeout 7000 image");
-	EXPECT_EQ(STATUS_DEBUG(0x2a), command.status) TH_LOG("%s", command.err);
-	write_multiboot(&guest_far_pointer, addresses);
-	command_run(&command, "mote run --timeout 7000 image");
-	EXPECT_EQ(8, command.status);
-	EXPECT_NE(NULL, strstr(command.err, "not known: les")) TH_LOG("%s", command.err);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		write_multiboot(rows[i].code, addresses);
+		command_run(&command, "mote run --timeout 7000 image");
+		EXPECT_EQ(rows[i].status, command.status) TH_LOG("%zu: %s", i, command.err);
+		EXPECT_NE(NULL, strstr(command.err, rows[i].say)) TH_LOG("%zu: %s", i, command.err);
+	}
 	unlink("image");
 }
 

@@ -11,8 +11,8 @@
  * MOVS, is checked here: segment limits, canonical addresses, rights of pages.
  * All operands are found before the first is accessed.
  *
- * Not here: loading segment registers and descriptor tables, IRET and POPF, far
- * branches, XSAVE, gathers and scatters.
+ * Not here: loading SS and descriptor tables, IRET and POPF, far branches, XSAVE,
+ * gathers and scatters.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,14 +34,19 @@
 #define RFLAGS_ARITHMETIC 0x8d5u
 #define RFLAGS_PUSHED 0xfcffffu	/* RF and VM are not */
 
+#define ATTR_ACCESSED (1u << 0)
 #define ATTR_CODE (1u << 3)
-#define ATTR_DOWN (1u << 2)	/* of data: expands down */
+#define ATTR_DOWN (1u << 2)	/* of data: expands down; of code: conforming */
 #define ATTR_WRITE (1u << 1)	/* of data; of code: may be read */
+#define ATTR_S (1u << 4)
 #define ATTR_P (1u << 7)
 #define ATTR_L (1u << 13)
 #define ATTR_DB (1u << 14)
 
+#define SELECTOR_TI 4u
+
 #define VECTOR_UD 6
+#define VECTOR_NP 11
 #define VECTOR_SS 12
 #define VECTOR_GP 13
 #define VECTOR_PF 14
@@ -56,7 +61,7 @@
 #define XSAVE_FIP 8
 #define XSAVE_FDP 16
 /* FXSAVE's image, of which what is behind XMM7 is there in 64-bit mode alone. */
-#define FXSAVE_SIZE 512
+#define FXSAVE_SIZE MOTE_NATIVE_OPERAND
 #define FXSAVE_XMM8 288
 #define FSTENV_LEAST 14
 
@@ -106,7 +111,7 @@ static int inject(struct job *job, __u8 vector, __u32 error)
 {
 	struct mote_event event = {
 		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
-		.has_error = vector >= VECTOR_SS && vector <= VECTOR_PF, .error = error,
+		.has_error = vector >= VECTOR_NP && vector <= VECTOR_PF, .error = error,
 	};
 	int err = mote_inject(job->cpu->fd, &event);
 
@@ -193,6 +198,12 @@ static struct mote_paging paging_of(const struct mote_run *run)
 	};
 }
 
+/* Real mode, or virtual-8086: segments have no descriptors. */
+static bool is_real(const struct job *job)
+{
+	return !(job->run->mode.cr0 & CR0_PE) || job->run->rflags & RFLAGS_VM;
+}
+
 /* Does a segment allow the access? SDM 3A, "Limit Checking" and "Type Checking". */
 static bool segment_allows(const struct job *job, const struct mote_segment *segment,
 			   __u64 offset, unsigned int size, bool write)
@@ -200,7 +211,7 @@ static bool segment_allows(const struct job *job, const struct mote_segment *seg
 	__u32 last = (__u32)offset + size - 1;
 	bool code = segment->attr & ATTR_CODE;
 
-	if (!(job->run->mode.cr0 & CR0_PE) || job->run->rflags & RFLAGS_VM)
+	if (is_real(job))
 		return last >= (__u32)offset && last <= segment->limit;
 	if (!(segment->attr & ATTR_P) || (write && (code || !(segment->attr & ATTR_WRITE))) ||
 	    (!write && code && !(segment->attr & ATTR_WRITE)) || last < (__u32)offset)
@@ -241,14 +252,11 @@ static int linear(struct job *job, unsigned int segment, __u64 offset, unsigned 
 /* ---- memory --------------------------------------------------------------------- */
 
 /* Find what is behind a linear address: 0, TO_GUEST or an error. */
-static int span_find(struct job *job, struct span *span, __u64 gva, unsigned int size, bool write)
+static int span_walk(struct job *job, struct span *span, __u64 gva, unsigned int size, unsigned int access)
 {
 	struct mote_paging paging = paging_of(job->run);
-	unsigned int access = write ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
 	__u32 error;
 
-	if (job->run->mode.cpl == 3)
-		access |= MOTE_ACCESS_USER;
 	for (int i = 0; i < 2; i++) {
 		unsigned int here = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
 
@@ -261,6 +269,15 @@ static int span_find(struct job *job, struct span *span, __u64 gva, unsigned int
 		size -= span->len[i];
 	}
 	return 0;
+}
+
+static int span_find(struct job *job, struct span *span, __u64 gva, unsigned int size, bool write)
+{
+	unsigned int access = write ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
+
+	if (job->run->mode.cpl == 3)
+		access |= MOTE_ACCESS_USER;
+	return span_walk(job, span, gva, size, access);
 }
 
 static int span_at(struct job *job, struct span *span, unsigned int segment, __u64 offset,
@@ -481,6 +498,105 @@ static void operand_set(struct job *job, const struct mote_operand *operand, __u
 		gpr_set(job, operand->reg, operand->size, value);
 }
 
+/* ---- segment registers --------------------------------------------------------------------- */
+
+/* Find a descriptor, which is read whatever the privilege: 0, TO_GUEST or an error. */
+static int find_descriptor(struct job *job, __u16 selector, struct span *span)
+{
+	const struct mote_segment *ldt = &job->segs.seg[MOTE_LDTR];
+	bool local = selector & SELECTOR_TI;
+	__u64 gva = (local ? ldt->base : job->segs.gdt.base) + (selector & ~7u);
+
+	if ((local && !(ldt->attr & ATTR_P)) || (selector | 7u) > (local ? ldt->limit : job->segs.gdt.limit))
+		return inject(job, VECTOR_GP, selector & ~3u);
+	return span_walk(job, span, job->run->mode.efer & EFER_LMA ? gva : (__u32)gva, sizeof(__u64),
+			 MOTE_ACCESS_READ);
+}
+
+/* May a program have it in DS, ES, FS or GS? SDM 3A, "Loading Segment Registers". */
+static bool fits(const struct job *job, const struct mote_segment *segment)
+{
+	unsigned int attr = segment->attr, dpl = attr >> 5 & 3, rpl = segment->selector & 3;
+	bool code = attr & ATTR_CODE;
+
+	if (!(attr & ATTR_S) || (code && !(attr & ATTR_WRITE)))
+		return false;
+	return (code && attr & ATTR_DOWN) || (dpl >= job->run->mode.cpl && dpl >= rpl);
+}
+
+/* By its descriptor, which is accessed then. */
+static int read_segment(struct job *job, struct mote_segment *segment)
+{
+	__u16 selector = segment->selector;
+	__u64 descriptor;
+	struct span span;
+	__u32 limit;
+	int err = find_descriptor(job, selector, &span);
+
+	if (err)
+		return err;
+	span_read(job, &span, &descriptor);
+	limit = (descriptor & 0xffff) | (descriptor >> 32 & 0xf0000);
+	segment->base = (descriptor >> 16 & 0xffffff) | (descriptor >> 32 & 0xff000000);
+	segment->limit = descriptor >> 55 & 1 ? limit << 12 | 0xfff : limit;
+	segment->attr = descriptor >> 40 & 0xf0ff;
+	if (!fits(job, segment))
+		return inject(job, VECTOR_GP, selector & ~3u);
+	if (!(segment->attr & ATTR_P))
+		return inject(job, VECTOR_NP, selector & ~3u);
+	if (!(segment->attr & ATTR_ACCESSED)) {
+		descriptor |= (__u64)ATTR_ACCESSED << 40;
+		span_write(job, &span, &descriptor);
+	}
+	segment->attr |= ATTR_ACCESSED;
+	return 0;
+}
+
+/* DS, ES, FS or GS; one that is null cannot be used. */
+static int load_segment(struct job *job, unsigned int reg, __u16 selector)
+{
+	struct mote_state state = { .mask = MOTE_STATE_SEGS };
+	struct mote_segment segment = { .selector = selector };
+	int err = get_segs(job);
+
+	if (!err && is_real(job)) {
+		segment = job->segs.seg[reg];
+		segment.selector = selector;
+		segment.base = selector << 4;
+	} else if (!err && selector & ~3u) {
+		err = read_segment(job, &segment);
+	}
+	if (err)
+		return err;
+	job->segs.seg[reg] = segment;
+	state.segs = job->segs;
+	return mote_set_state(job->cpu->fd, &state);
+}
+
+/* LDS and its like: an offset, and a selector behind it. */
+static int do_far_pointer(struct job *job)
+{
+	const struct mote_insn *insn = job->insn;
+	unsigned int size = insn->operands[0].size;
+	__u64 offset = 0;
+	__u16 selector;
+	__u8 data[10];
+	struct span span;
+	int err = span_at(job, &span, insn->segment, operand_offset(job), size + 2, false);
+
+	if (err)
+		return err;
+	span_read(job, &span, data);
+	memcpy(&offset, data, size);
+	memcpy(&selector, data + size, sizeof(selector));
+	err = load_segment(job, insn->op == MOTE_OP_LES ? MOTE_ES : insn->op - MOTE_OP_LDS + MOTE_DS, selector);
+	if (err)
+		return err;
+	operand_set(job, &insn->operands[0], offset);
+	finish(job);
+	return 0;
+}
+
 /* ---- plain instructions ------------------------------------------------------------------ */
 
 static __u64 sign_extend(__u64 value, unsigned int size)
@@ -518,13 +634,17 @@ static int do_move(struct job *job)
 		return err;
 	if (load) {
 		span_read(job, &span, &value);
-		operand_set(job, to, move(job->insn, value, size));
+		if (to->kind == MOTE_OPERAND_SEGMENT)
+			err = load_segment(job, to->reg, value);
+		else
+			operand_set(job, to, move(job->insn, value, size));
 	} else {
 		value = move(job->insn, operand_get(job, from) & size_mask(size), size);
 		span_write(job, &span, &value);
 	}
-	finish(job);
-	return 0;
+	if (!err)
+		finish(job);
+	return err;
 }
 
 /* CMPXCHG: the accumulator is compared, then one of both sides is written. */
@@ -700,7 +820,9 @@ static int stack_commit(struct job *job, __u64 rsp, __u64 value, const struct sp
 	const struct mote_insn *insn = job->insn;
 	unsigned int width = stack_width(job);
 	bool branches = insn->op == MOTE_OP_CALL || insn->op == MOTE_OP_JMP || insn->op == MOTE_OP_RET;
-	int err = branches ? branch(job, value) : 0;
+	bool is_segment = insn->op == MOTE_OP_POP && insn->operands[0].kind == MOTE_OPERAND_SEGMENT;
+	int err = branches ? branch(job, value) :
+		  is_segment ? load_segment(job, insn->operands[0].reg, value) : 0;
 
 	if (err)
 		return err;
@@ -711,7 +833,7 @@ static int stack_commit(struct job *job, __u64 rsp, __u64 value, const struct sp
 	gpr_set(job, MOTE_RSP, width, stack_pointer(job, rsp));
 	if (insn->op == MOTE_OP_POP && insn->operands[0].kind == MOTE_OPERAND_MEMORY)
 		span_write(job, operand, &value);
-	else if (insn->op == MOTE_OP_POP)
+	else if (insn->op == MOTE_OP_POP && !is_segment)
 		operand_set(job, &insn->operands[0], value);
 	if (!branches)
 		finish(job);
@@ -873,11 +995,10 @@ static void native_execute(const struct job *job, struct mote_native *native, __
 static bool is_foreign(const struct job *job)
 {
 	const struct mote_native_insn *native = &job->insn->native;
-	bool real = !(job->run->mode.cr0 & CR0_PE) || job->run->rflags & RFLAGS_VM;
 
 	if (native->size == FXSAVE_SIZE)
 		return native->reads && job->insn->bits != 64;
-	return native->size >= FSTENV_LEAST && native->fpu && real && (job->insn->bytes[0] & 0xf8) == 0xd8;
+	return native->size >= FSTENV_LEAST && native->x87 && is_real(job);
 }
 
 /* The native state of a vCPU, with this instruction in it and the FPU's registers in @before. */
@@ -886,18 +1007,14 @@ static int native_prepare(struct job *job, struct mote_state *state)
 	const struct mote_native_insn *insn = &job->insn->native;
 	struct mote_cpu *cpu = job->cpu;
 
-	if (!cpu->native)
-		cpu->native = mote_native_create();
-	if (!cpu->native)
-		return -ENOMEM;
-	if (is_foreign(job) || (insn->fpu && !cpu->native->features))
+	if (!cpu->native || is_foreign(job) || (insn->fpu && !cpu->native->features))
 		return -EOPNOTSUPP;
 	*state = (struct mote_state) {
 		.mask = MOTE_STATE_XSAVE, .xsave_size = MOTE_NATIVE_XSAVE, .xsave = state->xsave,
 	};
 	cpu->native->image = insn->fpu ? cpu->native->xsave : NULL;
-	return mote_native_load(cpu->native, insn->code, insn->length) ?:
-	       insn->fpu ? mote_get_state(cpu->fd, state) : 0;
+	mote_native_load(cpu->native, insn->code, insn->length);
+	return insn->fpu ? mote_get_state(cpu->fd, state) : 0;
 }
 
 static int do_native(struct job *job)
@@ -1066,6 +1183,8 @@ static int execute(struct job *job)
 	}
 	if (op >= MOTE_OP_SGDT && op <= MOTE_OP_SMSW)
 		return do_store_system(job);
+	if (op >= MOTE_OP_LES && op <= MOTE_OP_LGS)
+		return do_far_pointer(job);
 	if (MOTE_OP_IS_STACK(op))
 		return do_stack(job);
 	return MOTE_OP_IS_STRING(op) ? do_string(job) : do_alu(job);
@@ -1082,6 +1201,9 @@ static int complete(struct mote_cpu *cpu, const struct mote_bus *bus, bool pio)
 	job.run = cpu->run;
 	job.has_segs = false;
 	err = fetch(cpu, &job.insn);
+	/* Where no memory is a bus reads as ones, and FF FF is no instruction. */
+	if (err == -EFAULT)
+		err = inject(&job, VECTOR_UD, 0);
 	if (err)
 		return err == TO_GUEST ? 0 : err;
 	string_io = job.insn->op == MOTE_OP_INS || job.insn->op == MOTE_OP_OUTS;

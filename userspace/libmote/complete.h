@@ -41,9 +41,8 @@ struct mote_bus {
  * (native.c).  Long repetitions are done in parts: the guest then comes back for more.
  *
  * Return: 0: run on; -EOPNOTSUPP: an instruction that is not known here, at
- * run->rip; -EFAULT: the guest executes where no memory is; -EADDRNOTAVAIL: the CPU cannot
- * set the accessed bits of page tables there (%MOTE_ACCESS_WALK); or what MOTE_INJECT,
- * MOTE_GET_STATE and MOTE_SET_STATE said.
+ * run->rip; -EADDRNOTAVAIL: the CPU cannot set the accessed bits of page tables there
+ * (%MOTE_ACCESS_WALK); or what MOTE_INJECT, MOTE_GET_STATE and MOTE_SET_STATE said.
  */
 int mote_complete_mmio(struct mote_cpu *cpu, const struct mote_bus *bus);
 

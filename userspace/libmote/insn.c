@@ -7,6 +7,7 @@
 
 #include "insn.h"
 #include "libmote.h"
+#include "native.h"
 
 #define NOT_KNOWN -1
 
@@ -52,6 +53,10 @@ static int op_of(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_POPA: case ZYDIS_MNEMONIC_POPAD: return MOTE_OP_POPA;
 	case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFD: case ZYDIS_MNEMONIC_PUSHFQ:
 		return MOTE_OP_PUSHF;
+	case ZYDIS_MNEMONIC_LES: return MOTE_OP_LES;
+	case ZYDIS_MNEMONIC_LDS: return MOTE_OP_LDS;
+	case ZYDIS_MNEMONIC_LFS: return MOTE_OP_LFS;
+	case ZYDIS_MNEMONIC_LGS: return MOTE_OP_LGS;
 	case ZYDIS_MNEMONIC_SGDT: return MOTE_OP_SGDT;
 	case ZYDIS_MNEMONIC_SIDT: return MOTE_OP_SIDT;
 	case ZYDIS_MNEMONIC_SLDT: return MOTE_OP_SLDT;
@@ -195,6 +200,12 @@ static int string_insn(struct mote_insn *insn, const ZydisDecodedInstruction *fr
 	return 0;
 }
 
+/* It would keep interrupts away for an instruction more. */
+static bool loads_ss(const struct mote_insn *insn)
+{
+	return insn->operands[0].kind == MOTE_OPERAND_SEGMENT && insn->operands[0].reg == MOTE_SS;
+}
+
 static int plain_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
 		      const ZydisDecodedOperand *operands)
 {
@@ -208,8 +219,7 @@ static int plain_insn(struct mote_insn *insn, const ZydisDecodedInstruction *fro
 	}
 	if (err || memory != 1)
 		return -EOPNOTSUPP;
-	/* Loading a segment register is more than a move. */
-	if (insn->operands[0].kind == MOTE_OPERAND_SEGMENT)
+	if (loads_ss(insn))
 		return -EOPNOTSUPP;
 	return insn->operands[0].size > 10 ? -EOPNOTSUPP : 0;
 }
@@ -225,8 +235,8 @@ static int stack_insn(struct mote_insn *insn, const ZydisDecodedInstruction *fro
 	insn->stack_size = from->operand_width / 8;
 	for (int i = 0; i < from->operand_count_visible && !err; i++)
 		err = add_operand(insn, i, &operands[i]);
-	/* Loading a segment register is more than a move; and levels of ENTER are many accesses. */
-	if ((insn->op == MOTE_OP_POP && insn->operands[0].kind == MOTE_OPERAND_SEGMENT) ||
+	/* Levels of ENTER are many accesses. */
+	if ((insn->op == MOTE_OP_POP && loads_ss(insn)) ||
 	    (insn->op == MOTE_OP_ENTER && operands[1].imm.value.u))
 		return -EOPNOTSUPP;
 	if (insn->op == MOTE_OP_ENTER)
@@ -285,16 +295,18 @@ static const ZydisDecodedOperand *only_memory(const ZydisDecodedInstruction *fro
 	return found;
 }
 
-/* A register below R8 that is not in @used, and is then: so, REX is not needed for it. */
+/* A register below R8, for which REX is not needed, that is not in @used, and is then; or none. */
 static __u8 free_register(__u32 *used)
 {
 	static const __u8 order[] = { MOTE_RSI, MOTE_RDI, MOTE_RBX, MOTE_RDX, MOTE_RCX, MOTE_RAX };
-	unsigned int n = 0;
 
-	while (n < sizeof(order) - 1 && *used & 1u << order[n])
-		n++;
-	*used |= 1u << order[n];
-	return order[n];
+	for (unsigned int n = 0; n < sizeof(order); n++) {
+		if (*used & 1u << order[n])
+			continue;
+		*used |= 1u << order[n];
+		return order[n];
+	}
+	return MOTE_REG_NONE;
 }
 
 /* Registers that the instruction names or implies, and RSP; apart from its address. */
@@ -324,22 +336,46 @@ static void replace_operand(const struct mote_native_insn *native, ZydisEncoderO
 	}
 }
 
-/* Is the new encoding what it is meant to be, whatever the encoder thought? */
-static bool is_encoded(const struct mote_native_insn *native, const ZydisDecodedInstruction *from)
+/* Is an operand of the new encoding the old one's, which replace_operand() has seen? */
+static bool is_replaced(const struct mote_native_insn *native, const ZydisDecodedOperand *to,
+			const ZydisDecodedOperand *from)
 {
-	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	const ZydisDecodedOperand *memory;
+	if (to->type != from->type || to->size != from->size)
+		return false;
+	switch (to->type) {
+	case ZYDIS_OPERAND_TYPE_REGISTER:
+		if (is_gpr(from->reg.value) && gpr_of(from->reg.value) == MOTE_RSP)
+			return gpr_of(to->reg.value) == native->rsp;
+		return to->reg.value == from->reg.value;
+	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
+		return to->imm.value.u == from->imm.value.u;
+	case ZYDIS_OPERAND_TYPE_MEMORY:
+		return to->mem.index == ZYDIS_REGISTER_NONE && !to->mem.disp.value;
+	default:
+		return false;
+	}
+}
+
+/* Is the new encoding what it is meant to be, whatever the encoder thought? */
+static bool is_encoded(const struct mote_native_insn *native, const ZydisDecodedInstruction *from,
+		       const ZydisDecodedOperand *operands)
+{
+	ZydisDecodedOperand now[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction to;
 	ZydisDecoder decoder;
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, native->code, native->length, &to, operands)))
+	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, native->code, native->length, &to, now)) ||
+	    to.mnemonic != from->mnemonic || to.length != native->length || to.address_width != 64 ||
+	    to.operand_count_visible != from->operand_count_visible || !only_memory(&to, now) ||
+	    used_registers(&to, now) & 1u << MOTE_RSP ||
+	    to.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS))
 		return false;
-	memory = only_memory(&to, operands);
-	return to.mnemonic == from->mnemonic && to.length == native->length && memory &&
-	       memory->size == native->size * 8 && gpr_of(memory->mem.base) == native->base &&
-	       !(used_registers(&to, operands) & 1u << MOTE_RSP) &&
-	       !(to.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
+	for (int i = 0; i < to.operand_count_visible; i++)
+		if (!is_replaced(native, &now[i], &operands[i]))
+			return false;
+	return only_memory(&to, now)->size == native->size * 8 &&
+	       gpr_of(only_memory(&to, now)->mem.base) == native->base;
 }
 
 static int encode(struct mote_native_insn *native, const ZydisDecodedInstruction *from,
@@ -359,7 +395,7 @@ static int encode(struct mote_native_insn *native, const ZydisDecodedInstruction
 	if (ZYAN_FAILED(ZydisEncoderEncodeInstruction(&request, native->code, &length)))
 		return -EOPNOTSUPP;
 	native->length = length;
-	return is_encoded(native, from) ? 0 : -EOPNOTSUPP;
+	return is_encoded(native, from, operands) ? 0 : -EOPNOTSUPP;
 }
 
 static int native_insn(struct mote_insn *insn, const ZydisDecodedInstruction *from,
@@ -369,15 +405,18 @@ static int native_insn(struct mote_insn *insn, const ZydisDecodedInstruction *fr
 	__u32 used = used_registers(from, operands);
 	struct mote_native_insn *native = &insn->native;
 
-	if (!memory)
+	if (!memory || !memory->size || memory->size > MOTE_NATIVE_OPERAND * 8)
 		return -EOPNOTSUPP;
 	memory_operand(insn, memory);
 	native->size = memory->size / 8;
 	native->reads = memory->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
 	native->fpu = has_fpu(from->meta.isa_ext);
+	native->x87 = from->meta.isa_ext == ZYDIS_ISA_EXT_X87;
 	native->base = memory->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT ? free_register(&used) :
 								 gpr_of(memory->mem.base);
 	native->rsp = used & 1u << MOTE_RSP ? free_register(&used) : MOTE_REG_NONE;
+	if (native->base >= MOTE_NR_GPRS || (used & 1u << MOTE_RSP && native->rsp == MOTE_REG_NONE))
+		return -EOPNOTSUPP;
 	native->fop = (from->opcode & 7) << 8 | from->raw.modrm.mod << 6 | from->raw.modrm.reg << 3 |
 		      from->raw.modrm.rm;
 	return encode(native, from, operands);

@@ -20,6 +20,7 @@ enum mote_op {
 	MOTE_OP_BT, MOTE_OP_BTS, MOTE_OP_BTR, MOTE_OP_BTC,
 	MOTE_OP_NATIVE,		/* by this machine's CPU, with a copy of the operand */
 	MOTE_OP_NOTHING,	/* a hint, or about caches */
+	MOTE_OP_LES, MOTE_OP_LDS, MOTE_OP_LFS, MOTE_OP_LGS,
 	MOTE_OP_SGDT, MOTE_OP_SIDT, MOTE_OP_SLDT, MOTE_OP_STR, MOTE_OP_SMSW,
 	/* with the stack, or a target */
 	MOTE_OP_PUSH, MOTE_OP_PUSHF, MOTE_OP_PUSHA, MOTE_OP_ENTER, MOTE_OP_CALL,
@@ -68,7 +69,8 @@ struct mote_operand {
  * @size: of the memory operand, in bytes
  * @reads: the operand is read
  * @fpu: x87 or vector registers are concerned
- * @fop: the x87 opcode as the FPU keeps it
+ * @x87: it is one of those with an opcode that the FPU keeps
+ * @fop: this opcode
  */
 struct mote_native_insn {
 	__u8 code[15];
@@ -78,6 +80,7 @@ struct mote_native_insn {
 	__u16 size;
 	bool reads;
 	bool fpu;
+	bool x87;
 	__u16 fop;
 };
 

@@ -187,6 +187,7 @@ int mote_cpu_create(struct mote_cpu *cpu, struct mote_machine *machine, __u32 id
 		close(cpu->fd);
 		return err;
 	}
+	cpu->native = mote_native_create();
 	return 0;
 }
 

@@ -119,7 +119,7 @@ struct mote_native;
  * @run: its run page
  * @machine: whose it is
  * @insns: instructions that have been decoded, see complete.h
- * @native: where some of them are executed, or NULL
+ * @native: where some of them are executed; NULL: they cannot be
  */
 struct mote_cpu {
 	int fd;

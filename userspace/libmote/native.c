@@ -4,8 +4,10 @@
  *
  * The instruction comes from insn.c, which has encoded it anew: it has no operand in
  * memory but one in our buffer, does not name RSP and does not branch.  It is followed by
- * a RET, in a page that is never writable and executable at once.  If the CPU raises an
- * exception, the signal handler notes its vector and skips the instruction.
+ * a RET, in a page that is mapped twice, once to be written and once to be executed: so
+ * nothing needs to become executable once the vCPU has been made, which a sandbox may forbid.
+ * If the CPU raises an exception, the signal handler notes its vector and skips the
+ * instruction.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -132,18 +134,33 @@ static __u64 enabled_features(void)
 	return eax & FEATURES;
 }
 
+/* The same page twice; false if there is none. */
+static bool map_code(struct mote_native *native)
+{
+	native->draft = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (native->draft == MAP_FAILED)
+		return false;
+	/* Of a shared mapping an old size of 0 makes another one. */
+	native->code = mremap(native->draft, 0, PAGE_SIZE, MREMAP_MAYMOVE);
+	if (native->code != MAP_FAILED && !mprotect(native->code, PAGE_SIZE, PROT_READ | PROT_EXEC))
+		return true;
+	if (native->code != MAP_FAILED)
+		munmap(native->code, PAGE_SIZE);
+	munmap(native->draft, PAGE_SIZE);
+	return false;
+}
+
 struct mote_native *mote_native_create(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct mote_native *native = aligned_alloc(MOTE_NATIVE_ALIGN, sizeof(*native));
+	const size_t size = sizeof(struct mote_native);
+	struct mote_native *native = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+					  -1, 0);
 
-	if (!native)
+	if (native == MAP_FAILED)
 		return NULL;
-	memset(native, 0, sizeof(*native));
-	native->code = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1, 0);
-	if (native->code == MAP_FAILED) {
-		free(native);
+	if (!map_code(native)) {
+		munmap(native, size);
 		return NULL;
 	}
 	native->host = native->host_xsave;
@@ -156,20 +173,25 @@ void mote_native_destroy(struct mote_native *native)
 {
 	if (!native)
 		return;
+	munmap(native->draft, PAGE_SIZE);
 	munmap(native->code, PAGE_SIZE);
-	free(native);
+	munmap(native, sizeof(*native));
 }
 
-int mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length)
+void mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length)
 {
-	if (native->length == length && !memcmp(native->code, code, length))
-		return 0;
-	if (mprotect(native->code, PAGE_SIZE, PROT_READ | PROT_WRITE))
-		return -errno;
-	memcpy(native->code, code, length);
-	native->code[length] = RET;
+	__u32 eax, ebx, ecx, edx;
+
+	if (native->length == length && !memcmp(native->draft, code, length))
+		return;
+	memcpy(native->draft, code, length);
+	native->draft[length] = RET;
 	native->length = length;
-	return mprotect(native->code, PAGE_SIZE, PROT_READ | PROT_EXEC) ? -errno : 0;
+	/*
+	 * It is written at another address than it is executed at: SDM 3A, "Handling Self- and
+	 * Cross-Modifying Code".
+	 */
+	__cpuid(0, eax, ebx, ecx, edx);
 }
 
 void mote_native_run(struct mote_native *native)

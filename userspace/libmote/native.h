@@ -10,7 +10,8 @@
 #include <linux/types.h>
 
 #define MOTE_NATIVE_NR_GPRS 16
-/* The largest operand, that of FXSAVE, at any alignment. */
+/* The largest operand, that of FXSAVE, and room for it at any alignment. */
+#define MOTE_NATIVE_OPERAND 512
 #define MOTE_NATIVE_BUFFER 576
 #define MOTE_NATIVE_XSAVE 16384
 #define MOTE_NATIVE_ALIGN 64
@@ -19,13 +20,15 @@
  * struct mote_native - an instruction, and the state in which it is executed
  * @gpr: registers, RSP apart, which stays the host's
  * @rflags: of which the arithmetic flags count
- * @code: where the instruction has been put; the layout up to here is native.c's
+ * @code: where the instruction is executed
  * @image: &mote_native.xsave, or NULL: no FPU register is concerned
- * @host: what the FPU holds meanwhile
+ * @host: &mote_native.host_xsave, for what the FPU holds meanwhile
+ * @features: of XSAVE, which are kept; the layout up to here is native.c's
+ * @draft: where the same page can be written
  * @length: of the instruction, in bytes
  * @vector: out: the exception that it raised, or -1; then the registers are as before
  * @xsave: FPU registers, in and out, as XSAVE's standard form
- * @host_xsave: what @host is
+ * @host_xsave: likewise, this process's own
  * @buffer: what holds the memory operand
  */
 struct mote_native {
@@ -35,6 +38,7 @@ struct mote_native {
 	__u8 *image;
 	__u8 *host;
 	__u64 features;
+	__u8 *draft;
 	unsigned int length;
 	volatile int vector;
 	__u8 xsave[MOTE_NATIVE_XSAVE] __attribute__((aligned(MOTE_NATIVE_ALIGN)));
@@ -42,7 +46,10 @@ struct mote_native {
 	__u8 buffer[MOTE_NATIVE_BUFFER] __attribute__((aligned(MOTE_NATIVE_ALIGN)));
 };
 
-/* NULL: there is no memory, or none that can be executed. */
+/*
+ * For a vCPU; NULL: there is no memory, or none that can be executed.  The first call takes the
+ * signals of exceptions, and passes on those that are not ours to whoever had them before.
+ */
 struct mote_native *mote_native_create(void);
 void mote_native_destroy(struct mote_native *native);
 
@@ -51,9 +58,8 @@ void mote_native_destroy(struct mote_native *native);
  * @native: there
  * @code: the instruction, position-independent; its memory operand is in @native's buffer
  * @length: in bytes, 15 at most
- * Return: 0 or a negative errno
  */
-int mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length);
+void mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length);
 
 /* Execute it once. */
 void mote_native_run(struct mote_native *native);
