@@ -38,7 +38,7 @@
 static struct disk image;
 static unsigned int nr_devices = DEVICES;
 static struct options options = {
-	.net = "user", .cpus = 1, .nr_disks = 1, .console = true, .balloon = MEMORY / 2,
+	.net = (char []) { "user" }, .cpus = 1, .nr_disks = 1, .console = true, .balloon = MEMORY / 2,
 	.memory = MEMORY,
 };
 static struct mote_area area;

@@ -110,6 +110,9 @@ TEST(networks)
 	EXPECT_REFUSED("neither user nor tap", "--net tap: vmlinuz");
 	EXPECT_REFUSED("neither user nor tap", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
+	EXPECT_REFUSED("not mac=", "--net user,nosuch vmlinuz");
+	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");
+	EXPECT_REFUSED("not the address of a card", "--net user,mac=01:00:5e:00:00:01 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22:0 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 70000:22 vmlinuz");

@@ -34,8 +34,16 @@ struct net {
 #define NET_VHOST "vhost:"
 #define NET_NAME_MOST 15
 
-/* Locally administered; the same at each start. */
-#define NET_MAC 0x52, 0x54, 0x00, 0x6d, 0x6f, 0x74
+/* ---- addresses (net_mac.c) ---------------------------------------------------- */
+
+/* A card's address, as 52:54:00:12:34:56; false if it is none. */
+bool mac_parse(const char *text, __u8 *mac);
+/* One for a machine of that name on that host; @index counts its cards. */
+void mac_derive(const char *host, const char *name, __u32 index, __u8 *mac);
+/* What the options say, or such a one. */
+void mac_get(const struct vm *vm, __u32 index, __u8 *mac);
+
+/* ---- networks -------------------------------------------------------------------- */
 
 /* A frame of Ethernet at most, with a little more: nobody offers larger ones. */
 #define FRAME_MOST 2048

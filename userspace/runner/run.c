@@ -21,7 +21,7 @@ const char run_usage[] =
 	"  --append ARGS   the kernel's command line\n"
 	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
 	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
-	"  --net WHERE     a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
+	"  --net WHERE[,mac=MAC]  a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
 	"  --vsock CID     sockets between guest and host; the guest's address\n"
 	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket, none\n"
@@ -216,22 +216,50 @@ static int parse_vsock(const char *text, __u64 *cid)
 	return 0;
 }
 
-static int parse_net(const char *text, struct options *options)
+static bool is_network(const char *where)
 {
-	const char *name = strchr(text, ':');
+	const char *name = strchr(where, ':');
 
-	if (strcmp(text, "user") &&
-	    ((strncmp(text, NET_TAP, strlen(NET_TAP)) && strncmp(text, NET_VHOST, strlen(NET_VHOST))) ||
-	     !name[1] || strlen(name + 1) > NET_NAME_MOST)) {
-		complain("--net: neither user nor tap:NAME nor vhost:NAME: %s", text);
+	return !strcmp(where, "user") ||
+	       ((!strncmp(where, NET_TAP, strlen(NET_TAP)) || !strncmp(where, NET_VHOST, strlen(NET_VHOST))) &&
+		name[1] && strlen(name + 1) <= NET_NAME_MOST);
+}
+
+static int parse_net_key(const char *key, struct options *options)
+{
+	if (strncmp(key, "mac=", 4)) {
+		complain("--net: not mac=: %s", key);
 		return -1;
 	}
+	options->has_mac = mac_parse(key + 4, options->mac);
+	if (options->has_mac)
+		return 0;
+	complain("--net: not the address of a card (52:54:00:12:34:56 ...): %s", key + 4);
+	return -1;
+}
+
+static int parse_net(const char *text, struct options *options)
+{
+	char *rest;
+	int err = 0;
+
 	if (options->net) {
 		complain("--net: one network card is the most: %s", text);
 		return -1;
 	}
-	options->net = text;
-	return 0;
+	rest = strdup(text);
+	options->net = strsep(&rest, ",");
+	if (!options->net) {
+		complain("--net: no memory");
+		return -1;
+	}
+	if (!is_network(options->net)) {
+		complain("--net: neither user nor tap:NAME nor vhost:NAME: %s", options->net);
+		return -1;
+	}
+	while (rest && !err)
+		err = parse_net_key(strsep(&rest, ","), options);
+	return err;
 }
 
 static int add_forward(const char *text, struct options *options)
@@ -390,6 +418,7 @@ int run_run(const struct verb *verb, int argc, char **argv)
 		options.name = default_name(options.image, name, sizeof(name));
 	if (status < 0)
 		status = vm_run(&options);
+	free(options.net);
 	while (options.nr_disks)
 		free(options.disks[--options.nr_disks].path);
 	return status;

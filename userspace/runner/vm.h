@@ -60,6 +60,8 @@ struct share {
 	const char *path;
 };
 
+#define MAC_SIZE 6
+
 #define FORWARDS_MOST 16
 
 /**
@@ -103,7 +105,9 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  *	first one is the initrd
  * @nr_disks: how many @disks there are
  * @disks: in the order in which the guest finds them
- * @net: "user", "tap:" and a name, or NULL
+ * @net: "user", "tap:" or "vhost:" and a name, or NULL
+ * @has_mac: its card has the address @mac
+ * @mac: else it is derived (net_mac.c)
  * @nr_forwards: how many @forwards there are
  * @forwards: with "user"
  * @nr_shares: how many @shares there are
@@ -129,7 +133,9 @@ struct options {
 	const char *modules[MODULES_MOST];
 	unsigned int nr_disks;
 	struct disk disks[DISKS_MOST];
-	const char *net;
+	char *net;
+	bool has_mac;
+	__u8 mac[MAC_SIZE];
 	unsigned int nr_forwards;
 	struct forward forwards[FORWARDS_MOST];
 	unsigned int nr_shares;

@@ -150,7 +150,8 @@ int virtio_net_create(struct vm *vm)
 		complain("no memory for the network card");
 		return -1;
 	}
-	card->config = (struct virtio_net_config) { .mac = { NET_MAC }, .status = VIRTIO_NET_S_LINK_UP };
+	card->config.status = VIRTIO_NET_S_LINK_UP;
+	mac_get(vm, 0, card->config.mac);
 	card->virtio.config = &card->config;
 	card->virtio.config_size = sizeof(card->config);
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;

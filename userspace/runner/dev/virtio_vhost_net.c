@@ -104,7 +104,8 @@ int virtio_vhost_net_create(struct vm *vm, const char *name)
 	}
 	net->fd = -1;
 	net->tap = -1;
-	net->config = (struct virtio_net_config) { .mac = { NET_MAC }, .status = VIRTIO_NET_S_LINK_UP };
+	net->config.status = VIRTIO_NET_S_LINK_UP;
+	mac_get(vm, 0, net->config.mac);
 	net->virtio.config = &net->config;
 	net->virtio.config_size = sizeof(net->config);
 	net->virtio.nr_outside = NR_QUEUES;
