@@ -100,7 +100,27 @@ TEST(disks)
 	unlink("small");
 	ASSERT_EQ(0, sh("truncate -s 1M disk"));
 	EXPECT_REFUSED("in use", "--disk disk,ro --disk disk vmlinuz");
-	EXPECT_REFUSED("are the most", "$(seq 17 | sed 's/.*/--disk disk,ro/') vmlinuz");
+	EXPECT_REFUSED("format= is raw", "--disk disk,format=qcow2,ro vmlinuz");
+	EXPECT_REFUSED("sector= is 512 or 4096", "--disk disk,sector=0 vmlinuz");
+	EXPECT_REFUSED("cannot open the disk disk,nosuch", "--disk disk,nosuch,ro vmlinuz");
+	ASSERT_EQ(0, sh("printf 'QFI\\373' | dd of=disk conv=notrunc 2> /dev/null"));
+	EXPECT_REFUSED("not raw, but qcow2", "--disk disk vmlinuz");
+	EXPECT_REFUSED("not raw, but qcow2", "--disk disk,ro vmlinuz");
+	EXPECT_REFUSED("are the most", "$(seq 17 | sed 's/.*/--disk disk,ro,format=raw/') vmlinuz");
+	unlink("disk");
+}
+
+/* One that is mounted, or else somebody's alone. */
+TEST(block_devices)
+{
+	int fd;
+
+	ASSERT_EQ(0, sh("modprobe loop && truncate -s 1M disk && busybox losetup /dev/loop7 disk"));
+	fd = open("/dev/loop7", O_RDWR | O_EXCL);
+	ASSERT_LE(0, fd);
+	EXPECT_REFUSED("is in use: mounted", "--disk /dev/loop7 vmlinuz");
+	close(fd);
+	EXPECT_EQ(0, sh("busybox losetup -d /dev/loop7"));
 	unlink("disk");
 }
 

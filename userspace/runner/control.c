@@ -29,7 +29,7 @@
 #define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
 
-/* What an answer waits for: all vCPUs to have stopped, or a job of the I/O thread's. */
+/* What an answer waits for: vCPUs and devices to have stopped, or a job of the I/O thread's. */
 enum waiting { NOTHING, PAUSE, JOB };
 
 /**
@@ -86,7 +86,7 @@ static const char *state(struct vm *vm)
 {
 	if (!vm->paused)
 		return "running";
-	return vm_is_parked(vm) ? "paused" : "pausing";
+	return vm_is_paused(vm) ? "paused" : "pausing";
 }
 
 static void add_text(struct json_object *object, const char *key, const char *text)
@@ -255,8 +255,8 @@ static void notify(struct vm *vm)
 
 static struct json_object *pause_vm(struct vm *vm, struct client *client)
 {
-	vm_pause(vm);
-	client->waits = vm_is_parked(vm) ? NOTHING : PAUSE;
+	vm_pause(vm, NULL);
+	client->waits = vm_is_paused(vm) ? NOTHING : PAUSE;
 	return status(vm);
 }
 
@@ -513,7 +513,7 @@ static bool is_ready(struct vm *vm, const struct client *client)
 	switch (client->waits) {
 	case PAUSE:
 		/* Or it was resumed by somebody else, or is at an end. */
-		return !vm->paused || vm_has_ended(vm) || vm_is_parked(vm);
+		return !vm->paused || vm_has_ended(vm) || vm_is_paused(vm);
 	case JOB:
 		return __atomic_load_n(&client->is_done, __ATOMIC_ACQUIRE);
 	default:
@@ -559,7 +559,7 @@ void control_console(struct vm *vm)
 	}
 }
 
-void control_parked(struct vm *vm)
+void control_paused(struct vm *vm)
 {
 	notify(vm);
 }

@@ -11,7 +11,7 @@
  *	stat		counters of exits and of time, by vCPU
  *	power-button	press it
  *	kill		end the VM at once
- *	pause, resume	answered when all vCPUs have stopped, or may go on
+ *	pause, resume	answered when all vCPUs have stopped and the disks are flushed, or may go on
  *	console		behind the answer the connection is the console: bytes both ways
  */
 #ifndef CONTROL_H
@@ -72,7 +72,7 @@ void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsign
 
 /* The console has something for its clients, or wants something of them. */
 void control_console(struct vm *vm);
-/* The last vCPU has stopped for a pause; from any thread. */
-void control_parked(struct vm *vm);
+/* vCPUs and devices have stopped for a pause; from any thread. */
+void control_paused(struct vm *vm);
 
 #endif /* CONTROL_H */

@@ -68,6 +68,8 @@ void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int 
  * @name: for messages
  * @read: @size bytes, at most the region's width, @offset bytes into the region
  * @write: likewise; bits beyond @size are zero
+ * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
+ * @resume: the VM goes on after a pause; may be NULL
  * @destroy: free it; its regions are gone
  */
 struct device_ops {
@@ -76,6 +78,8 @@ struct device_ops {
 		      unsigned int size);
 	void (*write)(struct device *device, const struct region *region, __u64 offset,
 		      unsigned int size, __u64 data);
+	bool (*drain)(struct device *device);
+	void (*resume)(struct device *device);
 	void (*destroy)(struct device *device);
 };
 

@@ -100,7 +100,7 @@ static void print_event(struct json_object *root)
 	json_object_put(root);
 }
 
-void say_event(struct vm *vm, const char *event)
+void say_event(struct vm *vm, const char *event, const char *why)
 {
 	struct json_object *root;
 
@@ -108,6 +108,8 @@ void say_event(struct vm *vm, const char *event)
 		return;
 	root = event_json(vm, event);
 	json_object_object_add(root, "pid", json_object_new_int(getpid()));
+	if (why)
+		json_object_object_add(root, "why", json_object_new_string(why));
 	print_event(root);
 }
 

@@ -27,6 +27,49 @@ static struct job *take_jobs(struct vm *vm)
 	return first;
 }
 
+static bool is_pausing(struct vm *vm)
+{
+	bool is_pausing;
+
+	pthread_mutex_lock(&vm->life);
+	is_pausing = vm->paused && !vm->drained && vm->nr_parked == vm->nr_vcpus;
+	pthread_mutex_unlock(&vm->life);
+	return is_pausing;
+}
+
+static bool are_drained(struct vm *vm)
+{
+	bool are_drained = true;
+
+	for (struct device *device = vm->devices; device; device = device->next)
+		if (device->ops->drain && !device->ops->drain(device))
+			are_drained = false;
+	return are_drained;
+}
+
+void io_settled(struct vm *vm)
+{
+	if (!is_pausing(vm) || !are_drained(vm))
+		return;
+	pthread_mutex_lock(&vm->life);
+	vm->drained = vm->paused;
+	pthread_mutex_unlock(&vm->life);
+	control_paused(vm);
+}
+
+static void resume(struct vm *vm)
+{
+	bool resumes;
+
+	pthread_mutex_lock(&vm->life);
+	resumes = vm->resumes;
+	vm->resumes = false;
+	pthread_mutex_unlock(&vm->life);
+	for (struct device *device = resumes ? vm->devices : NULL; device; device = device->next)
+		if (device->ops->resume)
+			device->ops->resume(device);
+}
+
 static void do_jobs(struct vm *vm, struct source *source, __u32 events)
 {
 	struct job *job, *next;
@@ -39,6 +82,13 @@ static void do_jobs(struct vm *vm, struct source *source, __u32 events)
 		next = job->next;
 		job->run(vm, job);
 	}
+	resume(vm);
+	io_settled(vm);
+}
+
+void io_wake(struct vm *vm)
+{
+	eventfd_write(vm->posted.fd, 1);
 }
 
 void io_post(struct vm *vm, struct job *job)
@@ -47,7 +97,7 @@ void io_post(struct vm *vm, struct job *job)
 	job->next = vm->jobs;
 	vm->jobs = job;
 	pthread_mutex_unlock(&vm->life);
-	eventfd_write(vm->posted.fd, 1);
+	io_wake(vm);
 }
 
 int io_create(struct vm *vm)

@@ -27,8 +27,9 @@ const char stop_usage[] =
 const char pause_usage[] =
 	"usage: mote pause NAME\n"
 	"\n"
-	"Stops the processors of a VM, and returns when they have. Its clocks go on: to\n"
-	"the guest it is as if its host had not run it. NAME may be the beginning of one.\n";
+	"Stops the processors of a VM, and returns when they have and its disks are flushed.\n"
+	"Its clocks go on: to the guest it is as if its host had not run it. NAME may be\n"
+	"the beginning of one.\n";
 
 const char resume_usage[] =
 	"usage: mote resume NAME\n"

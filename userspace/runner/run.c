@@ -19,7 +19,8 @@ const char run_usage[] =
 	"  --initrd FILE   initial file system of the kernel\n"
 	"  --module 'FILE [ARGS]'  a module of an ELF image; may be repeated\n"
 	"  --append ARGS   the kernel's command line\n"
-	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
+	"  --disk FILE[,ro][,format=raw][,sector=4096]  a disk: a raw image or a block\n"
+	"                  device; may be repeated\n"
 	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
 	"  --net WHERE[,mac=MAC]  a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
@@ -156,24 +157,52 @@ static int add_module(const char *text, struct options *options)
 	return 0;
 }
 
-/* A comma in the path stays one, but for the last if it is before "ro". */
+/* 1: it is none, and belongs to the path; -1 after a complaint. */
+static int parse_disk_key(const char *key, struct disk *disk)
+{
+	if (!strcmp(key, "ro")) {
+		disk->readonly = true;
+	} else if (!strncmp(key, "format=", 7)) {
+		disk->is_raw = !strcmp(key + 7, "raw");
+		if (!disk->is_raw) {
+			complain("--disk: format= is raw: %s", key + 7);
+			return -1;
+		}
+	} else if (!strncmp(key, "sector=", 7)) {
+		disk->sector = !strcmp(key + 7, "512") ? 512 : !strcmp(key + 7, "4096") ? 4096 : 0;
+		if (!disk->sector) {
+			complain("--disk: sector= is 512 or 4096: %s", key + 7);
+			return -1;
+		}
+	} else {
+		return 1;
+	}
+	return 0;
+}
+
+/* Keys are at the end; a comma before those is the path's. */
 static int add_disk(const char *text, struct options *options)
 {
 	struct disk *disk = &options->disks[options->nr_disks];
-	size_t length = strlen(text);
+	char *comma;
+	int err = 0;
 
 	if (options->nr_disks == DISKS_MOST) {
 		complain("--disk: %d are the most: %s", DISKS_MOST, text);
 		return -1;
 	}
-	disk->readonly = length > 3 && !strcmp(text + length - 3, ",ro");
-	disk->path = strndup(text, length - (disk->readonly ? 3 : 0));
+	disk->path = strdup(text);
 	if (!disk->path) {
 		complain("--disk: no memory");
 		return -1;
 	}
 	options->nr_disks++;
-	return 0;
+	while (!err && (comma = strrchr(disk->path, ','))) {
+		err = parse_disk_key(comma + 1, disk);
+		if (!err)
+			*comma = '\0';
+	}
+	return err < 0 ? -1 : 0;
 }
 
 static int add_share(const char *text, struct options *options)

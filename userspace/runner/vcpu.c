@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,24 +257,24 @@ static void park(struct vcpu *vcpu)
 	pthread_mutex_lock(&vm->life);
 	vm->nr_parked++;
 	if (vm->nr_parked == vm->nr_vcpus)
-		control_parked(vm);
+		io_wake(vm);
 	while (vm->paused && !vm_has_ended(vm))
 		pthread_cond_wait(&vm->resumed, &vm->life);
 	vm->nr_parked--;
 	pthread_mutex_unlock(&vm->life);
 }
 
-bool vm_is_parked(struct vm *vm)
+bool vm_is_paused(struct vm *vm)
 {
-	bool is_parked;
+	bool is_paused;
 
 	pthread_mutex_lock(&vm->life);
-	is_parked = vm->nr_parked == vm->nr_vcpus;
+	is_paused = vm->paused && vm->drained;
 	pthread_mutex_unlock(&vm->life);
-	return is_parked;
+	return is_paused;
 }
 
-void vm_pause(struct vm *vm)
+void vm_pause(struct vm *vm, const char *why)
 {
 	bool begins;
 
@@ -281,13 +282,30 @@ void vm_pause(struct vm *vm)
 	/* Of a VM that has ended the threads may be gone. */
 	begins = !vm->paused && !vm_has_ended(vm);
 	if (begins) {
+		vm->drained = false;
 		__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
 		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 			vcpu_kick(&vm->vcpus[i]);
 	}
 	pthread_mutex_unlock(&vm->life);
+	/* Those that waited for the last pause may not have left it yet. */
+	io_wake(vm);
 	if (begins)
-		say_event(vm, "pause");
+		say_event(vm, "pause", why);
+}
+
+void vm_hold(struct vm *vm, const char *format, ...)
+{
+	bool is_news = !__atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST);
+	char why[160];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	vm_pause(vm, why);
+	if (is_news && !vm->options->json)
+		complain("%s: %s: it is paused (mote resume %s)", vm->name, why, vm->name);
 }
 
 void vm_resume(struct vm *vm)
@@ -296,11 +314,14 @@ void vm_resume(struct vm *vm)
 
 	pthread_mutex_lock(&vm->life);
 	was_paused = vm->paused;
+	vm->resumes |= was_paused;
 	__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
 	pthread_cond_broadcast(&vm->resumed);
 	pthread_mutex_unlock(&vm->life);
-	if (was_paused)
-		say_event(vm, "resume");
+	if (!was_paused)
+		return;
+	io_wake(vm);
+	say_event(vm, "resume", NULL);
 }
 
 static void *run_vcpu(void *data)

@@ -417,8 +417,24 @@ static void virtio_destroy(struct device *device)
 	virtio->ops->destroy(virtio);
 }
 
+static bool virtio_drain(struct device *device)
+{
+	struct virtio *virtio = virtio_of(device);
+
+	return !virtio->ops->drain || virtio->ops->drain(virtio);
+}
+
+static void virtio_resume(struct device *device)
+{
+	struct virtio *virtio = virtio_of(device);
+
+	if (virtio->ops->resume)
+		virtio->ops->resume(virtio);
+}
+
 static const struct device_ops device_ops = {
-	.name = "virtio", .read = virtio_read, .write = virtio_write, .destroy = virtio_destroy,
+	.name = "virtio", .read = virtio_read, .write = virtio_write, .drain = virtio_drain,
+	.resume = virtio_resume, .destroy = virtio_destroy,
 };
 
 static void add_capability(struct virtio *virtio, __u8 type, __u8 bar, __u32 offset, __u32 length)

@@ -91,6 +91,8 @@ struct chain {
  * @kick: the driver has put something into a queue; not of one that is served outside
  * @start: the driver is ready; -1: it cannot work; may be NULL
  * @configure: the driver writes to the configuration; may be NULL
+ * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
+ * @resume: the VM goes on after a pause; may be NULL
  * @reset: forget the driver; nothing is in flight any more on return; may be NULL
  * @destroy: free it
  */
@@ -103,6 +105,8 @@ struct virtio_ops {
 	int (*start)(struct virtio *virtio);
 	void (*configure)(struct virtio *virtio, unsigned int offset, unsigned int size,
 			  __u64 data);
+	bool (*drain)(struct virtio *virtio);
+	void (*resume)(struct virtio *virtio);
 	void (*reset)(struct virtio *virtio);
 	void (*destroy)(struct virtio *virtio);
 };

@@ -83,6 +83,8 @@ static void block_signals(sigset_t *set)
 		sigaddset(set, signals[i]);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* A disk that would become too large is an error of the write's. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 static void signalled(struct vm *vm, struct source *source, __u32 events)
@@ -177,7 +179,7 @@ static void run(struct vm *vm, const sigset_t *set)
 		return;
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
-	say_event(vm, "start");
+	say_event(vm, "start", NULL);
 	if (vcpus_start(vm) || io_start(vm)) {
 		vcpus_stop(vm);
 		return;

@@ -41,10 +41,14 @@
  * struct disk - a disk
  * @path: of a raw image, or a block device
  * @readonly: for the guest
+ * @is_raw: whatever it looks like
+ * @sector: its sectors' size in bytes; 0: what the host's are
  */
 struct disk {
 	char *path;
 	bool readonly;
+	bool is_raw;
+	unsigned int sector;
 };
 
 #define SHARES_MOST 8
@@ -227,6 +231,8 @@ struct vcpu {
  * @nr_parked: how many vCPUs wait
  * @resumed: they need not any more
  * @paused: vCPUs are to wait; is read without the lock
+ * @drained: of a pause, the devices have done what they had begun
+ * @resumes: the I/O thread is to tell the devices that the VM goes on
  * @end: how the VM ended; is read without the lock
  * @hurries: what the guest wrote need not be brought out any more
  * @closed: all threads have ended but the supervisor's, and the devices are gone
@@ -274,6 +280,8 @@ struct vm {
 	unsigned int nr_parked;
 	pthread_cond_t resumed;
 	bool paused;
+	bool drained;
+	bool resumes;
 	enum ending end;
 	bool hurries;
 	bool closed;
@@ -309,14 +317,18 @@ int vcpu_set_cpuid(struct vcpu *vcpu);
 void vcpu_kick(struct vcpu *vcpu);
 
 /**
- * vm_pause() - let the vCPUs wait until vm_resume(); devices and clocks go on
+ * vm_pause() - let the vCPUs wait until vm_resume(); clocks go on
  * @vm: it
+ * @why: it does so; NULL: somebody has asked for it
  *
- * They have stopped when vm_is_parked(): see control_parked().
+ * When they have stopped, devices finish what they have begun: then vm_is_paused(), and
+ * control_paused() has been called.
  */
-void vm_pause(struct vm *vm);
+void vm_pause(struct vm *vm, const char *why);
 void vm_resume(struct vm *vm);
-bool vm_is_parked(struct vm *vm);
+bool vm_is_paused(struct vm *vm);
+/* Something outside stands in the way, which the owner hears of: pause. */
+void vm_hold(struct vm *vm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- the I/O thread (io.c) -------------------------------------------------------- */
 
@@ -334,6 +346,10 @@ struct job {
 int io_create(struct vm *vm);
 int io_start(struct vm *vm);
 void io_post(struct vm *vm, struct job *job);
+/* The VM pauses or resumes: look what that means for the devices. */
+void io_wake(struct vm *vm);
+/* In the I/O thread: a device that was asked to drain may have done so. */
+void io_settled(struct vm *vm);
 void io_destroy(struct vm *vm);
 
 /* ---- the end (end.c) --------------------------------------------------------------- */
@@ -350,8 +366,8 @@ void vm_end(struct vm *vm, enum ending end, int detail);
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* With --json, say what has happened: a line on standard error. */
-void say_event(struct vm *vm, const char *event);
+/* With --json, say what has happened, and why if that is not NULL: a line on standard error. */
+void say_event(struct vm *vm, const char *event, const char *why);
 
 static inline bool vm_has_ended(const struct vm *vm)
 {

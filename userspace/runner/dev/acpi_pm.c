@@ -85,7 +85,7 @@ void acpi_power_button(struct vm *vm)
 
 	pm->status |= EN_POWER_BUTTON;
 	update(pm);
-	say_event(vm, "power-button");
+	say_event(vm, "power-button", NULL);
 }
 
 static void pm_destroy(struct device *device)

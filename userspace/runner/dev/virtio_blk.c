@@ -1,58 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Virtio block devices: raw images and block devices, through io_uring.  VIRTIO
- * 1.2, "Block Device".
+ * Virtio block devices.  VIRTIO 1.2, "Block Device".
  *
  * A write is acknowledged when the host's kernel has it, so that it survives the
  * end of this process; a flush is the host's fdatasync.  A driver that does not
  * know of flushes gets each write synced.  Requests are in flight together and
  * end in any order.
+ *
+ * A write for which the host has no room, or which its disk refuses, is not the guest's to
+ * hear of: the machine is paused, and the write made again when it resumes.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
-#include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "runner.h"
 #include "virtio.h"
 
-#define SECTOR 512
 #define ALIGN_SECTORS 8
 #define MOST_SECTORS (1u << 22)	/* of a discard: 2 GiB */
 
 /* No more than this is in flight, but for a single request: whoever resets the device waits for it. */
 #define BYTES_MOST (16ul << 20)
-#define COPIED_MOST 65536
 
 #define FEATURE(name) (1ull << VIRTIO_BLK_F_##name)
 
 /**
  * struct request - a request of the driver's
- * @chain: its buffers, what is left of them
- * @data: those that are read or written now
- * @nr_data: how many
- * @offset: in the image
- * @left: bytes to be transferred
+ * @transfer: what is done for it: what is left of that
+ * @chain: its buffers
  * @size: bytes that were to be transferred at first
  * @written: bytes that the driver finds in its buffers
  * @type: VIRTIO_BLK_T_*
  * @status: where the outcome goes
- * @next: another one that is free
+ * @next: another one that is free, or held
  */
 struct request {
+	struct transfer transfer;
 	struct chain chain;
-	struct iovec *data;
-	unsigned int nr_data;
-	__u64 offset;
-	size_t left;
 	size_t size;
 	size_t written;
 	__u32 type;
@@ -60,17 +49,35 @@ struct request {
 	struct request *next;
 };
 
+/**
+ * struct blk - a disk
+ * @virtio: as a device
+ * @config: what the driver reads
+ * @path: of the image
+ * @image: this
+ * @readonly: for the driver
+ * @id: what it is called
+ * @transfers: what is in flight
+ * @flush: a flush of our own, for a pause
+ * @is_dirty: something has been written since the last one
+ * @bytes: of all requests in flight
+ * @free: requests that are not
+ * @held: those that the host could not do
+ * @requests: all
+ */
 struct blk {
 	struct virtio virtio;
 	struct virtio_blk_config config;
-	int fd;
+	const char *path;
+	struct image_file image;
 	bool readonly;
 	char id[VIRTIO_BLK_ID_BYTES];
-	struct io_uring ring;
-	struct source done;		/* something has completed */
-	unsigned int in_flight;
-	size_t bytes;			/* of all transfers in flight */
+	struct transfers transfers;
+	struct transfer flush;
+	bool is_dirty;
+	size_t bytes;
 	struct request *free;
+	struct request *held;
 	struct request requests[VIRTQUEUE_SIZE];
 };
 
@@ -88,19 +95,7 @@ static void finish(struct blk *blk, struct request *request, __u8 status)
 	blk->free = request;
 }
 
-/* ---- submitting ---------------------------------------------------------------- */
-
-static struct io_uring_sqe *get_sqe(struct blk *blk)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&blk->ring);
-
-	/* There are as many as requests: all are taken only until they are submitted. */
-	if (!sqe) {
-		io_uring_submit(&blk->ring);
-		sqe = io_uring_get_sqe(&blk->ring);
-	}
-	return sqe;
-}
+/* ---- starting ----------------------------------------------------------------- */
 
 /* Does the request stay within the disk? */
 static bool is_inside(const struct blk *blk, __u64 sector, __u64 bytes)
@@ -109,47 +104,29 @@ static bool is_inside(const struct blk *blk, __u64 sector, __u64 bytes)
 	       bytes / SECTOR <= blk->config.capacity - sector;
 }
 
-static bool submit(struct blk *blk, struct request *request, struct io_uring_sqe *sqe)
+/* For now it is under way. */
+static __u8 transfer(struct blk *blk, struct request *request, enum transfer_kind kind)
 {
-	bool has_flush = blk->virtio.driver_features & FEATURE(FLUSH);
-
-	if (!sqe)
-		return false;
-	if (request->type == VIRTIO_BLK_T_IN)
-		io_uring_prep_readv(sqe, blk->fd, request->data, request->nr_data,
-				    request->offset);
-	else if (request->type == VIRTIO_BLK_T_OUT)
-		io_uring_prep_writev2(sqe, blk->fd, request->data, request->nr_data,
-				      request->offset, has_flush ? 0 : RWF_DSYNC);
-	else if (request->type == VIRTIO_BLK_T_FLUSH)
-		io_uring_prep_fsync(sqe, blk->fd, IORING_FSYNC_DATASYNC);
-	else
-		io_uring_prep_fallocate(sqe, blk->fd, FALLOC_FL_KEEP_SIZE |
-					(request->type == VIRTIO_BLK_T_DISCARD ?
-					 FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE),
-					request->offset, request->left);
-	/* What is in the host's cache would be copied here and now. */
-	if (request->left > COPIED_MOST)
-		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
-	io_uring_sqe_set_data(sqe, request);
-	blk->in_flight++;
-	return true;
+	request->transfer.kind = kind;
+	transfers_start(&blk->transfers, &request->transfer);
+	return VIRTIO_BLK_S_OK;
 }
 
 static __u8 start_transfer(struct blk *blk, struct request *request, __u64 sector)
 {
+	bool in = request->type == VIRTIO_BLK_T_IN, has_flush = blk->virtio.driver_features & FEATURE(FLUSH);
 	struct chain *chain = &request->chain;
-	bool in = request->type == VIRTIO_BLK_T_IN;
+	struct iovec *iov = in ? chain->iov + chain->nr_out : chain->iov;
+	unsigned int nr = in ? chain->nr_in : chain->nr_out;
 
-	request->data = in ? chain->iov + chain->nr_out : chain->iov;
-	request->nr_data = in ? chain->nr_in : chain->nr_out;
-	request->left = iov_size(request->data, request->nr_data);
-	request->offset = sector * SECTOR;
-	if (!is_inside(blk, sector, request->left) || (!in && blk->readonly))
+	request->transfer = (struct transfer) {
+		.iov = iov, .nr_iov = nr, .offset = sector * SECTOR, .size = iov_size(iov, nr),
+	};
+	if (!is_inside(blk, sector, request->transfer.size) || (!in && blk->readonly))
 		return VIRTIO_BLK_S_IOERR;
-	request->size = request->left;
+	request->size = request->transfer.size;
 	blk->bytes += request->size;
-	return submit(blk, request, get_sqe(blk)) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+	return transfer(blk, request, in ? TRANSFER_READ : has_flush ? TRANSFER_WRITE : TRANSFER_WRITE_SYNC);
 }
 
 static __u8 start_range(struct blk *blk, struct request *request)
@@ -164,12 +141,12 @@ static __u8 start_range(struct blk *blk, struct request *request)
 	if (iov_size(chain->iov, chain->nr_out) ||
 	    range.flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)
 		return VIRTIO_BLK_S_UNSUPP;
-	request->offset = range.sector * SECTOR;
-	request->left = range.num_sectors * (size_t)SECTOR;
+	request->transfer = (struct transfer) {
+		.offset = range.sector * SECTOR, .size = range.num_sectors * (size_t)SECTOR,
+	};
 	/* Holes read as zeros. */
-	if (range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)
-		request->type = VIRTIO_BLK_T_DISCARD;
-	return submit(blk, request, get_sqe(blk)) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+	return transfer(blk, request, request->type == VIRTIO_BLK_T_DISCARD ||
+			range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? TRANSFER_PUNCH : TRANSFER_ZERO);
 }
 
 /* Begin a request; what it returns is its status if nothing is in flight for it then. */
@@ -186,7 +163,8 @@ static __u8 start(struct blk *blk, struct request *request)
 	case VIRTIO_BLK_T_OUT:
 		return start_transfer(blk, request, header.sector);
 	case VIRTIO_BLK_T_FLUSH:
-		return submit(blk, request, get_sqe(blk)) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+		request->transfer = (struct transfer) { 0 };
+		return transfer(blk, request, TRANSFER_FLUSH);
 	case VIRTIO_BLK_T_DISCARD:
 	case VIRTIO_BLK_T_WRITE_ZEROES:
 		return start_range(blk, request);
@@ -216,7 +194,7 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 	struct request *request;
 
 	while ((request = blk->free) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain)) {
-		unsigned int before = blk->in_flight;
+		unsigned int before = blk->transfers.in_flight;
 		__u8 status;
 
 		request->written = 0;
@@ -228,10 +206,10 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 		}
 		blk->free = request->next;
 		status = start(blk, request);
-		if (blk->in_flight == before)
+		if (blk->transfers.in_flight == before)
 			finish(blk, request, status);
 	}
-	io_uring_submit(&blk->ring);
+	transfers_submit(&blk->transfers);
 }
 
 /* ---- completing ------------------------------------------------------------------- */
@@ -239,20 +217,23 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 /* A part has been transferred: go on with the rest, if there is one. */
 static bool goes_on(struct blk *blk, struct request *request, size_t done)
 {
-	if (request->type == VIRTIO_BLK_T_IN)
+	struct transfer *transfer = &request->transfer;
+
+	if (transfer->kind == TRANSFER_READ)
 		request->written += done;
-	request->left -= done;
-	request->offset += done;
-	if (!request->left)
+	transfer->size -= done;
+	transfer->offset += done;
+	if (!transfer->size)
 		return false;
-	while (done >= request->data->iov_len) {
-		done -= request->data->iov_len;
-		request->data++;
-		request->nr_data--;
+	while (done >= transfer->iov->iov_len) {
+		done -= transfer->iov->iov_len;
+		transfer->iov++;
+		transfer->nr_iov--;
 	}
-	request->data->iov_base = (char *)request->data->iov_base + done;
-	request->data->iov_len -= done;
-	return submit(blk, request, get_sqe(blk));
+	transfer->iov->iov_base = (char *)transfer->iov->iov_base + done;
+	transfer->iov->iov_len -= done;
+	transfers_start(&blk->transfers, transfer);
+	return true;
 }
 
 static __u8 to_status(int result)
@@ -262,52 +243,91 @@ static __u8 to_status(int result)
 	return result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
 
-static void complete(struct blk *blk, struct io_uring_cqe *cqe)
+/* The host's disk is full or broken, which can be mended. */
+static bool is_held(struct blk *blk, struct request *request, int result)
 {
-	struct request *request = io_uring_cqe_get_data(cqe);
-	bool is_transfer = request->type == VIRTIO_BLK_T_IN || request->type == VIRTIO_BLK_T_OUT;
-	int result = cqe->res;
+	struct vm *vm = blk->virtio.pci.device.vm;
 
-	io_uring_cqe_seen(&blk->ring, cqe);
-	blk->in_flight--;
+	if (request->transfer.kind == TRANSFER_READ || (result != -ENOSPC && result != -EDQUOT && result != -EIO))
+		return false;
+	request->next = blk->held;
+	blk->held = request;
+	vm_hold(vm, "the disk %s cannot be written: %s", blk->path, strerror(-result));
+	return true;
+}
+
+static void transferred(struct transfers *transfers, struct transfer *transfer)
+{
+	struct blk *blk = container_of(transfers, struct blk, transfers);
+	struct request *request = container_of(transfer, struct request, transfer);
+	bool is_read = transfer->kind == TRANSFER_READ;
+	bool is_data = transfer->iov;
+	int result = transfer->result;
+
+	if (transfer == &blk->flush)
+		return;
+	if (result == -EINTR || result == -EAGAIN) {
+		transfers_start(transfers, transfer);
+		return;
+	}
+	blk->is_dirty |= !is_read && transfer->kind != TRANSFER_FLUSH;
 	/* The image has become shorter than the disk. */
-	if (is_transfer && !result && request->left)
-		result = -EIO;
-	if ((result == -EINTR || result == -EAGAIN) && submit(blk, request, get_sqe(blk)))
-		return;
-	if (is_transfer && result > 0 && goes_on(blk, request, result))
-		return;
-	if (is_transfer && result > 0 && request->left)
-		result = -EIO;
-	finish(blk, request, to_status(result));
+	if (is_data && !result && transfer->size)
+		finish(blk, request, VIRTIO_BLK_S_IOERR);
+	else if (!(is_data && result > 0 && goes_on(blk, request, result)) && !is_held(blk, request, result))
+		finish(blk, request, to_status(result));
 }
 
-static void completed(struct vm *vm, struct source *source, __u32 events)
+/* What had to wait for a free request. */
+static void settled(struct transfers *transfers)
 {
-	struct blk *blk = container_of(source, struct blk, done);
-	struct io_uring_cqe *cqe;
-	__u64 times;
+	struct blk *blk = container_of(transfers, struct blk, transfers);
 
-	(void)vm;
-	(void)events;
-	if (read(source->fd, &times, sizeof(times)) < 0)
-		return;
-	while (!io_uring_peek_cqe(&blk->ring, &cqe))
-		complete(blk, cqe);
-	/* What had to wait for a free request. */
 	blk_kick(&blk->virtio, &blk->virtio.queues[0]);
+	io_settled(blk->virtio.pci.device.vm);
 }
 
-/* The driver wants its memory back: wait for what is in flight. */
+/* Before a pause: all that has been asked for is done, and on the disk. */
+static bool blk_drain(struct virtio *virtio)
+{
+	struct blk *blk = blk_of(virtio);
+
+	if (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		blk_kick(virtio, &virtio->queues[0]);
+	if (!blk->transfers.in_flight && blk->is_dirty) {
+		blk->flush = (struct transfer) { .kind = TRANSFER_FLUSH };
+		blk->is_dirty = false;
+		transfers_start(&blk->transfers, &blk->flush);
+		transfers_submit(&blk->transfers);
+	}
+	return !blk->transfers.in_flight;
+}
+
+/* What could not be done before is tried again. */
+static void blk_resume(struct virtio *virtio)
+{
+	struct blk *blk = blk_of(virtio);
+	struct request *request;
+
+	while ((request = blk->held)) {
+		blk->held = request->next;
+		transfers_start(&blk->transfers, &request->transfer);
+	}
+	transfers_submit(&blk->transfers);
+}
+
+/* The driver wants its memory back: wait for what is in flight; what is held will not be done. */
 static void blk_reset(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
-	struct io_uring_cqe *cqe;
+	struct request *request;
 
 	virtio->queues[0].enabled = false;
-	while (blk->in_flight && io_uring_submit_and_wait(&blk->ring, 1) >= 0)
-		while (!io_uring_peek_cqe(&blk->ring, &cqe))
-			complete(blk, cqe);
+	transfers_wait(&blk->transfers);
+	while ((request = blk->held)) {
+		blk->held = request->next;
+		finish(blk, request, VIRTIO_BLK_S_IOERR);
+	}
 }
 
 /* ---- making one ---------------------------------------------------------------------- */
@@ -316,58 +336,28 @@ static void blk_destroy(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 
-	source_remove(&blk->done);
-	io_uring_queue_exit(&blk->ring);
-	close(blk->done.fd);
-	close(blk->fd);
+	transfers_destroy(&blk->transfers);
+	close(blk->image.fd);
 	free(blk);
 }
 
 static const struct virtio_ops ops = {
 	.name = "virtio-blk", .id = VIRTIO_ID_BLOCK, .class = 0x010000, .nr_queues = 1,
-	.kick = blk_kick, .reset = blk_reset, .destroy = blk_destroy,
+	.kick = blk_kick, .drain = blk_drain, .resume = blk_resume, .reset = blk_reset,
+	.destroy = blk_destroy,
 };
 
-/* Open an image so that nobody else writes to it; its size, or -1 after a complaint. */
-static off_t open_image(struct blk *blk, const struct disk *disk)
-{
-	struct flock lock = { .l_type = disk->readonly ? F_RDLCK : F_WRLCK };
-	struct stat stat;
-	off_t size;
-
-	blk->fd = open(disk->path, (disk->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (blk->fd < 0) {
-		complain("cannot open the disk %s: %s%s", disk->path, strerror(errno),
-			 errno == EISDIR ? " (a raw image is wanted)" :
-			 errno == EACCES || errno == EROFS ? " (--disk FILE,ro?)" : "");
-		return -1;
-	}
-	if (fstat(blk->fd, &stat) || !(S_ISREG(stat.st_mode) || S_ISBLK(stat.st_mode))) {
-		complain("the disk %s is neither a file nor a block device", disk->path);
-		return -1;
-	}
-	if (fcntl(blk->fd, F_OFD_SETLK, &lock)) {
-		complain("the disk %s is in use: by another VM? (--disk FILE,ro shares one)",
-			 disk->path);
-		return -1;
-	}
-	size = lseek(blk->fd, 0, SEEK_END);
-	if (size < SECTOR) {
-		complain("the disk %s has no room: a sector has %d bytes", disk->path, SECTOR);
-		return -1;
-	}
-	return size;
-}
-
-static void configure(struct blk *blk, const struct disk *disk, off_t size)
+static void configure(struct blk *blk, const struct disk *disk)
 {
 	const char *name = basename(disk->path);
+	unsigned int sector = blk->image.sector;
 
+	blk->path = disk->path;
 	blk->readonly = disk->readonly;
 	blk->config = (struct virtio_blk_config) {
-		.capacity = size / SECTOR, .seg_max = VIRTQUEUE_SIZE - 2, .blk_size = SECTOR,
+		.capacity = blk->image.size / SECTOR, .seg_max = VIRTQUEUE_SIZE - 2, .blk_size = sector,
 		.max_discard_sectors = MOST_SECTORS, .max_discard_seg = 1,
-		.discard_sector_alignment = ALIGN_SECTORS,
+		.discard_sector_alignment = sector > ALIGN_SECTORS * SECTOR ? sector / SECTOR : ALIGN_SECTORS,
 		.max_write_zeroes_sectors = MOST_SECTORS, .max_write_zeroes_seg = 1,
 		.write_zeroes_may_unmap = 1,
 	};
@@ -380,47 +370,31 @@ static void configure(struct blk *blk, const struct disk *disk, off_t size)
 				FEATURE(DISCARD) | FEATURE(WRITE_ZEROES));
 }
 
-static int create_ring(struct vm *vm, struct blk *blk)
-{
-	int err = io_uring_queue_init(VIRTQUEUE_SIZE, &blk->ring, 0);
-
-	if (err) {
-		complain("cannot use io_uring: %s (sysctl kernel.io_uring_disabled?)",
-			 strerror(-err));
-		return -1;
-	}
-	blk->done.ready = completed;
-	if (!source_add_eventfd(&vm->io, &blk->done) && !io_uring_register_eventfd(&blk->ring, blk->done.fd))
-		return 0;
-	complain("virtio-blk: cannot make an eventfd: %m");
-	io_uring_queue_exit(&blk->ring);
-	if (blk->done.fd >= 0)
-		close(blk->done.fd);
-	return -1;
-}
-
 static int create_disk(struct vm *vm, const struct disk *disk)
 {
 	struct blk *blk = calloc(1, sizeof(*blk));
-	off_t size;
 
 	if (!blk) {
 		complain("no memory for the disk %s", disk->path);
 		return -1;
 	}
-	blk->fd = -1;
 	for (unsigned int i = 0; i < VIRTQUEUE_SIZE; i++) {
 		blk->requests[i].next = blk->free;
 		blk->free = &blk->requests[i];
 	}
-	size = open_image(blk, disk);
-	if (size < 0 || create_ring(vm, blk)) {
-		if (blk->fd >= 0)
-			close(blk->fd);
+	if (disk_open(&blk->image, disk)) {
 		free(blk);
 		return -1;
 	}
-	configure(blk, disk, size);
+	blk->transfers.fd = blk->image.fd;
+	blk->transfers.done = transferred;
+	blk->transfers.settled = settled;
+	if (transfers_create(vm, &blk->transfers, VIRTQUEUE_SIZE)) {
+		close(blk->image.fd);
+		free(blk);
+		return -1;
+	}
+	configure(blk, disk);
 	if (!virtio_create(vm, &blk->virtio, &ops))
 		return 0;
 	blk_destroy(&blk->virtio);

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The runner's virtio devices with a driver that keeps to the rules: what VIRTIO 1.2 says of PCI,
+ * of disks and of network cards, and what a disk does when the host's is full or broken, with
+ * io_uring and without.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_pci.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../userspace/runner/disk.h"
+#include "../userspace/runner/net.h"
+#include "../userspace/runner/runner.h"
+#include "../userspace/runner/virtio.h"
+
+#define MEMORY 0x100000
+#define QUEUE_AT(nr) (0x1000 + 0x4000 * (nr))
+#define AVAIL 0x1000
+#define USED 0x2000
+#define SIZE 8			/* of a queue */
+#define DATA 0x20000
+#define IMAGE_SIZE 0x100000
+#define REGISTERS_SIZE 0x2000
+#define CONFIG 0x200
+
+enum { BLK, RNG = 2 };
+
+static struct options options = { .net = (char []) { "user" }, .cpus = 1, .memory = MEMORY };
+static struct mote_area area;
+static struct vm vm = {
+	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
+	.lock = PTHREAD_MUTEX_INITIALIZER, .memory_fd = -1,
+};
+
+/* ---- what the tests say ------------------------------------------------------------- */
+
+static unsigned int nr_bad;
+static char said[512];
+
+static void look(bool good, const char *what, unsigned long long got, int line)
+{
+	if (good || nr_bad++ > 20)
+		return;
+	printf("# line %d: %s (0x%llx) %s\n", line, what, got, said);
+}
+
+#define CHECK(good) look(good, #good, 0, __LINE__)
+#define EQ(want, got)									\
+	do {										\
+		unsigned long long got_ = (got);					\
+		look((unsigned long long)(want) == got_, #want " == " #got, got_, __LINE__);	\
+	} while (0)
+
+/* ---- what else the runner has ------------------------------------------------------- */
+
+static bool is_held;
+
+void complain(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(said, sizeof(said), format, args);
+	va_end(args);
+}
+
+void vm_hold(struct vm *which, const char *format, ...)
+{
+	va_list args;
+
+	(void)which;
+	va_start(args, format);
+	vsnprintf(said, sizeof(said), format, args);
+	va_end(args);
+	is_held = true;
+}
+
+void io_settled(struct vm *which)
+{
+	(void)which;
+}
+
+void vm_end(struct vm *which, enum ending end, int detail)
+{
+	(void)which;
+	(void)end;
+	(void)detail;
+}
+
+/* A network that keeps what it gets, and from which the tests send. */
+static struct net wire;
+
+static void keep_frame(struct net *net, const void *frame, size_t size)
+{
+	(void)net;
+	(void)frame;
+	(void)size;
+}
+
+static void keep(struct net *net)
+{
+	(void)net;
+}
+
+struct net *net_user_create(struct vm *which)
+{
+	static const struct net_ops ops = { .transmit = keep_frame, .destroy = keep };
+
+	(void)which;
+	wire.ops = &ops;
+	return &wire;
+}
+
+/* ---- the host's kernel -------------------------------------------------------------- */
+
+static bool has_no_ring;
+static int write_error, nr_synced;
+
+int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
+{
+	int (*init)(unsigned int entries, struct io_uring *ring, unsigned int flags) =
+		dlsym(RTLD_NEXT, "io_uring_queue_init");
+
+	return has_no_ring ? -EPERM : init(entries, ring, flags);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t offset, int flags)
+{
+	if (!write_error)
+		return syscall(SYS_pwritev2, fd, iov, nr, offset, 0, flags);
+	errno = write_error;
+	return -1;
+}
+
+int fdatasync(int fd)
+{
+	nr_synced++;
+	return syscall(SYS_fdatasync, fd);
+}
+
+/* ---- the driver --------------------------------------------------------------------- */
+
+static void handle_events(int timeout_ms)
+{
+	struct epoll_event event;
+
+	while (epoll_wait(vm.io.epoll, &event, 1, timeout_ms) == 1) {
+		struct source *source = event.data.ptr;
+
+		source->ready(&vm, source, event.events);
+		timeout_ms = 0;
+	}
+}
+
+static void put(unsigned int device, unsigned int at, unsigned int size, __u64 data)
+{
+	bus_write(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size, data);
+}
+
+static __u64 get(unsigned int device, unsigned int at, unsigned int size)
+{
+	return bus_read(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size);
+}
+
+static struct vring_desc *desc(unsigned int nr)
+{
+	return (void *)(area.hva + QUEUE_AT(nr));
+}
+
+static struct vring_avail *avail(unsigned int nr)
+{
+	return (void *)(area.hva + QUEUE_AT(nr) + AVAIL);
+}
+
+static volatile struct vring_used *used(unsigned int nr)
+{
+	return (void *)(area.hva + QUEUE_AT(nr) + USED);
+}
+
+/* Up to, and without DRIVER_OK. */
+static void begin(unsigned int device, unsigned int nr_queues)
+{
+	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+	for (unsigned int half = 0; half < 2; half++) {
+		put(device, VIRTIO_PCI_COMMON_DFSELECT, 4, half);
+		put(device, VIRTIO_PCI_COMMON_GFSELECT, 4, half);
+		put(device, VIRTIO_PCI_COMMON_GF, 4, get(device, VIRTIO_PCI_COMMON_DF, 4));
+	}
+	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 11);
+	for (unsigned int nr = 0; nr < nr_queues; nr++) {
+		memset(area.hva + QUEUE_AT(nr), 0, USED + 0x1000);
+		put(device, VIRTIO_PCI_COMMON_Q_SELECT, 2, nr);
+		put(device, VIRTIO_PCI_COMMON_Q_SIZE, 2, SIZE);
+		put(device, VIRTIO_PCI_COMMON_Q_DESCLO, 4, QUEUE_AT(nr));
+		put(device, VIRTIO_PCI_COMMON_Q_AVAILLO, 4, QUEUE_AT(nr) + AVAIL);
+		put(device, VIRTIO_PCI_COMMON_Q_USEDLO, 4, QUEUE_AT(nr) + USED);
+		put(device, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	}
+}
+
+static void start(unsigned int device, unsigned int nr_queues)
+{
+	begin(device, nr_queues);
+	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 15);
+	handle_events(0);
+}
+
+static void notify(unsigned int device, unsigned int nr)
+{
+	bus_write(&vm, SPACE_PORT, PCI_IO_FIRST + 16 * device + 2 * nr, 2, nr);
+	handle_events(0);
+}
+
+static void make_available(unsigned int nr, __u16 head)
+{
+	avail(nr)->ring[avail(nr)->idx % SIZE] = head;
+	avail(nr)->idx++;
+}
+
+/* Up to ten seconds; true if all has been used. */
+static bool wait_for(unsigned int nr)
+{
+	for (int i = 0; i < 1000 && used(nr)->idx != avail(nr)->idx; i++)
+		handle_events(10);
+	return used(nr)->idx == avail(nr)->idx;
+}
+
+/* ---- disks ---------------------------------------------------------------------------- */
+
+#define HEADER DATA
+#define STATUS (DATA + 0x100)
+#define BUFFER (DATA + 0x1000)
+#define NOT_YET 0xee
+
+static void ask_disk(__u32 type, __u64 sector, __u32 size)
+{
+	struct virtio_blk_outhdr header = { .type = type, .sector = sector };
+	__u16 in = type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
+
+	memcpy(area.hva + HEADER, &header, sizeof(header));
+	area.hva[STATUS] = NOT_YET;
+	desc(0)[0] = (struct vring_desc) { HEADER, sizeof(header), VRING_DESC_F_NEXT, size ? 1 : 2 };
+	desc(0)[1] = (struct vring_desc) { BUFFER, size, VRING_DESC_F_NEXT | in, 2 };
+	desc(0)[2] = (struct vring_desc) { STATUS, 1, VRING_DESC_F_WRITE, 0 };
+	make_available(0, 0);
+	notify(BLK, 0);
+}
+
+static __u8 ask_and_wait(__u32 type, __u64 sector, __u32 size)
+{
+	ask_disk(type, sector, size);
+	return wait_for(0) ? area.hva[STATUS] : NOT_YET;
+}
+
+static struct device *disk(void)
+{
+	struct device *found = NULL;
+
+	for (struct device *device = vm.devices; device; device = device->next)
+		if (!strcmp(device->ops->name, "virtio"))
+			found = device;
+	return found;
+}
+
+static void disk_copies(void)
+{
+	start(BLK, 1);
+	memset(area.hva + BUFFER, 0x5a, 0x20000);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x20000));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
+	memset(area.hva + BUFFER, 0, 0x20000);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x20000));
+	EQ(0x5a, area.hva[BUFFER]);
+	EQ(0x5a, area.hva[BUFFER + 0x1ffff]);
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, IMAGE_SIZE / SECTOR, SECTOR));
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_OUT, 0, 100));
+	EQ(VIRTIO_BLK_S_UNSUPP, ask_and_wait(77, 0, 0));
+}
+
+static void disk_of_4096(void)
+{
+	EQ(4096, get(BLK, CONFIG + offsetof(struct virtio_blk_config, blk_size), 4));
+	EQ(IMAGE_SIZE / SECTOR, get(BLK, CONFIG, 4));
+}
+
+/* The image has a last sector that is not whole. */
+static void disk_of_512(void)
+{
+	EQ(512, get(BLK, CONFIG + offsetof(struct virtio_blk_config, blk_size), 4));
+	EQ(IMAGE_SIZE / SECTOR, get(BLK, CONFIG, 4));
+}
+
+/* With a thread, where errors can be made: a write waits for the host, and a read does not. */
+static void disk_holds(void)
+{
+	static const int errors[] = { ENOSPC, EDQUOT, EIO };
+
+	start(BLK, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		is_held = false;
+		write_error = errors[i];
+		ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
+		for (int round = 0; round < 1000 && !is_held; round++)
+			handle_events(10);
+		CHECK(is_held);
+		CHECK(strstr(said, strerror(errors[i])));
+		EQ(NOT_YET, area.hva[STATUS]);
+		/* Nothing is in flight: a pause is not held up by it. */
+		CHECK(disk()->ops->drain(disk()) || (handle_events(1000), disk()->ops->drain(disk())));
+		/* Still there when the VM goes on: held again. */
+		is_held = false;
+		disk()->ops->resume(disk());
+		for (int round = 0; round < 1000 && !is_held; round++)
+			handle_events(10);
+		CHECK(is_held);
+		write_error = 0;
+		disk()->ops->resume(disk());
+		CHECK(wait_for(0));
+		EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
+	}
+	write_error = EFBIG;
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+	write_error = 0;
+}
+
+/* A driver that resets the device gets its memory back, whatever is held. */
+static void disk_resets(void)
+{
+	start(BLK, 1);
+	is_held = false;
+	write_error = ENOSPC;
+	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
+	for (int round = 0; round < 1000 && !is_held; round++)
+		handle_events(10);
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	write_error = 0;
+	disk()->ops->resume(disk());
+	start(BLK, 1);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+}
+
+static void disk_shrinks(void)
+{
+	start(BLK, 1);
+	CHECK(!truncate(options.disks[0].path, IMAGE_SIZE / 4));
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, IMAGE_SIZE / 2 / SECTOR, SECTOR));
+	CHECK(!truncate(options.disks[0].path, IMAGE_SIZE));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, IMAGE_SIZE / 2 / SECTOR, SECTOR));
+}
+
+/* A pause: all that is written is on the disk, by one flush, and none where nothing has been. */
+static void disk_drains(void)
+{
+	start(BLK, 1);
+	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
+		handle_events(10);
+	nr_synced = 0;
+	CHECK(disk()->ops->drain(disk()));
+	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
+	CHECK(!disk()->ops->drain(disk()));
+	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
+		handle_events(10);
+	CHECK(disk()->ops->drain(disk()));
+	EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
+	if (has_no_ring)
+		EQ(1, nr_synced);
+}
+
+/* What begins like another format is refused, unless it is said to be raw; and small ones. */
+static void disk_formats(void)
+{
+	static const struct {
+		off_t at;
+		const char *magic, *name;
+	} rows[] = {
+		{ 0, "QFI\xfb", "qcow2" }, { 0, "KDMV", "VMDK" }, { 0, "vhdxfile", "VHDX" },
+		{ 0, "# Disk DescriptorFile", "VMDK" }, { 0, "conectix", "VHD" },
+		{ 0x4000 - 512, "conectix", "VHD" }, { 64, "\x7f\x10\xda\xbe", "VDI" },
+		{ 0, "\x1f\x8b\x08", "gzip" }, { 0, "\x28\xb5\x2f\xfd", "zstd" }, { 0, "BZh9", "bzip2" },
+		{ 0x4000 - 512, "koly", "DMG" },
+	};
+	int fd = memfd_create("other", 0);
+	char path[32];
+	struct disk other = { .path = path };
+	struct image_file image;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		CHECK(!ftruncate(fd, 0) && !ftruncate(fd, 0x4000));
+		CHECK(pwrite(fd, rows[i].magic, strlen(rows[i].magic), rows[i].at) > 0);
+		other.is_raw = false;
+		said[0] = 0;
+		EQ(-1, disk_open(&image, &other));
+		CHECK(strstr(said, rows[i].name));
+		other.is_raw = true;
+		EQ(0, disk_open(&image, &other));
+		EQ(0x4000, image.size);
+		close(image.fd);
+	}
+	CHECK(!ftruncate(fd, 0) && !ftruncate(fd, 0x2100));
+	other = (struct disk) { .path = path, .sector = 4096 };
+	EQ(0, disk_open(&image, &other));
+	EQ(0x2000, image.size);
+	close(image.fd);
+	CHECK(!ftruncate(fd, 600));
+	EQ(-1, disk_open(&image, &other));
+	close(fd);
+}
+
+/* ---- any device ---------------------------------------------------------------------------- */
+
+/* "3.1.1": what is available before DRIVER_OK is used then, without a notification. */
+static void early_buffers(void)
+{
+	begin(RNG, 1);
+	desc(0)[0] = (struct vring_desc) { BUFFER, 64, VRING_DESC_F_WRITE, 0 };
+	make_available(0, 0);
+	notify(RNG, 0);
+	EQ(0, used(0)->idx);
+	put(RNG, VIRTIO_PCI_COMMON_STATUS, 1, 15);
+	CHECK(wait_for(0));
+	EQ(64, used(0)->ring[0].len);
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+static bool make(unsigned int sector, __u64 size)
+{
+	static char path[32];
+	static int fd = -1;
+
+	if (fd >= 0)
+		close(fd);
+	fd = memfd_create("image", 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	options.disks[0] = (struct disk) { .path = path, .sector = sector };
+	options.nr_disks = 1;
+	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
+	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) || virtio_rng_create(&vm)) {
+		printf("# cannot make the machine: %s\n", said);
+		return false;
+	}
+	return true;
+}
+
+static void destroy(void)
+{
+	devices_destroy(&vm);
+	loop_destroy(&vm.io);
+}
+
+struct test {
+	const char *name;
+	void (*run)(void);
+};
+
+static unsigned int nr_run, nr_failed;
+
+static void run(const struct test *tests, unsigned int nr, const char *how)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		nr_bad = 0;
+		said[0] = 0;
+		tests[i].run();
+		nr_failed += !!nr_bad;
+		printf("%s %u %s%s\n", nr_bad ? "not ok" : "ok", ++nr_run, tests[i].name, how);
+	}
+}
+
+int main(void)
+{
+	static const struct test disks[] = {
+		{ "a disk keeps what is written", disk_copies },
+		{ "a disk whose image becomes shorter", disk_shrinks },
+		{ "a pause flushes a disk", disk_drains },
+	};
+	static const struct test errors[] = {
+		{ "a write waits until the host has room", disk_holds },
+		{ "a reset ends the waiting", disk_resets },
+	};
+	static const struct test others[] = {
+		{ "a disk with sectors of 4096 bytes", disk_of_4096 },
+		{ "images that are not raw", disk_formats },
+		{ "buffers from before DRIVER_OK", early_buffers },
+	};
+	static const struct test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	area = (struct mote_area) { .size = MEMORY, .hva = aligned_alloc(4096, MEMORY) };
+	vm.ram = area.hva;
+	vm.low = MEMORY;
+	printf("TAP version 13\n1..%zu\n", 2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 1);
+	if (!make(0, IMAGE_SIZE + 100))
+		return 1;
+	run(&plain, 1, "");
+	run(disks, ARRAY_SIZE(disks), "");
+	destroy();
+	has_no_ring = true;
+	if (!make(4096, IMAGE_SIZE + 512))
+		return 1;
+	run(disks, ARRAY_SIZE(disks), ", without io_uring");
+	run(errors, ARRAY_SIZE(errors), ", without io_uring");
+	run(others, ARRAY_SIZE(others), "");
+	destroy();
+	free(area.hva);
+	return nr_failed ? 1 : 0;
+}

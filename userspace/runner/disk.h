@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What a disk's bytes are in, and how they are read and written while the devices go on. */
+#ifndef DISK_H
+#define DISK_H
+
+#include <liburing.h>
+#include <sys/uio.h>
+
+#include "vm.h"
+
+/* ---- images (disk.c) ---------------------------------------------------------------- */
+
+#define SECTOR 512	/* virtio counts in these, whatever the disk does */
+
+/**
+ * struct image_file - a raw image, or a block device
+ * @fd: it, so that nobody else writes to it
+ * @size: in bytes, a multiple of @sector
+ * @sector: the least that the disk reads or writes, in bytes
+ */
+struct image_file {
+	int fd;
+	__u64 size;
+	unsigned int sector;
+};
+
+/* 0, or -1 after a complaint. */
+int disk_open(struct image_file *image, const struct disk *disk);
+
+/* ---- transfers (transfer.c) ------------------------------------------------------------ */
+
+enum transfer_kind {
+	TRANSFER_READ, TRANSFER_WRITE, TRANSFER_WRITE_SYNC, TRANSFER_FLUSH, TRANSFER_PUNCH,
+	TRANSFER_ZERO,
+};
+
+/**
+ * struct transfer - something to be done to a file
+ * @kind: what
+ * @iov: to or from where
+ * @nr_iov: how many there are
+ * @offset: in the file
+ * @size: bytes
+ * @result: out: how many have been, or a negative errno
+ * @next: another one
+ */
+struct transfer {
+	enum transfer_kind kind;
+	struct iovec *iov;
+	unsigned int nr_iov;
+	__u64 offset;
+	size_t size;
+	ssize_t result;
+	struct transfer *next;
+};
+
+/**
+ * struct transfers - what is under way for a file
+ * @fd: the file
+ * @done: called for each that has ended, in the I/O thread, with the VM's lock held
+ * @settled: called then, when those that have ended by now have been told
+ * @ended: an eventfd: some have ended
+ * @in_flight: how many have not
+ * @has_ring: it is io_uring that does them, else a thread
+ * @ring: io_uring
+ * @thread: this
+ * @lock: of the rest
+ * @asked: there are @waiting, or the thread is to end
+ * @waiting: for the thread, in the order in which they came
+ * @last: where the next one goes
+ * @finished: by the thread, the last one first
+ * @is_ending: the thread is to end
+ */
+struct transfers {
+	int fd;
+	void (*done)(struct transfers *transfers, struct transfer *transfer);
+	void (*settled)(struct transfers *transfers);
+	struct source ended;
+	unsigned int in_flight;
+	bool has_ring;
+	struct io_uring ring;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t asked;
+	struct transfer *waiting;
+	struct transfer **last;
+	struct transfer *finished;
+	bool is_ending;
+};
+
+/* For @depth transfers at most; 0, or -1 after a complaint. */
+int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int depth);
+/* Begin one, by the next transfers_submit() at the latest. */
+void transfers_start(struct transfers *transfers, struct transfer *transfer);
+void transfers_submit(struct transfers *transfers);
+/* Until none is under way. */
+void transfers_wait(struct transfers *transfers);
+/* None is under way. */
+void transfers_destroy(struct transfers *transfers);
+
+#endif /* DISK_H */
