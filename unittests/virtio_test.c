@@ -6,7 +6,9 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,7 +34,7 @@
 #define REGISTERS_SIZE 0x2000
 #define CONFIG 0x200
 
-enum { BLK, RNG = 2 };
+enum { BLK, NET, RNG };
 
 static struct options options = { .net = (char []) { "user" }, .cpus = 1, .memory = MEMORY };
 static struct mote_area area;
@@ -213,6 +215,11 @@ static void start(unsigned int device, unsigned int nr_queues)
 	begin(device, nr_queues);
 	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 15);
 	handle_events(0);
+}
+
+static bool needs_reset(unsigned int device)
+{
+	return get(device, VIRTIO_PCI_COMMON_STATUS, 1) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
 static void notify(unsigned int device, unsigned int nr)
@@ -418,7 +425,97 @@ static void disk_formats(void)
 	close(fd);
 }
 
-/* ---- any device ---------------------------------------------------------------------------- */
+/* ---- network cards ----------------------------------------------------------------------- */
+
+static void give_buffer(__u32 size)
+{
+	desc(0)[0] = (struct vring_desc) { BUFFER, size, VRING_DESC_F_WRITE, 0 };
+	make_available(0, 0);
+	notify(NET, 0);
+}
+
+/* "5.1.6.3.1": a buffer that is too small costs its frame, and nothing else. */
+static void small_buffers(void)
+{
+	static const unsigned char frame[64] = { 0xff };
+	const __u32 whole = sizeof(struct virtio_net_hdr_v1) + sizeof(frame);
+
+	start(NET, 2);
+	for (__u32 size = 1; size < whole; size += 9) {
+		give_buffer(size);
+		wire.receive(wire.card, frame, sizeof(frame));
+		CHECK(wait_for(0));
+		EQ(0, used(0)->ring[(used(0)->idx - 1) % SIZE].len);
+		CHECK(!needs_reset(NET));
+	}
+	give_buffer(whole);
+	wire.receive(wire.card, frame, sizeof(frame));
+	CHECK(wait_for(0));
+	EQ(whole, used(0)->ring[(used(0)->idx - 1) % SIZE].len);
+}
+
+static unsigned int slot;
+
+/* ---- PCI ------------------------------------------------------------------------------------ */
+
+/* The driver's functions are in the slots behind the chipset's. */
+static void select_config(unsigned int at)
+{
+	bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (__u32)slot << 11 | at);
+}
+
+static __u64 config_get(unsigned int at, unsigned int size)
+{
+	select_config(at & ~3u);
+	return bus_read(&vm, SPACE_PORT, 0xcfc + (at & 3), size);
+}
+
+static void config_put(unsigned int at, unsigned int size, __u64 data)
+{
+	select_config(at & ~3u);
+	bus_write(&vm, SPACE_PORT, 0xcfc + (at & 3), size, data);
+}
+
+static unsigned int find_config_access(void)
+{
+	for (slot = 0; slot < 32; slot++) {
+		unsigned int at = config_get(PCI_VENDOR_ID, 4) == 0x10441af4 ? config_get(PCI_CAPABILITY_LIST, 1) : 0;
+
+		for (; at; at = config_get(at + PCI_CAP_LIST_NEXT, 1))
+			if (config_get(at, 1) == PCI_CAP_ID_VNDR &&
+			    config_get(at + VIRTIO_PCI_CAP_CFG_TYPE, 1) == VIRTIO_PCI_CAP_PCI_CFG)
+				return at;
+	}
+	return 0;
+}
+
+/* "4.1.4.9": the random numbers' registers, while nothing is decoded. */
+static void config_access(void)
+{
+	unsigned int cap = find_config_access(), data = cap + sizeof(struct virtio_pci_cap);
+
+	CHECK(cap);
+	config_put(PCI_COMMAND, 2, 0);
+	EQ(~0ull >> 56, get(RNG, VIRTIO_PCI_COMMON_NUMQ, 1));
+	config_put(cap + VIRTIO_PCI_CAP_BAR, 1, 1);
+	config_put(cap + VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_NUMQ);
+	config_put(cap + VIRTIO_PCI_CAP_LENGTH, 4, 2);
+	EQ(1, config_get(data, 2));
+	config_put(cap + VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_STATUS);
+	config_put(cap + VIRTIO_PCI_CAP_LENGTH, 4, 1);
+	config_put(data, 1, 3);
+	EQ(3, config_get(data, 1));
+	/* What no register is, is not accessed; nor is anything beyond the registers. */
+	config_put(cap + VIRTIO_PCI_CAP_BAR, 1, 5);
+	EQ(3, config_get(data, 1));
+	config_put(cap + VIRTIO_PCI_CAP_BAR, 1, 1);
+	config_put(cap + VIRTIO_PCI_CAP_OFFSET, 4, 0xfffffffc);
+	config_put(cap + VIRTIO_PCI_CAP_LENGTH, 4, 4);
+	config_put(data, 4, 0xffffffff);
+	EQ(0xffffffff, config_get(data, 4));
+	config_put(PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	EQ(3, get(RNG, VIRTIO_PCI_COMMON_STATUS, 1));
+}
 
 /* "3.1.1": what is available before DRIVER_OK is used then, without a notification. */
 static void early_buffers(void)
@@ -492,6 +589,8 @@ int main(void)
 	static const struct test others[] = {
 		{ "a disk with sectors of 4096 bytes", disk_of_4096 },
 		{ "images that are not raw", disk_formats },
+		{ "receive buffers that are too small", small_buffers },
+		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },
 	};
 	static const struct test plain = { "a disk with sectors of 512 bytes", disk_of_512 };

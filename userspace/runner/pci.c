@@ -99,6 +99,18 @@ static void update_bars(struct pci_device *pci)
 
 static void msix_flush(struct pci_device *pci);
 
+static void look_through(struct pci_device *pci, unsigned int at, bool is_write)
+{
+	if (pci->window && (at & ~3u) == pci->window_at)
+		pci->window(pci, is_write);
+}
+
+static __u32 config_read(struct pci_device *pci, unsigned int at, unsigned int size)
+{
+	look_through(pci, at, false);
+	return get(pci, at, size);
+}
+
 static void config_write(struct pci_device *pci, unsigned int at, unsigned int size, __u32 data)
 {
 	for (unsigned int i = 0; i < size; i++, data >>= 8) {
@@ -108,6 +120,7 @@ static void config_write(struct pci_device *pci, unsigned int at, unsigned int s
 	}
 	update_bars(pci);
 	msix_flush(pci);
+	look_through(pci, at, true);
 }
 
 /* ---- the ports ----------------------------------------------------------------------- */
@@ -131,7 +144,7 @@ static __u64 bus_device_read(struct device *device, const struct region *region,
 		return bus->reset;
 	if (region->id == ID_ADDRESS)
 		return size == 4 ? bus->address : NOTHING;
-	return pci ? get(pci, (bus->address & 0xfc) + offset, size) : NOTHING;
+	return pci ? config_read(pci, (bus->address & 0xfc) + offset, size) : NOTHING;
 }
 
 static void bus_device_write(struct device *device, const struct region *region, __u64 offset,

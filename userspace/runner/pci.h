@@ -49,6 +49,9 @@ struct msix_entry {
  * @device: what all devices begin with; a region's id is the BAR's number
  * @moved: a BAR has been mapped elsewhere or not at all; may be NULL
  * @msix_changed: messages, or whether they are held back, may have changed; may be NULL
+ * @window: called before @config is read at @window_at, or after it was written there;
+ *	may be NULL
+ * @window_at: offset of 4 bytes
  * @config: configuration space
  * @writable: which of its bits the guest can change
  * @bars: base address registers
@@ -63,6 +66,8 @@ struct pci_device {
 	struct device device;
 	void (*moved)(struct pci_device *pci, unsigned int bar);
 	void (*msix_changed)(struct pci_device *pci);
+	void (*window)(struct pci_device *pci, bool is_write);
+	unsigned int window_at;
 	__u8 config[PCI_CONFIG];
 	__u8 writable[PCI_CONFIG];
 	struct pci_bar bars[PCI_BARS];

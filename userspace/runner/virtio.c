@@ -4,8 +4,7 @@
  * module turns into eventfds, so that a guest that notifies does not wait for
  * us; BAR 1 has all that is seldom touched.
  *
- * Not here: the legacy interface, access by configuration space
- * (VIRTIO_PCI_CAP_PCI_CFG), interrupt pins.
+ * Not here: the legacy interface, interrupt pins.
  */
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
@@ -391,6 +390,47 @@ static void virtio_write(struct device *device, const struct region *region, __u
 	}
 }
 
+/* ---- registers by configuration space -------------------------------------------------- */
+
+/* "PCI configuration access capability": for who cannot map BARs; it needs not be decoded. */
+static void access_by_config(struct pci_device *pci, bool is_write)
+{
+	__u8 *data = pci->config + pci->window_at;
+	struct virtio_pci_cap cap;
+	struct region region = { 0 };
+	__u64 value = 0;
+
+	memcpy(&cap, data - sizeof(cap), sizeof(cap));
+	region.id = cap.bar;
+	if (cap.bar > BAR_REGISTERS || (cap.length != 1 && cap.length != 2 && cap.length != 4) ||
+	    cap.offset % cap.length || cap.offset >= pci->bars[cap.bar].size)
+		return;
+	if (is_write) {
+		memcpy(&value, data, cap.length);
+		virtio_write(&pci->device, &region, cap.offset, cap.length, value);
+	} else {
+		value = virtio_read(&pci->device, &region, cap.offset, cap.length);
+		memcpy(data, &value, cap.length);
+	}
+}
+
+static void add_config_access(struct virtio *virtio)
+{
+	const struct virtio_pci_cfg_cap cap = {
+		.cap = {
+			.cap_vndr = PCI_CAP_ID_VNDR, .cap_len = sizeof(cap),
+			.cfg_type = VIRTIO_PCI_CAP_PCI_CFG,
+		},
+	};
+	struct pci_device *pci = &virtio->pci;
+	unsigned int at = pci_add_capability(pci, &cap, sizeof(cap));
+
+	pci->writable[at + VIRTIO_PCI_CAP_BAR] = 0xff;
+	memset(pci->writable + at + VIRTIO_PCI_CAP_OFFSET, 0xff, sizeof(cap) - VIRTIO_PCI_CAP_OFFSET);
+	pci->window_at = at + sizeof(cap.cap);
+	pci->window = access_by_config;
+}
+
 /* ---- making one ---------------------------------------------------------------------- */
 
 static void destroy_queues(struct virtio *virtio)
@@ -503,6 +543,7 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 	if (virtio->config_size)
 		add_capability(virtio, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_REGISTERS, CONFIG,
 			       CONFIG_SIZE);
+	add_config_access(virtio);
 	reset(virtio);
 	return 0;
 }

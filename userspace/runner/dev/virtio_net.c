@@ -37,24 +37,24 @@ static struct net_card *card_of(struct virtio *virtio)
 
 /* ---- to the guest -------------------------------------------------------------- */
 
-/* Give one frame to the driver; false if it has no buffer. */
+/* Give one frame to the driver; false if it has no buffer. One that is too small costs the frame. */
 static bool deliver(struct net_card *card, const void *data, size_t size)
 {
 	struct virtqueue *queue = &card->virtio.queues[QUEUE_RX];
 	const struct virtio_net_hdr_v1 header = { .num_buffers = 1 };
 	struct chain chain;
 	struct iovec *in;
+	bool fits;
 
 	if (!virtqueue_pop(queue, &chain))
 		return false;
 	in = chain.iov + chain.nr_out;
-	if (iov_size(in, chain.nr_in) < sizeof(header) + size) {
-		virtio_break(&card->virtio);
-		return true;
+	fits = iov_size(in, chain.nr_in) >= sizeof(header) + size;
+	if (fits) {
+		iov_write(in, chain.nr_in, &header, sizeof(header));
+		iov_write(in, chain.nr_in, data, size);
 	}
-	iov_write(in, chain.nr_in, &header, sizeof(header));
-	iov_write(in, chain.nr_in, data, size);
-	virtqueue_push(queue, chain.head, sizeof(header) + size);
+	virtqueue_push(queue, chain.head, fits ? sizeof(header) + size : 0);
 	return true;
 }
 
