@@ -91,11 +91,18 @@ TEST_F(verbs, names)
 	EXPECT_COMPLAINT(2, "letters, digits", "mote run --flat --name '' " FLAT_IMAGE);
 	EXPECT_COMPLAINT(2, "letters, digits", "mote run --flat --name $(printf %%065d 0) " FLAT_IMAGE);
 	EXPECT_COMPLAINT(2, "no VM of yours is called gamma", "mote pause gamma");
-	EXPECT_COMPLAINT(2, "2 VMs have names that begin with al", "mote pause al");
+	EXPECT_COMPLAINT(2, "2 VMs have names that begin with al", "mote stat al");
+	EXPECT_EQ(0, sh("mote stat b > /dev/null"));
+	/* What changes or ends one wants the whole name. */
+	EXPECT_COMPLAINT(2, "is called b: beta?", "mote pause b");
+	EXPECT_COMPLAINT(2, "is called b: beta?", "mote resume b");
+	EXPECT_COMPLAINT(2, "is called b: beta?", "mote stop --force b");
+	EXPECT_COMPLAINT(2, "no VM of yours is called al (mote ps)", "mote pause al");
+	EXPECT_TRUE(vm_is("beta", "running"));
 	EXPECT_EQ(0, sh("mote pause alpha"));
 	EXPECT_TRUE(vm_is("alpha", "paused"));
 	EXPECT_TRUE(vm_is("alphabet", "running"));
-	EXPECT_EQ(0, sh("mote pause b"));
+	EXPECT_EQ(0, sh("mote pause beta"));
 	EXPECT_TRUE(vm_is("beta", "paused"));
 	/* Those that are not named count. */
 	ASSERT_EQ(0, sh("for i in 1 2; do mote run --memory 2M --flat --timeout 7000 " FLAT_IMAGE

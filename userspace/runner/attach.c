@@ -159,7 +159,7 @@ int console_run(const struct verb *verb, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	fd = client_open(argv[optind], found);
+	fd = client_open(argv[optind], false, found);
 	if (fd < 0)
 		return EXIT_USAGE;
 	answer = client_ask(fd, "console");

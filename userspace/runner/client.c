@@ -91,7 +91,7 @@ int vms_find(struct vms *vms)
 
 /* ---- the one that is meant --------------------------------------------------------- */
 
-static int choose(const struct vms *vms, const char *name, char *found)
+static int choose(const struct vms *vms, const char *name, bool is_whole, char *found)
 {
 	unsigned int nr = 0;
 
@@ -105,23 +105,25 @@ static int choose(const struct vms *vms, const char *name, char *found)
 			nr++;
 		}
 	}
-	if (nr == 1)
+	if (nr == 1 && !is_whole)
 		return 0;
-	if (nr)
+	if (nr == 1)
+		complain("no VM of yours is called %s: %s? (the whole name is wanted here)", name, found);
+	else if (nr && !is_whole)
 		complain("%u VMs have names that begin with %s (mote ps)", nr, name);
 	else
 		complain("no VM of yours is called %s (mote ps)", name);
 	return -1;
 }
 
-int client_open(const char *name, char *found)
+int client_open(const char *name, bool is_whole, char *found)
 {
 	char directory[256];
 	struct vms vms;
 	int fd, err = vms_find(&vms);
 
 	if (!err)
-		err = choose(&vms, name, found);
+		err = choose(&vms, name, is_whole, found);
 	free(vms.name);
 	if (err)
 		return -1;
@@ -216,7 +218,7 @@ int client_tell(const char *name, const char *what)
 {
 	struct json_object *answer;
 	char found[NAME_MOST + 1];
-	int fd = client_open(name, found);
+	int fd = client_open(name, true, found);
 
 	if (fd < 0)
 		return EXIT_USAGE;

@@ -25,11 +25,12 @@ int vms_find(struct vms *vms);
 
 /**
  * client_open() - connect to the VM that somebody means
- * @name: its name, or how it alone begins
+ * @name: its name
+ * @is_whole: else it may be how that VM's name alone begins
  * @found: out: its name, NAME_MOST + 1 bytes
  * Return: a file descriptor, or -1 after a complaint
  */
-int client_open(const char *name, char *found);
+int client_open(const char *name, bool is_whole, char *found);
 
 /**
  * client_ask() - send a request and wait for the answer
@@ -45,7 +46,7 @@ struct json_object *client_request(int fd, const char *what);
 const char *answer_text(struct json_object *answer, const char *key);
 unsigned long long answer_number(struct json_object *answer, const char *key);
 
-/* @what asked of the VM called @name, whose answer does not matter: the exit status. */
+/* @what asked of the VM with this whole @name, whose answer does not matter: the exit status. */
 int client_tell(const char *name, const char *what);
 
 /**

@@ -15,8 +15,8 @@ const char stop_usage[] =
 	"usage: mote stop [--force] [--timeout S] NAME\n"
 	"\n"
 	"Presses the power button of a VM, which goes on if it is paused, and waits until\n"
-	"it has ended; if it has not after 30 seconds, ends it at once. NAME may be the\n"
-	"beginning of a name.\n"
+	"it has ended; if it has not after 30 seconds, ends it at once. NAME is the whole\n"
+	"name.\n"
 	"\n"
 	"  --force      end it at once: what the guest has not written is lost\n"
 	"  --timeout S  wait for S seconds; 0: as long as it takes\n"
@@ -28,13 +28,13 @@ const char pause_usage[] =
 	"usage: mote pause NAME\n"
 	"\n"
 	"Stops the processors of a VM, and returns when they have and its disks are flushed.\n"
-	"Its clocks go on: to the guest it is as if its host had not run it. NAME may be\n"
-	"the beginning of one.\n";
+	"Its clocks go on: to the guest it is as if its host had not run it. NAME is the\n"
+	"whole name.\n";
 
 const char resume_usage[] =
 	"usage: mote resume NAME\n"
 	"\n"
-	"Lets a VM go on that was paused. NAME may be the beginning of a name.\n";
+	"Lets a VM go on that was paused. NAME is the whole name.\n";
 
 #define PATIENCE 30
 
@@ -106,7 +106,7 @@ int stop_run(const struct verb *verb, int argc, char **argv)
 		return status;
 	if (timeout && parse_seconds(timeout, &seconds))
 		return EXIT_USAGE;
-	fd = client_open(argv[optind], found);
+	fd = client_open(argv[optind], true, found);
 	if (fd < 0)
 		return EXIT_USAGE;
 	status = stop(fd, found, force, seconds);

@@ -152,7 +152,7 @@ int stat_run(const struct verb *verb, int argc, char **argv)
 		return status;
 	if (watch && parse_period(watch, &period))
 		return EXIT_USAGE;
-	fd = client_open(argv[optind], found);
+	fd = client_open(argv[optind], false, found);
 	if (fd < 0)
 		return EXIT_USAGE;
 	while (!(status = show(fd, json, &before)) && period) {
