@@ -6,10 +6,14 @@
  * Judges: the sanitizers, for whom the guest's memory is an allocation like any
  * other; the image, which keeps its size; and libFuzzer's clock.
  */
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -243,6 +247,18 @@ static int create_fs(void)
 	return err;
 }
 
+/* Interfaces are somebody's who made them before: so is this. */
+static int create_tap(const char *name)
+{
+	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	int fd = open("/dev/net/tun", O_RDWR), err;
+
+	strcpy(request.ifr_name, name);
+	err = fd < 0 || ioctl(fd, TUNSETIFF, &request) || ioctl(fd, TUNSETPERSIST, 1) ? -1 : 0;
+	close(fd);
+	return err;
+}
+
 static int create_by_kernel(void)
 {
 	if (!access("/dev/vhost-vsock", W_OK)) {
@@ -254,7 +270,7 @@ static int create_by_kernel(void)
 	if (access("/dev/vhost-net", W_OK))
 		return 0;
 	nr_devices++;
-	return virtio_vhost_net_create(&vm, "fuzz0");
+	return create_tap("fuzz0") ? -1 : virtio_vhost_net_create(&vm, "fuzz0");
 }
 
 /* ---- the machine ------------------------------------------------------------------------ */

@@ -10,19 +10,21 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../userspace/runner/disk.h"
 #include "../userspace/runner/net.h"
 #include "../userspace/runner/runner.h"
-#include "../userspace/runner/virtio.h"
+#include "../userspace/runner/vhost.h"
 
 #define MEMORY 0x100000
 #define QUEUE_AT(nr) (0x1000 + 0x4000 * (nr))
@@ -530,6 +532,114 @@ static void early_buffers(void)
 	EQ(64, used(0)->ring[0].len);
 }
 
+/* ---- the bus --------------------------------------------------------------------------------- */
+
+static unsigned int parts, odd_parts;
+
+static __u64 read_part(struct device *device, const struct region *region, __u64 offset, unsigned int size)
+{
+	(void)device;
+	(void)region;
+	(void)offset;
+	parts += size;
+	odd_parts += size != 1 && size != 2 && size != 4;
+	return 0;
+}
+
+static void write_part(struct device *device, const struct region *region, __u64 offset, unsigned int size,
+		       __u64 data)
+{
+	(void)data;
+	read_part(device, region, offset, size);
+}
+
+/* No device gets three bytes, wherever an access begins and ends. */
+static void odd_accesses(void)
+{
+	static const struct device_ops kind = { .name = "any", .read = read_part, .write = write_part };
+	static struct device device = { .ops = &kind };
+	const struct region region = {
+		.space = SPACE_MMIO, .first = 0x1000, .size = 7, .width = 4, .device = &device,
+	};
+
+	EQ(0, region_add(&vm, &region));
+	for (__u64 address = 0xff8; address < 0x1008; address++) {
+		for (unsigned int size = 1; size <= 8; size *= 2) {
+			__u64 first = address < 0x1000 ? 0x1000 : address;
+			__u64 end = address + size > 0x1007 ? 0x1007 : address + size;
+
+			parts = 0;
+			bus_read(&vm, SPACE_MMIO, address, size);
+			bus_write(&vm, SPACE_MMIO, address, size, 0);
+			EQ(end > first ? 2 * (end - first) : 0, parts);
+		}
+	}
+	EQ(0, odd_parts);
+	region_remove(&vm, &region);
+}
+
+/* ---- daemons ----------------------------------------------------------------------------------- */
+
+static pthread_t asking;
+static volatile bool is_asking;
+
+static void interrupted(int number)
+{
+	(void)number;
+}
+
+/* Interrupts whoever asks, all the time. */
+static void *interrupt(void *unused)
+{
+	while (is_asking) {
+		pthread_kill(asking, SIGUSR1);
+		usleep(1000);
+	}
+	return unused;
+}
+
+/* Answers the first question, GET_FEATURES, in halves, and says then that it knows no more. */
+static void *answer_slowly(void *data)
+{
+	static const __u32 answer[] = { 1, 1 | 4, 8, VIRTIO_FEATURES & 0xffffffff, VIRTIO_FEATURES >> 32 };
+	char question[12];
+	int fd = *(int *)data;
+
+	if (recv(fd, question, sizeof(question), MSG_WAITALL) != sizeof(question))
+		return NULL;
+	for (size_t at = 0; at < sizeof(answer); at += 4) {
+		usleep(20000);
+		if (send(fd, (const char *)answer + at, 4, MSG_NOSIGNAL) != 4)
+			return NULL;
+	}
+	return data;
+}
+
+static void interrupted_talk(void)
+{
+	struct sigaction action = { .sa_handler = interrupted };
+	static struct virtio virtio;
+	struct vhost_user user = { .virtio = &virtio, .name = "daemon" };
+	pthread_t daemon, disturber;
+	int sockets[2];
+
+	virtio.pci.device.vm = &vm;
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	user.source.fd = sockets[0];
+	sigaction(SIGUSR1, &action, NULL);
+	asking = pthread_self();
+	is_asking = true;
+	CHECK(!pthread_create(&daemon, NULL, answer_slowly, &sockets[1]));
+	CHECK(!pthread_create(&disturber, NULL, interrupt, NULL));
+	EQ(0, vhost_user_create(&vm, &user));
+	is_asking = false;
+	pthread_join(disturber, NULL);
+	pthread_join(daemon, NULL);
+	source_remove(&user.source);
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 static bool make(unsigned int sector, __u64 size)
@@ -592,6 +702,8 @@ int main(void)
 		{ "receive buffers that are too small", small_buffers },
 		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },
+		{ "accesses that begin and end anywhere", odd_accesses },
+		{ "a daemon that answers in parts, and signals", interrupted_talk },
 	};
 	static const struct test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 

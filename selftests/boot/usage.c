@@ -129,6 +129,7 @@ TEST(networks)
 	EXPECT_REFUSED("neither user nor tap", "--net nosuch vmlinuz");
 	EXPECT_REFUSED("neither user nor tap", "--net tap: vmlinuz");
 	EXPECT_REFUSED("neither user nor tap", "--net vhost:sixteen-letters- vmlinuz");
+	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
 	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
 	EXPECT_REFUSED("not mac=", "--net user,nosuch vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");

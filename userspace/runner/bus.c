@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Who answers at a port or an address.  An access that is wider than what a
- * device knows, or reaches beyond its region, is split, the lowest address
- * first.  How the guest's instructions become accesses is libmote's.
+ * device knows, or reaches beyond its region, is split into parts of 1, 2, 4 or 8
+ * bytes, the lowest address first.  How the guest's instructions become accesses is libmote's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -65,6 +65,7 @@ static unsigned int part(const struct bus *bus, __u64 address, unsigned int size
 {
 	size_t at = find(bus, address);
 	__u64 room = 1;
+	unsigned int here = 8;
 
 	*region = NULL;
 	if (at < bus->nr && bus->regions[at].first <= address) {
@@ -73,9 +74,9 @@ static unsigned int part(const struct bus *bus, __u64 address, unsigned int size
 		if (room > (*region)->width)
 			room = (*region)->width;
 	}
-	while (size > room)
-		size /= 2;
-	return size;
+	while (here > size || here > room)
+		here /= 2;
+	return here;
 }
 
 __u64 bus_read(struct vm *vm, enum bus_space space, __u64 address, unsigned int size)

@@ -2,7 +2,7 @@
 /* A TAP interface of the host's: frames go to it and come from it as they are. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
+#include <net/if.h>
 #include <linux/if_tun.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,8 +62,14 @@ static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
 int net_tap_open(const char *how, const char *name)
 {
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	int fd;
 
+	/* For root the kernel would make one of that name. */
+	if (!if_nametoindex(name)) {
+		complain("--net %s:%s: %m: make it (ip tuntap add NAME mode tap user USER)", how, name);
+		return -1;
+	}
+	fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
 	if (fd >= 0 && !ioctl(fd, TUNSETIFF, &request))
 		return fd;

@@ -346,7 +346,9 @@ static void *run_vcpu(void *data)
 		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) ? MOTE_WINDOW_INTERRUPT : 0;
 		err = mote_run(vcpu->cpu.fd);
 		if (!err) {
-			vcpu->exits[run->reason]++;
+			/* A newer module may know more reasons. */
+			if (run->reason < MOTE_NR_EXITS)
+				vcpu->exits[run->reason]++;
 			handle_exit(vcpu, &bus);
 		} else if (err == -EINTR) {
 			/* Who kicked has made its change before: it is seen from here on. */

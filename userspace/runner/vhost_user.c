@@ -83,6 +83,9 @@ static int give_up(struct vhost_user *user, const char *why)
 	return -1;
 }
 
+/* Signals have handlers here that do not restart calls. */
+#define RETRY(call) ({ ssize_t nr_; do nr_ = (call); while (nr_ < 0 && errno == EINTR); nr_; })
+
 static bool send_message(const struct vhost_user *user, const struct message *message,
 			 const int *fds, unsigned int nr_fds)
 {
@@ -101,7 +104,7 @@ static bool send_message(const struct vhost_user *user, const struct message *me
 
 	if (nr_fds)
 		memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * nr_fds);
-	return sendmsg(user->source.fd, &header, MSG_NOSIGNAL) == (ssize_t)iov.iov_len;
+	return RETRY(sendmsg(user->source.fd, &header, MSG_NOSIGNAL)) == (ssize_t)iov.iov_len;
 }
 
 /* All answers have one number, or two of half the size. */
@@ -109,9 +112,17 @@ static bool receive_answer(const struct vhost_user *user, __u32 request, __u64 *
 {
 	const size_t size = HEADER + sizeof(*answer);
 	struct message message;
+	size_t done = 0;
 
-	if (recv(user->source.fd, &message, size, MSG_WAITALL) != (ssize_t)size ||
-	    message.request != request || !(message.flags & FLAG_REPLY) ||
+	/* A signal may also have cut one short. */
+	while (done < size) {
+		ssize_t nr = RETRY(recv(user->source.fd, (char *)&message + done, size - done, MSG_WAITALL));
+
+		if (nr <= 0)
+			return false;
+		done += nr;
+	}
+	if (message.request != request || !(message.flags & FLAG_REPLY) ||
 	    message.size != sizeof(*answer))
 		return false;
 	*answer = message.number;

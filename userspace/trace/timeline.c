@@ -71,8 +71,9 @@ static double bin_ticks(const struct timeline *timeline)
 
 static int bin_of(const struct timeline *timeline, uint64_t tsc)
 {
-	int bin = tsc > timeline->begin ? (tsc - timeline->begin) / bin_ticks(timeline) : 0;
+	double bin = tsc > timeline->begin ? (tsc - timeline->begin) / bin_ticks(timeline) : 0;
 
+	/* In a file that is not whole, events may be anywhen. */
 	return bin < BINS ? bin : BINS - 1;
 }
 

@@ -445,14 +445,16 @@ static void put_size(struct rtc *rtc, unsigned int at, __u64 size, unsigned int 
 static void describe_memory(struct rtc *rtc, const struct vm *vm)
 {
 	__u64 extended = vm->low > EXTENDED_MEMORY ? vm->low - EXTENDED_MEMORY : 0;
-	__u64 above_16m = vm->low > 0x1000000 ? vm->low - 0x1000000 : 0;
+	__u64 above_16m = vm->low > 0x1000000 ? vm->low - 0x1000000 : 0, above_4g = vm->high / 65536;
 
 	put_size(rtc, 0x15, 640 * 1024, 1024);
 	put_size(rtc, 0x17, extended, 1024);
 	put_size(rtc, 0x30, extended, 1024);
 	put_size(rtc, 0x34, above_16m, 65536);
+	/* Of a TiB and more that is all that can be said. */
+	above_4g = above_4g < 0xffffff ? above_4g : 0xffffff;
 	for (unsigned int i = 0; i < 3; i++)
-		rtc->cmos[0x5b + i] = vm->high / 65536 >> 8 * i;
+		rtc->cmos[0x5b + i] = above_4g >> 8 * i;
 	rtc->cmos[0x5f] = vm->nr_vcpus - 1;
 }
 
