@@ -34,6 +34,15 @@ TEST(options)
 	EXPECT_REFUSED("unknown option --nosuch", "--nosuch vmlinuz");
 	EXPECT_REFUSED("unknown option -x", "-x vmlinuz");
 	EXPECT_REFUSED("wants a value", "--memory");
+	EXPECT_REFUSED("-m wants a value", "-m");
+	EXPECT_REFUSED("not a size: lots", "-m lots vmlinuz");
+	EXPECT_REFUSED("not a number", "-c 0 vmlinuz");
+	EXPECT_REFUSED("options come before the image: --cpus", "vmlinuz --cpus 2");
+	EXPECT_REFUSED("--firmware=uefi, with a =", "--firmware uefi");
+	EXPECT_REFUSED("--balloon=32M, with a =", "--balloon 32M vmlinuz");
+	EXPECT_REFUSED("--cpus 2", "--cpu 2 vmlinuz");
+	EXPECT_REFUSED("--detach leaves", "--detach --console vmlinuz");
+	EXPECT_REFUSED("cannot open the image", "--detach /nosuchfile");
 	EXPECT_REFUSED("not a size", "--memory lots vmlinuz");
 	EXPECT_REFUSED("not a size", "--memory -1 vmlinuz");
 	EXPECT_REFUSED("not a size", "--memory 1T vmlinuz");
@@ -59,6 +68,9 @@ TEST(images)
 	ASSERT_EQ(0, sh(": > empty"));
 	EXPECT_REFUSED("is empty", "empty");
 	unlink("empty");
+	ASSERT_EQ(0, sh("truncate -s 1M disk && printf '\\125\\252' | dd of=disk bs=1 seek=510 conv=notrunc"));
+	EXPECT_REFUSED("mote run --firmware --disk disk", "disk");
+	unlink("disk");
 	EXPECT_REFUSED("too large for --flat", "--flat vmlinuz");
 }
 
@@ -83,7 +95,7 @@ TEST(memory)
 	EXPECT_REFUSED("--memory", "--memory 8M vmlinuz");
 	EXPECT_REFUSED("--memory", "--memory 1M vmlinuz");
 	ASSERT_EQ(0, sh("truncate -s 1G big"));
-	EXPECT_REFUSED("does not fit", "--memory 512M --initrd big vmlinuz");
+	EXPECT_REFUSED("no room for the initrd", "--memory 512M --initrd big vmlinuz");
 	unlink("big");
 	EXPECT_REFUSED("cannot open the initrd", "--initrd /nosuchfile vmlinuz");
 	EXPECT_REFUSED("is a directory", "--initrd /tmp vmlinuz");
@@ -298,6 +310,11 @@ TEST(held)
 TEST(help)
 {
 	struct command command;
+
+	EXPECT_EQ(0, sh("mote help > all && mote --help | cmp all && mote help run > run && mote run --help | cmp run"));
+	EXPECT_EQ(0, sh("[ \"$(mote version)\" = \"$(mote --version)\" ]"));
+	unlink("all");
+	unlink("run");
 
 	command_run(&command, "mote run --help");
 	EXPECT_EQ(0, command.status);

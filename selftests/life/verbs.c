@@ -25,6 +25,9 @@ GUEST(button, 16, "mov $0x602, %dx; mov $0x100, %ax; out %ax, %dx; sti\n"
       "mov $0x100, %ax; out %ax, %dx; in %dx, %ax; test $0x100, %ax; jnz 1b\n"
       PUT("0x42") "mov $0x604, %dx; mov $0x3400, %ax; out %ax, %dx; hlt");
 
+/* Say R, and reset the machine. */
+GUEST(reset, 16, PUT("0x52") "mov $0xcf9, %dx; mov $6, %al; out %al, %dx; hlt");
+
 /* Ready (DTR): say >, then answer each character with it and bit 5 set. */
 GUEST(echo, 16, "sti; mov $0x3fc, %dx; mov $3, %al; out %al, %dx\n" PUT("0x3e")
       "1: mov $0x3fd, %dx; in %dx, %al; test $1, %al; jz 1b; mov $0x3f8, %dx; in %dx, %al\n"
@@ -207,6 +210,36 @@ TEST_F(verbs, power_button)
 	ASSERT_TRUE(vm_start_flat("paused", &guest_button, ""));
 	EXPECT_EQ(0, sh("mote pause paused && mote stop paused"));
 	EXPECT_EQ(0, vm_status("paused"));
+}
+
+/* A guest that does nothing but reset: the machine begins again, with its name, its clients and its console. */
+TEST_F(verbs, restart)
+{
+	ASSERT_TRUE(vm_start_flat("phoenix", &guest_reset, "--json --restart"));
+	EXPECT_TRUE(comes_true("[ $(grep -c '\"event\":\"restart\"' " RUNTIME_DIR "/phoenix.err) -ge 2 ]"));
+	EXPECT_TRUE(comes_true("grep -q RRR " RUNTIME_DIR "/phoenix.out"));
+	EXPECT_EQ(0, sh("mote stop --force phoenix"));
+	EXPECT_EQ(STATUS_STOPPED, vm_status("phoenix"));
+	EXPECT_EQ(1, sh("mote ps | grep -q phoenix"));
+	/* Who ends it between two lives ends it, too; and without the option a reset is the end. */
+	run_flat(&self->command, &guest_reset, "", "--restart --timeout 2");
+	EXPECT_EQ(STATUS_TIMEOUT, self->command.status);
+	run_flat(&self->command, &guest_reset, "", "");
+	EXPECT_EQ(STATUS_RESET, self->command.status);
+}
+
+/* Whoever has started it has his prompt again when it runs, or hears why it does not. */
+TEST_F(verbs, detach)
+{
+	write_flat(&guest_spin);
+	command_run(&self->command, "mote run --detach --name back --memory 2M --timeout 7000 --flat " FLAT_IMAGE);
+	EXPECT_EQ(0, self->command.status);
+	EXPECT_STREQ("", self->command.err);
+	EXPECT_TRUE(vm_is("back", "running"));
+	EXPECT_COMPLAINT(2, "there is a VM called back", "mote run --detach --flat --name back " FLAT_IMAGE);
+	EXPECT_EQ(0, sh("mote stop --force back"));
+	EXPECT_COMPLAINT(2, "cannot open the disk", "mote run --detach --disk /nosuchfile --flat " FLAT_IMAGE);
+	unlink(FLAT_IMAGE);
 }
 
 TEST_F(verbs, force)

@@ -447,10 +447,25 @@ static void open_stdio(struct console *console)
 	watch_input(console);
 }
 
+/* The one that a device of this kind has left behind when the machine was reset, or NULL. */
+static struct console *find_left(struct vm *vm, const struct console_ops *ops)
+{
+	struct console *console = vm->consoles;
+
+	while (console && (console->ops != ops || console->device))
+		console = console->next;
+	return console;
+}
+
 struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind)
 {
-	struct console *console = calloc(1, sizeof(*console));
+	struct console *console = find_left(vm, ops);
 
+	if (console) {
+		console->device = device;
+		return console;
+	}
+	console = calloc(1, sizeof(*console));
 	if (console) {
 		*console = (struct console) {
 			.vm = vm, .ops = ops, .device = device, .lock = PTHREAD_MUTEX_INITIALIZER,

@@ -100,6 +100,10 @@ static int parse_one(const char *text, size_t length, struct cpu_features *featu
 	unsigned int word;
 	__u32 bit;
 
+	if (length && strspn(text, "0123456789") == length) {
+		complain("--cpu is about features: --cpus %.*s", (int)length, text);
+		return -1;
+	}
 	if (length < 2 || (text[0] != '-' && text[0] != '+')) {
 		complain("--cpu: neither -NAME nor +NAME: %.*s", (int)length, text);
 		return -1;

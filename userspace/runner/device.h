@@ -158,6 +158,8 @@ struct loop {
 int loop_create(struct loop *loop, struct vm *vm, pthread_mutex_t *lock);
 /* Until @is_over says so, which is asked after each source and each loop_wake(). */
 void loop_run(struct loop *loop, bool (*is_over)(const struct vm *vm));
+/* Wait for one source, and call it. */
+void loop_run_once(struct loop *loop);
 /* Let it ask; from any thread. */
 void loop_wake(struct loop *loop);
 void loop_destroy(struct loop *loop);

@@ -53,6 +53,16 @@ static void set_end(struct vm *vm, enum ending end, int detail)
 	pthread_cond_broadcast(&vm->resumed);
 }
 
+void vm_revive(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->life);
+	vm->end = END_NOT_YET;
+	vm->closed = false;
+	vm->paused = false;
+	vm->resumes = false;
+	pthread_mutex_unlock(&vm->life);
+}
+
 static void wake_loops(struct vm *vm)
 {
 	loop_wake(&vm->io);

@@ -180,6 +180,14 @@ int load_flat(struct vm *vm, const struct image *image)
 	return start_real(vm, FLAT_START);
 }
 
+/* A boot sector, which a kernel has, too; and what virtual disks begin with. */
+static bool is_disk(const struct image *image)
+{
+	const unsigned char *head = image->head;
+
+	return (head[510] == 0x55 && head[511] == 0xaa) || !memcmp(head, "QFI\xfb", 4);
+}
+
 static int load(struct vm *vm, const struct image *image)
 {
 	if (vm->options->flat)
@@ -189,6 +197,11 @@ static int load(struct vm *vm, const struct image *image)
 			return loaders[i]->load(vm, image);
 	if (image->head[0] == 0x1f && image->head[1] == 0x8b) {
 		complain("%s is compressed: unpack it first (gunzip)", image->file.path);
+		return -1;
+	}
+	if (is_disk(image)) {
+		complain("%s is a disk, no kernel: mote run --firmware --disk %s", image->file.path,
+			 image->file.path);
 		return -1;
 	}
 	complain("%s is no image that can be booted: neither Linux, nor ELF, nor multiboot (--flat "

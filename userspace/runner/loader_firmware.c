@@ -43,6 +43,8 @@ static int map(struct vm *vm, const struct file *file)
 	};
 	int err = hva ? mote_machine_set_slot(&vm->machine, &slot) : 0;
 
+	vm->firmware = hva;
+	vm->firmware_size = file->size;
 	if (err)
 		complain("cannot map the firmware %s: %s", file->path, strerror(-err));
 	return err || !hva ? -1 : 0;

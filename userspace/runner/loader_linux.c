@@ -56,6 +56,18 @@ static bool has_64_bit_entry(const struct setup_header *header)
 	return header->version >= PROTOCOL_2_12 && header->xloadflags & XLF_KERNEL_64;
 }
 
+/* Without --append, a kernel says at the console that there is what it does. */
+static const char *command_line(const struct vm *vm)
+{
+	const struct options *options = vm->options;
+
+	if (options->has_append)
+		return options->append;
+	if (options->console)
+		return "console=hvc0";
+	return strcmp(options->serial, "none") ? "console=ttyS0" : "";
+}
+
 static int check(const struct vm *vm, const struct image *image, const struct setup_header *header)
 {
 	__u64 kernel = setup_size(header) + header->syssize * (__u64)PARAGRAPH;
@@ -74,8 +86,8 @@ static int check(const struct vm *vm, const struct image *image, const struct se
 			 kernel);
 		return -1;
 	}
-	if (strlen(vm->options->append) > header->cmdline_size ||
-	    strlen(vm->options->append) >= COMMAND_LINE_MOST) {
+	if (strlen(command_line(vm)) > header->cmdline_size ||
+	    strlen(command_line(vm)) >= COMMAND_LINE_MOST) {
 		complain("--append: %s takes %u characters at most", image->file.path,
 			 header->cmdline_size);
 		return -1;
@@ -114,7 +126,7 @@ static int place_kernel(struct vm *vm, const struct image *image, const struct s
 
 	return place_at(vm, path, PARAMETERS, sizeof(struct boot_params), "the boot parameters") ||
 	       place_at(vm, path, TABLES, START_TABLES, "the descriptor tables") ||
-	       place_at(vm, path, COMMAND_LINE, strlen(vm->options->append) + 1, "the command line") ||
+	       place_at(vm, path, COMMAND_LINE, strlen(command_line(vm)) + 1, "the command line") ||
 	       place_at(vm, path, header->pref_address,
 			header->init_size > size ? header->init_size : size, "the kernel") ? -1 : 0;
 }
@@ -139,7 +151,7 @@ static int load_linux(struct vm *vm, const struct image *image)
 {
 	struct boot_params parameters = { .hdr = header_of(image) };
 	struct setup_header *header = &parameters.hdr;
-	const char *append = vm->options->append;
+	const char *line = command_line(vm);
 	__u64 setup = setup_size(header), rsdp;
 	struct mote_gprs gprs = { 0 };
 
@@ -152,7 +164,7 @@ static int load_linux(struct vm *vm, const struct image *image)
 	fill_parameters(vm, &parameters, rsdp);
 	if (file_load(vm, &image->file, setup, header->pref_address, image->file.size - setup) ||
 	    load_bytes(vm, PARAMETERS, &parameters, sizeof(parameters)) ||
-	    load_bytes(vm, COMMAND_LINE, append, strlen(append) + 1))
+	    load_bytes(vm, COMMAND_LINE, line, strlen(line) + 1))
 		return -1;
 	gprs.gpr[MOTE_RSI] = PARAMETERS;
 	gprs.rip = header->pref_address;

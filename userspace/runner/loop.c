@@ -149,14 +149,19 @@ static void call(struct loop *loop, const struct epoll_event *event)
 		pthread_mutex_unlock(loop->lock);
 }
 
-void loop_run(struct loop *loop, bool (*is_over)(const struct vm *vm))
+void loop_run_once(struct loop *loop)
 {
 	struct epoll_event event;
 
 	/* One at a time: what a source does may take another one away. */
+	if (epoll_wait(loop->epoll, &event, 1, -1) == 1)
+		call(loop, &event);
+}
+
+void loop_run(struct loop *loop, bool (*is_over)(const struct vm *vm))
+{
 	while (!is_over(loop->vm))
-		if (epoll_wait(loop->epoll, &event, 1, -1) == 1)
-			call(loop, &event);
+		loop_run_once(loop);
 }
 
 void loop_destroy(struct loop *loop)

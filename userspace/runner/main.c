@@ -76,28 +76,56 @@ static void print_help(void)
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
 	puts("\n"
-	     "mote VERB --help tells more; mote --version names the version.");
+	     "mote help VERB tells more; mote version names the version.");
+}
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(name, verbs[i].name))
+			return &verbs[i];
+	return NULL;
+}
+
+/* mote help [VERB] */
+static int help(int argc, char **argv)
+{
+	const struct verb *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+
+	if (argc > 2 || (argc > 1 && !verb)) {
+		complain("help: no verb: %s (try mote --help)", argv[argc - 1]);
+		return EXIT_USAGE;
+	}
+	if (verb)
+		fputs(verb->usage, stdout);
+	else
+		print_help();
+	return EXIT_OK;
+}
+
+static bool is_word(const char *word, const char *verb, const char *option)
+{
+	return !strcmp(word, verb) || !strcmp(word, option);
 }
 
 static int dispatch(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
+	const struct verb *verb;
 
 	if (!word) {
 		complain("which verb? (try mote --help)");
 		return EXIT_USAGE;
 	}
-	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-		print_help();
-		return EXIT_OK;
-	}
-	if (!strcmp(word, "--version")) {
+	if (is_word(word, "help", "--help") || !strcmp(word, "-h"))
+		return help(argc - 1, argv + 1);
+	if (is_word(word, "version", "--version")) {
 		printf("mote %s (ABI %d)\n", MOTE_VERSION, MOTE_ABI_VERSION);
 		return EXIT_OK;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (!strcmp(word, verbs[i].name))
-			return verbs[i].run(&verbs[i], argc - 1, argv + 1);
+	verb = find_verb(word);
+	if (verb)
+		return verb->run(verb, argc - 1, argv + 1);
 	complain("unknown %s %s (try mote --help)", word[0] == '-' ? "option" : "verb", word);
 	return EXIT_USAGE;
 }

@@ -46,7 +46,8 @@ int memory_create(struct vm *vm)
 	vm->high = size - vm->low;
 	ram = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (ram != MAP_FAILED)
+	vm->mapping = ram != MAP_FAILED ? ram : NULL;
+	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
 	if (ram == MAP_FAILED || (vm->options->nr_shares && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
@@ -75,4 +76,11 @@ void memory_destroy(struct vm *vm)
 {
 	if (vm->memory_fd >= 0)
 		close(vm->memory_fd);
+	vm->memory_fd = -1;
+	if (vm->mapping)
+		munmap(vm->mapping, vm->options->memory + HUGE_PAGE);
+	vm->mapping = NULL;
+	if (vm->firmware)
+		munmap(vm->firmware, vm->firmware_size);
+	vm->firmware = NULL;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loader.h"
 #include "net.h"
@@ -13,16 +14,15 @@
 const char run_usage[] =
 	"usage: mote run [OPTION]... IMAGE | --firmware[=FILE]\n"
 	"Runs IMAGE, a Linux bzImage or ELF file (PVH, multiboot, plain), in a VM.\n"
-	"  --memory SIZE   memory: 512M, 2G ... (512M)\n"
-	"  --cpus N        vCPUs (1)\n"
+	"  -m, --memory SIZE  memory: 512M, 2G ... (512M)\n"
+	"  -c, --cpus N    vCPUs (1)\n"
 	"  --cpu -NAME,+NAME...  hide features of /proc/cpuinfo; insist on them\n"
 	"  --initrd FILE   initial file system of the kernel\n"
 	"  --module 'FILE [ARGS]'  a module of an ELF image; may be repeated\n"
-	"  --append ARGS   the kernel's command line\n"
-	"  --disk FILE[,ro][,format=raw][,sector=4096]  a disk: a raw image or a block\n"
-	"                  device; may be repeated\n"
+	"  --append ARGS   the kernel's command line (console=, where the console is)\n"
+	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
 	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
-	"  --net WHERE[,mac=MAC]  a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
+	"  --net WHERE     a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
 	"  --vsock CID     sockets between guest and host; the guest's address\n"
 	"  --serial WHERE  the serial port: stdio (Ctrl-A x ends the VM), socket, none\n"
@@ -30,12 +30,12 @@ const char run_usage[] =
 	"  --balloon[=SIZE]  take memory back; leave the guest SIZE at first\n"
 	"  --firmware[=FILE]  boot a disk by SeaBIOS, UEFI (=uefi), or other firmware\n"
 	"  --flat          IMAGE is code for real mode, loaded to and started at 0x7c00\n"
+	"  --restart, --detach  begin again after a reset; run in the background\n"
 	"  --timeout S     end the VM after S seconds, with status 124\n"
 	"  --name NAME     what mote ps and others call the VM (the image's name)\n"
 	"  --json          say what happens as JSON, a line each, on standard error\n"
-	"Exit status: 0 power-off; v<<1|1 the guest wrote v to port 0xf4; 2 it could not\n"
-	"start; 4 reset; 6 triple fault; 8 it could not go on; 10 mote stop --force;\n"
-	"124 time limit; 130 Ctrl-A x; 128+N signal N.\n";
+	"Status: 0 power-off; v<<1|1 v at port 0xf4; 2 no start; 4 reset; 6 triple fault;\n"
+	"8 no way on; 10 stop --force; 124 time limit; 130 Ctrl-A x; 128+N signal N.\n";
 
 #define MEBI (1ull << 20)
 #define LEAST_MEMORY (1 * MEBI)
@@ -45,9 +45,9 @@ const char run_usage[] =
 #define MOST_CPUS 254
 
 enum {
-	OPT_APPEND = 256, OPT_BALLOON, OPT_CONSOLE, OPT_CPU, OPT_CPUS, OPT_DISK, OPT_FIRMWARE,
-	OPT_FLAT, OPT_FORWARD, OPT_INITRD, OPT_JSON, OPT_MEMORY, OPT_MODULE, OPT_NAME, OPT_NET,
-	OPT_SERIAL, OPT_SHARE, OPT_TIMEOUT, OPT_VSOCK,
+	OPT_APPEND = 256, OPT_BALLOON, OPT_CONSOLE, OPT_CPU, OPT_DETACH, OPT_DISK, OPT_FIRMWARE,
+	OPT_FLAT, OPT_FORWARD, OPT_INITRD, OPT_JSON, OPT_MODULE, OPT_NAME, OPT_NET, OPT_RESTART,
+	OPT_SERIAL, OPT_SHARE, OPT_TIMEOUT, OPT_VSOCK, OPT_CPUS = 'c', OPT_MEMORY = 'm',
 };
 
 static const struct option long_options[] = {
@@ -56,6 +56,7 @@ static const struct option long_options[] = {
 	{ "console", no_argument, NULL, OPT_CONSOLE },
 	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "detach", no_argument, NULL, OPT_DETACH },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "firmware", optional_argument, NULL, OPT_FIRMWARE },
 	{ "flat", no_argument, NULL, OPT_FLAT },
@@ -67,6 +68,7 @@ static const struct option long_options[] = {
 	{ "module", required_argument, NULL, OPT_MODULE },
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "net", required_argument, NULL, OPT_NET },
+	{ "restart", no_argument, NULL, OPT_RESTART },
 	{ "serial", required_argument, NULL, OPT_SERIAL },
 	{ "share", required_argument, NULL, OPT_SHARE },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
@@ -319,6 +321,7 @@ static int parse_option(int option, struct options *options)
 	switch (option) {
 	case OPT_APPEND:
 		options->append = optarg;
+		options->has_append = true;
 		return 0;
 	case OPT_BALLOON:
 		options->balloon = MOST_MEMORY;
@@ -330,6 +333,9 @@ static int parse_option(int option, struct options *options)
 		return cpu_features_parse(optarg, &options->features);
 	case OPT_CPUS:
 		return parse_cpus(optarg, &options->cpus);
+	case OPT_DETACH:
+		options->detach = true;
+		return 0;
 	case OPT_DISK:
 		return add_disk(optarg, options);
 	case OPT_FIRMWARE:
@@ -352,6 +358,9 @@ static int parse_option(int option, struct options *options)
 		return parse_name(optarg, options);
 	case OPT_NET:
 		return parse_net(optarg, options);
+	case OPT_RESTART:
+		options->restart = true;
+		return 0;
 	case OPT_SERIAL:
 		return parse_serial(optarg, &options->serial);
 	case OPT_SHARE:
@@ -369,8 +378,12 @@ static int check_options(struct options *options)
 		complain("--console and --serial stdio cannot both have standard input and output");
 		return -1;
 	}
+	if (options->detach && (options->console || (options->serial && !strcmp(options->serial, "stdio")))) {
+		complain("--detach leaves standard input and output: --serial socket, and mote console");
+		return -1;
+	}
 	if (!options->serial)
-		options->serial = options->console ? "none" : "stdio";
+		options->serial = options->console ? "none" : options->detach ? "socket" : "stdio";
 	if (options->flat && (options->nr_modules || options->append[0])) {
 		complain("--flat takes no --append, --initrd and --module (try mote run --help)");
 		return -1;
@@ -386,13 +399,40 @@ static int check_options(struct options *options)
 	return 0;
 }
 
+/* What is left has to be the image, and nothing of an option. */
+static int check_image(int argc, char **argv, const struct options *options)
+{
+	const char *before = optind > 1 ? argv[optind - 1] : "", *word = argv[optind];
+
+	if (word && (!strcmp(before, "--firmware") || (!strcmp(before, "--balloon") && argc - optind > 1)) &&
+	    access(word, F_OK)) {
+		complain("run: %s=%s, with a = (try mote run --help)", before, word);
+		return EXIT_USAGE;
+	}
+	for (int i = optind + 1; i < argc; i++)
+		if (argv[i][0] == '-' && argv[i][1]) {
+			complain("run: options come before the image: %s (try mote run --help)", argv[i]);
+			return EXIT_USAGE;
+		}
+	if (options->firmware && word) {
+		complain("run: --firmware takes no image: %s (--disk)", word);
+		return EXIT_USAGE;
+	}
+	if (!options->firmware && argc - optind != 1) {
+		complain(word ? "run takes one image, after the options: %s (try mote run --help)" :
+			 "run: which image? (try mote run --help)", argv[argc - 1]);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
 /* -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct options *options)
 {
-	int option, at;
+	int option, at, status;
 
 	opterr = 0;
-	while (at = optind, (option = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+	while (at = optind, (option = getopt_long(argc, argv, "+:hc:m:", long_options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(run_usage, stdout);
 			return EXIT_OK;
@@ -408,16 +448,9 @@ static int parse(int argc, char **argv, struct options *options)
 		if (parse_option(option, options))
 			return EXIT_USAGE;
 	}
-	if (options->firmware && argc > optind) {
-		complain("run: --firmware takes no image: %s (--disk)", argv[optind]);
-		return EXIT_USAGE;
-	}
-	if (!options->firmware && argc - optind != 1) {
-		complain(argc == optind ? "run: which image? (try mote run --help)" :
-			 "run takes one image, after the options: %s (try mote run --help)",
-			 argv[argc - 1]);
-		return EXIT_USAGE;
-	}
+	status = check_image(argc, argv, options);
+	if (status >= 0)
+		return status;
 	options->image = argv[optind];
 	return check_options(options) ? EXIT_USAGE : -1;
 }
@@ -446,7 +479,7 @@ int run_run(const struct verb *verb, int argc, char **argv)
 	if (!options.name)
 		options.name = default_name(options.image, name, sizeof(name));
 	if (status < 0)
-		status = vm_run(&options);
+		status = options.detach ? detach_run(&options) : vm_run(&options);
 	free(options.net);
 	while (options.nr_disks)
 		free(options.disks[--options.nr_disks].path);

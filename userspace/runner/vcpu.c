@@ -422,4 +422,7 @@ void vcpus_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		mote_cpu_destroy(&vm->vcpus[i].cpu);
 	free(vm->vcpus);
+	vm->vcpus = NULL;
+	vm->nr_vcpus = 0;
+	vm->culprit = NULL;
 }

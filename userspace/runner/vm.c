@@ -22,6 +22,9 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
 /* For how long the end waits for devices. */
 #define FORCE_S 10
 
+/* A guest's resets do not follow each other faster than this. */
+#define RESTART_LEAST_NS NS_PER_S
+
 /* ---- the module -------------------------------------------------------------- */
 
 static void complain_of_module(int err)
@@ -112,6 +115,12 @@ static void time_is_over(struct vm *vm, struct timer *timer)
 	vm_end(vm, END_TIMEOUT, 0);
 }
 
+static void has_rested(struct vm *vm, struct timer *timer)
+{
+	(void)vm;
+	(void)timer;
+}
+
 /* Devices have had their time: leave them behind. */
 static void end_by_force(struct vm *vm, struct timer *timer)
 {
@@ -148,24 +157,39 @@ static int watch(struct vm *vm, struct source *source, const sigset_t *set)
 	return -1;
 }
 
-static int create(struct vm *vm)
+/* What a reset makes anew. */
+static int create_machine(struct vm *vm)
 {
-	if (loop_create(&vm->supervisor, vm, NULL) || io_create(vm) || open_machine(vm) ||
-	    memory_create(vm) || vcpus_create(vm) || load_image(vm))
+	if (open_machine(vm) || memory_create(vm) || vcpus_create(vm) || load_image(vm))
 		return -1;
-	return create_devices(vm) ? -1 : control_create(vm);
+	return create_devices(vm);
 }
 
 /* The devices are gone if there was an I/O thread. */
-static void destroy(struct vm *vm)
+static void destroy_machine(struct vm *vm)
 {
 	devices_destroy(vm);
+	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
+	vm->balloon = NULL;
 	vcpus_destroy(vm);
 	if (vm->machine.fd >= 0)
 		mote_machine_destroy(&vm->machine);
 	if (vm->fd >= 0)
 		close(vm->fd);
+	vm->fd = -1;
 	memory_destroy(vm);
+}
+
+static int create(struct vm *vm)
+{
+	if (loop_create(&vm->supervisor, vm, NULL) || io_create(vm) || create_machine(vm))
+		return -1;
+	return control_create(vm);
+}
+
+static void destroy(struct vm *vm)
+{
+	destroy_machine(vm);
 	/* Who waits for the end may use the disks again. */
 	control_destroy(vm);
 	consoles_destroy(vm);
@@ -173,28 +197,61 @@ static void destroy(struct vm *vm)
 	loop_destroy(&vm->supervisor);
 }
 
+/* From the first instruction to the end. */
+static int run_once(struct vm *vm, struct timer *force)
+{
+	if (vcpus_start(vm) || io_start(vm)) {
+		vcpus_stop(vm);
+		return -1;
+	}
+	loop_run(&vm->supervisor, vm_has_ended);
+	timer_set(force, clock_ns() + FORCE_S * NS_PER_S, 0);
+	loop_run(&vm->supervisor, is_closed);
+	timer_set(force, 0, 0);
+	loop_run(&vm->supervisor, is_over);
+	pthread_join(vm->io_thread, NULL);
+	return 0;
+}
+
+/* After a reset, with --restart: a machine like the first one, unless somebody ends it meanwhile. */
+static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
+{
+	if (vm->end != END_RESET || !vm->options->restart || vm->hurries)
+		return false;
+	vm_revive(vm);
+	/* A guest that does nothing else leaves time to the supervisor. */
+	timer_set(rest, since + RESTART_LEAST_NS, 0);
+	while (clock_ns() < since + RESTART_LEAST_NS && !vm_has_ended(vm))
+		loop_run_once(&vm->supervisor);
+	if (vm_has_ended(vm))
+		return false;
+	destroy_machine(vm);
+	if (create_machine(vm)) {
+		vm_end(vm, END_ERROR, 0);
+		return false;
+	}
+	say_event(vm, "restart", NULL);
+	return true;
+}
+
 /* The supervisor. */
 static void run(struct vm *vm, const sigset_t *set)
 {
-	struct timer limit, force;
+	struct timer limit, force, rest;
 	struct source source;
+	__u64 since;
 
 	if (watch(vm, &source, set) || timer_create_fd(&vm->supervisor, &limit, time_is_over) ||
-	    timer_create_fd(&vm->supervisor, &force, end_by_force))
+	    timer_create_fd(&vm->supervisor, &force, end_by_force) ||
+	    timer_create_fd(&vm->supervisor, &rest, has_rested))
 		return;
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
 	say_event(vm, "start", NULL);
-	if (vcpus_start(vm) || io_start(vm)) {
-		vcpus_stop(vm);
-		return;
-	}
-	loop_run(&vm->supervisor, vm_has_ended);
-	timer_set(&force, clock_ns() + FORCE_S * NS_PER_S, 0);
-	loop_run(&vm->supervisor, is_closed);
-	timer_set(&force, 0, 0);
-	loop_run(&vm->supervisor, is_over);
-	pthread_join(vm->io_thread, NULL);
+	detach_started();
+	do
+		since = clock_ns();
+	while (!run_once(vm, &force) && restarts(vm, &rest, since));
 }
 
 int vm_run(const struct options *options)

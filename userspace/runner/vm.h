@@ -120,6 +120,9 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @balloon: how much memory a balloon leaves to the guest at first; 0: there is none
  * @console: there is a virtio console on standard input and output
  * @append: command line for the guest's kernel, never NULL
+ * @has_append: it was given
+ * @restart: after a reset the machine begins again
+ * @detach: in the background
  * @name: of the VM, never NULL
  * @is_named: it was asked for
  * @serial: "stdio", "socket" or "none"
@@ -148,6 +151,9 @@ struct options {
 	__u64 balloon;
 	bool console;
 	const char *append;
+	bool has_append;
+	bool restart;
+	bool detach;
 	const char *name;
 	bool is_named;
 	const char *serial;
@@ -200,6 +206,9 @@ struct vcpu {
  * @fd: /dev/mote
  * @machine: the VM
  * @ram: its memory
+ * @mapping: in which that is
+ * @firmware: NULL, or a copy of it
+ * @firmware_size: of this
  * @memory_fd: the file that it is; -1: it is none
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
@@ -245,6 +254,9 @@ struct vm {
 	int fd;
 	struct mote_machine machine;
 	unsigned char *ram;
+	void *mapping;
+	void *firmware;
+	__u64 firmware_size;
 	int memory_fd;
 	__u64 low;
 	__u64 high;
@@ -294,6 +306,13 @@ struct vm {
 
 /* Run a VM from its beginning to its end; returns the exit status of `mote run`. */
 int vm_run(const struct options *options);
+
+/* ---- in the background (detach.c) ------------------------------------------------ */
+
+/* The same, beside whoever calls it: it returns when the VM runs, or the exit status if it cannot. */
+int detach_run(const struct options *options);
+/* The VM runs. */
+void detach_started(void);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 
@@ -361,6 +380,9 @@ void io_destroy(struct vm *vm);
  * @detail: value of the debug exit, number of the signal; else 0
  */
 void vm_end(struct vm *vm, enum ending end, int detail);
+
+/* It has ended, with all threads but the supervisor's, and is to begin again. */
+void vm_revive(struct vm *vm);
 
 /* A vCPU cannot go on. */
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
