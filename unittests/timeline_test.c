@@ -73,7 +73,8 @@ int main(void)
 
 	printf("TAP version 13\n1..3\n");
 	make_records(records, 0);
-	good = !draw(fd, records, RECORDS, false) && !draw(fd, records, RECORDS, true) && !draw(fd, records, 0, false);
+	good = !draw(fd, records, RECORDS, false) && !draw(fd, records, RECORDS, true) &&
+	       !draw(fd, records, 0, false);
 	printf("%s 1 whole files\n", good ? "ok" : "not ok");
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		make_records(records, 1 + round % 50);

@@ -427,6 +427,69 @@ static void disk_formats(void)
 	close(fd);
 }
 
+/* ---- disks of another format ------------------------------------------------------------------ */
+
+#define CLUSTER 0x10000
+#define BIG(value, bytes) __builtin_bswap##bytes(value)
+
+/* An empty qcow2 image, version 3: the QEMU project's docs/interop/qcow2.txt. */
+static void write_qcow2(const char *path, __u64 size)
+{
+	const struct {
+		__u32 magic, version;
+		__u64 backing;
+		__u32 backing_size, cluster_bits;
+		__u64 size;
+		__u32 encryption, l1_size;
+		__u64 l1, refcounts;
+		__u32 refcount_clusters, nr_snapshots;
+		__u64 snapshots, incompatible, compatible, autoclear;
+		__u32 refcount_order, header_length;
+	} header = {
+		.magic = BIG(0x514649fb, 32), .version = BIG(3, 32), .cluster_bits = BIG(16, 32),
+		.size = BIG(size, 64), .l1_size = BIG(1, 32), .l1 = BIG(3ull * CLUSTER, 64),
+		.refcounts = BIG((__u64)CLUSTER, 64), .refcount_clusters = BIG(1, 32),
+		.refcount_order = BIG(4, 32), .header_length = BIG(104, 32),
+	};
+	const __u64 refcounts = BIG(2ull * CLUSTER, 64);
+	const __u16 counts[] = { BIG(1, 16), BIG(1, 16), BIG(1, 16), BIG(1, 16) };
+	FILE *file = fopen(path, "w");
+
+	CHECK(file && fwrite(&header, sizeof(header), 1, file) && !fseek(file, CLUSTER, SEEK_SET) &&
+	      fwrite(&refcounts, sizeof(refcounts), 1, file) && !fseek(file, 2 * CLUSTER, SEEK_SET) &&
+	      fwrite(counts, sizeof(counts), 1, file) && !ftruncate(fileno(file), 4 * CLUSTER) && !fclose(file));
+}
+
+/* By qemu-storage-daemon: what is written is there when it has ended and begun again. */
+static void disk_of_qcow2(void)
+{
+	char directory[] = "/tmp/virtio_test.XXXXXX", path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2" };
+
+	CHECK(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/a,b \"c\".qcow2", directory);
+	write_qcow2(path, 0x4000000);
+	for (int round = 0; round < 2; round++) {
+		EQ(0, pci_create(&vm));
+		EQ(0, chipset_create(&vm));
+		EQ(0, virtio_vhost_blk_create(&vm, &qcow2));
+		EQ(0x4000000 / SECTOR, get(BLK, CONFIG, 8));
+		start(BLK, 1);
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
+		EQ(round ? 0x5a : 0, area.hva[BUFFER]);
+		memset(area.hva + BUFFER, 0x5a, 0x1000);
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+		CHECK(!needs_reset(BLK));
+		devices_destroy(&vm);
+	}
+	/* A raw disk may look like anything, and is not believed; nor is a name. */
+	qcow2.format = "vdi";
+	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
+	CHECK(strstr(said, "not vdi, but qcow2"));
+	unlink(path);
+	rmdir(directory);
+}
+
 /* ---- network cards ----------------------------------------------------------------------- */
 
 static void give_buffer(__u32 size)
@@ -705,13 +768,19 @@ int main(void)
 		{ "accesses that begin and end anywhere", odd_accesses },
 		{ "a daemon that answers in parts, and signals", interrupted_talk },
 	};
+	static const struct test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
 	static const struct test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	area = (struct mote_area) { .size = MEMORY, .hva = aligned_alloc(4096, MEMORY) };
+	vm.memory_fd = memfd_create("memory", MFD_CLOEXEC);
+	area.size = MEMORY;
+	area.hva = ftruncate(vm.memory_fd, MEMORY) ? MAP_FAILED :
+		   mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory_fd, 0);
+	if (area.hva == MAP_FAILED)
+		return 1;
 	vm.ram = area.hva;
 	vm.low = MEMORY;
-	printf("TAP version 13\n1..%zu\n", 2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 1);
+	printf("TAP version 13\n1..%zu\n", 2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
 	if (!make(0, IMAGE_SIZE + 100))
 		return 1;
 	run(&plain, 1, "");
@@ -724,6 +793,9 @@ int main(void)
 	run(errors, ARRAY_SIZE(errors), ", without io_uring");
 	run(others, ARRAY_SIZE(others), "");
 	destroy();
-	free(area.hva);
+	if (loop_create(&vm.io, &vm, NULL))
+		return 1;
+	run(&foreign, 1, "");
+	destroy();
 	return nr_failed ? 1 : 0;
 }

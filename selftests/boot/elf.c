@@ -213,7 +213,7 @@ GUEST(device_memory, 32,
       "mov %esp, %ebp; lea 4(%edi), %esp; push $0x1234;" EXPECT("0x1234") "pop %eax; mov %ebp, %esp;"
       "cmp $0x1234, %eax; jne 9f; movl $8f - 7f, (%edi); call 7f; 7: pop %eax; add %eax, (%edi);"
       "jmp *(%edi); 8: sldt (%edi); mov $0x2a, %al; out %al, $0xf4; 9: mov $1, %al; out %al, $0xf4");
-/* Segment registers: a selector and a far pointer, by a table of its own whose descriptor is accessed then. */
+/* Segment registers: a selector and a far pointer, by a table of its own. */
 #define LOAD_GDT "pushl $0xcf9200; pushl $0xffff; pushl $0; pushl $0; mov %esp, %ecx; push %ecx;"	\
 	"pushw $15; lgdt (%esp);"
 GUEST(load_segment, 32,

@@ -112,7 +112,11 @@ TEST(disks)
 	unlink("small");
 	ASSERT_EQ(0, sh("truncate -s 1M disk"));
 	EXPECT_REFUSED("in use", "--disk disk,ro --disk disk vmlinuz");
-	EXPECT_REFUSED("format= is raw", "--disk disk,format=qcow2,ro vmlinuz");
+	EXPECT_REFUSED("format= is raw, qcow2", "--disk disk,format=nosuch,ro vmlinuz");
+	EXPECT_REFUSED("not qcow2, but raw", "--disk disk,format=qcow2,ro vmlinuz");
+	ASSERT_EQ(0, sh("ln disk disk.qcow2"));
+	EXPECT_REFUSED("not qcow2, but raw", "--disk disk.qcow2 vmlinuz");
+	unlink("disk.qcow2");
 	EXPECT_REFUSED("sector= is 512 or 4096", "--disk disk,sector=0 vmlinuz");
 	EXPECT_REFUSED("cannot open the disk disk,nosuch", "--disk disk,nosuch,ro vmlinuz");
 	ASSERT_EQ(0, sh("printf 'QFI\\373' | dd of=disk conv=notrunc 2> /dev/null"));
@@ -311,7 +315,8 @@ TEST(help)
 {
 	struct command command;
 
-	EXPECT_EQ(0, sh("mote help > all && mote --help | cmp all && mote help run > run && mote run --help | cmp run"));
+	EXPECT_EQ(0, sh("mote help > all && mote --help | cmp all &&"
+			"mote help run > run && mote run --help | cmp run"));
 	EXPECT_EQ(0, sh("[ \"$(mote version)\" = \"$(mote --version)\" ]"));
 	unlink("all");
 	unlink("run");

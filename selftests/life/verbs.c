@@ -212,7 +212,7 @@ TEST_F(verbs, power_button)
 	EXPECT_EQ(0, vm_status("paused"));
 }
 
-/* A guest that does nothing but reset: the machine begins again, with its name, its clients and its console. */
+/* A guest that does nothing but reset: the machine begins again, with its name and its console. */
 TEST_F(verbs, restart)
 {
 	ASSERT_TRUE(vm_start_flat("phoenix", &guest_reset, "--json --restart"));

@@ -60,6 +60,41 @@ static const char *known_format(int fd, off_t size)
 	return NULL;
 }
 
+/* What we call it, and QEMU. */
+static const struct {
+	const char *name;
+	const char *ours;
+} foreign[] = {
+	{ "qcow2", "qcow2" }, { "qed", "QED" }, { "vmdk", "VMDK" }, { "vhdx", "VHDX" }, { "vpc", "VHD" },
+	{ "vdi", "VDI" },
+};
+
+const char *disk_format(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
+		if (!strcmp(foreign[i].name, name))
+			return foreign[i].name;
+	return NULL;
+}
+
+int disk_check_format(const struct disk *disk)
+{
+	int fd = open(disk->path, (disk->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	const char *format = size < SECTOR ? NULL : known_format(fd, size);
+
+	if (fd < 0) {
+		complain("cannot open the disk %s: %s", disk->path, strerror(errno));
+		return -1;
+	}
+	close(fd);
+	for (size_t i = 0; format && i < ARRAY_SIZE(foreign); i++)
+		if (!strcmp(foreign[i].name, disk->format) && !strcmp(foreign[i].ours, format))
+			return 0;
+	complain("the disk %s is not %s, but %s (format=)", disk->path, disk->format, format ? format : "raw");
+	return -1;
+}
+
 /* ---- opening --------------------------------------------------------------------------- */
 
 /* Who else has the file is refused, and of a block device, who has mounted it. */
@@ -109,7 +144,8 @@ static int measure(struct image_file *image, const struct disk *disk, const stru
 	format = disk->is_raw ? NULL : known_format(image->fd, size);
 	if (!format)
 		return 0;
-	complain("the disk %s is not raw, but %s (format=raw takes it as it is)", disk->path, format);
+	complain("the disk %s is not raw, but %s (format=qcow2 ...; format=raw takes it as it is)",
+		 disk->path, format);
 	return -1;
 }
 

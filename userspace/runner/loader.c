@@ -180,12 +180,12 @@ int load_flat(struct vm *vm, const struct image *image)
 	return start_real(vm, FLAT_START);
 }
 
-/* A boot sector, which a kernel has, too; and what virtual disks begin with. */
+/* A boot sector, which is no kernel's that begins as a program for UEFI; or a virtual disk. */
 static bool is_disk(const struct image *image)
 {
 	const unsigned char *head = image->head;
 
-	return (head[510] == 0x55 && head[511] == 0xaa) || !memcmp(head, "QFI\xfb", 4);
+	return (head[510] == 0x55 && head[511] == 0xaa && memcmp(head, "MZ", 2)) || !memcmp(head, "QFI\xfb", 4);
 }
 
 static int load(struct vm *vm, const struct image *image)

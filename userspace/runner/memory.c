@@ -27,6 +27,16 @@ static int add_slot(struct vm *vm, __u32 slot, __u64 gpa, unsigned char *hva, __
 	return err ? -1 : 0;
 }
 
+/* Are there processes that want to have the memory, too? */
+static bool has_daemons(const struct options *options)
+{
+	bool has_daemons = options->nr_shares;
+
+	for (unsigned int i = 0; i < options->nr_disks; i++)
+		has_daemons |= !!options->disks[i].format;
+	return has_daemons;
+}
+
 /* Put a file where the memory is. */
 static bool share(struct vm *vm, __u64 size)
 {
@@ -49,7 +59,7 @@ int memory_create(struct vm *vm)
 	vm->mapping = ram != MAP_FAILED ? ram : NULL;
 	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
-	if (ram == MAP_FAILED || (vm->options->nr_shares && !share(vm, size))) {
+	if (ram == MAP_FAILED || (has_daemons(vm->options) && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
 		return -1;
 	}

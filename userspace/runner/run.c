@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "loader.h"
 #include "net.h"
 #include "runner.h"
@@ -20,7 +21,7 @@ const char run_usage[] =
 	"  --initrd FILE   initial file system of the kernel\n"
 	"  --module 'FILE [ARGS]'  a module of an ELF image; may be repeated\n"
 	"  --append ARGS   the kernel's command line (console=, where the console is)\n"
-	"  --disk FILE[,ro]  a disk: a raw image or a block device; may be repeated\n"
+	"  --disk FILE[,ro]  a disk: a raw image, .qcow2, a block device; repeatable\n"
 	"  --share TAG=DIR  a directory, for mount -t virtiofs TAG; may be repeated\n"
 	"  --net WHERE     a network card: user, tap:NAME, or vhost:NAME (by the kernel)\n"
 	"  --forward [udp:]PORT:PORT  a port of 127.0.0.1 that leads to the guest's\n"
@@ -166,8 +167,9 @@ static int parse_disk_key(const char *key, struct disk *disk)
 		disk->readonly = true;
 	} else if (!strncmp(key, "format=", 7)) {
 		disk->is_raw = !strcmp(key + 7, "raw");
-		if (!disk->is_raw) {
-			complain("--disk: format= is raw: %s", key + 7);
+		disk->format = disk_format(key + 7);
+		if (!disk->is_raw && !disk->format) {
+			complain("--disk: format= is raw, qcow2, qed, vdi, vhdx, vmdk or vpc: %s", key + 7);
 			return -1;
 		}
 	} else if (!strncmp(key, "sector=", 7)) {
@@ -180,6 +182,13 @@ static int parse_disk_key(const char *key, struct disk *disk)
 		return 1;
 	}
 	return 0;
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t length = strlen(text), end = strlen(suffix);
+
+	return length > end && !strcmp(text + length - end, suffix);
 }
 
 /* Keys are at the end; a comma before those is the path's. */
@@ -204,7 +213,12 @@ static int add_disk(const char *text, struct options *options)
 		if (!err)
 			*comma = '\0';
 	}
-	return err < 0 ? -1 : 0;
+	if (err < 0)
+		return -1;
+	/* A name that says so is enough. */
+	if (!disk->is_raw && !disk->format && has_suffix(disk->path, ".qcow2"))
+		disk->format = "qcow2";
+	return 0;
 }
 
 static int add_share(const char *text, struct options *options)

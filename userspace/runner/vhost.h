@@ -31,6 +31,7 @@ int vhost_start(int fd, const struct virtio *virtio, __u64 features);
  * @source: its socket
  * @virtio: the device
  * @name: of that, for messages
+ * @wants_config: it is asked for the device's configuration
  * @features: what it offers
  * @acknowledges: it answers each message
  * @is_running: it has the queues
@@ -40,6 +41,7 @@ struct vhost_user {
 	struct source source;
 	struct virtio *virtio;
 	const char *name;
+	bool wants_config;
 	__u64 features;
 	bool acknowledges;
 	bool is_running;
@@ -48,6 +50,8 @@ struct vhost_user {
 
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
 int vhost_user_create(struct vm *vm, struct vhost_user *user);
+/* The first bytes of the device's configuration, as it begins; 0, or -1 after a complaint. */
+int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size);
 /* Close the socket; the I/O thread does not look at it any more. */
 void vhost_user_destroy(struct vhost_user *user);
 

@@ -20,7 +20,7 @@ enum {
 	GET_FEATURES = 1, SET_FEATURES = 2, SET_OWNER = 3, SET_MEM_TABLE = 5, SET_VRING_NUM = 8,
 	SET_VRING_ADDR = 9, SET_VRING_BASE = 10, GET_VRING_BASE = 11, SET_VRING_KICK = 12,
 	SET_VRING_CALL = 13, GET_PROTOCOL_FEATURES = 15, SET_PROTOCOL_FEATURES = 16,
-	SET_VRING_ENABLE = 18,
+	SET_VRING_ENABLE = 18, GET_CONFIG = 24,
 };
 
 #define VERSION 1
@@ -28,6 +28,8 @@ enum {
 #define FLAG_NEED_REPLY (1u << 3)
 #define FEATURE_PROTOCOL (1ull << 30)
 #define PROTOCOL_REPLY_ACK (1ull << 3)
+#define PROTOCOL_CONFIG (1ull << 9)
+#define CONFIG_MOST 256
 
 /* Low and high memory. */
 #define REGIONS_MOST 2
@@ -45,6 +47,11 @@ struct parts {
 
 struct memory_region {
 	__u64 gpa, size, hva, offset;
+};
+
+struct config {
+	__u32 offset, size, flags;
+	__u8 data[CONFIG_MOST];
 };
 
 struct memory {
@@ -65,6 +72,7 @@ struct message {
 		struct state state;
 		struct parts parts;
 		struct memory memory;
+		struct config config;
 	};
 } __attribute__((packed));
 
@@ -107,25 +115,30 @@ static bool send_message(const struct vhost_user *user, const struct message *me
 	return RETRY(sendmsg(user->source.fd, &header, MSG_NOSIGNAL)) == (ssize_t)iov.iov_len;
 }
 
-/* All answers have one number, or two of half the size. */
-static bool receive_answer(const struct vhost_user *user, __u32 request, __u64 *answer)
+static bool receive(const struct vhost_user *user, void *data, size_t size)
 {
-	const size_t size = HEADER + sizeof(*answer);
-	struct message message;
 	size_t done = 0;
 
 	/* A signal may also have cut one short. */
 	while (done < size) {
-		ssize_t nr = RETRY(recv(user->source.fd, (char *)&message + done, size - done, MSG_WAITALL));
+		ssize_t nr = RETRY(recv(user->source.fd, (char *)data + done, size - done, MSG_WAITALL));
 
 		if (nr <= 0)
 			return false;
 		done += nr;
 	}
-	if (message.request != request || !(message.flags & FLAG_REPLY) ||
-	    message.size != sizeof(*answer))
+	return true;
+}
+
+/* An answer to @message, of the size that it has to have, in its place. */
+static bool receive_answer(const struct vhost_user *user, struct message *message, __u32 size)
+{
+	struct message answer;
+
+	if (!receive(user, &answer, HEADER) || answer.request != message->request ||
+	    !(answer.flags & FLAG_REPLY) || answer.size != size || !receive(user, &answer.number, size))
 		return false;
-	*answer = message.number;
+	*message = answer;
 	return true;
 }
 
@@ -141,9 +154,12 @@ static int talk(struct vhost_user *user, struct message *message, const int *fds
 	message->flags = VERSION | (acknowledged ? FLAG_NEED_REPLY : 0);
 	if (!send_message(user, message, fds, nr_fds))
 		return give_up(user, "does not listen");
-	if ((answer || acknowledged) &&
-	    !receive_answer(user, message->request, answer ? answer : &outcome))
+	if ((answer || acknowledged) && !receive_answer(user, message, sizeof(message->number)))
 		return give_up(user, "does not answer");
+	if (answer)
+		*answer = message->number;
+	else if (acknowledged)
+		outcome = message->number;
 	return outcome ? give_up(user, "refuses the guest's memory or queues") : 0;
 }
 
@@ -254,16 +270,18 @@ static void hung_up(struct vm *vm, struct source *source, __u32 events)
 
 static int agree(struct vhost_user *user)
 {
-	__u64 protocol = 0;
+	__u64 protocol = 0, wanted = PROTOCOL_REPLY_ACK | (user->wants_config ? PROTOCOL_CONFIG : 0);
 
 	if (ask(user, GET_FEATURES, &user->features))
 		return -1;
 	if (user->features & FEATURE_PROTOCOL) {
 		if (ask(user, GET_PROTOCOL_FEATURES, &protocol) ||
-		    tell(user, SET_PROTOCOL_FEATURES, protocol & PROTOCOL_REPLY_ACK))
+		    tell(user, SET_PROTOCOL_FEATURES, protocol & wanted))
 			return -1;
 		user->acknowledges = protocol & PROTOCOL_REPLY_ACK;
 	}
+	if (user->wants_config && !(protocol & PROTOCOL_CONFIG))
+		return give_up(user, "does not say what its device is like");
 	if ((user->features & VIRTIO_FEATURES) != VIRTIO_FEATURES)
 		return give_up(user, "does not know virtio 1.0");
 	return ask(user, SET_OWNER, NULL);
@@ -283,6 +301,20 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 		complain("%s: cannot wait for the daemon", user->name);
 		return -1;
 	}
+	return 0;
+}
+
+int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size)
+{
+	const __u32 all = offsetof(struct config, data) + size;
+	struct message message = {
+		.request = GET_CONFIG, .flags = VERSION, .size = all, .config.size = size,
+	};
+
+	if (!send_message(user, &message, NULL, 0) || !receive_answer(user, &message, all) ||
+	    message.config.size != size)
+		return give_up(user, "does not say what its device is like");
+	memcpy(config, message.config.data, size);
 	return 0;
 }
 

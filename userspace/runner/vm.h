@@ -39,14 +39,16 @@
 
 /**
  * struct disk - a disk
- * @path: of a raw image, or a block device
+ * @path: of an image, or a block device
  * @readonly: for the guest
- * @is_raw: whatever it looks like
+ * @format: of which qemu-storage-daemon is to see to it; NULL: it is raw
+ * @is_raw: it is, whatever it looks like
  * @sector: its sectors' size in bytes; 0: what the host's are
  */
 struct disk {
 	char *path;
 	bool readonly;
+	const char *format;
 	bool is_raw;
 	unsigned int sector;
 };

@@ -403,8 +403,11 @@ static int create_disk(struct vm *vm, const struct disk *disk)
 
 int virtio_blk_create(struct vm *vm)
 {
-	for (unsigned int i = 0; i < vm->options->nr_disks; i++)
-		if (create_disk(vm, &vm->options->disks[i]))
+	for (unsigned int i = 0; i < vm->options->nr_disks; i++) {
+		const struct disk *disk = &vm->options->disks[i];
+
+		if (disk->format ? virtio_vhost_blk_create(vm, disk) : create_disk(vm, disk))
 			return -1;
+	}
 	return 0;
 }

@@ -5,21 +5,18 @@
  * ends when its socket is closed; or it is there already, and has a socket.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "runner.h"
 #include "vhost.h"
 
@@ -29,8 +26,8 @@
 struct fs {
 	struct virtio virtio;
 	struct virtio_fs_config config;
-	struct vhost_user daemon;
-	pid_t pid;			/* if it was started here */
+	struct vhost_user user;
+	struct daemon daemon;		/* if it was started here */
 };
 
 static struct fs *fs_of(struct virtio *virtio)
@@ -42,24 +39,20 @@ static struct fs *fs_of(struct virtio *virtio)
 
 static int fs_start(struct virtio *virtio)
 {
-	return vhost_user_start(&fs_of(virtio)->daemon);
+	return vhost_user_start(&fs_of(virtio)->user);
 }
 
 static void fs_reset(struct virtio *virtio)
 {
-	vhost_user_stop(&fs_of(virtio)->daemon);
+	vhost_user_stop(&fs_of(virtio)->user);
 }
 
-/* One that was started here does not survive, whatever it does. */
 static void fs_destroy(struct virtio *virtio)
 {
 	struct fs *fs = fs_of(virtio);
 
-	if (fs->pid > 0) {
-		kill(fs->pid, SIGKILL);
-		waitpid(fs->pid, NULL, 0);
-	}
-	vhost_user_destroy(&fs->daemon);
+	daemon_end(&fs->daemon);
+	vhost_user_destroy(&fs->user);
 	free(fs);
 }
 
@@ -81,88 +74,21 @@ static int connect_to(const struct sockaddr_un *address)
 	return fd;
 }
 
-/*
- * Both ends of a connection that the daemon has yet to accept: it wants a socket
- * that listens.  Nobody else can reach it, and its name is gone at once.
- */
-static int make_sockets(int *listening)
+static int start_daemon(struct fs *fs, const char *path)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = -1;
-	char *slash;
-
-	*listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	snprintf(address.sun_path, sizeof(address.sun_path) - 2, "%s/mote-fs-XXXXXX",
-		 runtime ? runtime : P_tmpdir);
-	if (*listening < 0 || !mkdtemp(address.sun_path))
-		return -1;
-	slash = strchr(address.sun_path, '\0');
-	strcpy(slash, "/s");
-	if (!bind(*listening, (const struct sockaddr *)&address, sizeof(address)) &&
-	    !listen(*listening, 1))
-		fd = connect_to(&address);
-	unlink(address.sun_path);
-	*slash = '\0';
-	rmdir(address.sun_path);
-	return fd;
-}
-
-/* In a group of its own, without our terminal, and with signals as programs expect them. */
-static int spawn(struct fs *fs, const char *path, int listening)
-{
-	/* Debian 12 has the last one, in qemu-system-common; newer ones the second. */
+	/* Debian 12 has the last one; newer ones the second, in a package of that name. */
 	static const char *const programs[] = {
-		"virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd",
+		"virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", NULL,
 	};
 	char fd[24], source[PATH_MAX + 8], whole[PATH_MAX];
 	char *const arguments[] = {
 		"virtiofsd", fd, "-o", source, "-o", "log_level=err", NULL,
 	};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none, piped;
-	int err = ENOENT;
 
-	snprintf(fd, sizeof(fd), "--fd=%d", STDERR_FILENO + 1);
+	snprintf(fd, sizeof(fd), "--fd=%d", DAEMON_SOCKET);
 	snprintf(source, sizeof(source), "source=%s", realpath(path, whole) ? whole : path);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, listening, STDERR_FILENO + 1);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-				 POSIX_SPAWN_SETSIGDEF);
-	sigemptyset(&none);
-	sigemptyset(&piped);
-	sigaddset(&piped, SIGPIPE);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &piped);
-	for (size_t i = 0; i < ARRAY_SIZE(programs) && err == ENOENT; i++)
-		err = posix_spawnp(&fs->pid, programs[i], &actions, &attributes, arguments, environ);
-	posix_spawnattr_destroy(&attributes);
-	posix_spawn_file_actions_destroy(&actions);
-	if (err) {
-		fs->pid = 0;
-		complain("--share: virtiofsd: %s (Debian 12 has it in qemu-system-common)", strerror(err));
-	}
-	return err ? -1 : 0;
-}
-
-static int start_daemon(struct fs *fs, const char *path)
-{
-	int listening = -1;
-	int fd = make_sockets(&listening);
-	int err = -1;
-
-	if (fd < 0)
-		complain("--share: cannot make a socket: %m");
-	else
-		err = spawn(fs, path, listening);
-	if (listening >= 0)
-		close(listening);
-	fs->daemon.source.fd = fd;
-	return err;
+	fs->user.source.fd = daemon_start(&fs->daemon, "--share", programs, "qemu-system-common", arguments);
+	return fs->user.source.fd < 0 ? -1 : 0;
 }
 
 static int use_daemon(struct fs *fs, const char *path)
@@ -175,8 +101,8 @@ static int use_daemon(struct fs *fs, const char *path)
 		return -1;
 	}
 	strcpy(address.sun_path, path);
-	fs->daemon.source.fd = connect_to(&address);
-	if (fs->daemon.source.fd >= 0)
+	fs->user.source.fd = connect_to(&address);
+	if (fs->user.source.fd >= 0)
 		return 0;
 	complain("--share: nobody answers at %s: %m", path);
 	return -1;
@@ -205,7 +131,7 @@ static int get_daemon(struct vm *vm, struct fs *fs, const char *path)
 		complain("--share: %s is neither a directory nor a socket", path);
 		return -1;
 	}
-	return err ? -1 : vhost_user_create(vm, &fs->daemon);
+	return err ? -1 : vhost_user_create(vm, &fs->user);
 }
 
 static int create_fs(struct vm *vm, const struct share *share)
@@ -222,11 +148,11 @@ static int create_fs(struct vm *vm, const struct share *share)
 	fs->virtio.config = &fs->config;
 	fs->virtio.config_size = sizeof(fs->config);
 	fs->virtio.nr_outside = NR_QUEUES;
-	fs->daemon.source.fd = -1;
-	fs->daemon.virtio = &fs->virtio;
-	fs->daemon.name = share->path;
+	fs->user.source.fd = -1;
+	fs->user.virtio = &fs->virtio;
+	fs->user.name = share->path;
 	if (!get_daemon(vm, fs, share->path)) {
-		fs->virtio.features = fs->daemon.features & VHOST_FEATURES;
+		fs->virtio.features = fs->user.features & VHOST_FEATURES;
 		if (!virtio_create(vm, &fs->virtio, &ops))
 			return 0;
 	}

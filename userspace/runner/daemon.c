@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Programs of others that serve a device by vhost-user: see daemon.h.  Each has a socket that
+ * nobody else can reach, and ends with this process, however that ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "runner.h"
+
+/* For how long one that is patient may go on, and how often is looked. */
+#define END_MS 8000
+#define LOOK_MS 10
+
+/* The pipe's end is moved out of the way of what the program is to find. */
+#define OUT_OF_THE_WAY 16
+
+/*
+ * Both ends of a connection that the program has yet to accept: it wants a socket
+ * that listens.  Nobody else can reach it, and its name is gone at once.
+ */
+static int make_sockets(int *listening)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = -1;
+	char *slash;
+
+	*listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(address.sun_path, sizeof(address.sun_path) - 2, "%s/mote-XXXXXX", runtime ? runtime : P_tmpdir);
+	if (*listening < 0 || !mkdtemp(address.sun_path))
+		return -1;
+	slash = strchr(address.sun_path, '\0');
+	strcpy(slash, "/s");
+	if (!bind(*listening, (const struct sockaddr *)&address, sizeof(address)) && !listen(*listening, 1))
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+		close(fd);
+		fd = -1;
+	}
+	unlink(address.sun_path);
+	*slash = '\0';
+	rmdir(address.sun_path);
+	return fd;
+}
+
+/* In a group of its own, without our terminal, and with signals as programs expect them. */
+static void become(const char *const *programs, char *const *arguments, int listening, int report)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), err;
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (listening == DAEMON_SOCKET)
+		fcntl(listening, F_SETFD, 0);
+	else
+		dup2(listening, DAEMON_SOCKET);
+	do
+		execvp(*programs, arguments);
+	while (errno == ENOENT && *++programs);
+	err = errno;
+	if (write(report, &err, sizeof(err)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* 0, or the errno for which it could not be started. */
+static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int listening)
+{
+	int ends[2], report, err = 0;
+	pid_t parent = getpid();
+
+	if (pipe2(ends, O_CLOEXEC))
+		return errno;
+	report = fcntl(ends[1], F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+	close(ends[1]);
+	daemon->pid = report < 0 ? -1 : fork();
+	if (!daemon->pid) {
+		if (getppid() == parent)
+			become(programs, arguments, listening, report);
+		_exit(127);
+	}
+	if (daemon->pid < 0)
+		err = errno;
+	if (report >= 0)
+		close(report);
+	if (!err && read(ends[0], &err, sizeof(err)) != sizeof(err))
+		err = 0;
+	close(ends[0]);
+	if (err && daemon->pid > 0)
+		waitpid(daemon->pid, NULL, 0);
+	if (err)
+		daemon->pid = 0;
+	return err;
+}
+
+int daemon_start(struct daemon *daemon, const char *option, const char *const *programs, const char *package,
+		 char *const *arguments)
+{
+	int listening = -1, fd = make_sockets(&listening), err;
+
+	if (fd < 0) {
+		complain("%s: cannot make a socket: %m", option);
+	} else {
+		err = spawn(daemon, programs, arguments, listening);
+		if (err) {
+			complain("%s: %s: %s (Debian's package %s)", option, arguments[0], strerror(err), package);
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (listening >= 0)
+		close(listening);
+	return fd;
+}
+
+void daemon_end(struct daemon *daemon)
+{
+	const struct timespec moment = { .tv_nsec = LOOK_MS * 1000000 };
+
+	if (daemon->pid <= 0)
+		return;
+	kill(daemon->pid, daemon->is_patient ? SIGTERM : SIGKILL);
+	for (int ms = 0; daemon->is_patient && ms < END_MS; ms += LOOK_MS) {
+		if (waitpid(daemon->pid, NULL, WNOHANG)) {
+			daemon->pid = 0;
+			return;
+		}
+		nanosleep(&moment, NULL);
+	}
+	kill(daemon->pid, SIGKILL);
+	waitpid(daemon->pid, NULL, 0);
+	daemon->pid = 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Programs of others that serve a device by vhost-user. */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* The file descriptor at which such a program finds the socket that listens. */
+#define DAEMON_SOCKET 3
+
+/**
+ * struct daemon - a program that has been started here
+ * @pid: it; 0: there is none
+ * @is_patient: its end takes its time, as what it has in its caches goes to a disk
+ */
+struct daemon {
+	pid_t pid;
+	bool is_patient;
+};
+
+/**
+ * daemon_start() - start one
+ * @daemon: out
+ * @option: in whose name, for messages
+ * @programs: where it may be, up to NULL
+ * @package: where Debian has it
+ * @arguments: its arguments, the first one its name
+ * Return: a connection to it, or -1 after a complaint
+ */
+int daemon_start(struct daemon *daemon, const char *option, const char *const *programs, const char *package,
+		 char *const *arguments);
+
+/* It does not survive, whatever it does. */
+void daemon_end(struct daemon *daemon);
+
+#endif /* DAEMON_H */

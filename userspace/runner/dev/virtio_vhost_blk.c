@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Virtio block devices whose images are not raw: qemu-storage-daemon, which is started for each,
+ * knows the formats and serves the queue.  VIRTIO 1.2, "Block Device".  What the format says of
+ * other files, as a qcow2 overlay of its base, is opened by it, too.
+ *
+ * The format is what the owner says or the file is called, never what the file looks like alone: a
+ * guest could have written that to a raw disk, with the name of any file of the host's in it.
+ */
+#include <json-c/json.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "disk.h"
+#include "runner.h"
+#include "vhost.h"
+
+#define NODE "disk"
+/* As far as the daemon's is known here. */
+#define CONFIG_SIZE 60
+
+#define FEATURE(name) (1ull << VIRTIO_BLK_F_##name)
+#define FEATURES (FEATURE(SEG_MAX) | FEATURE(RO) | FEATURE(BLK_SIZE) | FEATURE(FLUSH) |	\
+		  FEATURE(TOPOLOGY) | FEATURE(DISCARD) | FEATURE(WRITE_ZEROES) | VHOST_FEATURES)
+
+struct vhost_blk {
+	struct virtio virtio;
+	struct virtio_blk_config config;
+	struct vhost_user user;
+	struct daemon daemon;
+};
+
+static struct vhost_blk *blk_of(struct virtio *virtio)
+{
+	return container_of(virtio, struct vhost_blk, virtio);
+}
+
+static int blk_start(struct virtio *virtio)
+{
+	return vhost_user_start(&blk_of(virtio)->user);
+}
+
+static void blk_reset(struct virtio *virtio)
+{
+	vhost_user_stop(&blk_of(virtio)->user);
+}
+
+static void blk_destroy(struct virtio *virtio)
+{
+	struct vhost_blk *blk = blk_of(virtio);
+
+	vhost_user_destroy(&blk->user);
+	daemon_end(&blk->daemon);
+	free(blk);
+}
+
+static const struct virtio_ops ops = {
+	.name = "virtio-blk", .id = VIRTIO_ID_BLOCK, .class = 0x010000, .nr_queues = 1,
+	.start = blk_start, .reset = blk_reset, .destroy = blk_destroy,
+};
+
+/* ---- the daemon ---------------------------------------------------------------------- */
+
+static void add_text(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+static struct json_object *describe_image(const struct disk *disk)
+{
+	struct json_object *node = json_object_new_object(), *file = json_object_new_object();
+
+	add_text(file, "driver", "file");
+	add_text(file, "filename", disk->path);
+	add_text(node, "driver", disk->format);
+	add_text(node, "node-name", NODE);
+	add_text(node, "discard", "unmap");
+	json_object_object_add(node, "read-only", json_object_new_boolean(disk->readonly));
+	json_object_object_add(node, "file", file);
+	return node;
+}
+
+static struct json_object *describe_export(const struct disk *disk)
+{
+	struct json_object *export = json_object_new_object(), *socket = json_object_new_object();
+	char fd[12];
+
+	snprintf(fd, sizeof(fd), "%d", DAEMON_SOCKET);
+	add_text(socket, "type", "fd");
+	add_text(socket, "str", fd);
+	add_text(export, "type", "vhost-user-blk");
+	add_text(export, "id", "guest");
+	add_text(export, "node-name", NODE);
+	json_object_object_add(export, "writable", json_object_new_boolean(!disk->readonly));
+	if (disk->sector)
+		json_object_object_add(export, "logical-block-size", json_object_new_int(disk->sector));
+	json_object_object_add(export, "addr", socket);
+	return export;
+}
+
+static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
+{
+	static const char *const programs[] = { "qemu-storage-daemon", "/usr/bin/qemu-storage-daemon", NULL };
+	struct json_object *node = describe_image(disk), *export = describe_export(disk);
+	char *const arguments[] = {
+		"qemu-storage-daemon", "--blockdev", (char *)json_object_to_json_string(node),
+		"--export", (char *)json_object_to_json_string(export), NULL,
+	};
+
+	blk->daemon.is_patient = true;
+	blk->user.source.fd = daemon_start(&blk->daemon, "--disk", programs, "qemu-system-common", arguments);
+	json_object_put(node);
+	json_object_put(export);
+	return blk->user.source.fd < 0 ? -1 : 0;
+}
+
+/* ---- making one ------------------------------------------------------------------------ */
+
+int virtio_vhost_blk_create(struct vm *vm, const struct disk *disk)
+{
+	struct vhost_blk *blk;
+
+	if (disk_check_format(disk))
+		return -1;
+	blk = calloc(1, sizeof(*blk));
+	if (!blk) {
+		complain("no memory for the disk %s", disk->path);
+		return -1;
+	}
+	blk->virtio.pci.device.vm = vm;
+	blk->virtio.config = &blk->config;
+	blk->virtio.config_size = CONFIG_SIZE;
+	blk->virtio.nr_outside = 1;
+	blk->user = (struct vhost_user) {
+		.source.fd = -1, .virtio = &blk->virtio, .name = disk->path, .wants_config = true,
+	};
+	if (!start_daemon(blk, disk) && !vhost_user_create(vm, &blk->user) &&
+	    !vhost_user_get_config(&blk->user, &blk->config, CONFIG_SIZE)) {
+		blk->virtio.features = blk->user.features & FEATURES;
+		if (!virtio_create(vm, &blk->virtio, &ops))
+			return 0;
+	}
+	blk_destroy(&blk->virtio);
+	return -1;
+}
