@@ -118,7 +118,8 @@ TEST_F(linux_guest, network)
 	command_run(command, SERVE("127.0.0.1") TALK("127.0.0.1 2007") RUN
 		    "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init mac=52:54:00:12:34:56 end=poweroff",
-		    "--cpus 2 --net user,mac=52:54:00:12:34:56 --forward 2007:7", "< /dev/null");
+		    "--cpus 2 --net user,host-loopback,mac=52:54:00:12:34:56 --forward 2007:7",
+		    "< /dev/null");
 	EXPECT_NETWORK();
 }
 

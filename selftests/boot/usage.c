@@ -147,7 +147,8 @@ TEST(networks)
 	EXPECT_REFUSED("neither user nor tap", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
 	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
-	EXPECT_REFUSED("not mac=", "--net user,nosuch vmlinuz");
+	EXPECT_REFUSED("neither mac= nor", "--net user,nosuch vmlinuz");
+	EXPECT_REFUSED("neither mac= nor", "--net tap:lo,host-loopback vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac=01:00:5e:00:00:01 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");

@@ -6,6 +6,7 @@
  * is the devices' to do is done by their thread, and answered when that says so.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,7 @@ struct client {
  * struct control - a VM's control socket
  * @listener: the socket
  * @wake: an eventfd: there is something to do for the clients
+ * @spare: a file descriptor for when there are no others
  * @path: of the socket; empty if there is none
  * @clients: who is connected
  * @nr_clients: how many
@@ -75,6 +77,7 @@ struct client {
 struct control {
 	struct source listener;
 	struct source wake;
+	int spare;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct client *clients;
 	unsigned int nr_clients;
@@ -479,6 +482,15 @@ static void client_ready(struct vm *vm, struct source *source, __u32 events)
 		serve(vm, client);
 }
 
+/* There is no descriptor left for who waits, who would be looked at for ever: the spare one. */
+static void turn_away(struct control *control)
+{
+	close(control->spare);
+	control->spare = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+	close(control->spare);
+	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void accept_client(struct vm *vm, struct source *source, __u32 events)
 {
 	struct control *control = vm->control;
@@ -487,8 +499,11 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 	struct client *client;
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			turn_away(control);
 		return;
+	}
 	client = control->nr_clients < CLIENTS_MOST ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
 		send(fd, busy, strlen(busy), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -642,6 +657,7 @@ int control_create(struct vm *vm)
 		complain("no memory for the control socket");
 		return -1;
 	}
+	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	control->listener = (struct source) { .fd = -1, .ready = accept_client };
 	control->wake = (struct source) { .fd = -1, .ready = woken };
 	if (source_add_eventfd(&vm->supervisor, &control->wake)) {
@@ -685,6 +701,8 @@ void control_destroy(struct vm *vm)
 		close(control->listener.fd);
 	if (control->wake.fd >= 0)
 		close(control->wake.fd);
+	if (control->spare >= 0)
+		close(control->spare);
 	free(control);
 	vm->control = NULL;
 }

@@ -3,7 +3,10 @@
  * A network in user space, by libslirp: the guest is 10.0.2.15, asks DHCP and DNS
  * of 10.0.2.2 and 10.0.2.3, and what it connects to the host's user connects to.
  * No privilege is needed, and nobody can connect to the guest but by the ports
- * that are forwarded.
+ * that are forwarded; nor it to the host's loopback, unless that was asked for.
+ *
+ * Each of its connections is a file descriptor here. There is a limit: beyond that
+ * frames that may begin another one are lost, and nobody from outside is accepted.
  *
  * libslirp wants to poll for itself, each time for other descriptors, so it has a
  * thread for that; it works with the VM's lock held like everyone else.
@@ -12,12 +15,17 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/if_ether.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "net.h"
@@ -32,6 +40,9 @@
 
 #define MS_PER_S 1000
 #define POLLFDS_MOST 1024
+/* Connections; those by TCP, which may last for ever, leave some to others, as to DNS. */
+#define SOCKETS_MOST 512
+#define MOST_BY_TCP(most) ((most) / 4 * 3)
 
 struct user {
 	struct net net;
@@ -41,6 +52,8 @@ struct user {
 	bool started;
 	bool ending;
 	int wake;
+	unsigned int nr_sockets;
+	unsigned int most_sockets;
 	unsigned int nr;
 	struct pollfd fds[POLLFDS_MOST];
 };
@@ -118,11 +131,21 @@ static void set_timer(void *timer, int64_t at, void *opaque)
 		timer_set(&((struct user_timer *)timer)->timer, at * (NS_PER_S / MS_PER_S), 0);
 }
 
-/* Descriptors are asked for anew each time. */
-static void ignore_fd(int fd, void *opaque)
+/* Descriptors are asked for anew each time: they are only counted. */
+static void add_socket(int fd, void *opaque)
 {
+	struct user *user = opaque;
+
 	(void)fd;
-	(void)opaque;
+	user->nr_sockets++;
+}
+
+static void remove_socket(int fd, void *opaque)
+{
+	struct user *user = opaque;
+
+	(void)fd;
+	user->nr_sockets -= !!user->nr_sockets;
 }
 
 static void wake(void *opaque)
@@ -138,7 +161,7 @@ static void wake(void *opaque)
 static const SlirpCb callbacks = {
 	.send_packet = send_packet, .guest_error = guest_error, .clock_get_ns = get_clock,
 	.timer_new = new_timer, .timer_free = free_timer, .timer_mod = set_timer,
-	.register_poll_fd = ignore_fd, .unregister_poll_fd = ignore_fd, .notify = wake,
+	.register_poll_fd = add_socket, .unregister_poll_fd = remove_socket, .notify = wake,
 };
 
 /* ---- the thread ---------------------------------------------------------------------- */
@@ -152,12 +175,21 @@ static const struct {
 	{ SLIRP_POLL_ERR, POLLERR }, { SLIRP_POLL_HUP, POLLHUP },
 };
 
+static bool is_listening(int fd)
+{
+	socklen_t size = sizeof(int);
+	int is_listening = 0;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) && is_listening;
+}
+
 static int add_poll(int fd, int events, void *opaque)
 {
 	struct user *user = opaque;
 	short wanted = 0;
 
-	if (user->nr == POLLFDS_MOST)
+	if (user->nr == POLLFDS_MOST ||
+	    (user->nr_sockets >= MOST_BY_TCP(user->most_sockets) && is_listening(fd)))
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (events & flags[i].slirp)
@@ -204,10 +236,38 @@ static void *run(void *data)
 	return NULL;
 }
 
+/* May it begin a connection, for which there is no room? Of fragments nobody knows. */
+static bool is_too_many(const struct user *user, const void *frame, size_t size)
+{
+	struct {
+		struct ether_header ether;
+		struct ip ip;
+	} __attribute__((packed)) head;
+	struct tcphdr tcp;
+	size_t at;
+
+	if (user->nr_sockets < MOST_BY_TCP(user->most_sockets) || size < sizeof(head))
+		return false;
+	memcpy(&head, frame, sizeof(head));
+	if (head.ether.ether_type != htons(ETHERTYPE_IP))
+		return false;
+	if (ntohs(head.ip.ip_off) & (IP_MF | IP_OFFMASK))
+		return true;
+	if (head.ip.ip_p != IPPROTO_TCP)
+		return user->nr_sockets >= user->most_sockets;
+	at = sizeof(head.ether) + head.ip.ip_hl * 4;
+	if (size < at + sizeof(tcp))
+		return true;
+	memcpy(&tcp, (const char *)frame + at, sizeof(tcp));
+	return tcp.th_flags & TH_SYN;
+}
+
 static void transmit(struct net *net, const void *frame, size_t size)
 {
 	struct user *user = user_of(net);
 
+	if (is_too_many(user, frame, size))
+		return;
 	slirp_input(user->slirp, frame, size);
 	/* There may be new descriptors, and less time to wait. */
 	wake(user);
@@ -254,13 +314,23 @@ static int add_forwards(struct user *user)
 	return 0;
 }
 
+/* Not all that this process may have. */
+static unsigned int most_sockets(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur / 2 > SOCKETS_MOST)
+		return SOCKETS_MOST;
+	return limit.rlim_cur / 2;
+}
+
 struct net *net_user_create(struct vm *vm)
 {
 	const SlirpConfig config = {
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
 		.vnetmask = address(NETMASK), .vhost = address(HOST),
 		.vdhcp_start = address(GUEST), .vnameserver = address(NAMESERVER),
-		.vhostname = vm->name,
+		.vhostname = vm->name, .disable_host_loopback = !vm->options->host_loopback,
 	};
 	struct user *user = calloc(1, sizeof(*user));
 
@@ -270,6 +340,7 @@ struct net *net_user_create(struct vm *vm)
 	}
 	user->vm = vm;
 	user->net.ops = &ops;
+	user->most_sockets = most_sockets();
 	user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	user->slirp = user->wake >= 0 ? slirp_new(&config, &callbacks, user) : NULL;
 	if (!user->slirp) {

@@ -272,8 +272,12 @@ static bool is_network(const char *where)
 
 static int parse_net_key(const char *key, struct options *options)
 {
+	if (!strcmp(key, "host-loopback") && !strcmp(options->net, "user")) {
+		options->host_loopback = true;
+		return 0;
+	}
 	if (strncmp(key, "mac=", 4)) {
-		complain("--net: not mac=: %s", key);
+		complain("--net: neither mac= nor, of user, host-loopback: %s", key);
 		return -1;
 	}
 	options->has_mac = mac_parse(key + 4, options->mac);

@@ -114,6 +114,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @net: "user", "tap:" or "vhost:" and a name, or NULL
  * @has_mac: its card has the address @mac
  * @mac: else it is derived (net_mac.c)
+ * @host_loopback: with "user", the guest reaches what listens at 127.0.0.1 here
  * @nr_forwards: how many @forwards there are
  * @forwards: with "user"
  * @nr_shares: how many @shares there are
@@ -143,6 +144,7 @@ struct options {
 	unsigned int nr_disks;
 	struct disk disks[DISKS_MOST];
 	char *net;
+	bool host_loopback;
 	bool has_mac;
 	__u8 mac[MAC_SIZE];
 	unsigned int nr_forwards;
