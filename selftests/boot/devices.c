@@ -98,7 +98,7 @@ TEST_F(devices, console_share_vsock_and_cpu_features)
 	command_run(command, ELSEWHERE RUN " > out" BACK,
 		    "devices=console,share,vsock,cpu_flags typed=as-it-was-typed port=2007 "
 		    "shown=pae,apic,hypervisor hidden=aes,popcnt,x2apic",
-		    "--console --share mine=shared --vsock 7 --cpu -aes,-popcnt,-x2apic,+pae");
+		    "--console --share mine=shared,root --vsock 7 --cpu -aes,-popcnt,-x2apic,+pae");
 	EXPECT_WELL(command, 0);
 	EXPECT_NE(NULL, strstr(command->out, "\n500\r\n"));
 	EXPECT_EQ(0, sh("cmp shared/file shared/new/copy"));

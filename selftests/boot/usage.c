@@ -171,7 +171,8 @@ TEST(devices)
 	EXPECT_REFUSED("--share: /nosuchfile", "--share a=/nosuchfile vmlinuz");
 	EXPECT_REFUSED("neither a directory nor", "--share a=vmlinuz vmlinuz");
 	EXPECT_REFUSED("no comma", "--share a=/tmp,b vmlinuz");
-	EXPECT_REFUSED("virtiofsd: No such file", "--share a=/tmp vmlinuz");
+	EXPECT_REFUSED("virtiofsd: No such file", "--share a=/tmp,root vmlinuz");
+	EXPECT_REFUSED("root would be root in /tmp", "--share a=/tmp vmlinuz");
 	EXPECT_REFUSED("no feature is called nosuch", "--cpu +pae,-nosuch vmlinuz");
 	EXPECT_REFUSED("neither -NAME nor", "--cpu pae vmlinuz");
 	EXPECT_REFUSED("neither -NAME nor", "--cpu -pae, vmlinuz");

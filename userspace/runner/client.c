@@ -47,90 +47,119 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int add_vm(struct vms *vms, const char *name)
+static int add_vm(struct vms *vms, const char *name, unsigned int place)
 {
-	void *grown = realloc(vms->name, (vms->nr + 1) * sizeof(*vms->name));
+	struct vm_found *grown = realloc(vms->vm, (vms->nr + 1) * sizeof(*vms->vm));
 
 	if (!grown) {
 		complain("no memory for the list of VMs");
 		return -1;
 	}
-	vms->name = grown;
-	strcpy(vms->name[vms->nr++], name);
+	vms->vm = grown;
+	strcpy(grown[vms->nr].name, name);
+	grown[vms->nr++].place = place;
 	return 0;
 }
 
-int vms_find(struct vms *vms)
+/* Two variables may name one place. */
+static bool is_seen(unsigned int place, const char *directory)
+{
+	char other[256];
+
+	while (place--)
+		if (!rundir_get(place, other, sizeof(other), false) && !strcmp(other, directory))
+			return true;
+	return false;
+}
+
+static int find_in(struct vms *vms, unsigned int place)
 {
 	char directory[256], name[NAME_MOST + 1];
 	struct dirent *entry;
 	int lock, err = 0;
 	DIR *dir;
 
-	*vms = (struct vms) { 0 };
-	if (rundir_get(directory, sizeof(directory), false)) {
-		if (errno == ENOENT)
+	if (rundir_get(place, directory, sizeof(directory), false)) {
+		if (errno != EPERM)
 			return 0;
-		complain("cannot use the directory of control sockets: %s", errno == EPERM ?
-			 "others can reach it" : strerror(errno));
+		complain("cannot use the directory of control sockets: others can reach it: %s", directory);
 		return -1;
 	}
+	if (is_seen(place, directory))
+		return 0;
 	lock = rundir_lock(directory);
 	dir = opendir(directory);
 	while (dir && !err && (entry = readdir(dir)))
 		if (name_of_file(entry->d_name, name) && is_alive(directory, name))
-			err = add_vm(vms, name);
+			err = add_vm(vms, name, place);
 	if (dir)
 		closedir(dir);
 	if (lock >= 0)
 		close(lock);
-	if (vms->nr)
-		qsort(vms->name, vms->nr, sizeof(*vms->name), by_name);
 	return err;
+}
+
+int vms_find(struct vms *vms)
+{
+	int err = 0;
+
+	*vms = (struct vms) { 0 };
+	for (unsigned int place = 0; place < RUNDIR_PLACES && !err; place++)
+		err = find_in(vms, place);
+	if (vms->nr)
+		qsort(vms->vm, vms->nr, sizeof(*vms->vm), by_name);
+	return err;
+}
+
+int vm_connect(const struct vm_found *vm)
+{
+	char directory[256];
+
+	return rundir_get(vm->place, directory, sizeof(directory), false) ? -ENOENT :
+									  rundir_connect(directory, vm->name);
 }
 
 /* ---- the one that is meant --------------------------------------------------------- */
 
-static int choose(const struct vms *vms, const char *name, bool is_whole, char *found)
+/* NULL after a complaint. */
+static const struct vm_found *choose(const struct vms *vms, const char *name, bool is_whole)
 {
+	const struct vm_found *found = NULL;
 	unsigned int nr = 0;
 
 	for (unsigned int i = 0; i < vms->nr; i++) {
-		if (!strcmp(vms->name[i], name)) {
-			strcpy(found, name);
-			return 0;
-		}
-		if (!strncmp(vms->name[i], name, strlen(name))) {
-			strcpy(found, vms->name[i]);
+		if (!strcmp(vms->vm[i].name, name))
+			return &vms->vm[i];
+		if (!strncmp(vms->vm[i].name, name, strlen(name))) {
+			found = &vms->vm[i];
 			nr++;
 		}
 	}
 	if (nr == 1 && !is_whole)
-		return 0;
+		return found;
 	if (nr == 1)
-		complain("no VM of yours is called %s: %s? (the whole name is wanted here)", name, found);
+		complain("no VM of yours is called %s: %s? (the whole name is wanted here)", name, found->name);
 	else if (nr && !is_whole)
 		complain("%u VMs have names that begin with %s (mote ps)", nr, name);
 	else
 		complain("no VM of yours is called %s (mote ps)", name);
-	return -1;
+	return NULL;
 }
 
 int client_open(const char *name, bool is_whole, char *found)
 {
-	char directory[256];
+	const struct vm_found *vm;
 	struct vms vms;
-	int fd, err = vms_find(&vms);
+	int fd = -1;
 
-	if (!err)
-		err = choose(&vms, name, is_whole, found);
-	free(vms.name);
-	if (err)
-		return -1;
-	fd = rundir_get(directory, sizeof(directory), false) ? -ENOENT :
-							  rundir_connect(directory, found);
-	if (fd < 0)
-		complain("%s cannot be reached: %s", found, strerror(-fd));
+	vm = vms_find(&vms) ? NULL : choose(&vms, name, is_whole);
+	if (vm) {
+		strcpy(found, vm->name);
+		fd = vm_connect(vm);
+		if (fd < 0)
+			complain("%s cannot be reached: %s", found, strerror(-fd));
+	}
+	free(vms.vm);
 	return fd < 0 ? -1 : fd;
 }
 

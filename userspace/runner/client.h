@@ -11,17 +11,30 @@ struct json_object;
 struct verb;
 
 /**
+ * struct vm_found - a VM that runs
+ * @name: of it
+ * @place: where its socket is, see rundir_get()
+ */
+struct vm_found {
+	char name[NAME_MOST + 1];
+	unsigned int place;
+};
+
+/**
  * struct vms - the VMs of this user that run
  * @nr: how many
- * @name: of each, in the order of the alphabet
+ * @vm: each, in the order of the alphabet
  */
 struct vms {
 	unsigned int nr;
-	char (*name)[NAME_MOST + 1];
+	struct vm_found *vm;
 };
 
 /* Find them all, and tidy up behind runners that were killed; 0, or -1 after a complaint. */
 int vms_find(struct vms *vms);
+
+/* Connect to one; a file descriptor or a negative errno, as rundir_connect(). */
+int vm_connect(const struct vm_found *vm);
 
 /**
  * client_open() - connect to the VM that somebody means

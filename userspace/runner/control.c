@@ -71,6 +71,7 @@ struct client {
  * @wake: an eventfd: there is something to do for the clients
  * @spare: a file descriptor for when there are no others
  * @path: of the socket; empty if there is none
+ * @is: what that was at first
  * @clients: who is connected
  * @nr_clients: how many
  */
@@ -79,6 +80,7 @@ struct control {
 	struct source wake;
 	int spare;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct stat is;
 	struct client *clients;
 	unsigned int nr_clients;
 };
@@ -605,7 +607,8 @@ static int listen_as(struct control *control, const char *directory, const char 
 		close(fd);
 		return err;
 	}
-	memcpy(control->path, address.sun_path, sizeof(control->path));
+	if (!stat(address.sun_path, &control->is))
+		memcpy(control->path, address.sun_path, sizeof(control->path));
 	control->listener.fd = fd;
 	return 0;
 }
@@ -631,10 +634,11 @@ static int listen_somewhere(struct vm *vm)
 	char directory[256];
 	int lock, err;
 
-	if (rundir_get(directory, sizeof(directory), true)) {
+	if (rundir_make(directory, sizeof(directory))) {
 		complain("no control socket, so that mote ps does not see the VM: %s",
 			 errno == EPERM ? "its directory can be reached by others" :
-			 errno == ENOENT ? "XDG_RUNTIME_DIR is not set" : strerror(errno));
+			 errno == ENOENT ? "neither XDG_RUNTIME_DIR nor HOME is a place of this user's" :
+			 strerror(errno));
 		return vm->options->is_named ? -1 : 0;
 	}
 	lock = rundir_lock(directory);
@@ -675,8 +679,13 @@ int control_create(struct vm *vm)
 
 void control_unlink(struct vm *vm)
 {
-	if (vm->control && vm->control->path[0])
-		unlink(vm->control->path);
+	struct control *control = vm->control;
+	struct stat there;
+
+	/* The directory may have gone with the last log-out, and another machine have come. */
+	if (control && control->path[0] && !stat(control->path, &there) &&
+	    there.st_dev == control->is.st_dev && there.st_ino == control->is.st_ino)
+		unlink(control->path);
 }
 
 void control_destroy(struct vm *vm)

@@ -30,14 +30,20 @@ struct vm;
 
 /* ---- directory and names (rundir.c) ------------------------------------------------- */
 
+#define RUNDIR_PLACES 5
+
 /**
- * rundir_get() - where the sockets are: $XDG_RUNTIME_DIR/mote, or root's /run/mote
+ * rundir_get() - where sockets are: $XDG_RUNTIME_DIR/mote, root's /run/mote, $STATE_DIRECTORY/mote,
+ *	$XDG_STATE_HOME/mote, ~/.local/state/mote
+ * @n: which of these, below %RUNDIR_PLACES
  * @path: filled in
  * @size: room there
  * @create: make it if it is not there
- * Return: 0; -1 after setting errno: no such place, or one that others can reach
+ * Return: 0; -1 after setting errno: ENOENT no such place of this user's, EPERM others can reach it
  */
-int rundir_get(char *path, size_t size, bool create);
+int rundir_get(unsigned int n, char *path, size_t size, bool create);
+/* Make the first one that there can be; likewise. */
+int rundir_make(char *path, size_t size);
 
 /* Hold off whoever makes or removes sockets there; returns what to close, or -1. */
 int rundir_lock(const char *directory);

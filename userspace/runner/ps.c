@@ -35,13 +35,13 @@ static struct json_object *silent(int fd, const char *name)
 }
 
 /* One that has ended since is no VM any more. */
-static void ask(struct json_object *list, const char *directory, const char *name)
+static void ask(struct json_object *list, const struct vm_found *vm)
 {
-	int fd = rundir_connect(directory, name);
+	int fd = vm_connect(vm);
 	struct json_object *answer = fd < 0 ? NULL : client_request(fd, "status");
 
 	if (!answer && (fd == -EAGAIN || (fd >= 0 && errno == EAGAIN)))
-		answer = silent(fd, name);
+		answer = silent(fd, vm->name);
 	if (fd >= 0)
 		close(fd);
 	if (answer)
@@ -51,16 +51,15 @@ static void ask(struct json_object *list, const char *directory, const char *nam
 static struct json_object *ask_all(void)
 {
 	struct json_object *list = json_object_new_array();
-	char directory[256];
 	struct vms vms;
 
 	if (vms_find(&vms)) {
 		json_object_put(list);
 		return NULL;
 	}
-	for (unsigned int i = 0; i < vms.nr && !rundir_get(directory, sizeof(directory), false); i++)
-		ask(list, directory, vms.name[i]);
-	free(vms.name);
+	for (unsigned int i = 0; i < vms.nr; i++)
+		ask(list, &vms.vm[i]);
+	free(vms.vm);
 	return list;
 }
 

@@ -160,6 +160,13 @@ static int add_module(const char *text, struct options *options)
 	return 0;
 }
 
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t length = strlen(text), end = strlen(suffix);
+
+	return length > end && !strcmp(text + length - end, suffix);
+}
+
 /* 1: it is none, and belongs to the path; -1 after a complaint. */
 static int parse_disk_key(const char *key, struct disk *disk)
 {
@@ -182,13 +189,6 @@ static int parse_disk_key(const char *key, struct disk *disk)
 		return 1;
 	}
 	return 0;
-}
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-	size_t length = strlen(text), end = strlen(suffix);
-
-	return length > end && !strcmp(text + length - end, suffix);
 }
 
 /* Keys are at the end; a comma before those is the path's. */
@@ -242,7 +242,14 @@ static int add_share(const char *text, struct options *options)
 			return -1;
 		}
 	memcpy(share->tag, text, equals - text);
-	share->path = equals + 1;
+	share->path = strdup(equals + 1);
+	if (!share->path) {
+		complain("--share: no memory");
+		return -1;
+	}
+	share->as_root = has_suffix(share->path, ",root");
+	if (share->as_root)
+		share->path[strlen(share->path) - strlen(",root")] = '\0';
 	options->nr_shares++;
 	return 0;
 }
@@ -499,6 +506,8 @@ int run_run(const struct verb *verb, int argc, char **argv)
 	if (status < 0)
 		status = options.detach ? detach_run(&options) : vm_run(&options);
 	free(options.net);
+	while (options.nr_shares)
+		free(options.shares[--options.nr_shares].path);
 	while (options.nr_disks)
 		free(options.disks[--options.nr_disks].path);
 	return status;

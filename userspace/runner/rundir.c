@@ -17,24 +17,59 @@
 
 #define PATIENCE 5 /* seconds */
 
-int rundir_get(char *path, size_t size, bool create)
+/* Where there may be such a directory, the best place first: by variable, or root's. */
+static const struct {
+	const char *variable;
+	const char *below;
+} places[RUNDIR_PLACES] = {
+	{ "XDG_RUNTIME_DIR", "" },
+	{ NULL, "/run" },
+	{ "STATE_DIRECTORY", "" },
+	{ "XDG_STATE_HOME", "" },
+	{ "HOME", "/.local/state" },
+};
+
+static bool place_of(unsigned int n, char *path, size_t size)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	struct stat stat;
+	const char *base = places[n].variable ? getenv(places[n].variable) : geteuid() ? NULL : "";
 	int length;
 
-	if (!runtime || runtime[0] != '/') {
-		if (geteuid()) {
-			errno = ENOENT;
-			return -1;
-		}
-		runtime = "/run";
+	/* Services have several state directories, with colons between them: this is for the first. */
+	if (!base || (places[n].variable && base[0] != '/'))
+		return false;
+	length = snprintf(path, size, "%.*s%s", (int)strcspn(base, ":"), base, places[n].below);
+	return length > 0 && (size_t)length + sizeof("/mote") <= size;
+}
+
+/* Also what is above it. */
+static void make(char *path)
+{
+	for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
+		*slash = '\0';
+		mkdir(path, 0700);
+		*slash = '/';
 	}
-	length = snprintf(path, size, "%s/mote", runtime);
-	if (length < 0 || (size_t)length >= size) {
-		errno = ENAMETOOLONG;
+	mkdir(path, 0700);
+}
+
+int rundir_get(unsigned int n, char *path, size_t size, bool create)
+{
+	struct stat stat;
+
+	if (!place_of(n, path, size)) {
+		errno = ENOENT;
 		return -1;
 	}
+	/* What is whose home is made; but sudo and su leave variables of somebody else's. */
+	if (create && places[n].variable && strcmp(places[n].variable, "XDG_RUNTIME_DIR"))
+		make(path);
+	if (lstat(path, &stat))
+		return -1;
+	if (stat.st_uid != geteuid()) {
+		errno = ENOENT;
+		return -1;
+	}
+	strcat(path, "/mote");
 	if (create && mkdir(path, 0700) && errno != EEXIST)
 		return -1;
 	if (lstat(path, &stat))
@@ -44,6 +79,18 @@ int rundir_get(char *path, size_t size, bool create)
 		return -1;
 	}
 	return 0;
+}
+
+int rundir_make(char *path, size_t size)
+{
+	for (unsigned int n = 0; n < RUNDIR_PLACES; n++) {
+		if (!rundir_get(n, path, size, true))
+			return 0;
+		/* One that others can reach is for its owner to mend. */
+		if (errno == EPERM)
+			break;
+	}
+	return -1;
 }
 
 int rundir_lock(const char *directory)

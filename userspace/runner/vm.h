@@ -60,10 +60,12 @@ struct disk {
  * struct share - a directory that the guest can mount
  * @tag: by which the guest knows it
  * @path: a directory, or the socket of a vhost-user daemon
+ * @as_root: the guest's root may have root's rights there
  */
 struct share {
 	char tag[SHARE_TAG_MOST + 1];
-	const char *path;
+	char *path;
+	bool as_root;
 };
 
 #define MAC_SIZE 6

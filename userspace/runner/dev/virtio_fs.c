@@ -110,8 +110,9 @@ static int use_daemon(struct fs *fs, const char *path)
 
 /* ---- making one ---------------------------------------------------------------------- */
 
-static int get_daemon(struct vm *vm, struct fs *fs, const char *path)
+static int get_daemon(struct vm *vm, struct fs *fs, const struct share *share)
 {
+	const char *path = share->path;
 	struct stat stat_of;
 	int err;
 
@@ -125,6 +126,10 @@ static int get_daemon(struct vm *vm, struct fs *fs, const char *path)
 	}
 	if (S_ISSOCK(stat_of.st_mode)) {
 		err = use_daemon(fs, path);
+	} else if (S_ISDIR(stat_of.st_mode) && !geteuid() && !share->as_root) {
+		complain("--share: the guest's root would be root in %s, setuid files and all (,root allows it)",
+			 path);
+		return -1;
 	} else if (S_ISDIR(stat_of.st_mode)) {
 		err = start_daemon(fs, path);
 	} else {
@@ -151,7 +156,7 @@ static int create_fs(struct vm *vm, const struct share *share)
 	fs->user.source.fd = -1;
 	fs->user.virtio = &fs->virtio;
 	fs->user.name = share->path;
-	if (!get_daemon(vm, fs, share->path)) {
+	if (!get_daemon(vm, fs, share)) {
 		fs->virtio.features = fs->user.features & VHOST_FEATURES;
 		if (!virtio_create(vm, &fs->virtio, &ops))
 			return 0;
