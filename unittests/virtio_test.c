@@ -127,7 +127,7 @@ struct net *net_user_create(struct vm *which)
 /* ---- the host's kernel -------------------------------------------------------------- */
 
 static bool has_no_ring;
-static int write_error, nr_synced;
+static int write_error, sync_error, nr_synced;
 
 int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
 {
@@ -148,7 +148,10 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t offset, int flag
 int fdatasync(int fd)
 {
 	nr_synced++;
-	return syscall(SYS_fdatasync, fd);
+	if (!sync_error)
+		return syscall(SYS_fdatasync, fd);
+	errno = sync_error;
+	return -1;
 }
 
 /* ---- the driver --------------------------------------------------------------------- */
@@ -357,6 +360,22 @@ static void disk_resets(void)
 	disk()->ops->resume(disk());
 	start(BLK, 1);
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+}
+
+/* The host says once that something could not be brought out: the driver hears of it, whoever asked. */
+static void disk_loses(void)
+{
+	start(BLK, 1);
+	is_held = false;
+	sync_error = EIO;
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
+		handle_events(10);
+	sync_error = 0;
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
+	CHECK(!is_held);
 }
 
 static void disk_shrinks(void)
@@ -758,6 +777,7 @@ int main(void)
 	static const struct test errors[] = {
 		{ "a write waits until the host has room", disk_holds },
 		{ "a reset ends the waiting", disk_resets },
+		{ "a flush that fails is told", disk_loses },
 	};
 	static const struct test others[] = {
 		{ "a disk with sectors of 4096 bytes", disk_of_4096 },

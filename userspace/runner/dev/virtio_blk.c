@@ -8,7 +8,9 @@
  * end in any order.
  *
  * A write for which the host has no room, or which its disk refuses, is not the guest's to
- * hear of: the machine is paused, and the write made again when it resumes.
+ * hear of: the machine is paused, and the write made again when it resumes.  A flush that fails
+ * is: what it was to bring out is not in the host's cache any more, and a second one would
+ * say that all is well.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -60,6 +62,7 @@ struct request {
  * @transfers: what is in flight
  * @flush: a flush of our own, for a pause
  * @is_dirty: something has been written since the last one
+ * @is_lost: that one failed, of which the driver is to hear by its own
  * @bytes: of all requests in flight
  * @free: requests that are not
  * @held: those that the host could not do
@@ -75,6 +78,7 @@ struct blk {
 	struct transfers transfers;
 	struct transfer flush;
 	bool is_dirty;
+	bool is_lost;
 	size_t bytes;
 	struct request *free;
 	struct request *held;
@@ -247,8 +251,10 @@ static __u8 to_status(int result)
 static bool is_held(struct blk *blk, struct request *request, int result)
 {
 	struct vm *vm = blk->virtio.pci.device.vm;
+	enum transfer_kind kind = request->transfer.kind;
 
-	if (request->transfer.kind == TRANSFER_READ || (result != -ENOSPC && result != -EDQUOT && result != -EIO))
+	if (kind == TRANSFER_READ || kind == TRANSFER_FLUSH ||
+	    (result != -ENOSPC && result != -EDQUOT && result != -EIO))
 		return false;
 	request->next = blk->held;
 	blk->held = request;
@@ -264,11 +270,17 @@ static void transferred(struct transfers *transfers, struct transfer *transfer)
 	bool is_data = transfer->iov;
 	int result = transfer->result;
 
-	if (transfer == &blk->flush)
+	if (transfer == &blk->flush) {
+		blk->is_lost |= result < 0;
 		return;
+	}
 	if (result == -EINTR || result == -EAGAIN) {
 		transfers_start(transfers, transfer);
 		return;
+	}
+	if (transfer->kind == TRANSFER_FLUSH && blk->is_lost) {
+		result = -EIO;
+		blk->is_lost = false;
 	}
 	blk->is_dirty |= !is_read && transfer->kind != TRANSFER_FLUSH;
 	/* The image has become shorter than the disk. */
