@@ -27,9 +27,9 @@ const char stop_usage[] =
 const char pause_usage[] =
 	"usage: mote pause NAME\n"
 	"\n"
-	"Stops the processors of a VM, and returns when they have and its disks are flushed.\n"
-	"Its clocks go on: to the guest it is as if its host had not run it. NAME is the\n"
-	"whole name.\n";
+	"Stops the processors of a VM, and returns when they have and its disks are\n"
+	"flushed. Its clocks go on: to the guest it is as if its host had not run it.\n"
+	"NAME is the whole name.\n";
 
 const char resume_usage[] =
 	"usage: mote resume NAME\n"
