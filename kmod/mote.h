@@ -72,7 +72,8 @@ struct mote_exit {
 /*
  * A virtual machine.
  *
- * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU @vendor, @msr_map.
+ * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU: @vendor,
+ * @msr_map.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
  * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
@@ -123,15 +124,29 @@ static inline struct mote_vcpu *mote_vm_vcpu(const struct mote_vm *vm, u32 id)
 		return NULL;
 	/* Guests choose ids. */
 	id = array_index_nospec(id, MOTE_MAX_VCPUS);
-	/* Both pair with mote_vcpu_create(). */
+	/* Pairs with mote_vcpu_create(), as does the next. */
 	group = smp_load_acquire(&vm->vcpus[id / MOTE_VCPU_GROUP]);
+	/* See above. */
 	return group ? smp_load_acquire(&group[id % MOTE_VCPU_GROUP]) : NULL;
+}
+
+/* The first vCPU whose id is not below *@id, which becomes that id; or NULL. */
+static inline struct mote_vcpu *mote_vm_next(const struct mote_vm *vm, u32 *id)
+{
+	struct mote_vcpu *vcpu = NULL;
+
+	while (*id < READ_ONCE(vm->end_id)) {
+		vcpu = mote_vm_vcpu(vm, *id);
+		if (vcpu)
+			break;
+		++*id;
+	}
+	return vcpu;
 }
 
 /* All that there are now: a new one has nothing to be told yet. */
 #define mote_vm_for_each_vcpu(vm, id, vcpu)					\
-	for ((id) = 0; (id) < READ_ONCE((vm)->end_id); (id)++)			\
-		if (((vcpu) = mote_vm_vcpu(vm, id)))
+	for ((id) = 0; ((vcpu) = mote_vm_next(vm, &(id))); (id)++)
 
 struct mote_vm *mote_vm_create(const struct mote_vm_config *config);
 void mote_vm_put(struct mote_vm *vm);

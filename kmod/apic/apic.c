@@ -186,8 +186,8 @@ bool mote_apic_can_end_silently(const struct mote_apic *apic, u8 vector)
 
 /* ---- registers ---------------------------------------------------------------------- */
 
-/* An access to what is not there is an error, or #GP in x2APIC mode.  @reg is what a guest wants. */
-static bool apic_has_register(struct mote_apic *apic, u32 *reg, u32 access, bool x2)
+/* An access to what is not there is an error, or #GP in x2APIC mode.  A guest chooses @reg. */
+static __always_inline bool apic_has_register(struct mote_apic *apic, u32 *reg, u32 access, bool x2)
 {
 	if (*reg < MOTE_APIC_REGS) {
 		*reg = array_index_nospec(*reg, MOTE_APIC_REGS);

@@ -406,6 +406,7 @@ TEST_F(lapic, start_up_by_two)
 	};
 	struct mote_state state;
 	pthread_t threads[2];
+	__u64 base;
 
 	add_cpu(&second, &self->guest);
 	for (int page = 6; page < 16; page++)
@@ -419,8 +420,9 @@ TEST_F(lapic, start_up_by_two)
 		pthread_barrier_wait(&barrier);
 		EXPECT_EQ(MOTE_EXIT_PIO, guest_run(&second));
 		guest_get(&second, &state, MOTE_STATE_SEGS);
-		EXPECT_TRUE(state.segs.seg[MOTE_CS].base == 0x9000 || state.segs.seg[MOTE_CS].base == 0x6000) {
-			TH_LOG("began at %#llx", state.segs.seg[MOTE_CS].base);
+		base = state.segs.seg[MOTE_CS].base;
+		EXPECT_TRUE(base == 0x9000 || base == 0x6000) {
+			TH_LOG("began at %#llx", base);
 		}
 	}
 	for (int i = 0; i < 2; i++)
