@@ -18,8 +18,10 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/reboot.h>
+#include <linux/sched/isolation.h>
 #include <linux/security.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 #include <asm/fpu/xcr.h>
 #include <asm/reboot.h>
 #include <asm/tsc.h>
@@ -110,8 +112,8 @@ static u32 host_kernel(void)
 	return tsc_khz ? 0 : MOTE_KERNEL_TSC;
 }
 
-/* What all online CPUs have in common, and what stands in the way.  Return: 0 or -ENOMEM. */
-static int host_probe(struct mote_info *info)
+/* What these of the online CPUs have in common, and what stands in the way: 0 or -ENOMEM. */
+static int host_probe(struct mote_info *info, const struct cpumask *cpus)
 {
 	struct mote_probe *probes = kcalloc(nr_cpu_ids, sizeof(*probes), GFP_KERNEL);
 	int first, cpu;
@@ -120,14 +122,16 @@ static int host_probe(struct mote_info *info)
 		return -ENOMEM;
 
 	cpus_read_lock();
-	on_each_cpu(host_probe_cpu, probes, true);
-	first = cpumask_first(cpu_online_mask);
+	if (!cpumask_intersects(cpus, cpu_online_mask))
+		cpus = cpu_online_mask;
+	on_each_cpu_mask(cpus, host_probe_cpu, probes, true);
+	first = cpumask_first_and(cpus, cpu_online_mask);
 	*info = (struct mote_info){
 		.vendor = probes[first].vendor, .features = probes[first].features,
 		.gpa_bits = probes[first].gpa_bits, .nr_asids = probes[first].nr_asids,
 		.revision = probes[first].revision,
 	};
-	for_each_online_cpu(cpu)
+	for_each_cpu_and(cpu, cpus, cpu_online_mask)
 		host_merge_probe(info, &probes[cpu], cpu);
 	cpus_read_unlock();
 	kfree(probes);
@@ -141,7 +145,8 @@ static int host_probe(struct mote_info *info)
 
 int mote_host_info(struct mote_info *info)
 {
-	int err = host_probe(info);
+	/* Anybody may ask: isolated CPUs are left alone. */
+	int err = host_probe(info, housekeeping_cpumask(HK_TYPE_DOMAIN));
 
 	if (err)
 		return err;
@@ -284,7 +289,7 @@ static void host_release(void)
 static int host_obstacle(void)
 {
 	struct mote_info info;
-	int err = host_probe(&info);
+	int err = host_probe(&info, cpu_online_mask);
 
 	if (err || !info.nr_obstacles)
 		return err;
@@ -298,24 +303,55 @@ static int host_obstacle(void)
 	}
 }
 
-int mote_host_get(void)
+/* What each user has of something, by uid. */
+static DEFINE_XARRAY(host_users_vms);
+static DEFINE_XARRAY(host_users_pages);
+
+/* Give a user more of it, or take it back (@by < 0). */
+static bool host_charge(struct xarray *users, kuid_t uid, long by, unsigned long limit)
 {
+	unsigned long has;
+	bool fits;
+
+	xa_lock(users);
+	has = xa_to_value(xa_load(users, __kuid_val(uid)) ?: xa_mk_value(0)) + by;
+	fits = (by < 0 || has <= limit) &&
+	       !xa_is_err(__xa_store(users, __kuid_val(uid), has ? xa_mk_value(has) : NULL,
+				     GFP_ATOMIC | __GFP_NOWARN));
+	xa_unlock(users);
+	return fits;
+}
+
+bool mote_host_charge(const struct mote_vm *vm, long pages)
+{
+	return host_charge(&host_users_pages, vm->uid, pages, totalram_pages() / 8);
+}
+
+int mote_host_get(kuid_t uid)
+{
+	u32 limit = ns_capable_noaudit(&init_user_ns, CAP_SYS_RESOURCE) ? MOTE_MAX_VMS :
+									MOTE_MAX_VMS / 8;
 	int err = 0;
 
 	mutex_lock(&host_lock);
-	if (host_vms == MOTE_MAX_VMS)
+	if (host_vms == MOTE_MAX_VMS || !host_charge(&host_users_vms, uid, 1, limit)) {
 		err = -ENOSPC;
-	else if (!host_vms)
-		err = host_obstacle() ?: host_take();
-	if (!err)
-		host_vms++;
+	} else {
+		if (!host_vms)
+			err = host_obstacle() ?: host_take();
+		if (err)
+			host_charge(&host_users_vms, uid, -1, 0);
+		else
+			host_vms++;
+	}
 	mutex_unlock(&host_lock);
 	return err;
 }
 
-void mote_host_put(void)
+void mote_host_put(kuid_t uid)
 {
 	mutex_lock(&host_lock);
+	host_charge(&host_users_vms, uid, -1, 0);
 	if (!--host_vms)
 		host_release();
 	mutex_unlock(&host_lock);
@@ -341,7 +377,7 @@ static int __init mote_module_init(void)
 	static_call_update(mote_op_run, mote_ops->run);
 	static_call_update(mote_op_skip, mote_ops->skip);
 	static_call_update(mote_op_cpl, mote_ops->cpl);
-	err = host_probe(&mote_host);
+	err = host_probe(&mote_host, cpu_online_mask);
 	if (err)
 		return err;
 	mote_host_xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) :

@@ -58,20 +58,27 @@ static void mem_forget_pages(u64 hpa, u64 size, bool accessed, bool dirty)
 	}
 }
 
-static u64 *mem_table_alloc(void)
+static u64 *mem_table_alloc(struct mote_vm *vm)
 {
-	u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	u64 *table;
 
+	if (!mote_host_charge(vm, 1))
+		return NULL;
+	table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (table)
 		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, 1);
+	else
+		mote_host_charge(vm, -1);
 	return table;
 }
 
-static void mem_table_free(u64 *table)
+static void mem_table_free(struct mote_vm *vm, u64 *table)
 {
-	if (table)
-		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, -1);
+	if (!table)
+		return;
+	mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, -1);
 	free_page((unsigned long)table);
+	mote_host_charge(vm, -1);
 }
 
 /* Between two pieces. */
@@ -94,7 +101,7 @@ static void mem_end(struct mote_vm *vm, struct mote_npt_changes *changes)
 		u64 *table = changes->tables;
 
 		changes->tables = (u64 *)(unsigned long)*table;
-		mem_table_free(table);
+		mem_table_free(vm, table);
 	}
 }
 
@@ -510,7 +517,7 @@ static int fault_prepare(struct mote_vm *vm, struct mem_fault *fault, struct mot
 	case -ENOMEM:
 		/* Most faults need no table: they are allocated when it turns out that one does. */
 		while (cache->nr < ARRAY_SIZE(cache->table)) {
-			cache->table[cache->nr] = mem_table_alloc();
+			cache->table[cache->nr] = mem_table_alloc(vm);
 			if (!cache->table[cache->nr++])
 				return -ENOMEM;
 		}
@@ -548,7 +555,7 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 	if (err == -EINTR || err == -ERESTARTSYS)
 		err = fatal_signal_pending(current) ? -EINTR : 0;
 	while (cache.nr)
-		mem_table_free(cache.table[--cache.nr]);
+		mem_table_free(vm, cache.table[--cache.nr]);
 	*hva = fault.hva + offset_in_page(gpa);
 	if (err != -ENXIO)
 		trace_mote_nested_fault(vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
@@ -583,11 +590,19 @@ static bool slot_is_same_memory(const struct mem_slot *slot, const struct mote_s
 	       slot->config.hva == config->hva;
 }
 
+/* The log of a slot, in pages. */
+static long slot_log_pages(const struct mem_slot *slot)
+{
+	return DIV_ROUND_UP(slot->config.size >> PAGE_SHIFT, 8 * PAGE_SIZE);
+}
+
 /* When nobody finds it any more and nothing of it is mapped; @other may have its log. */
 static void slot_free(struct mem_slot *slot, const struct mem_slot *other)
 {
-	if (!other || other->dirty != slot->dirty)
+	if (slot->dirty && (!other || other->dirty != slot->dirty)) {
+		mote_host_charge(slot->vm, -slot_log_pages(slot));
 		kvfree(slot->dirty);
+	}
 	kfree_rcu(slot, rcu);
 }
 
@@ -604,9 +619,12 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 	slot->config = *config;
 	if (log && old && slot_is_same_memory(old, config))
 		slot->dirty = old->dirty;
-	if (log && !slot->dirty)
+	if (log && !slot->dirty && mote_host_charge(vm, slot_log_pages(slot))) {
 		slot->dirty = kvcalloc(BITS_TO_LONGS(config->size >> PAGE_SHIFT), sizeof(long),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!slot->dirty)
+			mote_host_charge(vm, -slot_log_pages(slot));
+	}
 	if (log && !slot->dirty) {
 		slot_free(slot, old);
 		return ERR_PTR(-ENOMEM);
@@ -784,7 +802,7 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
 int mote_mem_init(struct mote_vm *vm)
 {
 	struct mote_slots *slots = kzalloc(sizeof(*slots), GFP_KERNEL_ACCOUNT);
-	u64 *root = mem_table_alloc();
+	u64 *root = mem_table_alloc(vm);
 	int err = -ENOMEM;
 
 	if (!slots || !root)
@@ -802,7 +820,7 @@ int mote_mem_init(struct mote_vm *vm)
 		return 0;
 err_free:
 	kfree(slots);
-	mem_table_free(root);
+	mem_table_free(vm, root);
 	return err;
 }
 
@@ -816,5 +834,5 @@ void mote_mem_destroy(struct mote_vm *vm)
 	for (i = 0; i < slots->nr; i++)
 		slot_free(slots->slot[i], NULL);
 	kfree(slots);
-	mem_table_free(vm->npt.root);
+	mem_table_free(vm, vm->npt.root);
 }

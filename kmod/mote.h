@@ -26,6 +26,7 @@
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/uidgid.h>
 #include <asm/fpu/types.h>
 #include <asm/msr-index.h>
 
@@ -72,8 +73,8 @@ struct mote_exit {
 /*
  * A virtual machine.
  *
- * Set at creation: @ref, @id, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU: @vendor,
- * @msr_map.
+ * Set at creation: @ref, @id, @uid, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU:
+ * @vendor, @msr_map.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
  * @slots and @ioeventfds, which is read under RCU.
  * Under @srcu for readers: @slots.
@@ -82,6 +83,7 @@ struct mote_exit {
 struct mote_vm {
 	struct kref ref;
 	u32 id;
+	kuid_t uid;		/* of the user who made it */
 	u32 flags;
 	u32 tsc_khz;
 	u64 tsc_ratio;		/* guest TSC by host TSC, 16.48 bits of which 32 are used; 0: one */
@@ -411,15 +413,23 @@ extern struct mote_caps mote_caps;
 /* In force but while a guest runs; constant after load. */
 extern u64 mote_host_xcr0;
 
-/* Fills what MOTE_GET_INFO says; asks every online CPU.  Return: 0 or -ENOMEM. */
+/* Fills what MOTE_GET_INFO says; asks every online CPU but isolated ones.  Return: 0 or -ENOMEM. */
 int mote_host_info(struct mote_info *info);
 
 /*
- * Take the virtualization extension, for one more VM: 0, -EBUSY (held by another hypervisor),
- * -EPERM (locked down), -EOPNOTSUPP (another obstacle), -ENOSPC (%MOTE_MAX_VMS), -ENOMEM.
+ * Take the virtualization extension, for one more VM of a user's: 0, -EBUSY (held by another
+ * hypervisor), -EPERM (locked down), -EOPNOTSUPP (another obstacle), -ENOSPC (%MOTE_MAX_VMS, of
+ * which a user without CAP_SYS_RESOURCE may have an eighth), -ENOMEM.
  */
-int mote_host_get(void);
-void mote_host_put(void);
+int mote_host_get(kuid_t uid);
+void mote_host_put(kuid_t uid);
+
+/*
+ * Nested tables and dirty logs grow with what the guest touches and the caller asks for, not with
+ * the process's memory: those of a user's VMs have at most an eighth of the host's.  May the VM
+ * have more @pages?  Given back they are with @pages < 0.
+ */
+bool mote_host_charge(const struct mote_vm *vm, long pages);
 
 /* /dev/mote (chardev.c) */
 extern struct miscdevice mote_dev;

@@ -7,6 +7,7 @@
  * and a share of the host's virtualization extension.  vCPUs are added under
  * vm->lock and live as long as the VM, so that the list may be read without it.
  */
+#include <linux/cred.h>
 #include <linux/idr.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -61,7 +62,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
-	err = mote_time_set_khz(vm, config->tsc_khz) ?: mote_host_get();
+	err = mote_time_set_khz(vm, config->tsc_khz) ?: mote_host_get(current_uid());
 	if (err)
 		goto err_free;
 
@@ -69,6 +70,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	mutex_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->irqfds);
 	vm->flags = config->flags;
+	vm->uid = current_uid();
 	mote_pv_init_clock(vm);
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
@@ -88,7 +90,7 @@ err_free_id:
 	ida_free(&vm_ids, vm->id);
 err_drop_mm:
 	mmdrop(vm->mm);
-	mote_host_put();
+	mote_host_put(vm->uid);
 err_free:
 	kfree(vm);
 	return ERR_PTR(err);
@@ -115,7 +117,7 @@ static void vm_free(struct kref *ref)
 		kfree(vm->filters[i]);
 	ida_free(&vm_ids, vm->id);
 	mmdrop(vm->mm);
-	mote_host_put();
+	mote_host_put(vm->uid);
 	kfree(vm);
 }
 

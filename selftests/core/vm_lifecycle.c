@@ -41,6 +41,86 @@ TEST(many_vms)
 		guest_destroy(&guests[i]);
 }
 
+/* How many VMs a user without privilege can have, who has been given the device. */
+static int vms_of_nobody(int fd, unsigned int max)
+{
+	struct mote_vm_config config = { 0 };
+	unsigned int nr = 0;
+	int err = 0;
+
+	if (setuid(65534))
+		return -1;
+	while (nr <= max && (err = mote_create_vm(fd, &config)) >= 0)
+		nr++;
+	return err == -ENOSPC && nr == max / 8 ? 0 : -1;
+}
+
+/* One user does not take the VMs of all others. */
+TEST(vms_of_one_user)
+{
+	struct mote_vm_config config = { 0 };
+	int go[2], status, fd = open("/dev/mote", O_RDWR), vm;
+	struct mote_info info;
+	char answer = 1;
+	pid_t pid;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, mote_get_info(fd, &info));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, go));
+	pid = fork();
+	if (!pid) {
+		answer = vms_of_nobody(fd, info.max_vms);
+		if (write(go[1], &answer, 1) != 1 || read(go[1], &answer, 1) != 1)
+			_exit(1);
+		_exit(0);
+	}
+	ASSERT_EQ(1, read(go[0], &answer, 1));
+	EXPECT_EQ(0, answer);
+	vm = mote_create_vm(fd, &config);
+	EXPECT_LE(0, vm);
+	close(vm);
+	ASSERT_EQ(1, write(go[0], "", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(fd);
+}
+
+#define LOGS 40
+#define LOG_SLOT (1ull << 38)	/* whose log is 8 MiB */
+
+/* The dirty logs of a user's VMs have an end before the host's memory has. */
+TEST(logs_of_one_user)
+{
+	unsigned long long most = 1ull * sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 8;
+	struct mote_vm_config config = { 0 };
+	int fd = open("/dev/mote", O_RDWR), vms[LOGS], err = 0;
+	unsigned int nr;
+
+	ASSERT_LE(0, fd);
+	if (most / (LOG_SLOT / 4096 / 8) >= LOGS)
+		SKIP(return, "not on this hardware: it has more memory than is logged here");
+	for (nr = 0; nr < LOGS; nr++) {
+		struct mote_slot slot = { .size = LOG_SLOT, .flags = MOTE_SLOT_LOG_DIRTY };
+
+		vms[nr] = mote_create_vm(fd, &config);
+		ASSERT_LE(0, vms[nr]);
+		err = mote_set_slot(vms[nr], &slot);
+		if (err)
+			break;
+	}
+	EXPECT_EQ(-ENOMEM, err);
+	EXPECT_GE(most / (LOG_SLOT / 4096 / 8), nr);
+	EXPECT_LE(1, nr);
+	for (unsigned int i = 0; i <= nr && i < LOGS; i++)
+		close(vms[i]);
+	/* What is given back can be had again. */
+	vms[0] = mote_create_vm(fd, &config);
+	EXPECT_EQ(0, mote_set_slot(vms[0], &(struct mote_slot) {
+		.size = LOG_SLOT, .flags = MOTE_SLOT_LOG_DIRTY }));
+	close(vms[0]);
+	close(fd);
+}
+
 /* As many vCPUs in a VM as may be, and none more. */
 TEST(many_vcpus)
 {

@@ -145,7 +145,7 @@ struct mote_obstacle {
  * @abi_version: %MOTE_ABI_VERSION of the module
  * @vendor: &enum mote_vendor
  * @features: what mote uses on this host, bits as in &enum mote_feature
- * @cpus_online: CPUs that were probed
+ * @cpus_online: CPUs that were probed: those online, but isolated ones
  * @nr_obstacles: valid entries of @obstacles; 0: a VM can be created
  * @obstacles: what stands in the way, the gravest first
  * @max_vms: VMs at once on this host
