@@ -26,7 +26,7 @@
 #include <asm/reboot.h>
 #include <asm/tsc.h>
 
-#include "compat.h"
+#include "quirk/compat.h"
 #include "mote.h"
 #include "vendor.h"
 

@@ -18,7 +18,7 @@
  * - Flushes are awaited without the lock, once a call.  Calls that take away are counted in
  *   vm->flushes until theirs is over: who finds nothing mapped does not rely on it before.
  *
- * Not here: the format of nested page tables (npt.c), mote's own accesses (access.c).
+ * Not here: the format of nested page tables (npt.c), mote's own accesses (pv/access.c).
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The slots of a VM, for mem.c, which changes them, and access.c, which looks through them. */
+/* The slots of a VM, for mem.c, which changes them, and pv/access.c, which looks through them. */
 #ifndef MOTE_MEM_H
 #define MOTE_MEM_H
 

@@ -183,7 +183,7 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
  */
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
 
-/* ---- mote's own accesses to guest memory (access.c) ----------------------- */
+/* ---- mote's own accesses to guest memory (pv/access.c) -------------------- */
 
 /* Without sleeping, not across a page: 0, -ENXIO (no slot), -EFAULT (not present now). */
 int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
@@ -363,7 +363,7 @@ bool mote_event_ends_run(struct mote_vcpu *vcpu);
 /* Hand at most one event to the hardware; ask for an exit when the next can follow. */
 void mote_event_prepare(struct mote_vcpu *vcpu);
 
-/* ---- time (time.c) --------------------------------------------------------- */
+/* ---- time (pv/time.c) ------------------------------------------------------ */
 
 /* At creation: 0, -EOPNOTSUPP (no scaling), -EINVAL. */
 int mote_time_set_khz(struct mote_vm *vm, u32 khz);

@@ -936,7 +936,7 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 		exit->reason = MOTE_EXIT_UNKNOWN;
 		return;
 	}
-	if (mote_exit_mov_to_cr(&v->vcpu, exit->qualification & CONTROL_REG_ACCESS_NUM, value))
+	if (mote_exit_mov_to_cr(&v->vcpu, exit->qualification & (CONTROL_REG_ACCESS_NUM | 8), value))
 		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
 	else
 		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);

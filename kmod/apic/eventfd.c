@@ -14,7 +14,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 
-#include "../compat.h"
+#include "../quirk/compat.h"
 #include "lapic.h"
 
 /* ---- irqfd ----------------------------------------------------------------- */

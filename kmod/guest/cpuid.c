@@ -157,9 +157,10 @@ static void cpuid_read(const void *context, u32 leaf, u32 subleaf, u32 regs[4])
 	const struct mote_cpuid_entry *row =
 		mote_cpuid_find(table->rows, table->nr, leaf, subleaf);
 
-	memset(regs, 0, 4 * sizeof(*regs));
-	if (row)
-		memcpy(regs, &row->eax, 4 * sizeof(*regs));
+	regs[EAX] = row ? row->eax : 0;
+	regs[EBX] = row ? row->ebx : 0;
+	regs[ECX] = row ? row->ecx : 0;
+	regs[EDX] = row ? row->edx : 0;
 }
 
 struct mote_caps mote_cpuid_caps(const struct mote_cpuid *table, const struct mote_caps *host)

@@ -30,7 +30,7 @@
 #include <asm/perf_event.h>
 #include <asm/tsc.h>
 
-#include "../compat.h"
+#include "../quirk/compat.h"
 
 #define MSR_AMD_VM_CR 0xc0010114
 

@@ -491,7 +491,8 @@ TEST_F(task_switch, injected)
 		task_gate(&self->guest, events[i].vector, TASK);
 		ASSERT_EQ(0, mote_inject(self->guest.cpu.fd, &events[i]));
 		ASSERT_AT(AT_TASK) TH_LOG("row %zu", i);
-		EXPECT_SAVED(self->main, MAIN_CODE + 1, 0x202, before.gprs.gpr, DATA);
+		/* Of the three the exception is a fault. */
+		EXPECT_SAVED(self->main, MAIN_CODE + 1, error ? 0x202 | RF : 0x202, before.gprs.gpr, DATA);
 		EXPECT_EQ(MAIN, self->task->link);
 		guest_get(&self->guest, &state, MOTE_STATE_EVENTS | MOTE_STATE_GPRS);
 		EXPECT_EQ(nmi, state.events.nmi_blocked);

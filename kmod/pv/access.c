@@ -10,7 +10,7 @@
 #include <linux/srcu.h>
 #include <linux/uaccess.h>
 
-#include "mem.h"
+#include "../mem.h"
 
 int mote_user_read(u64 hva, void *data, u32 len)
 {

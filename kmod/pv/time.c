@@ -4,13 +4,13 @@
  * hosts whose CPUs differ.
  *
  * The guest's TSC is the host's, scaled, plus vcpu->tsc_offset, which the vendor has in its
- * control block.  What is told beside it, the paravirtual clock, is in pv/.
+ * control block.  What is told beside it, the paravirtual clock, is clock.c's.
  *
  * Locking: vcpu->lock is held.  mote_resumes changes while no vCPU runs.
  */
 #include <asm/tsc.h>
 
-#include "vendor.h"
+#include "../vendor.h"
 
 struct mote_resumes mote_resumes;
 
