@@ -325,7 +325,7 @@ static unsigned long address(int pages)
 	return at;
 }
 
-/* Where XSAVE's standard form has the components of this CPU: CPUID leaf 0xd, which a hypervisor makes slow. */
+/* Where XSAVE's standard form has this CPU's components: CPUID leaf 0xd, which hypervisors make slow. */
 static struct {
 	unsigned int at, size;
 } components[8];

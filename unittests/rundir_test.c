@@ -17,7 +17,7 @@ static const char *const variables[VARIABLES] = {
 	"XDG_RUNTIME_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME",
 };
 
-static char base[] = "/tmp/rundir_test.XXXXXX";
+static char base[32] = "/tmp/rundir_test.XXXXXX";
 static unsigned int nr_bad;
 
 static void look(bool good, const char *what, int line)

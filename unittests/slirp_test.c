@@ -111,7 +111,9 @@ static void send_arp(struct net *net)
 		struct ether_header ether;
 		struct ether_arp arp;
 	} __attribute__((packed)) frame = {
-		.ether = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, { 2, 0, 0, 0, 0, 1 }, htons(ETHERTYPE_ARP) },
+		.ether = {
+			{ 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, { 2, 0, 0, 0, 0, 1 }, htons(ETHERTYPE_ARP),
+		},
 		.arp = {
 			.ea_hdr = { htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), 6, 4, htons(ARPOP_REQUEST) },
 			.arp_spa = { 10, 0, 2, 15 }, .arp_tpa = { 10, 0, 2, 2 },
@@ -232,7 +234,8 @@ static bool descriptors(void)
 	destroy(net);
 	close(fd);
 	printf("# %d by TCP, %d in all, %d left behind\n", by_tcp, all, nr_fds() - before);
-	return by_tcp > SOCKETS_MOST / 2 && by_tcp <= SOCKETS_MOST && all > by_tcp && all <= SOCKETS_MOST + 10;
+	return by_tcp > SOCKETS_MOST / 2 && by_tcp <= SOCKETS_MOST && all > by_tcp &&
+	       all <= SOCKETS_MOST + 10;
 }
 
 int main(void)

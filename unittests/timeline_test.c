@@ -82,7 +82,8 @@ int main(void)
 	}
 	printf("%s 2 damaged records\n", good ? "ok" : "not ok");
 	refused = !ftruncate(fd, 100) && timeline_command(&(const struct trace_options) {
-		.command = "timeline", .input = "/dev/null" }) == EXIT_USAGE && strstr(said, "not a complete file");
+		.command = "timeline", .input = "/dev/null" }) == EXIT_USAGE &&
+		  strstr(said, "not a complete file");
 	printf("%s 3 no file of records\n", refused ? "ok" : "not ok");
 	close(fd);
 	return good && refused ? 0 : 1;

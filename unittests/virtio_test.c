@@ -476,7 +476,8 @@ static void write_qcow2(const char *path, __u64 size)
 
 	CHECK(file && fwrite(&header, sizeof(header), 1, file) && !fseek(file, CLUSTER, SEEK_SET) &&
 	      fwrite(&refcounts, sizeof(refcounts), 1, file) && !fseek(file, 2 * CLUSTER, SEEK_SET) &&
-	      fwrite(counts, sizeof(counts), 1, file) && !ftruncate(fileno(file), 4 * CLUSTER) && !fclose(file));
+	      fwrite(counts, sizeof(counts), 1, file) &&
+	      !ftruncate(fileno(file), 4 * CLUSTER) && !fclose(file));
 }
 
 /* By qemu-storage-daemon: what is written is there when it has ended and begun again. */
@@ -563,7 +564,8 @@ static void config_put(unsigned int at, unsigned int size, __u64 data)
 static unsigned int find_config_access(void)
 {
 	for (slot = 0; slot < 32; slot++) {
-		unsigned int at = config_get(PCI_VENDOR_ID, 4) == 0x10441af4 ? config_get(PCI_CAPABILITY_LIST, 1) : 0;
+		bool is_rng = config_get(PCI_VENDOR_ID, 4) == 0x10441af4;
+		unsigned int at = is_rng ? config_get(PCI_CAPABILITY_LIST, 1) : 0;
 
 		for (; at; at = config_get(at + PCI_CAP_LIST_NEXT, 1))
 			if (config_get(at, 1) == PCI_CAP_ID_VNDR &&
@@ -736,7 +738,8 @@ static bool make(unsigned int sector, __u64 size)
 	options.disks[0] = (struct disk) { .path = path, .sector = sector };
 	options.nr_disks = 1;
 	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
-	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) || virtio_rng_create(&vm)) {
+	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
+	    virtio_rng_create(&vm)) {
 		printf("# cannot make the machine: %s\n", said);
 		return false;
 	}
@@ -800,7 +803,8 @@ int main(void)
 		return 1;
 	vm.ram = area.hva;
 	vm.low = MEMORY;
-	printf("TAP version 13\n1..%zu\n", 2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
+	printf("TAP version 13\n1..%zu\n",
+	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
 	if (!make(0, IMAGE_SIZE + 100))
 		return 1;
 	run(&plain, 1, "");

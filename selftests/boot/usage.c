@@ -68,7 +68,8 @@ TEST(images)
 	ASSERT_EQ(0, sh(": > empty"));
 	EXPECT_REFUSED("is empty", "empty");
 	unlink("empty");
-	ASSERT_EQ(0, sh("truncate -s 1M disk && printf '\\125\\252' | dd of=disk bs=1 seek=510 conv=notrunc"));
+	ASSERT_EQ(0, sh("truncate -s 1M disk && "
+			"printf '\\125\\252' | dd of=disk bs=1 seek=510 conv=notrunc"));
 	EXPECT_REFUSED("mote run --firmware --disk disk", "disk");
 	unlink("disk");
 	EXPECT_REFUSED("too large for --flat", "--flat vmlinuz");
@@ -114,11 +115,11 @@ TEST(disks)
 	EXPECT_REFUSED("in use", "--disk disk,ro --disk disk vmlinuz");
 	EXPECT_REFUSED("format= is raw, qcow2", "--disk disk,format=nosuch,ro vmlinuz");
 	EXPECT_REFUSED("not qcow2, but raw", "--disk disk,format=qcow2,ro vmlinuz");
-	ASSERT_EQ(0, sh("ln disk disk.qcow2"));
-	EXPECT_REFUSED("not qcow2, but raw", "--disk disk.qcow2 vmlinuz");
-	unlink("disk.qcow2");
+	ASSERT_EQ(0, sh("ln disk other.qcow2"));
+	EXPECT_REFUSED("not qcow2, but raw", "--disk other.qcow2 vmlinuz");
+	unlink("other.qcow2");
 	EXPECT_REFUSED("sector= is 512 or 4096", "--disk disk,sector=0 vmlinuz");
-	EXPECT_REFUSED("cannot open the disk disk,nosuch", "--disk disk,nosuch,ro vmlinuz");
+	EXPECT_REFUSED("cannot open the disk other,nosuch", "--disk other,nosuch,ro vmlinuz");
 	ASSERT_EQ(0, sh("printf 'QFI\\373' | dd of=disk conv=notrunc 2> /dev/null"));
 	EXPECT_REFUSED("not raw, but qcow2", "--disk disk vmlinuz");
 	EXPECT_REFUSED("not raw, but qcow2", "--disk disk,ro vmlinuz");

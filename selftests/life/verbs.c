@@ -232,13 +232,14 @@ TEST_F(verbs, restart)
 TEST_F(verbs, detach)
 {
 	write_flat(&guest_spin);
-	command_run(&self->command, "mote run --detach --name back --memory 2M --timeout 7000 --flat " FLAT_IMAGE);
+	command_run(&self->command,
+		    "mote run --detach --name back --memory 2M --timeout 7000 --flat " FLAT_IMAGE);
 	EXPECT_EQ(0, self->command.status);
 	EXPECT_STREQ("", self->command.err);
 	EXPECT_TRUE(vm_is("back", "running"));
 	EXPECT_COMPLAINT(2, "there is a VM called back", "mote run --detach --flat --name back " FLAT_IMAGE);
 	EXPECT_EQ(0, sh("mote stop --force back"));
-	EXPECT_COMPLAINT(2, "cannot open the disk", "mote run --detach --disk /nosuchfile --flat " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "cannot open the disk", "mote run --detach --disk /nosuch --flat " FLAT_IMAGE);
 	unlink(FLAT_IMAGE);
 }
 

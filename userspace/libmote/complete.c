@@ -589,7 +589,8 @@ static int do_far_pointer(struct job *job)
 	span_read(job, &span, data);
 	memcpy(&offset, data, size);
 	memcpy(&selector, data + size, sizeof(selector));
-	err = load_segment(job, insn->op == MOTE_OP_LES ? MOTE_ES : insn->op - MOTE_OP_LDS + MOTE_DS, selector);
+	err = load_segment(job, insn->op == MOTE_OP_LES ? MOTE_ES : insn->op - MOTE_OP_LDS + MOTE_DS,
+			   selector);
 	if (err)
 		return err;
 	operand_set(job, &insn->operands[0], offset);

@@ -383,9 +383,11 @@ static int encode(struct mote_native_insn *native, const ZydisDecodedInstruction
 {
 	ZyanUSize length = sizeof(native->code);
 	ZydisEncoderRequest request;
+	ZyanStatus status = ZydisEncoderDecodedInstructionToEncoderRequest(from, operands,
+									   from->operand_count_visible,
+									   &request);
 
-	if (ZYAN_FAILED(ZydisEncoderDecodedInstructionToEncoderRequest(
-			from, operands, from->operand_count_visible, &request)))
+	if (ZYAN_FAILED(status))
 		return -EOPNOTSUPP;
 	request.machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
 	request.prefixes = 0;

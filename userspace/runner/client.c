@@ -138,7 +138,8 @@ static const struct vm_found *choose(const struct vms *vms, const char *name, bo
 	if (nr == 1 && !is_whole)
 		return found;
 	if (nr == 1)
-		complain("no VM of yours is called %s: %s? (the whole name is wanted here)", name, found->name);
+		complain("no VM of yours is called %s: %s? (the whole name is wanted here)", name,
+			 found->name);
 	else if (nr && !is_whole)
 		complain("%u VMs have names that begin with %s (mote ps)", nr, name);
 	else

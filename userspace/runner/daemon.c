@@ -38,7 +38,8 @@ static int make_sockets(int *listening)
 	char *slash;
 
 	*listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	snprintf(address.sun_path, sizeof(address.sun_path) - 2, "%s/mote-XXXXXX", runtime ? runtime : P_tmpdir);
+	snprintf(address.sun_path, sizeof(address.sun_path) - 2, "%s/mote-XXXXXX",
+		 runtime ? runtime : P_tmpdir);
 	if (*listening < 0 || !mkdtemp(address.sun_path))
 		return -1;
 	slash = strchr(address.sun_path, '\0');
@@ -122,7 +123,8 @@ int daemon_start(struct daemon *daemon, const char *option, const char *const *p
 	} else {
 		err = spawn(daemon, programs, arguments, listening);
 		if (err) {
-			complain("%s: %s: %s (Debian's package %s)", option, arguments[0], strerror(err), package);
+			complain("%s: %s: %s (Debian's package %s)", option, arguments[0], strerror(err),
+				 package);
 			close(fd);
 			fd = -1;
 		}

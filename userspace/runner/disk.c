@@ -38,7 +38,7 @@ static const struct format {
 	FORMAT("DMG", -SECTOR, "koly"),
 	FORMAT("gzip", 0, "\x1f\x8b\x08"),
 	FORMAT("bzip2", 0, "BZh"),
-	FORMAT("xz", 0, "\xfd" "7zXZ\0"),
+	FORMAT("xz", 0, "\xfd\x37zXZ\0"),
 	FORMAT("zstd", 0, "\x28\xb5\x2f\xfd"),
 	FORMAT("LZ4", 0, "\x04\x22\x4d\x18"),
 	FORMAT("zip", 0, "PK\3\4"),
@@ -91,7 +91,8 @@ int disk_check_format(const struct disk *disk)
 	for (size_t i = 0; format && i < ARRAY_SIZE(foreign); i++)
 		if (!strcmp(foreign[i].name, disk->format) && !strcmp(foreign[i].ours, format))
 			return 0;
-	complain("the disk %s is not %s, but %s (format=)", disk->path, disk->format, format ? format : "raw");
+	complain("the disk %s is not %s, but %s (format=)", disk->path, disk->format,
+		 format ? format : "raw");
 	return -1;
 }
 

@@ -185,7 +185,8 @@ static bool is_disk(const struct image *image)
 {
 	const unsigned char *head = image->head;
 
-	return (head[510] == 0x55 && head[511] == 0xaa && memcmp(head, "MZ", 2)) || !memcmp(head, "QFI\xfb", 4);
+	return (head[510] == 0x55 && head[511] == 0xaa && memcmp(head, "MZ", 2)) ||
+	       !memcmp(head, "QFI\xfb", 4);
 }
 
 static int load(struct vm *vm, const struct image *image)

@@ -272,9 +272,10 @@ static bool is_network(const char *where)
 {
 	const char *name = strchr(where, ':');
 
-	return !strcmp(where, "user") ||
-	       ((!strncmp(where, NET_TAP, strlen(NET_TAP)) || !strncmp(where, NET_VHOST, strlen(NET_VHOST))) &&
-		name[1] && strlen(name + 1) <= NET_NAME_MOST);
+	if (!strcmp(where, "user"))
+		return true;
+	return (!strncmp(where, NET_TAP, strlen(NET_TAP)) || !strncmp(where, NET_VHOST, strlen(NET_VHOST))) &&
+	       name[1] && strlen(name + 1) <= NET_NAME_MOST;
 }
 
 static int parse_net_key(const char *key, struct options *options)

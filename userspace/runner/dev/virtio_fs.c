@@ -127,7 +127,7 @@ static int get_daemon(struct vm *vm, struct fs *fs, const struct share *share)
 	if (S_ISSOCK(stat_of.st_mode)) {
 		err = use_daemon(fs, path);
 	} else if (S_ISDIR(stat_of.st_mode) && !geteuid() && !share->as_root) {
-		complain("--share: the guest's root would be root in %s, setuid files and all (,root allows it)",
+		complain("--share: the guest's root would be root in %s, setuid files too (,root allows it)",
 			 path);
 		return -1;
 	} else if (S_ISDIR(stat_of.st_mode)) {
