@@ -21,7 +21,6 @@
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/fsgsbase.h>
-#include <asm/perf_event.h>
 #include <asm/tlbflush.h>
 
 #include "quirk/vmx_quirk.h"
@@ -34,7 +33,6 @@ DEFINE_PER_CPU(u32, vmx_failures);	/* VMX instructions that were refused */
 static struct vmx_caps vmx_host;	/* of all CPUs; since setup() */
 static void *vmx_regions;	/* a page for VMXON for each CPU */
 static DEFINE_IDA(vmx_vpids);
-static DEFINE_STATIC_KEY_FALSE(vmx_perf_key);	/* perf has MSRs to be switched at entries */
 
 /* The MSRs of SYSCALL, which the VMCS does not switch; the host's are the same on every CPU. */
 static const u32 vmx_syscall_msrs[] = { MSR_STAR, MSR_LSTAR, MSR_SYSCALL_MASK };
@@ -195,21 +193,6 @@ static struct mote_npt_format vmx_npt_format = {
 	.write = VMX_EPT_WRITABLE_MASK,
 	.large = BIT_ULL(7),
 };
-
-/* Perf's list is there from the start, or never: without a PMU that it drives there is none. */
-static void vmx_setup_perf(void)
-{
-	bool has_msrs;
-	int nr;
-
-	preempt_disable();
-	has_msrs = perf_guest_get_msrs(&nr, NULL);
-	preempt_enable();
-	if (has_msrs)
-		static_branch_enable(&vmx_perf_key);
-	else
-		static_branch_disable(&vmx_perf_key);
-}
 
 static int vmx_setup(void)
 {
@@ -486,26 +469,6 @@ static __always_inline void vmx_restore_debug(struct vmx_vcpu *v)
 		hw_breakpoint_restore();
 	if (unlikely(v->host_debugctl))
 		update_debugctlmsr(v->host_debugctl);
-}
-
-/*
- * What counts the host alone stops for the guest, and PEBS, which writes its records to linear
- * addresses; perf may change its mind by IPI.  The CPU switches it, so that no NMI comes between.
- */
-static noinline void vmx_switch_perf(struct vmx_vcpu *v)
-{
-	int nr = 0;
-	const struct perf_guest_switch_msr *msrs = perf_guest_get_msrs(&nr, NULL);
-	u32 used = vmx_fill_perf(&v->perf, msrs, msrs ? nr : 0);
-
-	/* One that the CPU disables only at the entry may still write a record there. */
-	if (used && v->perf.stops_pebs)
-		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
-	if (v->perf.nr == used)
-		return;
-	v->perf.nr = used;
-	vmwrite32(VM_ENTRY_MSR_LOAD_COUNT, used);
-	vmwrite32(VM_EXIT_MSR_LOAD_COUNT, used);
 }
 
 /* What exits load with fixed values, or from the VMCS, and the task may have otherwise. */

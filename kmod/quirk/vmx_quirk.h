@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What some CPUs with VT-x do wrong: those that let a guest see the L1 data cache, and Bochs's. */
+/*
+ * What some CPUs with VT-x do wrong, those that let a guest see the L1 data cache, and Bochs's;
+ * and what perf leaves armed on others.
+ */
 #ifndef MOTE_VMX_QUIRK_H
 #define MOTE_VMX_QUIRK_H
 
@@ -14,6 +17,11 @@ DECLARE_STATIC_KEY_FALSE(vmx_l1d_flush_key);
 int vmx_l1d_setup(void);
 void vmx_l1d_teardown(void);
 void vmx_l1d_flush(bool after_host);
+
+/* vmx_perf.c: perf has MSRs to be switched at entries; with interrupts off, before one. */
+DECLARE_STATIC_KEY_FALSE(vmx_perf_key);
+void vmx_setup_perf(void);
+void vmx_switch_perf(struct vmx_vcpu *v);
 
 /*
  * QUIRK(bochs 2.7): one flag says for all guests of a CPU that NMIs are blocked, and an entry
