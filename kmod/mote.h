@@ -272,6 +272,7 @@ struct mote_vcpu {
 	struct mote_event event;	/* for the next entry, or cut short by the last exit */
 	u32 window;			/* MOTE_WINDOW_* that user space asked for */
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
+	u32 poll_ns;			/* how long to poll in HLT; learned */
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u8 put_off;		/* entries of this run before which TIF_NOTIFY_RESUME was set */

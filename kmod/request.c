@@ -16,7 +16,10 @@
  * MOTE_REQ_KICKED says that somebody is on the way to wake or interrupt the vCPU, or has: until
  * the run loop takes the requests, and that mark with them, further ones need do neither.
  */
+#include <linux/moduleparam.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
 #include <linux/smp.h>
 #include <asm/nospec-branch.h>
 #include <asm/tsc.h>
@@ -119,12 +122,49 @@ void mote_vm_request(struct mote_vm *vm, u32 request)
 		free_cpumask_var(loaded);
 }
 
+/* ---- sleep ------------------------------------------------------------------------ */
+
+#define POLL_FIRST (10 * NSEC_PER_USEC)
+
+static uint halt_poll_ns;
+module_param(halt_poll_ns, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns, "how long a halted vCPU keeps its CPU at most; 0: not at all");
+
+static bool sleep_is_over(const struct mote_vcpu *vcpu)
+{
+	return atomic_read(&vcpu->requests) || signal_pending(current) ||
+	       READ_ONCE(vcpu->run->immediate_exit);
+}
+
+/* Keep the CPU a little, while nobody else wants it: who is woken soon is woken sooner. */
+static bool sleep_poll(const struct mote_vcpu *vcpu, u64 end)
+{
+	while (!sleep_is_over(vcpu)) {
+		if (!single_task_running() || need_resched() || local_clock() >= end)
+			return false;
+		cpu_relax();
+	}
+	return true;
+}
+
+/* Long sleeps are not polled for; where a little more would have served, there is more. */
+static u32 sleep_learn(u32 now, u64 slept, u32 most)
+{
+	if (slept > most)
+		return 0;
+	return slept <= now ? now : min_t(u64, max_t(u64, 2ull * now, POLL_FIRST), most);
+}
+
 /* Sleep in HLT until there is something to do. */
 void mote_vcpu_sleep(struct mote_vcpu *vcpu)
 {
+	u32 most = READ_ONCE(halt_poll_ns);
+	u64 began = most ? local_clock() : 0;
+
 	trace_mote_halt(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
-	rcuwait_wait_event(&vcpu->wait,
-			   atomic_read(&vcpu->requests) || signal_pending(current) ||
-			   READ_ONCE(vcpu->run->immediate_exit), TASK_INTERRUPTIBLE);
+	if (!most || !sleep_poll(vcpu, began + vcpu->poll_ns))
+		rcuwait_wait_event(&vcpu->wait, sleep_is_over(vcpu), TASK_INTERRUPTIBLE);
+	if (most)
+		vcpu->poll_ns = sleep_learn(vcpu->poll_ns, local_clock() - began, most);
 	trace_mote_wake(vcpu->vm->id, vcpu->id, rdtsc(), vcpu->halted);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -250,6 +251,83 @@ TEST_F(host_load, kicks)
 		mote_cpu_destroy(&second.cpu);
 	}
 	count_no_more();
+}
+
+/* ---- sleep ---------------------------------------------------------------------------- */
+
+#define POLL "/sys/module/mote/parameters/halt_poll_ns"
+#define WAKES 300
+
+/* NMIs wake it; the handler returns. */
+GUEST(sleeper, 64, "1: hlt; jmp 1b");
+
+struct sleeper {
+	struct guest *guest;
+	long sleeps;	/* how often its thread gave its CPU away */
+};
+
+static void *sleep_and_count(void *context)
+{
+	struct sleeper *sleeper = context;
+	struct rusage usage;
+
+	run(sleeper->guest);
+	getrusage(RUSAGE_THREAD, &usage);
+	sleeper->sleeps = usage.ru_nvcsw;
+	return NULL;
+}
+
+/* Wake it so often, each time a moment after its HLT.  Return: how often its thread has slept. */
+static long wake(struct guest *guest)
+{
+	static const struct mote_event nmi = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
+	const volatile __u64 *halts = &guest->run->exits[MOTE_EXIT_HLT];
+	struct sleeper sleeper = { guest };
+	__u32 iretq = 0xcf48;
+	pthread_t thread;
+
+	guest_start(guest, GUEST_LONG, &guest_sleeper);
+	memcpy(guest->ram + GUEST_HANDLERS + 4 * 2, &iretq, sizeof(iretq));
+	if (pthread_create(&thread, NULL, sleep_and_count, &sleeper))
+		abort();
+	for (int i = 0; i < WAKES; i++) {
+		__u64 seen = *halts;
+		long moment;
+
+		while (*halts == seen && seen == 0)
+			sched_yield();
+		for (moment = now_us() + 30; now_us() < moment;)
+			;
+		seen = *halts;
+		if (mote_inject(guest->cpu.fd, &nmi))
+			abort();
+		while (*halts == seen)
+			sched_yield();
+	}
+	stop(guest, thread);
+	return sleeper.sleeps;
+}
+
+/* Off, each HLT is a sleep; on, most are over before there is one. */
+TEST_F(host_load, halt_polling)
+{
+	long asleep, polled = LONG_MAX;
+
+	if (has_one_cpu())
+		SKIP(return, "not on this hardware: one CPU");
+	signal(SIGUSR1, nothing);
+	asleep = wake(&self->guest);
+	ASSERT_EQ(0, sh("echo 1000000000 > " POLL));
+	/* On a busy machine somebody else may want the CPU, or come late. */
+	for (int try = 0; try < 5 && polled > asleep / 2; try++) {
+		long sleeps = wake(&self->guest);
+
+		polled = sleeps < polled ? sleeps : polled;
+	}
+	sh("echo 0 > " POLL);
+	TH_LOG("%d wakes: %ld sleeps, %ld with polling", WAKES, asleep, polled);
+	EXPECT_LE(WAKES / 2, asleep);
+	EXPECT_GE(asleep / 2, polled);
 }
 
 MOTE_TEST_MAIN
