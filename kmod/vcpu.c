@@ -257,8 +257,8 @@ int mote_vcpu_create(struct mote_vm *vm, const struct mote_vcpu_config *config,
 	if (mote_vm_vcpu(vm, vcpu->id))
 		goto err_unlock;
 	err = -ENOMEM;
-	/* mote_vm_vcpu() reads it without the lock, and what is stored in it below. */
 	if (!*group)
+		/* mote_vm_vcpu() reads it without the lock, and what is stored in it below. */
 		smp_store_release(group, kcalloc(MOTE_VCPU_GROUP, sizeof(**group),
 						 GFP_KERNEL_ACCOUNT));
 	if (!*group)

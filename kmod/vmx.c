@@ -894,12 +894,13 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 {
 	struct mote_exit *exit = &v->vcpu.exit;
 	u64 value = v->vcpu.gpr[exit->qualification >> 8 & 15];
+	u32 cr = exit->qualification & (CONTROL_REG_ACCESS_NUM | 8);
 
 	if (exit->qualification & CONTROL_REG_ACCESS_TYPE) {
 		exit->reason = MOTE_EXIT_UNKNOWN;
 		return;
 	}
-	if (mote_exit_mov_to_cr(&v->vcpu, exit->qualification & (CONTROL_REG_ACCESS_NUM | 8), value))
+	if (mote_exit_mov_to_cr(&v->vcpu, cr, value))
 		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
 	else
 		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);

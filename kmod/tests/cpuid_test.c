@@ -279,7 +279,9 @@ static void cpuid_dynamic_test(struct kunit *test)
 				copy = row;
 				mote_cpuid_patch(&copy, 5, 0, 1, &limited);
 				if (memcmp(&copy, &row, sizeof(row)))
-					KUNIT_EXPECT_TRUE_MSG(test, mote_cpuid_is_dynamic(l, &limited), "%#x", l);
+					KUNIT_EXPECT_TRUE_MSG(test,
+							      mote_cpuid_is_dynamic(l, &limited),
+							      "%#x", l);
 			}
 		}
 	}
