@@ -313,42 +313,25 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 	return exit_complete(vcpu);
 }
 
-static bool mov_to_cr8(struct mote_vcpu *vcpu, u64 cr8)
-{
-	if (cr8 > 15)
-		return false;
-	vcpu->cr8 = cr8;
-	/* An interrupt may have waited for it. */
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
-	return true;
-}
-
-static bool mov_to_cr0(struct mote_vcpu *vcpu, u64 cr0, const struct mote_cpu_mode *now)
-{
-	if (!mote_cr0_valid(cr0, now))
-		return false;
-	mote_ops->set_cr(vcpu, 0, (cr0 & MOTE_CR0_DEFINED) | X86_CR0_ET);
-	if ((cr0 ^ now->cr0) & X86_CR0_PG && now->efer & EFER_LME)
-		mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), now->efer ^ EFER_LMA);
-	return true;
-}
-
-static bool mov_to_cr4(struct mote_vcpu *vcpu, u64 cr4, const struct mote_cpu_mode *now)
-{
-	if (!mote_cr4_valid(cr4, now, &vcpu->caps))
-		return false;
-	mote_ops->set_cr(vcpu, 4, cr4);
-	return true;
-}
-
 bool mote_exit_mov_to_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
 {
 	struct mote_cpu_mode now;
 
-	if (cr == 8)
-		return mov_to_cr8(vcpu, value);
+	if (cr == 8) {
+		if (value > 15)
+			return false;
+		vcpu->cr8 = value;
+		/* An interrupt may have waited for it. */
+		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+		return true;
+	}
 	mote_ops->get_mode(vcpu, &now);
-	return cr ? mov_to_cr4(vcpu, value, &now) : mov_to_cr0(vcpu, value, &now);
+	if (!(cr ? mote_cr4_valid(value, &now, &vcpu->caps) : mote_cr0_valid(value, &now)))
+		return false;
+	mote_ops->set_cr(vcpu, cr, cr ? value : (value & MOTE_CR0_DEFINED) | X86_CR0_ET);
+	if (!cr && (value ^ now.cr0) & X86_CR0_PG && now.efer & EFER_LME)
+		mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), now.efer ^ EFER_LMA);
+	return true;
 }
 
 static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)

@@ -889,20 +889,58 @@ static void vmx_set_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
 	preempt_enable();
 }
 
+/*
+ * The PDPTE registers, where they are used: 0, -EINVAL (@check: they are not valid, and stay as
+ * they were), or -EFAULT (the memory is not there now: another exit, that asks for it).
+ */
+static int vmx_load_pdptes(struct vmx_vcpu *v, bool check)
+{
+	u64 pdptes[4], gpa = vmreadn(GUEST_CR3) & 0xffffffe0;
+	u32 i;
+
+	if (vmx_is_pae_paging(v)) {
+		if (mote_mem_read(v->vcpu.vm, gpa, pdptes, sizeof(pdptes))) {
+			v->vcpu.exit = (struct mote_exit){
+				.reason = MOTE_EXIT_NPF, .raw = EXIT_REASON_EPT_VIOLATION,
+				.npf = { .gpa = gpa, .access = MOTE_ACCESS_READ },
+			};
+			return -EFAULT;
+		}
+		for (i = 0; i < 4; i++)
+			if (check && !mote_pdpte_valid(pdptes[i], &mote_caps))
+				return -EINVAL;
+		vmx_set_pdptes(pdptes);
+	}
+	v->pdptes_stale = false;
+	return 0;
+}
+
 /* SDM 3C, "Exit Qualification for Control-Register Accesses". */
 static void vmx_exit_cr(struct vmx_vcpu *v)
 {
 	struct mote_exit *exit = &v->vcpu.exit;
 	u64 value = v->vcpu.gpr[exit->qualification >> 8 & 15];
 	u32 cr = exit->qualification & (CONTROL_REG_ACCESS_NUM | 8);
+	u64 old;
+	u8 len;
+	int err;
 
 	if (exit->qualification & CONTROL_REG_ACCESS_TYPE) {
 		exit->reason = MOTE_EXIT_UNKNOWN;
 		return;
 	}
-	if (mote_exit_mov_to_cr(&v->vcpu, cr, value))
-		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, exit->insn_len));
-	else
+	old = cr ? vmx_get_cr4(v) : vmx_get_cr0(v);
+	len = exit->insn_len;
+	err = mote_exit_mov_to_cr(&v->vcpu, cr, value) ? 0 : -EPERM;
+	if (!err && v->pdptes_stale && cr < 8)
+		err = vmx_load_pdptes(v, true);
+	if (err == -EINVAL) {
+		vmx_set_cr(&v->vcpu, cr, old);
+		v->pdptes_stale = false;
+	}
+	if (!err)
+		mote_complete(&v->vcpu, mote_next_rip(&v->vcpu, len));
+	else if (err != -EFAULT)
 		mote_event_raise(&v->vcpu, X86_TRAP_GP, 0);
 }
 
@@ -1081,40 +1119,16 @@ static noinline void vmx_exit_slow(struct vmx_vcpu *v, u32 reason, u8 needs)
 		vmx_exit_work(v);
 }
 
-/* ---- entry --------------------------------------------------------------- */
-
-/*
- * PDPTE registers are state of their own that MOV to CR3 loads; where the
- * guest's were not given they come from memory.  Memory that is not there yet
- * is asked for with a nested fault.
- */
-static bool vmx_load_pdptes(struct vmx_vcpu *v)
-{
-	struct mote_exit *exit = &v->vcpu.exit;
-	u64 pdptes[4], gpa = vmreadn(GUEST_CR3) & 0xffffffe0;
-
-	if (vmx_is_pae_paging(v)) {
-		if (mote_mem_read(v->vcpu.vm, gpa, pdptes, sizeof(pdptes))) {
-			*exit = (struct mote_exit){
-				.reason = MOTE_EXIT_NPF, .raw = EXIT_REASON_EPT_VIOLATION,
-				.npf = { .gpa = gpa, .access = MOTE_ACCESS_READ },
-			};
-			vmx_entry_failed(v);
-			return false;
-		}
-		vmx_set_pdptes(pdptes);
-	}
-	v->pdptes_stale = false;
-	return true;
-}
-
 /* What is seldom to be done before an entry; false: there is an exit instead. */
 static noinline bool vmx_prepare_entry(struct vmx_vcpu *v)
 {
 	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
 	if (v->vcpu.rflags & X86_EFLAGS_TF && vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
 		vmx_set_pending_step();
-	return !v->pdptes_stale || vmx_load_pdptes(v);
+	if (!v->pdptes_stale || !vmx_load_pdptes(v, false))
+		return true;
+	vmx_entry_failed(v);
+	return false;
 }
 
 /* Registers that the VMCS keeps, and those of the host that may change between entries. */

@@ -183,7 +183,6 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	u64 cr0 = s->crs.cr0, cr4 = s->crs.cr4, efer = s->msrs.efer;
 	u64 rip = s->gprs.rip, rflags = s->gprs.rflags;
 	bool pe = cr0 & X86_CR0_PE, pg = cr0 & X86_CR0_PG, pae = cr4 & X86_CR4_PAE;
-	u64 reserved = ~GENMASK_ULL(c->phys_bits - 1, 0) | GENMASK(8, 5) | GENMASK(2, 1);
 	const u64 *pdpte = s->crs.pdpte;
 	bool lma = efer & EFER_LMA;
 	u32 i;
@@ -206,7 +205,7 @@ static void check_registers(const struct mote_state *s, const struct mote_caps *
 	fails[MOTE_CHECK_DR7_HIGH] = s->drs.dr7 & HIGH;
 	if (pg && pae && !lma && s->crs.flags & MOTE_CRS_PDPTE)
 		for (i = 0; i < ARRAY_SIZE(s->crs.pdpte); i++)
-			fails[MOTE_CHECK_PDPTES] |= pdpte[i] & 1 && pdpte[i] & reserved;
+			fails[MOTE_CHECK_PDPTES] |= !mote_pdpte_valid(pdpte[i], c);
 
 	fails[MOTE_CHECK_RFLAGS_BIT1] = !(rflags & X86_EFLAGS_FIXED);
 	fails[MOTE_CHECK_RFLAGS_RESERVED] = rflags & ~RFLAGS_DEFINED;

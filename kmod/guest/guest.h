@@ -7,6 +7,7 @@
 #ifndef MOTE_GUEST_H
 #define MOTE_GUEST_H
 
+#include <linux/bits.h>
 #include <linux/mote.h>
 #include <asm/processor-flags.h>
 
@@ -58,6 +59,14 @@ int mote_check_values(const struct mote_state *state, const struct mote_caps *ca
 
 /* May a guest's XSETBV write this to XCR0 (SDM 1, "Enabling the XSAVE Feature Set")? */
 bool mote_xcr0_valid(u64 xcr0, const struct mote_caps *caps);
+
+/* May this be in a PDPTE register (SDM 3A, "PDPTE Registers")? */
+static inline bool mote_pdpte_valid(u64 pdpte, const struct mote_caps *caps)
+{
+	u64 reserved = ~GENMASK_ULL(caps->phys_bits - 1, 0) | GENMASK(8, 5) | GENMASK(2, 1);
+
+	return !(pdpte & 1 && pdpte & reserved);
+}
 
 /* Does MOV to CR0 or CR4 take this value?  SDM 2, "MOV—Move to/from Control Registers". */
 bool mote_cr0_valid(u64 cr0, const struct mote_cpu_mode *mode);

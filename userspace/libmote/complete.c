@@ -1008,7 +1008,7 @@ static int native_prepare(struct job *job, struct mote_state *state)
 	const struct mote_native_insn *insn = &job->insn->native;
 	struct mote_cpu *cpu = job->cpu;
 
-	if (!cpu->native || is_foreign(job) || (insn->fpu && !cpu->native->features))
+	if (!cpu->native || is_foreign(job))
 		return -EOPNOTSUPP;
 	*state = (struct mote_state) {
 		.mask = MOTE_STATE_XSAVE, .xsave_size = MOTE_NATIVE_XSAVE, .xsave = state->xsave,

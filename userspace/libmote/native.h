@@ -23,7 +23,7 @@
  * @code: where the instruction is executed
  * @image: &mote_native.xsave, or NULL: no FPU register is concerned
  * @host: &mote_native.host_xsave, for what the FPU holds meanwhile
- * @features: of XSAVE, which are kept; the layout up to here is native.c's
+ * @features: of XSAVE, which are kept, 0: FXSAVE has all; the layout up to here is native.c's
  * @draft: where the same page can be written
  * @length: of the instruction, in bytes
  * @vector: out: the exception that it raised, or -1; then the registers are as before
