@@ -269,21 +269,6 @@ static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
 	return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
 }
 
-/* ---- the host's interrupts -------------------------------------------------------------- */
-
-/*
- * No section of RCU's lasts from one entry to the next: note that, or a grace period waits
- * until the scheduler wants this CPU.  The host's tick, in which RCU takes note, is an
- * interrupt; other exits of a guest that computes there are none.
- */
-static noinline enum mote_next exit_interrupt(void)
-{
-	local_irq_disable();
-	rcu_note_context_switch(false);
-	local_irq_enable();
-	return MOTE_NEXT_ENTER;
-}
-
 /* ---- the others ----------------------------------------------------------------------- */
 
 static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
@@ -370,9 +355,8 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 			return MOTE_NEXT_USER;
 		vcpu->halted = MOTE_HALTED;
 		return exit_complete(vcpu);
-	case MOTE_EXIT_INTERRUPT:
-		return exit_interrupt();
 	case MOTE_EXIT_NONE:
+	case MOTE_EXIT_INTERRUPT:
 	case MOTE_EXIT_NMI:
 	case MOTE_EXIT_INIT:
 	case MOTE_EXIT_TIMER:

@@ -372,10 +372,16 @@ static __always_inline void vcpu_enter(struct mote_vcpu *vcpu)
 /* Run until something needs the vCPU to be unloaded. */
 static int vcpu_run_loaded(struct mote_vcpu *vcpu)
 {
+	unsigned long tick = jiffies;
 	int next = MOTE_NEXT_ENTER;
 
 	do {
 		local_irq_disable();
+		/* No section of RCU's lasts from one entry to the next: its grace periods need not. */
+		if (unlikely(tick != READ_ONCE(jiffies))) {
+			tick = READ_ONCE(jiffies);
+			rcu_note_context_switch(false);
+		}
 		if (unlikely((read_thread_flags() & HOST_WORK) | vcpu_has_work(vcpu) |
 			     READ_ONCE(vcpu->run->immediate_exit)))
 			next = vcpu_prepare_slow(vcpu);

@@ -77,6 +77,8 @@ TEST_MODE(int1)
 	ASSERT_TRUE(guest_frame(&self->guest, variant->mode, &frame));
 	if (host_is_tcg() && frame.vector == 6)
 		SKIP(return, "not on this hardware: QEMU does not know INT1");
+	if (host_is_trinity() && frame.vector == 13)
+		SKIP(return, "not on this hardware: Bochs takes it for an INT n");
 	EXPECT_EQ(1, frame.vector);
 	EXPECT_EQ(GUEST_CODE + 1, frame.rip);
 	EXPECT_EQ(0, frame.rflags & RF);
@@ -96,6 +98,8 @@ TEST(resume_flag)
 	struct guest_frame frame;
 	struct guest guest;
 
+	if (host_is_trinity())
+		SKIP(return, "not on this hardware: Bochs ends when a guest is stepped with RF");
 	guest_create(&guest);
 	guest_start(&guest, GUEST_LONG, &guest_rf);
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
