@@ -82,7 +82,7 @@ static void mem_table_free(struct mote_vm *vm, u64 *table)
 }
 
 /* Between two pieces. */
-static void mem_breathe(struct mote_vm *vm, bool may_sleep)
+static void mem_breathe(struct mote_vm *vm, bool may_sleep) __must_hold(&vm->npt_lock)
 {
 	write_unlock(&vm->npt_lock);
 	if (may_sleep)
@@ -92,6 +92,7 @@ static void mem_breathe(struct mote_vm *vm, bool may_sleep)
 
 /* Wait, without the lock, until no CPU uses what is gone, by whomever it was found gone. */
 static void mem_end(struct mote_vm *vm, struct mote_npt_changes *changes)
+	__releases(&vm->npt_lock)
 {
 	write_unlock(&vm->npt_lock);
 	if (changes->flush || atomic_read_acquire(&vm->flushes) > 1)
@@ -147,6 +148,7 @@ static bool mem_walk_next(struct mem_walk *walk)
 
 /* Unmap what shows a range of the mm's; vm->npt_lock is held for writing, and then not any more. */
 static void mem_unmap_hva(struct mote_vm *vm, u64 start, u64 end, bool may_sleep)
+	__releases(&vm->npt_lock)
 {
 	struct mem_walk walk = { .start = start, .last = end - 1 };
 	struct mote_npt_changes changes = {};
