@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "device_console.h"
+#include "tests.h"
 #include "../userspace/runner/irq.h"
 #include "../userspace/runner/runner.h"
 
@@ -171,40 +172,12 @@ static inline __u8 in(__u16 port)
 	return bus_read(&vm, SPACE_PORT, port, 1);
 }
 
-static unsigned int nr_bad;
-
-static inline void look(bool good, const char *what, unsigned long long got, int line)
+static inline int run_tests(const struct unit_test *tests, unsigned int nr)
 {
-	if (good || nr_bad++ > 20)
-		return;
-	printf("# line %d: %s (0x%llx)\n", line, what, got);
-}
+	int status = run_all(tests, nr);
 
-#define CHECK(good) look(good, #good, 0, __LINE__)
-#define EQ(want, got)									\
-	do {										\
-		unsigned long long got_ = (got);					\
-		look((unsigned long long)(want) == got_, #want " == " #got, got_, __LINE__);	\
-	} while (0)
-
-struct chipset_test {
-	const char *name;
-	void (*run)(void);
-};
-
-static inline int run_tests(const struct chipset_test *tests, unsigned int nr)
-{
-	unsigned int failed = 0;
-
-	printf("TAP version 13\n1..%u\n", nr);
-	for (unsigned int i = 0; i < nr; i++) {
-		nr_bad = 0;
-		tests[i].run();
-		printf("%s %u %s\n", nr_bad ? "not ok" : "ok", i + 1, tests[i].name);
-		failed += !!nr_bad;
-	}
 	devices_destroy(&vm);
-	return failed ? 1 : 0;
+	return status;
 }
 
 #endif /* CHIPSET_H */

@@ -194,7 +194,7 @@ static void test_rubbish(void)
 
 int main(void)
 {
-	static const struct chipset_test tests[] = {
+	static const struct unit_test tests[] = {
 		{ "answers", test_answers },
 		{ "configuration", test_configuration },
 		{ "devices that are not there", test_devices },

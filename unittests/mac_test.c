@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../userspace/runner/net_mac.c"
+#include "tests.h"
 
 static const char *machine_id = "0123456789abcdef0123456789abcdef";
 
@@ -77,22 +78,11 @@ static bool is_chosen(void)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		bool (*run)(void);
-	} tests[] = {
-		{ "addresses are taken as written, and of one card", parses },
-		{ "host, name and index each make another", differ },
-		{ "the same at each start, or what the options say", is_chosen },
+	static const struct unit_test tests[] = {
+		{ "addresses are taken as written, and of one card", .is_good = parses },
+		{ "host, name and index each make another", .is_good = differ },
+		{ "the same at each start, or what the options say", .is_good = is_chosen },
 	};
-	int failed = 0;
 
-	printf("TAP version 13\n1..%zu\n", ARRAY_SIZE(tests));
-	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
-		bool good = tests[i].run();
-
-		failed += !good;
-		printf("%s %zu %s\n", good ? "ok" : "not ok", i + 1, tests[i].name);
-	}
-	return failed ? 1 : 0;
+	return run_all(tests, ARRAY_SIZE(tests));
 }

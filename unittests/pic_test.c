@@ -398,7 +398,7 @@ static void test_rubbish(void)
 
 int main(void)
 {
-	static const struct chipset_test tests[] = {
+	static const struct unit_test tests[] = {
 		{ "8259: initialization", test_initialization },
 		{ "8259: priorities", test_priorities },
 		{ "8259: automatic end of interrupt", test_automatic_end },

@@ -335,7 +335,7 @@ static void test_one_shot(void)
 
 int main(void)
 {
-	static const struct chipset_test tests[] = {
+	static const struct unit_test tests[] = {
 		{ "all modes, beside a chip that ticks", test_modes },
 		{ "access to counts", test_access },
 		{ "one-shots", test_one_shot },

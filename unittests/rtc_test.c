@@ -356,7 +356,7 @@ static void test_memory_size(void)
 
 int main(void)
 {
-	static const struct chipset_test tests[] = {
+	static const struct unit_test tests[] = {
 		{ "time and calendar", test_time },
 		{ "update in progress", test_update_in_progress },
 		{ "flags", test_flags },

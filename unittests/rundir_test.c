@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../userspace/runner/control.h"
+#include "tests.h"
 
 #define ANYBODY 4242
 #define VARIABLES 4
@@ -18,17 +19,6 @@ static const char *const variables[VARIABLES] = {
 };
 
 static char base[32] = "/tmp/rundir_test.XXXXXX";
-static unsigned int nr_bad;
-
-static void look(bool good, const char *what, int line)
-{
-	if (!good)
-		printf("# line %d: %s: errno %d\n", line, what, errno);
-	nr_bad += !good;
-}
-
-#define CHECK(good) look(good, #good, __LINE__)
-
 /* Set these variables, each to a directory of its name, and no others. */
 static void set(unsigned int which)
 {
@@ -110,16 +100,13 @@ static void test_others(void)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		void (*run)(void);
-	} tests[] = {
+	static const struct unit_test tests[] = {
 		{ "the first place that there is", test_order },
 		{ "all places are looked at", test_found },
 		{ "what is not this user's, or not its alone", test_others },
 	};
-	int failed = 0;
 	char path[128];
+	int status;
 
 	/* Root has a place of its own, and all the others'. The leak sanitizer wants to look on. */
 	if (!geteuid() && (setresgid(ANYBODY, ANYBODY, ANYBODY) || setresuid(ANYBODY, ANYBODY, ANYBODY) ||
@@ -131,13 +118,7 @@ int main(void)
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/HOME", base);
 	mkdir(path, 0700);
-	printf("TAP version 13\n1..%zu\n", sizeof(tests) / sizeof(tests[0]));
-	for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		nr_bad = 0;
-		tests[i].run();
-		failed += !!nr_bad;
-		printf("%s %u %s\n", nr_bad ? "not ok" : "ok", i + 1, tests[i].name);
-	}
+	status = run_all(tests, sizeof(tests) / sizeof(tests[0]));
 	snprintf(path, sizeof(path), "rm -rf '%s'", base);
-	return system(path) || failed ? 1 : 0;
+	return system(path) ? 1 : status;
 }

@@ -357,7 +357,7 @@ static void test_rubbish(void)
 
 int main(void)
 {
-	static const struct chipset_test tests[] = {
+	static const struct unit_test tests[] = {
 		{ "registers", test_registers },
 		{ "overrun", test_overrun },
 		{ "break", test_break },

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 
 #include "../userspace/runner/net_user.c"
+#include "tests.h"
 
 #define PATIENCE_MS 5000
 
@@ -240,26 +241,17 @@ static bool descriptors(void)
 
 int main(void)
 {
-	static const struct {
-		const char *name;
-		bool (*run)(void);
-	} tests[] = {
-		{ "the host's loopback is not reached", loopback_is_closed },
-		{ "unless that is asked for", loopback_is_open },
-		{ "a guest does not have all descriptors", descriptors },
+	static const struct unit_test tests[] = {
+		{ "the host's loopback is not reached", .is_good = loopback_is_closed },
+		{ "unless that is asked for", .is_good = loopback_is_open },
+		{ "a guest does not have all descriptors", .is_good = descriptors },
 	};
-	int failed = 0;
+	int status;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("TAP version 13\n1..%zu\n", ARRAY_SIZE(tests));
 	if (loop_create(&vm.io, &vm, &vm.lock))
 		return 1;
-	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
-		bool good = tests[i].run();
-
-		failed += !good;
-		printf("%s %zu %s\n", good ? "ok" : "not ok", i + 1, tests[i].name);
-	}
+	status = run_all(tests, ARRAY_SIZE(tests));
 	loop_destroy(&vm.io);
-	return failed ? 1 : 0;
+	return status;
 }

@@ -25,6 +25,7 @@
 #include "../userspace/runner/net.h"
 #include "../userspace/runner/runner.h"
 #include "../userspace/runner/vhost.h"
+#include "tests.h"
 
 #define MEMORY 0x100000
 #define QUEUE_AT(nr) (0x1000 + 0x4000 * (nr))
@@ -44,25 +45,6 @@ static struct vm vm = {
 	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
 	.lock = PTHREAD_MUTEX_INITIALIZER, .memory_fd = -1,
 };
-
-/* ---- what the tests say ------------------------------------------------------------- */
-
-static unsigned int nr_bad;
-static char said[512];
-
-static void look(bool good, const char *what, unsigned long long got, int line)
-{
-	if (good || nr_bad++ > 20)
-		return;
-	printf("# line %d: %s (0x%llx) %s\n", line, what, got, said);
-}
-
-#define CHECK(good) look(good, #good, 0, __LINE__)
-#define EQ(want, got)									\
-	do {										\
-		unsigned long long got_ = (got);					\
-		look((unsigned long long)(want) == got_, #want " == " #got, got_, __LINE__);	\
-	} while (0)
 
 /* ---- what else the runner has ------------------------------------------------------- */
 
@@ -752,37 +734,19 @@ static void destroy(void)
 	loop_destroy(&vm.io);
 }
 
-struct test {
-	const char *name;
-	void (*run)(void);
-};
-
-static unsigned int nr_run, nr_failed;
-
-static void run(const struct test *tests, unsigned int nr, const char *how)
-{
-	for (unsigned int i = 0; i < nr; i++) {
-		nr_bad = 0;
-		said[0] = 0;
-		tests[i].run();
-		nr_failed += !!nr_bad;
-		printf("%s %u %s%s\n", nr_bad ? "not ok" : "ok", ++nr_run, tests[i].name, how);
-	}
-}
-
 int main(void)
 {
-	static const struct test disks[] = {
+	static const struct unit_test disks[] = {
 		{ "a disk keeps what is written", disk_copies },
 		{ "a disk whose image becomes shorter", disk_shrinks },
 		{ "a pause flushes a disk", disk_drains },
 	};
-	static const struct test errors[] = {
+	static const struct unit_test errors[] = {
 		{ "a write waits until the host has room", disk_holds },
 		{ "a reset ends the waiting", disk_resets },
 		{ "a flush that fails is told", disk_loses },
 	};
-	static const struct test others[] = {
+	static const struct unit_test others[] = {
 		{ "a disk with sectors of 4096 bytes", disk_of_4096 },
 		{ "images that are not raw", disk_formats },
 		{ "receive buffers that are too small", small_buffers },
@@ -791,8 +755,8 @@ int main(void)
 		{ "accesses that begin and end anywhere", odd_accesses },
 		{ "a daemon that answers in parts, and signals", interrupted_talk },
 	};
-	static const struct test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
-	static const struct test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
+	static const struct unit_test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
+	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	vm.memory_fd = memfd_create("memory", MFD_CLOEXEC);
@@ -807,19 +771,19 @@ int main(void)
 	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
 	if (!make(0, IMAGE_SIZE + 100))
 		return 1;
-	run(&plain, 1, "");
-	run(disks, ARRAY_SIZE(disks), "");
+	run_each(&plain, 1, "");
+	run_each(disks, ARRAY_SIZE(disks), "");
 	destroy();
 	has_no_ring = true;
 	if (!make(4096, IMAGE_SIZE + 512))
 		return 1;
-	run(disks, ARRAY_SIZE(disks), ", without io_uring");
-	run(errors, ARRAY_SIZE(errors), ", without io_uring");
-	run(others, ARRAY_SIZE(others), "");
+	run_each(disks, ARRAY_SIZE(disks), ", without io_uring");
+	run_each(errors, ARRAY_SIZE(errors), ", without io_uring");
+	run_each(others, ARRAY_SIZE(others), "");
 	destroy();
 	if (loop_create(&vm.io, &vm, NULL))
 		return 1;
-	run(&foreign, 1, "");
+	run_each(&foreign, 1, "");
 	destroy();
 	return nr_failed ? 1 : 0;
 }

@@ -61,17 +61,23 @@ static void write_elf(const struct guest_code *code, __u64 first, __u64 size)
 	close(fd);
 }
 
+/* It ends with this number, loaded and linked as in plain below. */
+static void expect_end(struct __test_metadata *_metadata, const struct guest_code *code, int number)
+{
+	struct command command;
+
+	write_elf(code, 0x300000, code->size);
+	command_run(&command, "mote run --timeout 7000 image");
+	EXPECT_EQ(STATUS_DEBUG(number), command.status) TH_LOG("%s", command.err);
+	unlink("image");
+}
+
 /* In 64-bit mode where it was loaded to, below where it was linked to. */
 GUEST(plain, 64, "lea 0(%rip), %rax; shr $20, %rax; out %al, $0xf4");
 
 TEST(plain)
 {
-	struct command command;
-
-	write_elf(&guest_plain, 0x300000, guest_plain.size);
-	command_run(&command, "mote run --timeout 7000 image");
-	EXPECT_EQ(STATUS_DEBUG(3), command.status) TH_LOG("%s", command.err);
-	unlink("image");
+	expect_end(_metadata, &guest_plain, 3);
 }
 
 /* The id of the local APIC, which is 0, and what is there when that has been switched off. */
@@ -81,12 +87,7 @@ GUEST(without_apic, 64, "mov $0xfee00020, %ebx; mov (%rbx), %esi; mov $0x1b, %ec
 /* Memory that nobody answers for reads as ones. */
 TEST(nobody_there)
 {
-	struct command command;
-
-	write_elf(&guest_without_apic, 0x300000, guest_without_apic.size);
-	command_run(&command, "mote run --timeout 7000 image");
-	EXPECT_EQ(STATUS_DEBUG(1), command.status) TH_LOG("%s", command.err);
-	unlink("image");
+	expect_end(_metadata, &guest_without_apic, 1);
 }
 
 static void expect_refused(struct __test_metadata *_metadata, const char *say)

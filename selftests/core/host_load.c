@@ -22,15 +22,6 @@
 #define GRACE_PERIODS 25
 #define NMIS 10000
 
-static void pin(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-}
-
 static bool has_one_cpu(void)
 {
 	return sysconf(_SC_NPROCESSORS_ONLN) < 2;
@@ -45,7 +36,7 @@ FIXTURE_SETUP(host_load)
 {
 	guest_create_vm(&self->guest, MOTE_VM_LAPIC);
 	guest_create_cpu(&self->guest, 0);
-	pin(0);
+	pin_to_cpu(0);
 }
 
 FIXTURE_TEARDOWN(host_load)
@@ -59,7 +50,7 @@ static volatile bool over;
 
 static void *spin(void *unused)
 {
-	pin(1);
+	pin_to_cpu(1);
 	while (!over)
 		;
 	return unused;
@@ -67,7 +58,7 @@ static void *spin(void *unused)
 
 static void *run(void *guest)
 {
-	pin(1);
+	pin_to_cpu(1);
 	guest_run(guest);
 	return NULL;
 }

@@ -12,7 +12,6 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/io.h>
@@ -138,13 +137,9 @@ static volatile bool over;
 
 FIXTURE_SETUP(host)
 {
-	cpu_set_t set;
-
 	if (sh("modprobe mote_peek"))
 		SKIP(return, "there is no mote_peek.ko");
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	ASSERT_TRUE(pin_to_cpu(0));
 	ASSERT_EQ(0, be_unusual());
 	for (int i = 0; i < NR_BREAKPOINTS; i++) {
 		self->breakpoints[i] = watch(&self->watched[i]);
@@ -253,7 +248,7 @@ GUEST(looks, 64,
       "mov $0x111000, %eax; mov %rax, %dr0; mov $0x444000, %eax; mov %rax, %dr3\n"
       "mov $0x10400, %eax; mov %rax, %dr7\n"
       "1: xor %eax, %eax; cpuid; mov %dr0, %rax; mov %dr3, %rdx; cmp $0x111000, %rax; jne 2f\n"
-      "cmp $0x444000, %rdx; jne 2f; cmp $0, GUEST_DATA; je 1b\n"
+      "cmp $0x444000, %rdx; jne 2f; cmpl $0, GUEST_DATA; je 1b\n"
       "out %al, $0x80; 2: out %al, $0x81\n");
 
 struct installer {
@@ -271,11 +266,8 @@ static void *install_breakpoints(void *data)
 		.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr), .bp_type = HW_BREAKPOINT_W,
 		.bp_addr = (unsigned long)&watched, .bp_len = HW_BREAKPOINT_LEN_8,
 	};
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	pin_to_cpu(1);
 	while (!installer->over) {
 		int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0);
 

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/reboot.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,11 +40,8 @@ static void __attribute__((noreturn)) die(const char *what)
 static void __attribute__((noreturn)) run_guests(int cpu, volatile char *runs)
 {
 	struct guest guest;
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	pin_to_cpu(cpu);
 	for (;;) {
 		guest_create(&guest);
 		guest_start(&guest, GUEST_LONG, &guest_out_and_spin);

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,13 +23,9 @@ FIXTURE(pretended)
 
 FIXTURE_SETUP(pretended)
 {
-	cpu_set_t set;
-
 	if (sh("modprobe mote_peek"))
 		SKIP(return, "there is no mote_peek.ko");
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	ASSERT_TRUE(pin_to_cpu(0));
 	self->guest.fd = -1;
 	self->feature = NULL;
 }

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,11 +120,7 @@ static __u64 vm_clock(const struct guest *guest)
 
 static void pin(int n)
 {
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(n % sysconf(_SC_NPROCESSORS_ONLN), &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
+	pin_to_cpu(n % sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 #define STABLE 1 /* of flags: all CPUs have the same */

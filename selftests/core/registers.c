@@ -6,7 +6,6 @@
  */
 #include <cpuid.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -140,22 +139,13 @@ TEST(avx_in_turns)
 
 static volatile bool over;
 
-static void move_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 static void *run_guest(void *data)
 {
 	struct guest *guest = data;
 	int ncpu = sysconf(_SC_NPROCESSORS_ONLN), n = 0, reason;
 
 	while (!over) {
-		move_to(n++ % ncpu);
+		pin_to_cpu(n++ % ncpu);
 		reason = guest_run(guest);
 		if (reason != MOTE_EXIT_PIO)
 			return (void *)(long)(reason + 1000);
@@ -261,7 +251,7 @@ TEST(breakpoints)
 	struct mote_state state;
 	struct guest guest;
 
-	move_to(0);
+	pin_to_cpu(0);
 	guest_create(&guest);
 	guest_start(&guest, GUEST_LONG, &guest_breakpoint);
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));

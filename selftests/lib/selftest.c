@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What mote's selftests share: running commands, asking where they run. */
 #include <grp.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,4 +121,13 @@ void require_mote(void)
 		     "1..0 # SKIP there is no " MOTE_DEVICE ": run modprobe mote");
 		exit(KSFT_SKIP);
 	}
+}
+
+bool pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
 }

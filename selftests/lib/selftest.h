@@ -43,6 +43,9 @@ int unload_mote(void);
 /* The KVM module for this processor, kvm_intel or kvm_amd; NULL if there is none. */
 const char *kvm_module(void);
 
+/* Keep the calling thread on a CPU; false: it cannot be there. */
+bool pin_to_cpu(int cpu);
+
 /* Is this `make check-long`? */
 bool is_long_run(void);
 

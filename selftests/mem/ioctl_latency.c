@@ -4,7 +4,6 @@
  * the same CPU goes on within a second (CVE-2020-36310, CVE-2020-36311).
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -216,12 +215,9 @@ TEST_F(calls, go_on_beside)
 {
 	struct guest guest;
 	pthread_t thread;
-	cpu_set_t set;
 	size_t nr_over = NR_CALLS;
 
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	ASSERT_TRUE(pin_to_cpu(0));
 	memory = memory_get(LARGE);
 	ASSERT_NE(NULL, memory);
 	madvise(memory, LARGE, MADV_NOHUGEPAGE);

@@ -457,20 +457,27 @@ static int userfaultfd_new(void *memory, size_t size)
 	return fd;
 }
 
-TEST_F(mmu_notifier, userfaultfd)
+/* The guest reads a page that is not there: it has what that thread supplies. */
+static void read_supplied(struct __test_metadata *_metadata, FIXTURE_DATA(mmu_notifier) * self,
+			  void *(*supplier_thread)(void *), unsigned char byte)
 {
-	struct supplier supplier = { .memory = self->memory };
+	struct supplier supplier = { .memory = self->memory, .guest = &self->guest };
 	pthread_t thread;
 
 	supplier.fd = userfaultfd_new(self->memory, SIZE);
 	if (supplier.fd < 0)
 		SKIP(return, "not on this kernel: no userfaultfd");
-	memset(supplier.page, 0x77, PAGE);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, supply, &supplier));
-	EXPECT_EQ(0x7777777777777777ul, guest_peek(&self->guest, REGION + SOME));
+	memset(supplier.page, byte, PAGE);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, supplier_thread, &supplier));
+	EXPECT_EQ(byte * 0x0101010101010101ul, guest_peek(&self->guest, REGION + SOME));
 	pthread_join(thread, NULL);
 	EXPECT_TRUE(supplier.done);
 	close(supplier.fd);
+}
+
+TEST_F(mmu_notifier, userfaultfd)
+{
+	read_supplied(_metadata, self, supply, 0x77);
 }
 
 /* He who brings the page may change slots first, the fault's own among them. */
@@ -490,18 +497,7 @@ static void *supply_and_change(void *context)
 
 TEST_F(mmu_notifier, slots_change_in_a_fault)
 {
-	struct supplier supplier = { .memory = self->memory, .guest = &self->guest };
-	pthread_t thread;
-
-	supplier.fd = userfaultfd_new(self->memory, SIZE);
-	if (supplier.fd < 0)
-		SKIP(return, "not on this kernel: no userfaultfd");
-	memset(supplier.page, 0x66, PAGE);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, supply_and_change, &supplier));
-	EXPECT_EQ(0x6666666666666666ul, guest_peek(&self->guest, REGION + SOME));
-	pthread_join(thread, NULL);
-	EXPECT_TRUE(supplier.done);
-	close(supplier.fd);
+	read_supplied(_metadata, self, supply_and_change, 0x66);
 }
 
 /* A signal ends MOTE_RUN also while it waits for a page that has not come yet. */

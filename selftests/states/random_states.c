@@ -17,21 +17,12 @@
 
 #include "kselftest_harness.h"
 #include "libmote.h"
+#include "random.h"
 #include "selftest.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 enum mode { REAL, PROTECTED, PAE, LONG, COMPATIBLE, V86, NR_MODES };
-
-static __u64 seed;
-
-static __u64 below(__u64 n)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 20) % n;
-}
 
 static __u64 edge(void)
 {

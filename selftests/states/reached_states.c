@@ -15,22 +15,13 @@
 
 #include "kselftest_harness.h"
 #include "guest.h"
+#include "random.h"
 #include "selftest.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define PAE 0x20u
 #define EFER_LME 0x100u
 #define STATE (MOTE_STATE_ALL & ~MOTE_STATE_XSAVE)
-
-static __u64 seed;
-
-static __u64 below(__u64 n)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 20) % n;
-}
 
 /* ---- programs ------------------------------------------------------------------- */
 
