@@ -1069,14 +1069,14 @@ static void svm_get_events(struct svm_vcpu *svm, struct mote_events *events)
 	events->nmi_blocked = svm->nmi_blocked;
 	events->pending_debug = svm->pending_debug;
 	events->shadow = 0;
-	/* As the other vendor has it: the step over the instruction in the shadow. */
-	if (svm_in_shadow(svm) && svm->vcpu.rflags & X86_EFLAGS_TF)
-		events->pending_debug |= DR_STEP;
+	if (!svm_in_shadow(svm))
+		return;
 	/* One bit for both kinds here; without IF it cannot be STI's. */
-	if (svm_in_shadow(svm))
-		events->shadow = svm->shadow && svm->shadow_rip == svm->vcpu.rip ? svm->shadow :
-				 svm->vcpu.rflags & X86_EFLAGS_IF ? MOTE_SHADOW_STI :
-								    MOTE_SHADOW_MOV_SS;
+	events->shadow = svm->shadow && svm->shadow_rip == svm->vcpu.rip ? svm->shadow :
+			 svm->vcpu.rflags & X86_EFLAGS_IF ? MOTE_SHADOW_STI : MOTE_SHADOW_MOV_SS;
+	/* As the other vendor has it: the step over the instruction in the shadow. */
+	if (svm->vcpu.rflags & X86_EFLAGS_TF)
+		events->pending_debug |= DR_STEP;
 }
 
 static void svm_set_events(struct svm_vcpu *svm, const struct mote_events *events)

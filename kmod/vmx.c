@@ -925,7 +925,7 @@ static void vmx_exit_cr(struct vmx_vcpu *v)
 	u8 len;
 	int err;
 
-	if (exit->qualification & CONTROL_REG_ACCESS_TYPE) {
+	if (exit->qualification & CONTROL_REG_ACCESS_TYPE || (cr && cr != 4 && cr != 8)) {
 		exit->reason = MOTE_EXIT_UNKNOWN;
 		return;
 	}

@@ -123,7 +123,7 @@ static void watch(void)
 
 /* ---- entry points ------------------------------------------------------------------- */
 
-bool mote_native_has_fpu(void)
+static bool has_xsave(void)
 {
 	__u32 eax, ebx, ecx, edx;
 
@@ -168,7 +168,7 @@ struct mote_native *mote_native_create(void)
 		return NULL;
 	}
 	native->host = native->host_xsave;
-	native->features = mote_native_has_fpu() ? enabled_features() : 0;
+	native->features = has_xsave() ? enabled_features() : 0;
 	pthread_once(&once, watch);
 	return native;
 }

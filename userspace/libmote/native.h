@@ -64,7 +64,4 @@ void mote_native_load(struct mote_native *native, const __u8 *code, unsigned int
 /* Execute it once. */
 void mote_native_run(struct mote_native *native);
 
-/* Are there the registers that @native's image holds? */
-bool mote_native_has_fpu(void);
-
 #endif /* LIBMOTE_NATIVE_H */
