@@ -208,9 +208,14 @@ static void emit_popf(void)
 static void emit_mov_to_dr(void)
 {
 	static const __u32 usual[] = { 0x400, 0x700, 0xffff0ff0, GUEST_CODE, 0xd0402 };
+	__u32 value = change(usual[below(ARRAY_LEN(usual))]);
+	unsigned int dr = below(8);
 
-	emit_mov(0, change(usual[below(ARRAY_LEN(usual))]));
-	EMIT(0x0f, 0x23, 0xc0 | below(8) << 3);
+	/* QEMU would keep a breakpoint for all guests that come after this one. */
+	if (host_is_tcg() && (dr | 2) == 7)
+		value &= ~0xffu;
+	emit_mov(0, value);
+	EMIT(0x0f, 0x23, 0xc0 | dr << 3);
 }
 
 /* LGDT, LIDT of what lies in GUEST_DATA; the base is canonical, or not. */
