@@ -61,14 +61,14 @@ static bool differ(void)
 
 static bool is_chosen(void)
 {
-	struct options options = { .has_mac = true, .mac = { 2, 0, 0, 0, 0, 7 } };
+	struct options options = { .nr_nics = 1, .nics = { { .mac = { 2, 0, 0, 0, 0, 7 } } } };
 	struct vm vm = { .options = &options, .name = "vm" };
 	__u8 mac[MAC_SIZE], again[MAC_SIZE], elsewhere[MAC_SIZE];
 
 	mac_get(&vm, 0, mac);
-	if (memcmp(mac, options.mac, MAC_SIZE))
+	if (memcmp(mac, options.nics[0].mac, MAC_SIZE))
 		return false;
-	options.has_mac = false;
+	memset(options.nics[0].mac, 0, MAC_SIZE);
 	mac_get(&vm, 0, mac);
 	mac_get(&vm, 0, again);
 	machine_id = NULL;

@@ -14,7 +14,7 @@
 
 #define PATIENCE_MS 5000
 
-static struct options options = { .net = (char []) { "user" } };
+static struct options options = { .nr_nics = 1, .nics = { { .where = NET_USER } } };
 static struct vm vm = { .options = &options, .name = "test", .lock = PTHREAD_MUTEX_INITIALIZER };
 
 void complain(const char *format, ...)
@@ -187,7 +187,7 @@ static bool loopback(bool is_open)
 	struct net *net;
 	bool good;
 
-	options.host_loopback = is_open;
+	options.nics[0].host_loopback = is_open;
 	net = connect_guest();
 	if (fd < 0 || !net)
 		return false;
@@ -219,7 +219,7 @@ static bool descriptors(void)
 	struct net *net;
 
 	setrlimit(RLIMIT_NOFILE, &limit);
-	options.host_loopback = true;
+	options.nics[0].host_loopback = true;
 	net = connect_guest();
 	before = nr_fds();
 	if (fd < 0 || !net)

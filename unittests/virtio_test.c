@@ -39,7 +39,7 @@
 
 enum { BLK, NET, RNG };
 
-static struct options options = { .net = (char []) { "user" }, .cpus = 1, .memory = MEMORY };
+static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY };
 static struct mote_area area;
 static struct vm vm = {
 	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },

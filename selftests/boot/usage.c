@@ -47,15 +47,16 @@ TEST(options)
 	EXPECT_REFUSED("not a size", "--memory -1 vmlinuz");
 	EXPECT_REFUSED("not a size", "--memory 1T vmlinuz");
 	EXPECT_REFUSED("not a size", "--memory '' vmlinuz");
-	EXPECT_REFUSED("not from", "--memory 0 vmlinuz");
-	EXPECT_REFUSED("not from", "--memory 99999999999999999999 vmlinuz");
+	EXPECT_REFUSED("not a size from 1M to 4096G", "--memory 0 vmlinuz");
+	EXPECT_REFUSED("not a size from 1M to 4096G", "--memory 99999999999999999999 vmlinuz");
 	EXPECT_REFUSED("not a number", "--cpus 0 vmlinuz");
 	EXPECT_REFUSED("not a number", "--cpus 2x vmlinuz");
 	EXPECT_REFUSED("not a number", "--cpus 255 vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout never vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout 0 vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout nan vmlinuz");
-	EXPECT_REFUSED("neither stdio nor socket nor none", "--serial port vmlinuz");
+	EXPECT_REFUSED("not stdio, socket or none", "--serial port vmlinuz");
+	EXPECT_REFUSED("not true or false", "--json=maybe vmlinuz");
 	EXPECT_REFUSED("--flat takes no", "--flat --append x vmlinuz");
 }
 
@@ -113,12 +114,12 @@ TEST(disks)
 	unlink("small");
 	ASSERT_EQ(0, sh("truncate -s 1M disk"));
 	EXPECT_REFUSED("in use", "--disk disk,ro --disk disk vmlinuz");
-	EXPECT_REFUSED("format= is raw, qcow2", "--disk disk,format=nosuch,ro vmlinuz");
+	EXPECT_REFUSED("format: not raw, qcow2", "--disk disk,format=nosuch,ro vmlinuz");
 	EXPECT_REFUSED("not qcow2, but raw", "--disk disk,format=qcow2,ro vmlinuz");
 	ASSERT_EQ(0, sh("ln disk other.qcow2"));
 	EXPECT_REFUSED("not qcow2, but raw", "--disk other.qcow2 vmlinuz");
 	unlink("other.qcow2");
-	EXPECT_REFUSED("sector= is 512 or 4096", "--disk disk,sector=0 vmlinuz");
+	EXPECT_REFUSED("sector: not 512 or 4096", "--disk disk,sector=0 vmlinuz");
 	EXPECT_REFUSED("cannot open the disk other,nosuch", "--disk other,nosuch,ro vmlinuz");
 	ASSERT_EQ(0, sh("printf 'QFI\\373' | dd of=disk conv=notrunc 2> /dev/null"));
 	EXPECT_REFUSED("not raw, but qcow2", "--disk disk vmlinuz");
@@ -143,19 +144,21 @@ TEST(block_devices)
 
 TEST(networks)
 {
-	EXPECT_REFUSED("neither user nor tap", "--net nosuch vmlinuz");
-	EXPECT_REFUSED("neither user nor tap", "--net tap: vmlinuz");
-	EXPECT_REFUSED("neither user nor tap", "--net vhost:sixteen-letters- vmlinuz");
+	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net nosuch vmlinuz");
+	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net tap: vmlinuz");
+	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
 	EXPECT_REFUSED("is the most", "--net user --net user vmlinuz");
-	EXPECT_REFUSED("neither mac= nor", "--net user,nosuch vmlinuz");
-	EXPECT_REFUSED("neither mac= nor", "--net tap:lo,host-loopback vmlinuz");
+	EXPECT_REFUSED("there is no nosuch, but mac", "--net user,nosuch vmlinuz");
+	EXPECT_REFUSED("host-loopback is of user alone", "--net tap:lo,host-loopback vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac=01:00:5e:00:00:01 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22:0 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 70000:22 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 2222:22x vmlinuz");
+	EXPECT_REFUSED("mac: it is there twice", "--net user,mac=2:0:0:0:0:1,mac=2:0:0:0:0:1 vmlinuz");
+	EXPECT_REFUSED("mac= wants a value", "--net user,mac vmlinuz");
 	EXPECT_REFUSED("wants --net user", "--forward 2222:22 vmlinuz");
 	EXPECT_REFUSED("cannot listen at port 2222", "--net user --forward 2222:1 --forward 2222:2 vmlinuz");
 }
@@ -327,8 +330,6 @@ TEST(help)
 	command_run(&command, "mote run --help");
 	EXPECT_EQ(0, command.status);
 	EXPECT_STREQ("", command.err);
-	command_run(&command, "mote run --help | wc -l");
-	EXPECT_GE(24, atoi(command.out));
 	command_run(&command, "mote run --help | awk 'length > 80'");
 	EXPECT_STREQ("", command.out);
 }

@@ -95,21 +95,21 @@ static bool find(const char *text, size_t length, unsigned int *word, __u32 *bit
 	return false;
 }
 
-static int parse_one(const char *text, size_t length, struct cpu_features *features)
+static int parse_one(const char *where, const char *text, size_t length, struct cpu_features *features)
 {
 	unsigned int word;
 	__u32 bit;
 
 	if (length && strspn(text, "0123456789") == length) {
-		complain("--cpu is about features: --cpus %.*s", (int)length, text);
+		complain("%s is about features: --cpus %.*s", where, (int)length, text);
 		return -1;
 	}
 	if (length < 2 || (text[0] != '-' && text[0] != '+')) {
-		complain("--cpu: neither -NAME nor +NAME: %.*s", (int)length, text);
+		complain("%s: neither -NAME nor +NAME: %.*s", where, (int)length, text);
 		return -1;
 	}
 	if (!find(text + 1, length - 1, &word, &bit)) {
-		complain("--cpu: no feature is called %.*s (names are those of /proc/cpuinfo)",
+		complain("%s: no feature is called %.*s (names are those of /proc/cpuinfo)", where,
 			 (int)length - 1, text + 1);
 		return -1;
 	}
@@ -122,12 +122,12 @@ static int parse_one(const char *text, size_t length, struct cpu_features *featu
 	return 0;
 }
 
-int cpu_features_parse(const char *text, struct cpu_features *features)
+int cpu_features_parse(const char *where, const char *text, void *features)
 {
 	for (;; text++) {
 		size_t length = strcspn(text, ",");
 
-		if (parse_one(text, length, features))
+		if (parse_one(where, text, length, features))
 			return -1;
 		text += length;
 		if (!*text)

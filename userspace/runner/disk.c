@@ -69,14 +69,6 @@ static const struct {
 	{ "vdi", "VDI" },
 };
 
-const char *disk_format(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
-		if (!strcmp(foreign[i].name, name))
-			return foreign[i].name;
-	return NULL;
-}
-
 int disk_check_format(const struct disk *disk)
 {
 	int fd = open(disk->path, (disk->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);

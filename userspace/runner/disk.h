@@ -29,8 +29,6 @@ int disk_open(struct image_file *image, const struct disk *disk);
 
 /* Is it an image of the format that it is said to be? 0, or -1 after a complaint. */
 int disk_check_format(const struct disk *disk);
-/* The formats' name that QEMU has for one of these; NULL: it is none of them. */
-const char *disk_format(const char *name);
 
 /* ---- transfers (transfer.c) ------------------------------------------------------------ */
 

@@ -14,7 +14,7 @@ static const struct verb verbs[] = {
 	{ "doctor", "say whether virtual machines can run here, and if not, what to do",
 	  doctor_usage, doctor_run },
 	{ "info", "show what the processor and the module offer", info_usage, info_run },
-	{ "run", "run an operating system in a virtual machine", run_usage, run_run },
+	{ "run", "run an operating system in a virtual machine", NULL, run_run },
 	{ "ps", "list the virtual machines that run", ps_usage, ps_run },
 	{ "console", "be the terminal of one", console_usage, console_run },
 	{ "stat", "show where one's time goes: exits, processor time, memory", stat_usage, stat_run },
@@ -97,9 +97,8 @@ static int help(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (verb)
-		fputs(verb->usage, stdout);
-	else
-		print_help();
+		return verb->run(verb, 2, (char *[]) { argv[1], "--help", NULL });
+	print_help();
 	return EXIT_OK;
 }
 

@@ -29,7 +29,8 @@ struct net {
 	void *card;
 };
 
-/* How the options begin that name a TAP interface: served here, or by the host's kernel. */
+/* Where a card is: on a network of its own, or at a TAP interface, served here or by the host's kernel. */
+#define NET_USER "user"
 #define NET_TAP "tap:"
 #define NET_VHOST "vhost:"
 #define NET_NAME_MOST 15

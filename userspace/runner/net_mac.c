@@ -57,10 +57,12 @@ void mac_derive(const char *host, const char *name, __u32 index, __u8 *mac)
 
 void mac_get(const struct vm *vm, __u32 index, __u8 *mac)
 {
+	static const __u8 none[MAC_SIZE];
+	const __u8 *chosen = vm->options->nics[index].mac;
 	char host[HOST_NAME_MAX + 1] = "";
 
-	if (vm->options->has_mac) {
-		memcpy(mac, vm->options->mac, MAC_SIZE);
+	if (memcmp(chosen, none, MAC_SIZE)) {
+		memcpy(mac, chosen, MAC_SIZE);
 		return;
 	}
 	/* A container may have no id, but it has a name. */

@@ -330,7 +330,7 @@ struct net *net_user_create(struct vm *vm)
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
 		.vnetmask = address(NETMASK), .vhost = address(HOST),
 		.vdhcp_start = address(GUEST), .vnameserver = address(NAMESERVER),
-		.vhostname = vm->name, .disable_host_loopback = !vm->options->host_loopback,
+		.vhostname = vm->name, .disable_host_loopback = !vm->options->nics[0].host_loopback,
 	};
 	struct user *user = calloc(1, sizeof(*user));
 

@@ -19,7 +19,7 @@ enum {
  * struct verb - one row of the table in main.c
  * @name: as typed
  * @help: one line for `mote --help`
- * @usage: the text of `mote VERB --help`
+ * @usage: the text of `mote VERB --help`; NULL: @run makes it
  * @run: argv[0] is the verb; returns the exit status
  */
 struct verb {
@@ -35,7 +35,6 @@ int doctor_run(const struct verb *verb, int argc, char **argv);
 extern const char info_usage[];
 int info_run(const struct verb *verb, int argc, char **argv);
 
-extern const char run_usage[];
 int run_run(const struct verb *verb, int argc, char **argv);
 
 extern const char ps_usage[], stop_usage[], pause_usage[], resume_usage[], console_usage[], stat_usage[];

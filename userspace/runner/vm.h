@@ -46,7 +46,7 @@
  * @sector: its sectors' size in bytes; 0: what the host's are
  */
 struct disk {
-	char *path;
+	const char *path;
 	bool readonly;
 	const char *format;
 	bool is_raw;
@@ -64,11 +64,9 @@ struct disk {
  */
 struct share {
 	char tag[SHARE_TAG_MOST + 1];
-	char *path;
+	const char *path;
 	bool as_root;
 };
-
-#define MAC_SIZE 6
 
 #define FORWARDS_MOST 16
 
@@ -84,7 +82,23 @@ struct forward {
 	__u16 guest_port;
 };
 
+#define MAC_SIZE 6
+#define NICS_MOST 1
+
+/**
+ * struct nic - a network card
+ * @where: "user", or "tap:" or "vhost:" and a name
+ * @mac: its address; zeros: it is derived (net_mac.c)
+ * @host_loopback: with "user", the guest reaches what listens at 127.0.0.1 here
+ */
+struct nic {
+	const char *where;
+	__u8 mac[MAC_SIZE];
+	bool host_loopback;
+};
+
 #define FEATURE_WORDS 12
+#define FEATURES_MOST 64
 
 /**
  * struct cpu_features - features of a CPU, a bit each (cpu_features.c)
@@ -96,16 +110,20 @@ struct cpu_features {
 	__u32 wanted[FEATURE_WORDS];
 };
 
+struct json_object;
 struct mote_cpuid_entry;
 
-/* Read -NAME and +NAME, with commas between them; 0, or -1 after a complaint. */
-int cpu_features_parse(const char *text, struct cpu_features *features);
+/* Read -NAME and +NAME, with commas between them, into @features, such a struct; 0, or -1 after a
+ * complaint, which begins with @where.
+ */
+int cpu_features_parse(const char *where, const char *text, void *features);
 /* Hide what is to be hidden in a CPUID table; -1 after a complaint if something is missing. */
 int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_entry *rows,
 		       unsigned int nr);
 
 /**
- * struct options - the command line
+ * struct options - what is asked for (options.c)
+ * @config: as JSON, whose strings the rest refers to
  * @image: path of what is to run; NULL if it is
  * @firmware: path of this
  * @nr_modules: how many @modules there are
@@ -113,12 +131,10 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  *	first one is the initrd
  * @nr_disks: how many @disks there are
  * @disks: in the order in which the guest finds them
- * @net: "user", "tap:" or "vhost:" and a name, or NULL
- * @has_mac: its card has the address @mac
- * @mac: else it is derived (net_mac.c)
- * @host_loopback: with "user", the guest reaches what listens at 127.0.0.1 here
+ * @nr_nics: how many @nics there are
+ * @nics: network cards, in the order in which the guest finds them
  * @nr_forwards: how many @forwards there are
- * @forwards: with "user"
+ * @forwards: of the card with "user"
  * @nr_shares: how many @shares there are
  * @shares: directories
  * @vsock: the guest's address for sockets; 0: it has none
@@ -132,6 +148,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @is_named: it was asked for
  * @serial: "stdio", "socket" or "none"
  * @memory: bytes
+ * @nr_features: how often something was said of @features
  * @features: of the CPUs, that are hidden or have to be there
  * @cpus: number of vCPUs
  * @timeout: in nanoseconds; 0: none
@@ -139,21 +156,20 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @json: say as JSON what happens
  */
 struct options {
+	struct json_object *config;
 	const char *image;
 	const char *firmware;
 	unsigned int nr_modules;
 	const char *modules[MODULES_MOST];
 	unsigned int nr_disks;
 	struct disk disks[DISKS_MOST];
-	char *net;
-	bool host_loopback;
-	bool has_mac;
-	__u8 mac[MAC_SIZE];
+	unsigned int nr_nics;
+	struct nic nics[NICS_MOST];
 	unsigned int nr_forwards;
 	struct forward forwards[FORWARDS_MOST];
 	unsigned int nr_shares;
 	struct share shares[SHARES_MOST];
-	__u64 vsock;
+	unsigned int vsock;
 	__u64 balloon;
 	bool console;
 	const char *append;
@@ -164,6 +180,7 @@ struct options {
 	bool is_named;
 	const char *serial;
 	__u64 memory;
+	unsigned int nr_features;
 	struct cpu_features features;
 	unsigned int cpus;
 	__u64 timeout;

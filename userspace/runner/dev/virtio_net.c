@@ -138,10 +138,10 @@ static const struct virtio_ops ops = {
 
 int virtio_net_create(struct vm *vm)
 {
-	const char *where = vm->options->net;
+	const char *where = vm->options->nics[0].where;
 	struct net_card *card;
 
-	if (!where)
+	if (!vm->options->nr_nics)
 		return 0;
 	if (!strncmp(where, NET_VHOST, strlen(NET_VHOST)))
 		return virtio_vhost_net_create(vm, where + strlen(NET_VHOST));
@@ -155,7 +155,7 @@ int virtio_net_create(struct vm *vm)
 	card->virtio.config = &card->config;
 	card->virtio.config_size = sizeof(card->config);
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
-	card->net = strcmp(where, "user") ? net_tap_create(vm, where + strlen(NET_TAP)) :
+	card->net = strcmp(where, NET_USER) ? net_tap_create(vm, where + strlen(NET_TAP)) :
 					    net_user_create(vm);
 	if (!card->net || virtio_create(vm, &card->virtio, &ops)) {
 		net_destroy(&card->virtio);

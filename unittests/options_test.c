@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The options of mote run: what is taken goes to where it belongs, and what is not is one
+ * complaint.
+ */
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loader.h"
+#include "net.h"
+#include "options.h"
+#include "runner.h"
+#include "tests.h"
+#include "usage.h"
+
+#define MEBI (1ull << 20)
+#define ROUNDS 200000
+
+static unsigned int nr_complaints;
+
+void complain(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(said, sizeof(said), format, args);
+	va_end(args);
+	nr_complaints++;
+}
+
+static struct options options;
+
+static void begin(void)
+{
+	json_object_put(options.config);
+	options = (struct options) { .config = json_object_new_object() };
+	nr_complaints = 0;
+}
+
+static const struct row *row_named(const char *name)
+{
+	return row_find(option_rows, name, strlen(name));
+}
+
+static int set(const char *name, const char *text)
+{
+	return options_set(&options, row_named(name), text);
+}
+
+/* ---- what is taken -------------------------------------------------------------------------- */
+
+static void numbers(void)
+{
+	begin();
+	CHECK(!set("memory", "1") && options.memory == MEBI);
+	CHECK(!set("memory", "512M") && options.memory == 512 * MEBI);
+	CHECK(!set("memory", "2g") && options.memory == 2048 * MEBI);
+	CHECK(!set("memory", "4096G") && options.memory == 4096 * 1024 * MEBI);
+	CHECK(!set("cpus", "254") && options.cpus == 254);
+	CHECK(!set("vsock", "4294967294") && options.vsock == 4294967294);
+	CHECK(!set("timeout", "1.5") && options.timeout == 1500000000);
+	CHECK(!set("timeout", "1e-20") && options.timeout == 1);
+	CHECK(!set("timeout", "1000000000") && options.timeout == 1000000000ull * NS_PER_S);
+	CHECK(!set("balloon", NULL) && options.balloon == 4096 * 1024 * MEBI);
+	CHECK(!set("balloon", "32M") && options.balloon == 32 * MEBI);
+	EQ(0, nr_complaints);
+}
+
+static void words(void)
+{
+	begin();
+	CHECK(!set("json", NULL) && options.json);
+	CHECK(!set("json", "false") && !options.json);
+	CHECK(!set("json", "true") && options.json);
+	CHECK(!set("serial", "socket") && !strcmp(options.serial, "socket"));
+	CHECK(!set("firmware", NULL) && !strcmp(options.firmware, SEABIOS));
+	CHECK(!set("firmware", "uefi") && !strcmp(options.firmware, OVMF));
+	CHECK(!set("firmware", "a,b") && !strcmp(options.firmware, "a,b"));
+	CHECK(!set("append", "") && !strcmp(options.append, ""));
+	CHECK(!set("name", "a.b-c_1") && !strcmp(options.name, "a.b-c_1"));
+	CHECK(!set("initrd", "one") && !set("module", "two x=y,z") && options.nr_modules == 2);
+	CHECK(!strcmp(options.modules[0], "one") && !strcmp(options.modules[1], "two x=y,z"));
+	CHECK(!set("cpu", "-pae,+fpu") && !set("cpu", "+pae"));
+	EQ(0, nr_complaints);
+}
+
+/* A comma is the name's, but before a key. */
+static void disks(void)
+{
+	const struct disk *disk = options.disks;
+
+	begin();
+	CHECK(!set("disk", "a") && !strcmp(disk[0].path, "a") && !disk[0].readonly && !disk[0].sector);
+	CHECK(!set("disk", "a,b,ro") && !strcmp(disk[1].path, "a,b") && disk[1].readonly);
+	CHECK(!set("disk", "a,ro,b") && !strcmp(disk[2].path, "a,ro,b") && !disk[2].readonly);
+	CHECK(!set("disk", "c,sector=4096,format=vdi,ro=false") && disk[3].sector == 4096);
+	CHECK(!strcmp(disk[3].format, "vdi") && !disk[3].is_raw && !disk[3].readonly);
+	CHECK(!set("disk", "d.qcow2") && !strcmp(disk[4].format, "qcow2"));
+	CHECK(!set("disk", "d.qcow2,format=raw") && disk[5].is_raw && !disk[5].format);
+	CHECK(!set("disk", "x,file=y") && !strcmp(disk[6].path, "x,file=y"));
+	EQ(7, options.nr_disks);
+	EQ(0, nr_complaints);
+}
+
+static void others(void)
+{
+	begin();
+	CHECK(!set("share", "home=/a=b,c,root") && !strcmp(options.shares[0].tag, "home"));
+	CHECK(!strcmp(options.shares[0].path, "/a=b,c") && options.shares[0].as_root);
+	CHECK(!set("net", "user,host-loopback,mac=52:54:0:0:0:1") && options.nics[0].host_loopback);
+	EQ(0x52, options.nics[0].mac[0]);
+	CHECK(!set("forward", "80:8080") && !set("forward", "udp:53:5353"));
+	CHECK(!options.forwards[0].is_udp && options.forwards[0].port == 80);
+	CHECK(options.forwards[1].is_udp && options.forwards[1].guest_port == 5353);
+	EQ(0, nr_complaints);
+}
+
+/* ---- what is not ---------------------------------------------------------------------------- */
+
+static const struct bad {
+	const char *name;
+	const char *text;
+	const char *say;
+} bad[] = {
+	{ "memory", "", "--memory: not a size from 1M to 4096G (512M, 2G ...): " },
+	{ "memory", "0", "not a size" }, { "memory", "lots", "not a size" }, { "memory", "-1", "not a size" },
+	{ "memory", "+1", "not a size" }, { "memory", " 1", "not a size" }, { "memory", "1MM", "not a size" },
+	{ "memory", "1K", "not a size" }, { "memory", "4097G", "not a size" }, { "memory", "1.5G", "not a size" },
+	{ "memory", "18446744073709551616", "not a size" }, { "memory", "17592186044417M", "not a size" },
+	{ "cpus", "0", "--cpus: not a number from 1 to 254: 0" }, { "cpus", "255", "not a number" },
+	{ "cpus", "2x", "not a number" }, { "cpus", "", "not a number" }, { "cpus", "-1", "not a number" },
+	{ "cpus", "1.0", "not a number" }, { "cpus", "4294967297", "not a number" },
+	{ "cpus", "18446744073709551617", "not a number" },
+	{ "vsock", "2", "not a number from 3 to 4294967294" }, { "vsock", "4294967295", "not a number" },
+	{ "timeout", "0", "not a number of seconds" }, { "timeout", "nan", "not a number of seconds" },
+	{ "timeout", "-1", "not a number of seconds" }, { "timeout", "1e999", "not a number of seconds" },
+	{ "timeout", "1000000001", "not a number of seconds" }, { "timeout", "0x1", "not a number of seconds" },
+	{ "serial", "port", "--serial: not stdio, socket or none: port" }, { "serial", "", "not stdio" },
+	{ "serial", "stdio socket", "not stdio" }, { "serial", "stdi", "not stdio" },
+	{ "json", "", "not true or false" }, { "json", "1", "not true or false" },
+	{ "name", "", "not of letters" }, { "name", ".a", "not of letters" }, { "name", "a/b", "not of letters" },
+	{ "cpu", "2", "--cpus 2" }, { "cpu", "", "neither -NAME nor +NAME" }, { "cpu", "-pae,", "neither" },
+	{ "cpu", "+nosuch", "no feature is called nosuch" },
+	{ "disk", "a,format=", "--disk: format: not raw, qcow2, qed, vdi, vhdx, vmdk or vpc: " },
+	{ "disk", "a,format", "format= wants a value" }, { "disk", "a,sector=512k", "not 512 or 4096" },
+	{ "disk", "a,ro,ro", "twice" }, { "disk", "a,ro=yes", "ro: not true or false" },
+	{ "share", "a", "not TAG=DIR" }, { "share", "=a", "not TAG=DIR" }, { "share", "a=", "not TAG=DIR" },
+	{ "share", "a23456789012345678901234567890123456x=/", "not of 1 to 36 characters" },
+	{ "net", "", "not user, tap:NAME or vhost:NAME: " }, { "net", "users", "not user" },
+	{ "net", "tap:", "not user" }, { "net", "vhost:1234567890123456", "not user" },
+	{ "net", "user,", "there is no , but mac, host-loopback" }, { "net", "user,a=b", "there is no a" },
+	{ "net", "user,mac=1:0:0:0:0:0", "not the address of a card" },
+	{ "net", "tap:a,host-loopback", "host-loopback is of user alone" },
+	{ "forward", "22", "not PORT:PORT" }, { "forward", "0:1", "not PORT:PORT" },
+	{ "forward", "1:65536", "not PORT:PORT" }, { "forward", "-1:1", "not PORT:PORT" },
+	{ "forward", " 1:1", "not PORT:PORT" }, { "forward", "tcp:1:1", "not PORT:PORT" },
+	{ "forward", "1:1:1", "not PORT:PORT" }, { "forward", "udp:udp:1:1", "not PORT:PORT" },
+};
+
+static void refusals(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		begin();
+		if (set(bad[i].name, bad[i].text) < 0 && nr_complaints == 1 && strstr(said, bad[i].say))
+			continue;
+		look(false, bad[i].name, i, __LINE__);
+	}
+}
+
+/* One more than there may be. */
+static void too_many(void)
+{
+	char text[32];
+
+	for (const struct row *row = option_rows; row->name; row++) {
+		if (!row->most)
+			continue;
+		begin();
+		for (unsigned int i = 0; i < row->most; i++) {
+			snprintf(text, sizeof(text), !strcmp(row->name, "share") ? "%u=/" :
+				 !strcmp(row->name, "net") ? "user" : !strcmp(row->name, "forward") ? "1:1" :
+				 !strcmp(row->name, "cpu") ? "+fpu" : "%u", i);
+			CHECK(!set(row->name, text));
+		}
+		EQ(0, nr_complaints);
+		CHECK(set(row->name, "more=1") < 0);
+		EQ(1, nr_complaints);
+	}
+}
+
+static void conflicts(void)
+{
+	static const char *const pairs[][2] = {
+		{ "console", "detach" }, { "flat", "module" }, { "flat", "append" }, { "firmware", "append" },
+		{ "firmware", "module" }, { "firmware", "flat" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		begin();
+		for (unsigned int k = 0; k < 2; k++)
+			CHECK(!set(pairs[i][k], row_named(pairs[i][k])->type == ROW_FLAG ? NULL : "x"));
+		EQ(-1, options_check(&options));
+		EQ(1, nr_complaints);
+	}
+	begin();
+	CHECK(!set("forward", "1:1") && options_check(&options) < 0);
+	begin();
+	CHECK(!set("forward", "1:1") && !set("net", "tap:a") && options_check(&options) < 0);
+}
+
+/* ---- anything ------------------------------------------------------------------------------- */
+
+static const char *const pieces[] = {
+	"", "a", ",", "=", "ro", ",ro", "format=", "raw", "qcow2", ",sector=", "512", "4096", "user", "tap:", "vhost:",
+	",mac=", "52:54:00:12:34:56", ",host-loopback", "1", "22", ":", "udp:", "-", "+", "pae", "M", "G", ".", "e",
+	"true", "false", "stdio", "tag", "/", "root", " ", "\n", "\xff", "99999999999999999999", "{", "\"", "uefi",
+};
+
+static unsigned int random_below(unsigned int below)
+{
+	static unsigned int state = 1;
+
+	state = state * 1103515245 + 12345;
+	return (state >> 8) % below;
+}
+
+/* As a command line of one option: taken, or one complaint. */
+static void anything(void)
+{
+	unsigned int nr_rows = 0, nr_taken = 0;
+	char text[256];
+
+	while (option_rows[nr_rows].name)
+		nr_rows++;
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		const struct row *row = &option_rows[random_below(nr_rows)];
+		int err;
+
+		if (row->type == ROW_VERB)
+			continue;
+		begin();
+		text[0] = '\0';
+		for (unsigned int left = random_below(6); left; left--)
+			strcat(text, pieces[random_below(ARRAY_SIZE(pieces))]);
+		err = options_set(&options, row, row->bare && !random_below(8) ? NULL : text);
+		CHECK(nr_complaints == !!err);
+		nr_taken += !err;
+		if (!err)
+			CHECK(options_check(&options) ? nr_complaints == 1 : !nr_complaints);
+	}
+	printf("# %u taken\n", nr_taken);
+	CHECK(nr_taken > ROUNDS / 10 && nr_taken < ROUNDS / 10 * 9);
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+static void table(void)
+{
+	for (const struct row *row = option_rows; row->name; row++) {
+		char buffer[512];
+
+		CHECK(row_named(row->name) == row);
+		CHECK(!row->as || row_named(row->as)->count == row->count);
+		CHECK((row->type == ROW_OWN) == !!row->parse && (row->type == ROW_OBJECT) == !!row->keys);
+		CHECK(!row->keys || (row->nr_main && row->keys[row->nr_main - 1].name));
+		CHECK(row_wanted(row, buffer, sizeof(buffer)));
+	}
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		{ "numbers", numbers },
+		{ "words and texts", words },
+		{ "disks", disks },
+		{ "other objects", others },
+		{ "what is refused", refusals },
+		{ "too many", too_many },
+		{ "what does not go together", conflicts },
+		{ "anything", anything },
+		{ "the table", table },
+	};
+	int status = run_all(tests, ARRAY_SIZE(tests));
+
+	json_object_put(options.config);
+	return status;
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The options of mote run: see options.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "loader.h"
+#include "net.h"
+#include "options.h"
+#include "runner.h"
+
+#define MEBI (1ull << 20)
+#define LEAST_MEMORY (1 * MEBI)
+#define MOST_MEMORY (1ull << 42)
+#define MOST_SECONDS 1000000000
+/* APIC ids are 8 bits wide, and 255 is all of them. */
+#define MOST_CPUS 254
+/* 0 to 2 are the hypervisor's and the host's, and all ones is anybody. */
+#define LEAST_CID 3
+#define MOST_CID 0xfffffffe
+
+#define STRING_OF(number) #number
+#define STRING(number) STRING_OF(number)
+
+/* ---- texts of their own kind -------------------------------------------------------------- */
+
+static int parse_firmware(const char *where, const char *text, void *field)
+{
+	(void)where;
+	*(const char **)field = !strcmp(text, "seabios") ? SEABIOS : !strcmp(text, "uefi") ? OVMF : text;
+	return 0;
+}
+
+static int parse_name(const char *where, const char *text, void *field)
+{
+	(void)where;
+	*(const char **)field = text;
+	return !is_name(text);
+}
+
+static int parse_tag(const char *where, const char *text, void *field)
+{
+	size_t length = strlen(text);
+
+	(void)where;
+	if (!length || length > SHARE_TAG_MOST)
+		return 1;
+	memcpy(field, text, length + 1);
+	return 0;
+}
+
+static int parse_network(const char *where, const char *text, void *field)
+{
+	const char *name = strchr(text, ':');
+
+	(void)where;
+	*(const char **)field = text;
+	if (!strcmp(text, NET_USER))
+		return 0;
+	return (strncmp(text, NET_TAP, strlen(NET_TAP)) && strncmp(text, NET_VHOST, strlen(NET_VHOST))) ||
+	       !name[1] || strlen(name + 1) > NET_NAME_MOST;
+}
+
+static int parse_mac(const char *where, const char *text, void *field)
+{
+	(void)where;
+	return !mac_parse(text, field);
+}
+
+static int parse_forward(const char *where, const char *text, void *field)
+{
+	struct forward *forward = field;
+	const char *ports = strncmp(text, "udp:", 4) ? text : text + 4;
+	unsigned int port, guest_port;
+	int end = 0;
+
+	(void)where;
+	sscanf(ports, "%5u:%5u%n", &port, &guest_port, &end);
+	if (!end || ports[end] || strspn(ports, "0123456789:") != (size_t)end || !port || port > 0xffff ||
+	    !guest_port || guest_port > 0xffff)
+		return 1;
+	*forward = (struct forward) { .is_udp = ports != text, .port = port, .guest_port = guest_port };
+	return 0;
+}
+
+/* ---- objects -------------------------------------------------------------------------------- */
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t length = strlen(text), end = strlen(suffix);
+
+	return length > end && !strcmp(text + length - end, suffix);
+}
+
+/* A name that says so is enough. */
+static int finish_disk(const struct options *options, void *element, const char *where)
+{
+	struct disk *disk = element;
+
+	(void)options;
+	(void)where;
+	if (!disk->format && has_suffix(disk->path, ".qcow2"))
+		disk->format = "qcow2";
+	disk->is_raw = disk->format && !strcmp(disk->format, "raw");
+	if (disk->is_raw)
+		disk->format = NULL;
+	return 0;
+}
+
+static int finish_share(const struct options *options, void *element, const char *where)
+{
+	const struct share *share = element;
+
+	for (unsigned int i = 0; i < options->nr_shares; i++)
+		if (!strcmp(options->shares[i].tag, share->tag)) {
+			complain("%s: there are two with the tag %s", where, share->tag);
+			return -1;
+		}
+	return 0;
+}
+
+static int finish_nic(const struct options *options, void *element, const char *where)
+{
+	const struct nic *nic = element;
+
+	(void)options;
+	if (!nic->host_loopback || !strcmp(nic->where, NET_USER))
+		return 0;
+	complain("%s: host-loopback is of " NET_USER " alone, not of %s", where, nic->where);
+	return -1;
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+#define FIELD(type, field) .offset = offsetof(struct type, field)
+#define ARRAY(type, array, nr)								\
+	FIELD(type, array), .count = offsetof(struct type, nr),				\
+	.most = ARRAY_SIZE(((struct type *)0)->array), .size = sizeof(((struct type *)0)->array[0])
+
+static const struct row disk_keys[] = {
+	{ "file", .type = ROW_FILE, FIELD(disk, path) },
+	{ "ro", .type = ROW_FLAG, FIELD(disk, readonly) },
+	{ "format", .type = ROW_WORD, FIELD(disk, format), .words = "raw qcow2 qed vdi vhdx vmdk vpc" },
+	{ "sector", .type = ROW_NUMBER, FIELD(disk, sector), .words = "512 4096" },
+	{ 0 },
+};
+
+static const struct row share_keys[] = {
+	{ "tag", .type = ROW_OWN, FIELD(share, tag), .parse = parse_tag,
+	  .wanted = "of 1 to " STRING(SHARE_TAG_MOST) " characters" },
+	{ "directory", .type = ROW_DIRECTORY, FIELD(share, path) },
+	{ "root", .type = ROW_FLAG, FIELD(share, as_root) },
+	{ 0 },
+};
+
+static const struct row net_keys[] = {
+	{ "where", .type = ROW_OWN, FIELD(nic, where), .parse = parse_network,
+	  .wanted = NET_USER ", " NET_TAP "NAME or " NET_VHOST "NAME" },
+	{ "mac", .type = ROW_OWN, FIELD(nic, mac), .parse = parse_mac,
+	  .wanted = "the address of a card (52:54:00:12:34:56 ...)" },
+	{ "host-loopback", .type = ROW_FLAG, FIELD(nic, host_loopback) },
+	{ 0 },
+};
+
+/* In the order in which --help and the manual have them. */
+const struct row option_rows[] = {
+	{ OPTION_IMAGE, .type = ROW_FILE, FIELD(options, image) },
+	{ "memory", 'm', ROW_SIZE, FIELD(options, memory), .least = LEAST_MEMORY, .greatest = MOST_MEMORY,
+	  .value = "SIZE", .help = "memory: 512M, 2G ...", .initial = "512M" },
+	{ "cpus", 'c', ROW_NUMBER, FIELD(options, cpus), .least = 1, .greatest = MOST_CPUS,
+	  .value = "N", .help = "vCPUs", .initial = "1" },
+	{ "cpu", .type = ROW_OWN, FIELD(options, features), .count = offsetof(struct options, nr_features),
+	  .most = FEATURES_MOST, .parse = cpu_features_parse, .wanted = "-NAME,+NAME...",
+	  .value = "-NAME,+NAME...", .help = "hide features of /proc/cpuinfo; insist on them" },
+	{ "initrd", .type = ROW_FILE, .as = "module", ARRAY(options, modules, nr_modules),
+	  .value = "FILE", .help = "initial file system of the kernel" },
+	{ "module", .type = ROW_FILE, ARRAY(options, modules, nr_modules),
+	  .value = "'FILE [ARGS]'", .help = "a module of an ELF image; repeatable" },
+	{ "append", .type = ROW_TEXT, FIELD(options, append),
+	  .value = "ARGS", .help = "the kernel's command line (console=, where that is)" },
+	{ "disk", .type = ROW_OBJECT, ARRAY(options, disks, nr_disks), .keys = disk_keys, .nr_main = 1,
+	  .has_commas = true, .finish = finish_disk,
+	  .value = "FILE[,ro]", .help = "a disk: raw, .qcow2, a block device; repeatable" },
+	{ "share", .type = ROW_OBJECT, ARRAY(options, shares, nr_shares), .keys = share_keys, .nr_main = 2,
+	  .has_commas = true, .finish = finish_share, .wanted = "TAG=DIR",
+	  .value = "TAG=DIR", .help = "a directory, for mount -t virtiofs TAG; repeatable" },
+	{ "net", .type = ROW_OBJECT, ARRAY(options, nics, nr_nics), .keys = net_keys, .nr_main = 1,
+	  .finish = finish_nic, .words = NET_USER " " NET_TAP " " NET_VHOST,
+	  .value = "WHERE", .help = "a network card: user, tap:NAME, vhost:NAME (the kernel's)" },
+	{ "forward", .type = ROW_OWN, ARRAY(options, forwards, nr_forwards), .parse = parse_forward,
+	  .wanted = "PORT:PORT or udp:PORT:PORT",
+	  .value = "[udp:]PORT:PORT", .help = "a port of 127.0.0.1 leads to the guest's" },
+	{ "vsock", .type = ROW_NUMBER, FIELD(options, vsock), .least = LEAST_CID, .greatest = MOST_CID,
+	  .value = "CID", .help = "sockets between guest and host; the guest's address" },
+	{ "serial", .type = ROW_WORD, FIELD(options, serial), .words = "stdio socket none",
+	  .value = "WHERE", .help = "the serial port: stdio (Ctrl-A x ends), socket, none" },
+	{ "console", .type = ROW_FLAG, FIELD(options, console),
+	  .help = "on stdio a virtio console, hvc0, not the serial port" },
+	{ "balloon", .type = ROW_SIZE, FIELD(options, balloon), .least = LEAST_MEMORY, .greatest = MOST_MEMORY,
+	  .bare = "4096G", .value = "SIZE", .help = "take memory back; leave the guest SIZE at first" },
+	{ "firmware", .type = ROW_OWN, FIELD(options, firmware), .parse = parse_firmware, .words = "seabios uefi",
+	  .bare = "seabios", .wanted = "the name of a file",
+	  .value = "FILE", .help = "boot a disk by SeaBIOS, uefi, or other firmware" },
+	{ "flat", .type = ROW_FLAG, FIELD(options, flat),
+	  .help = "IMAGE is code for real mode, for 0x7c00" },
+	{ "restart", .type = ROW_FLAG, FIELD(options, restart), .help = "begin again after a reset" },
+	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },
+	{ "timeout", .type = ROW_SECONDS, FIELD(options, timeout), .greatest = MOST_SECONDS,
+	  .value = "S", .help = "end the VM after S seconds, with status 124" },
+	{ "name", .type = ROW_OWN, FIELD(options, name), .parse = parse_name,
+	  .wanted = "of letters, digits, dots, dashes and underscores, at most " STRING(NAME_MOST),
+	  .value = "NAME", .help = "what mote ps and others call it (the image's name)" },
+	{ "json", .type = ROW_FLAG, FIELD(options, json),
+	  .help = "say what happens as lines of JSON on standard error" },
+	{ OPTION_HELP, 'h', ROW_VERB, .help = "this" },
+	{ 0 },
+};
+
+/* ---- all of them ------------------------------------------------------------------------------ */
+
+static bool is_serial(const struct options *options, const char *where)
+{
+	return options->serial && !strcmp(options->serial, where);
+}
+
+static int check_consoles(struct options *options)
+{
+	if (options->console && is_serial(options, "stdio")) {
+		complain("--console and --serial stdio cannot both have standard input and output");
+		return -1;
+	}
+	if (options->detach && (options->console || is_serial(options, "stdio"))) {
+		complain("--detach leaves standard input and output: --serial socket, and mote console");
+		return -1;
+	}
+	if (!options->serial)
+		options->serial = options->console ? "none" : options->detach ? "socket" : "stdio";
+	return 0;
+}
+
+int options_check(struct options *options)
+{
+	options->is_named = options->name;
+	options->has_append = options->append;
+	if (!options->append)
+		options->append = "";
+	if (options->flat && (options->nr_modules || options->append[0])) {
+		complain("--flat takes no --append, --initrd and --module (try mote run --help)");
+		return -1;
+	}
+	if (options->firmware && (options->nr_modules || options->append[0] || options->flat)) {
+		complain("--firmware takes no --append, --flat, --initrd and --module");
+		return -1;
+	}
+	if (options->nr_forwards && (!options->nr_nics || strcmp(options->nics[0].where, NET_USER))) {
+		complain("--forward wants --net user (try mote run --help)");
+		return -1;
+	}
+	return check_consoles(options);
+}
