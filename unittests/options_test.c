@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loader.h"
 #include "net.h"
@@ -16,7 +17,7 @@
 #include "usage.h"
 
 #define MEBI (1ull << 20)
-#define ROUNDS 200000
+#define ROUNDS 20000
 
 static unsigned int nr_complaints;
 
@@ -30,12 +31,17 @@ void complain(const char *format, ...)
 	nr_complaints++;
 }
 
-static struct options options;
+static struct options options, again;
+
+static void clear(struct options *which)
+{
+	json_object_put(which->config);
+	*which = (struct options) { .config = json_object_new_object() };
+}
 
 static void begin(void)
 {
-	json_object_put(options.config);
-	options = (struct options) { .config = json_object_new_object() };
+	clear(&options);
 	nr_complaints = 0;
 }
 
@@ -254,6 +260,211 @@ static void anything(void)
 	CHECK(nr_taken > ROUNDS / 10 && nr_taken < ROUNDS / 10 * 9);
 }
 
+/* ---- files ---------------------------------------------------------------------------------- */
+
+static char path[] = "/tmp/options_test.XXXXXX";
+
+static int read_file(struct options *which, const char *text, size_t size)
+{
+	FILE *file = fopen(path, "w");
+
+	if (!file || fwrite(text, 1, size, file) != size || fclose(file))
+		return 1;
+	return options_read(which, path);
+}
+
+static int read_text(const char *text)
+{
+	return read_file(&options, text, strlen(text));
+}
+
+static void file(void)
+{
+	begin();
+	CHECK(!read_text("{ \"image\": \"vmlinuz\", \"memory\": 64, \"cpus\": 2, \"timeout\": 1.5, \"json\": true,\n"
+			 "\"disk\": [\"a,ro\", { \"file\": \"b,ro\", \"sector\": 4096 }], \"net\": \"user,host-loopback\",\n"
+			 "\"forward\": \"1:2\", \"cpu\": [\"+pae\", \"-fpu\"], \"append\": \"a\\nb\\u00e9\", \"balloon\": true,\n"
+			 "\"initrd\": \"i\", \"module\": [\"m\"], \"share\": { \"tag\": \"t\", \"directory\": \"/\", \"root\": false } }\n"));
+	EQ(64 * MEBI, options.memory);
+	EQ(1500000000, options.timeout);
+	CHECK(options.nr_disks == 2 && options.disks[0].readonly && !strcmp(options.disks[1].path, "b,ro"));
+	CHECK(options.nr_modules == 2 && !strcmp(options.modules[0], "i"));
+	CHECK(options.nics[0].host_loopback && options.forwards[0].guest_port == 2);
+	CHECK(!strcmp(options.append, "a\nb\303\251") && options.balloon && options.nr_shares == 1);
+	/* Then the command line replaces, or adds. */
+	CHECK(!set("cpus", "3") && options.cpus == 3 && !set("json", "false") && !options.json);
+	CHECK(!set("disk", "c") && options.nr_disks == 3 && !strcmp(options.disks[2].path, "c"));
+	CHECK(!options_check(&options));
+	EQ(0, nr_complaints);
+}
+
+static const struct {
+	const char *text;
+	const char *say;
+} bad_files[] = {
+	{ "", "no JSON" }, { "{", "no JSON" }, { "{}x", "no JSON" }, { "{} {}", "no JSON" }, { "[]", "not an object" },
+	{ "null", "not an object" }, { "{\"cpus\": 1,}", "no JSON" }, { "{/**/}", "no JSON" },
+	{ "{'cpus': 1}", "apostrophe" }, { "{'}}}}}}}}}}}}': 1}", "apostrophe" }, { "{\n\"cpus\" 1}", "line 2: no JSON" },
+	{ "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}", "no JSON" },
+	{ "{\"cpus\": 1, \"cpus\": 1}", ": cpus: it is there twice" },
+	{ "{\"cpus\": 1, \"c\\u0070us\": 1}", ": cpus: it is there twice" },
+	{ "{\"net\": {\"where\": \"user\", \"where\" : \"user\"}}", ": where: it is there twice" },
+	{ "{\"nosuch\": 1}", ": there is no nosuch, but image, memory, cpus" }, { "{\"\": 1}", ": there is no , but" },
+	{ "{\"config\": \"x\"}", ": there is no config" }, { "{\"help\": true}", ": there is no help" },
+	{ "{\"cpus\": \"2\"}", ": cpus: not a number from 1 to 254: \"2\"" }, { "{\"cpus\": 0}", "not a number" },
+	{ "{\"cpus\": 2.0}", "not a number" }, { "{\"cpus\": null}", "not a number" }, { "{\"cpus\": [1]}", "not a number" },
+	{ "{\"cpus\": -9223372036854775808}", "not a number" }, { "{\"cpus\": 18446744073709551615}", "not a number" },
+	{ "{\"memory\": 1e3}", "not a size" }, { "{\"memory\": true}", "not a size" },
+	{ "{\"memory\": -1}", "not a size" }, { "{\"balloon\": false}", "not a size" },
+	{ "{\"timeout\": \"1\"}", "not a number of seconds" }, { "{\"timeout\": NaN}", "not a number of seconds" },
+	{ "{\"json\": 1}", ": json: not true or false: 1" }, { "{\"append\": \"a\\u0000b\"}", "append: not a string" },
+	{ "{\"append\": [\"a\"]}", "append: not a string: [\"a\"]" }, { "{\"image\": {}}", "image: not a string" },
+	{ "{\"serial\": \"port\"}", "serial: not stdio, socket or none: \"port\"" },
+	{ "{\"firmware\": false}", "firmware: not the name of a file: false" }, { "{\"cpu\": [3]}", "cpu[0]: not -NAME" },
+	{ "{\"disk\": [\"a\", {\"ro\": true}]}", "disk[1]: there is no file" },
+	{ "{\"disk\": [[\"a\"]]}", "disk[0]: not an object or a string: [\"a\"]" }, { "{\"disk\": 3}", "disk: not an object" },
+	{ "{\"disk\": {\"file\": \"a\", \"size\": 1}}", "disk: there is no size, but file, ro, format, sector" },
+	{ "{\"disk\": {\"file\": \"a\", \"sector\": \"512\"}}", "disk: sector: not 512 or 4096: \"512\"" },
+	{ "{\"disk\": \"a,sector=3\"}", "disk: sector: not 512 or 4096: 3" },
+	{ "{\"share\": [\"a=/\", \"a=/\"]}", "share[1]: there are two with the tag a" },
+	{ "{\"net\": {\"mac\": \"2:0:0:0:0:1\"}}", "net: there is no where" },
+};
+
+static void refused_files(void)
+{
+	char all[2048] = "{\"append\": \"";
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad_files); i++) {
+		begin();
+		if (read_text(bad_files[i].text) < 0 && nr_complaints == 1 && strstr(said, bad_files[i].say) &&
+		    strstr(said, path) && !strchr(said, '\n'))
+			continue;
+		look(false, bad_files[i].text, i, __LINE__);
+	}
+	begin();
+	EQ(-1, read_file(&options, "{}\0", 3));
+	EQ(-1, options_read(&options, "/dev/zero"));
+	EQ(-1, options_read(&options, "/tmp"));
+	EQ(-1, options_read(&options, "/nosuchfile"));
+	EQ(4, nr_complaints);
+	/* A long value is not repeated as a whole. */
+	memset(all + strlen(all), 'x', 1500);
+	strcat(all, "\\u0000\"}");
+	CHECK(read_text(all) < 0 && strlen(said) < 400);
+}
+
+/* JSON with errors in it: taken, or one complaint. */
+static void any_file(void)
+{
+	static const char *const bits[] = {
+		"{", "}", "[", "]", ",", ":", "\"", "'", "\\", "\"disk\":", "\"net\":", "\"cpus\":", "\"file\":", "\"a\"",
+		"\"user\"", "1", "true", "null", " ", "\n", "\"ro\":", "{\"file\":\"a\"}", "\"json\":true", "\\u0000", "\xff",
+	};
+	unsigned int nr_taken = 0;
+	char text[512];
+
+	for (unsigned int i = 0; i < ROUNDS / 10; i++) {
+		bool is_taken;
+
+		begin();
+		strcpy(text, random_below(4) ? "{" : "");
+		for (unsigned int left = random_below(9); left; left--)
+			strcat(text, bits[random_below(ARRAY_SIZE(bits))]);
+		strcat(text, random_below(4) ? "}" : "");
+		is_taken = !read_text(text);
+		nr_taken += is_taken;
+		EQ(!is_taken, nr_complaints);
+	}
+	printf("# %u taken\n", nr_taken);
+	CHECK(nr_taken);
+}
+
+/* ---- what is printed is what was said ------------------------------------------------------------ */
+
+static bool is_same_text(const void *a, const void *b)
+{
+	const char *one = *(const char **)a, *other = *(const char **)b;
+
+	return one && other ? !strcmp(one, other) : one == other;
+}
+
+static bool is_same(const struct row *row, const void *a, const void *b);
+
+static bool is_same_value(const struct row *row, const void *a, const void *b)
+{
+	switch (row->type) {
+	case ROW_FLAG:
+		return *(const bool *)a == *(const bool *)b;
+	case ROW_NUMBER:
+		return *(const unsigned int *)a == *(const unsigned int *)b;
+	case ROW_SIZE:
+	case ROW_SECONDS:
+		return *(const __u64 *)a == *(const __u64 *)b;
+	case ROW_OBJECT:
+		for (row = row->keys; row->name; row++)
+			if (!is_same(row, a, b))
+				return false;
+		return true;
+	case ROW_OWN:
+		if (!strcmp(row->name, "cpu"))
+			return !memcmp(a, b, sizeof(struct cpu_features));
+		if (!strcmp(row->name, "forward"))
+			return !memcmp(a, b, sizeof(struct forward));
+		if (!strcmp(row->name, "mac"))
+			return !memcmp(a, b, MAC_SIZE);
+		return !strcmp(row->name, "tag") ? !strcmp(a, b) : is_same_text(a, b);
+	default:
+		return is_same_text(a, b);
+	}
+}
+
+static bool is_same(const struct row *row, const void *a, const void *b)
+{
+	unsigned int nr = row->most ? *(const unsigned int *)(a + row->count) : 1;
+
+	if (row->type == ROW_VERB)
+		return true;
+	if (row->most && nr != *(const unsigned int *)(b + row->count))
+		return false;
+	for (size_t i = 0; i < nr; i++)
+		if (!is_same_value(row, a + row->offset + i * row->size, b + row->offset + i * row->size))
+			return false;
+	return true;
+}
+
+static const char *const goods[][2] = {
+	{ "image", "vmlinuz" }, { "image", "a b\n\"\xff" }, { "memory", "64" }, { "memory", "3g" }, { "cpus", "7" }, { "cpu", "-pae" },
+	{ "cpu", "+pae,-fpu" }, { "initrd", "i" }, { "module", "m x=y" }, { "append", "" }, { "append", "a=\\\"b\" \t/" },
+	{ "disk", "a" }, { "disk", "a,b,ro" }, { "disk", "c.qcow2,sector=512" }, { "disk", "d,format=raw,ro=false" },
+	{ "share", "t=/a,b,root" }, { "share", "u=/" }, { "net", "user,mac=2:0:0:0:0:1,host-loopback" }, { "net", "tap:a" },
+	{ "forward", "1:2" }, { "forward", "udp:3:4" }, { "vsock", "4294967294" }, { "serial", "none" }, { "console" },
+	{ "console", "false" }, { "balloon" }, { "balloon", "32M" }, { "firmware" }, { "firmware", "uefi" }, { "firmware", "f" },
+	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" }, { "timeout", "1000000000" },
+	{ "name", "n" }, { "json" }, { "json", "true" },
+};
+
+static void round_trips(void)
+{
+	for (unsigned int i = 0; i < ROUNDS / 10; i++) {
+		const char *text;
+
+		begin();
+		clear(&again);
+		for (unsigned int left = random_below(20); left; left--) {
+			unsigned int k = random_below(ARRAY_SIZE(goods));
+
+			set(goods[k][0], goods[k][1]);
+		}
+		nr_complaints = 0;
+		text = json_object_to_json_string_ext(options.config, JSON_C_TO_STRING_PRETTY);
+		CHECK(!read_file(&again, text, strlen(text)));
+		EQ(0, nr_complaints);
+		CHECK(json_object_equal(options.config, again.config));
+		for (const struct row *row = option_rows; row->name; row++)
+			look(is_same(row, &options, &again), row->name, i, __LINE__);
+	}
+}
+
 /* ---- the table ------------------------------------------------------------------------------ */
 
 static void table(void)
@@ -281,9 +492,17 @@ int main(void)
 		{ "what does not go together", conflicts },
 		{ "anything", anything },
 		{ "the table", table },
+		{ "a file", file },
+		{ "files that are refused", refused_files },
+		{ "any file", any_file },
+		{ "what is printed is taken again", round_trips },
 	};
-	int status = run_all(tests, ARRAY_SIZE(tests));
+	int status;
 
+	close(mkstemp(path));
+	status = run_all(tests, ARRAY_SIZE(tests));
+	unlink(path);
 	json_object_put(options.config);
+	json_object_put(again.config);
 	return status;
 }

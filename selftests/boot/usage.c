@@ -60,6 +60,24 @@ TEST(options)
 	EXPECT_REFUSED("--flat takes no", "--flat --append x vmlinuz");
 }
 
+/* Files of options: refused as what stands on the command line, and printed as they are taken. */
+TEST(configurations)
+{
+	EXPECT_REFUSED("cannot read /nosuchfile", "--config /nosuchfile vmlinuz");
+	ASSERT_EQ(0, sh("printf '{ \"cpus\": 2, }' > conf"));
+	EXPECT_REFUSED("conf: line 1: no JSON", "--config conf vmlinuz");
+	ASSERT_EQ(0, sh("printf '{ \"cpu\\ns\": 1 }' > conf"));
+	EXPECT_REFUSED("conf: there is no cpu?s, but image", "--config conf vmlinuz");
+	ASSERT_EQ(0, sh("printf '{ \"cpus\": 2, \"disk\": [\"/nosuchdisk,ro\"] }' > conf"));
+	EXPECT_REFUSED("which image", "--config conf");
+	EXPECT_REFUSED("cannot open the disk /nosuchdisk", "--config conf vmlinuz");
+	EXPECT_EQ(0, sh("mote run --config conf --dump-config --memory 1G --share a=/ -c 1 vmlinuz > one &&"
+			"mote run --config one --dump-config | cmp - one && grep -q '\"cpus\":1' one"));
+	EXPECT_REFUSED("cannot open the disk /nosuchdisk", "--config one");
+	unlink("conf");
+	unlink("one");
+}
+
 TEST(images)
 {
 	EXPECT_REFUSED("cannot open the image", "/nosuchfile");

@@ -92,12 +92,12 @@ const char *row_wanted(const struct row *row, char *buffer, size_t size)
 	}
 }
 
-/* A value as somebody has written it, on one line, unless it is long. */
-static const char *show(struct json_object *value, char *buffer, size_t size)
+/* A value as somebody has written it, unless it is long: on the command line without quotation marks. */
+static const char *show(struct json_object *value, const char *where, char *buffer, size_t size)
 {
-	bool is_text = json_object_is_type(value, json_type_string);
+	bool is_text = json_object_is_type(value, json_type_string) && !strncmp(where, "--", 2);
 	const char *text = is_text ? json_object_get_string(value) :
-			   json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN);
+			   json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	int length = snprintf(buffer, size, "%s", text);
 
 	if (length >= (int)size)
@@ -110,19 +110,20 @@ static int refuse(const struct row *row, const char *where, struct json_object *
 	char wanted[WANTED_MOST], shown[SHOWN_MOST];
 
 	complain("%s: not %s: %s", where, row_wanted(row, wanted, sizeof(wanted)),
-		 show(value, shown, sizeof(shown)));
+		 show(value, where, shown, sizeof(shown)));
 	return -1;
 }
 
-/* That there is no such part. */
-static void refuse_part(const struct row *keys, const char *where, const char *name)
+void row_refuse(const struct row *rows, const char *where, const char *name)
 {
 	char wanted[WANTED_MOST] = "";
 
-	for (; keys->name; keys++) {
+	for (; rows->name; rows++) {
+		if (rows->type == ROW_VERB)
+			continue;
 		if (wanted[0])
 			append(wanted, sizeof(wanted), ", ");
-		append(wanted, sizeof(wanted), keys->name);
+		append(wanted, sizeof(wanted), rows->name);
 	}
 	complain("%s: there is no %.*s, but %s", where, SHOWN_MOST, name, wanted);
 }
@@ -262,15 +263,18 @@ static int set_element(const struct row *row, const struct options *options, voi
 		       struct json_object *value, const char *where)
 {
 	unsigned int *nr = row->most ? base + row->count : NULL;
+	void *field = base + row->offset + (nr ? *nr * row->size : 0);
 	char shown[SHOWN_MOST];
 	int err;
 
 	if (nr && *nr == row->most) {
 		complain("%s: %u %s the most: %s", where, row->most, row->most == 1 ? "is" : "are",
-			 show(value, shown, sizeof(shown)));
+			 show(value, where, shown, sizeof(shown)));
 		return -1;
 	}
-	err = set_value(row, options, base + row->offset + (nr ? *nr * row->size : 0), value, where);
+	if (nr)
+		memset(field, 0, row->size);
+	err = set_value(row, options, field, value, where);
 	if (!err && nr)
 		++*nr;
 	return err;
@@ -279,12 +283,12 @@ static int set_element(const struct row *row, const struct options *options, voi
 static int set_row(const struct row *row, const struct options *options, void *base,
 		   struct json_object *value, const char *where)
 {
-	char element[PATH_MAX];
+	char element[PATH_MAX + 32];
 
 	if (!row->most || !json_object_is_type(value, json_type_array))
 		return set_element(row, options, base, value, where);
 	for (size_t i = 0; i < json_object_array_length(value); i++) {
-		snprintf(element, sizeof(element), "%s[%zu]", where, i);
+		snprintf(element, sizeof(element), "%.*s[%zu]", PATH_MAX, where, i);
 		if (set_element(row, options, base, json_object_array_get_idx(value, i), element))
 			return -1;
 	}
@@ -302,7 +306,7 @@ static int set_object(const struct row *row, const struct options *options, void
 		const struct row *key = row_find(row->keys, name, strlen(name));
 
 		if (!key) {
-			refuse_part(row->keys, where, name);
+			row_refuse(row->keys, where, name);
 			return -1;
 		}
 		snprintf(part, sizeof(part), "%s: %s", where, name);
@@ -381,7 +385,7 @@ static int add_part(const struct row *row, struct json_object *object, char *tex
 	char part[PATH_MAX];
 
 	if (!key) {
-		refuse_part(row->keys + row->nr_main, where, text);
+		row_refuse(row->keys + row->nr_main, where, text);
 		return -1;
 	}
 	if (!text[length] && key->type != ROW_FLAG) {
@@ -467,6 +471,38 @@ static void keep(struct options *options, const struct row *row, struct json_obj
 	json_object_array_add(values, json_object_get(value));
 }
 
+/* One value; a string is what the command line would have. */
+static int take_one(struct options *options, const struct row *row, struct json_object *value, const char *where)
+{
+	struct json_object *object = NULL;
+	int err;
+
+	if (row->type == ROW_OBJECT && json_object_is_type(value, json_type_string)) {
+		object = object_of(row, json_object_get_string(value), where);
+		if (!object)
+			return -1;
+	}
+	err = set_element(row, options, options, object ? object : value, where);
+	if (!err)
+		keep(options, row, object ? object : value);
+	json_object_put(object);
+	return err;
+}
+
+int options_take(struct options *options, const struct row *row, struct json_object *value, const char *where)
+{
+	char element[PATH_MAX + 32];
+
+	if (!row->most || !json_object_is_type(value, json_type_array))
+		return take_one(options, row, value, where);
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		snprintf(element, sizeof(element), "%.*s[%zu]", PATH_MAX, where, i);
+		if (take_one(options, row, json_object_array_get_idx(value, i), element))
+			return -1;
+	}
+	return 0;
+}
+
 int options_set(struct options *options, const struct row *row, const char *text)
 {
 	struct json_object *value;
@@ -475,11 +511,7 @@ int options_set(struct options *options, const struct row *row, const char *text
 
 	snprintf(where, sizeof(where), "%s%s", strcmp(row->name, OPTION_IMAGE) ? "--" : "", row->name);
 	value = value_of(row, text, where);
-	if (!value)
-		return -1;
-	err = set_row(row, options, options, value, where);
-	if (!err)
-		keep(options, row, value);
+	err = value ? options_take(options, row, value, where) : -1;
 	json_object_put(value);
 	return err;
 }

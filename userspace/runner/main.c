@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The mote command: finds the verb and leaves the rest to it. */
+#include <ctype.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,13 +29,19 @@ static const struct verb verbs[] = {
 
 void complain(const char *format, ...)
 {
+	char *line;
 	va_list args;
 
 	va_start(args, format);
-	fputs("mote: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	if (vasprintf(&line, format, args) < 0)
+		line = NULL;
 	va_end(args);
+	/* Whatever it repeats, as a file's name, a complaint is one line. */
+	for (char *c = line; c && *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = '?';
+	fprintf(stderr, "mote: %s\n", line ? line : "no memory to say what is wrong");
+	free(line);
 }
 
 int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json)

@@ -211,6 +211,9 @@ const struct row option_rows[] = {
 	  .value = "NAME", .help = "what mote ps and others call it (the image's name)" },
 	{ "json", .type = ROW_FLAG, FIELD(options, json),
 	  .help = "say what happens as lines of JSON on standard error" },
+	{ OPTION_CONFIG, .type = ROW_VERB, .value = "FILE",
+	  .help = "take options, and the image, from a file of JSON" },
+	{ OPTION_DUMP, .type = ROW_VERB, .help = "print such a file, and run nothing" },
 	{ OPTION_HELP, 'h', ROW_VERB, .help = "this" },
 	{ 0 },
 };

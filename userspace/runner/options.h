@@ -104,7 +104,25 @@ const struct row *row_find(const struct row *rows, const char *name, size_t leng
  */
 int options_set(struct options *options, const struct row *row, const char *text);
 
+/**
+ * options_take() - what somebody says as JSON
+ * @options: as above
+ * @row: one of option_rows
+ * @value: stays the caller's; where there may be several, one or an array; an object, or the
+ *	text that the command line would have in its place
+ * @where: what it is, for complaints
+ * Return: 0, or -1 after a complaint of one line
+ */
+int options_take(struct options *options, const struct row *row, struct json_object *value, const char *where);
+
 /* What a row wants, behind "not"; in @buffer, which has @size bytes. */
 const char *row_wanted(const struct row *row, char *buffer, size_t size);
+/* Complain that none of these rows has that name. */
+void row_refuse(const struct row *rows, const char *where, const char *name);
+
+/* ---- --config's file (config_file.c) ---------------------------------------------------- */
+
+/* Take what it says; 0, or -1 after a complaint of one line. */
+int options_read(struct options *options, const char *path);
 
 #endif /* OPTIONS_H */

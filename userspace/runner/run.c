@@ -87,7 +87,7 @@ static int check_image(int argc, char **argv, const struct options *options)
 		complain("run: --firmware takes no image: %s (--disk)", word);
 		return -1;
 	}
-	if (!options->firmware && argc - optind != 1) {
+	if (!options->firmware && argc - optind != 1 && (word || !options->image)) {
 		complain(word ? "run takes one image, after the options: %s (try mote run --help)" :
 			 "run: which image? (try mote run --help)", argv[argc - 1]);
 		return -1;
@@ -95,33 +95,54 @@ static int check_image(int argc, char **argv, const struct options *options)
 	return 0;
 }
 
+/* The next one; false: there is none, or nobody knows it, which is a complaint and sets *@status. */
+static bool next_option(int argc, char **argv, const struct known *known, const struct row **row, int *status)
+{
+	int at = optind ? optind : 1, option = getopt_long(argc, argv, known->letters, known->options, NULL);
+
+	*row = option < 0 ? NULL : row_of(option);
+	if (option >= 0 && !*row) {
+		complain(option == ':' ? "run: %s wants a value (try mote run --help)" :
+			 "run: unknown option %s (try mote run --help)", argv[at]);
+		*status = EXIT_USAGE;
+	}
+	return *row;
+}
+
 /* -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct options *options)
 {
+	const struct row *row;
 	struct known known;
-	int option, at;
+	bool dumps = false;
+	int status = -1;
 
 	learn(&known);
 	opterr = 0;
-	while (at = optind, (option = getopt_long(argc, argv, known.letters, known.options, NULL)) != -1) {
-		const struct row *row = row_of(option);
-
-		if (!row) {
-			complain(option == ':' ? "run: %s wants a value (try mote run --help)" :
-				 "run: unknown option %s (try mote run --help)", argv[at]);
-			return EXIT_USAGE;
-		}
+	/* Files come first, whose values the command line replaces or adds to. */
+	while (next_option(argc, argv, &known, &row, &status)) {
 		if (!strcmp(row->name, OPTION_HELP)) {
 			usage_print();
 			return EXIT_OK;
 		}
-		if (options_set(options, row, optarg))
+		if (!strcmp(row->name, OPTION_CONFIG) && options_read(options, optarg))
 			return EXIT_USAGE;
+		dumps |= !strcmp(row->name, OPTION_DUMP);
 	}
+	/* From the beginning: getopt(3). */
+	optind = 0;
+	while (status < 0 && next_option(argc, argv, &known, &row, &status))
+		if (row->type != ROW_VERB && options_set(options, row, optarg))
+			return EXIT_USAGE;
+	if (status >= 0)
+		return status;
 	if (check_image(argc, argv, options) ||
 	    (argv[optind] && options_set(options, row_of(FIRST), argv[optind])) || options_check(options))
 		return EXIT_USAGE;
-	return -1;
+	if (!dumps)
+		return -1;
+	print_json(json_object_get(options->config));
+	return EXIT_OK;
 }
 
 /* The image's file name, as far as it can be a name. */
