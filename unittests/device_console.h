@@ -4,6 +4,7 @@
 #define DEVICE_CONSOLE_H
 
 #include "../userspace/runner/console.h"
+#include "../userspace/runner/tty.h"
 
 static const struct console_ops *console_ops;
 static void *console_device;
@@ -21,6 +22,14 @@ struct console *console_open(struct vm *which, const struct console_ops *ops, vo
 void console_close(struct console *console)
 {
 	(void)console;
+}
+
+static struct tty_size screen_size;
+
+void console_size(struct console *console, struct tty_size *size)
+{
+	(void)console;
+	*size = screen_size;
 }
 
 #endif /* DEVICE_CONSOLE_H */

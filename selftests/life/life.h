@@ -4,6 +4,7 @@
 #define LIFE_H
 
 #include <json-c/json.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -118,6 +119,33 @@ static inline int vm_dial(const char *name)
 #define PUT(character)									\
 	"mov $0x3fd, %dx; 8: in %dx, %al; test $0x20, %al; jz 8b\n"			\
 	"mov $0x3f8, %dx; mov $" character ", %al; out %al, %dx\n"
+
+/* Likewise: enable the power button, wait for it in the status register, say B, power off. */
+#define POWER_BUTTON									\
+	"mov $0x602, %dx; mov $0x100, %ax; out %ax, %dx; sti\n"				\
+	"1: mov $0x600, %dx; in %dx, %ax; test $0x100, %ax; jz 1b\n"			\
+	"mov $0x100, %ax; out %ax, %dx; in %dx, %ax; test $0x100, %ax; jnz 1b\n"	\
+	PUT("0x42") "mov $0x604, %dx; mov $0x3400, %ax; out %ax, %dx; hlt"
+
+/* Read from a terminal until there is @text. */
+static inline bool shows(int fd, const char *text)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	char seen[4096];
+	size_t nr = 0;
+
+	while (nr < sizeof(seen) - 1 && poll(&poll_fd, 1, PATIENCE * 100) == 1) {
+		ssize_t done = read(fd, seen + nr, sizeof(seen) - 1 - nr);
+
+		if (done <= 0)
+			return false;
+		nr += done;
+		seen[nr] = '\0';
+		if (strstr(seen, text))
+			return true;
+	}
+	return false;
+}
 
 #define is_one_line(text) ((text)[0] && strcspn(text, "\n") == strlen(text) - 1)
 

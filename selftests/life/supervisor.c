@@ -18,6 +18,7 @@
 #define KILL_REQUEST "{\"do\":\"kill\"}\n"
 
 GUEST(spin, 16, "sti; jmp .");
+GUEST(button, 16, POWER_BUTTON);
 
 /* More characters than there is room for between it and the reader, and the end. */
 #define LAST_WORDS 75000
@@ -247,18 +248,44 @@ TEST_F(outside, terminal)
 		execlp("mote", "mote", "run", "--flat", FLAT_IMAGE, NULL);
 		_exit(127);
 	}
+	EXPECT_TRUE(shows(master, "(Ctrl-A x presses its power button"));
 	EXPECT_TRUE(becomes_raw(slave));
 	kill(pid, SIGSTOP);
 	ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
 	ASSERT_EQ(0, tcsetattr(slave, TCSANOW, &cooked));
 	kill(pid, SIGCONT);
 	EXPECT_TRUE(becomes_raw(slave));
+	/* A guest without a driver for the power button: it is ended when that is said again. */
+	ASSERT_EQ(2, write(master, "\001x", 2));
+	EXPECT_TRUE(shows(master, "Ctrl-A x again ends it"));
+	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
 	ASSERT_EQ(2, write(master, "\001x", 2));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(128 + SIGINT, WEXITSTATUS(status));
 	EXPECT_FALSE(is_raw(slave));
 	close(master);
 	close(slave);
+}
+
+/* One that has a driver for the button, though it is paused. */
+TEST_F(outside, power_button)
+{
+	int master, status = 0;
+	pid_t pid;
+
+	write_flat(&guest_button);
+	pid = forkpty(&master, NULL, NULL, NULL);
+	if (!pid) {
+		execlp("mote", "mote", "run", "--name", "busy", "--flat", FLAT_IMAGE, NULL);
+		_exit(127);
+	}
+	EXPECT_TRUE(shows(master, "(Ctrl-A x presses its power button"));
+	EXPECT_EQ(0, sh("mote pause busy"));
+	ASSERT_EQ(2, write(master, "\001x", 2));
+	EXPECT_TRUE(shows(master, "\nB"));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(master);
 }
 
 /* Who says that he will say no more still gets his answer. */

@@ -3,7 +3,6 @@
  * Life with running VMs: ps, stop, pause, resume, console, stat, by guests of a few
  * instructions in real mode.
  */
-#include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -19,11 +18,7 @@ GUEST(triple, 16, "push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
 /* Dots, and a pause of some ten thousand instructions between them. */
 GUEST(ticker, 16, "sti; 1:\n" PUT("0x2e") "mov $0x8000, %cx; 2: loop 2b; jmp 1b");
 
-/* Enable the power button, wait for it in the status register, power off. */
-GUEST(button, 16, "mov $0x602, %dx; mov $0x100, %ax; out %ax, %dx; sti\n"
-      "1: mov $0x600, %dx; in %dx, %ax; test $0x100, %ax; jz 1b\n"
-      "mov $0x100, %ax; out %ax, %dx; in %dx, %ax; test $0x100, %ax; jnz 1b\n"
-      PUT("0x42") "mov $0x604, %dx; mov $0x3400, %ax; out %ax, %dx; hlt");
+GUEST(button, 16, POWER_BUTTON);
 
 /* Say R, and reset the machine. */
 GUEST(reset, 16, PUT("0x52") "mov $0xcf9, %dx; mov $6, %al; out %al, %dx; hlt");
@@ -287,26 +282,6 @@ TEST_F(verbs, beside_stdio)
 	ASSERT_EQ(0, sh("(printf SEEN | mote console both > " RUNTIME_DIR "/seen) &"));
 	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/seen)\" = '>runseen'"));
 	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>runseen'"));
-}
-
-/* Read from a terminal until there is @text. */
-static bool shows(int fd, const char *text)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-	char seen[4096];
-	size_t nr = 0;
-
-	while (nr < sizeof(seen) - 1 && poll(&poll_fd, 1, PATIENCE * 100) == 1) {
-		ssize_t done = read(fd, seen + nr, sizeof(seen) - 1 - nr);
-
-		if (done <= 0)
-			return false;
-		nr += done;
-		seen[nr] = '\0';
-		if (strstr(seen, text))
-			return true;
-	}
-	return false;
 }
 
 TEST_F(verbs, terminal)

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "client.h"
 #include "runner.h"
+#include "tty.h"
 
 const char console_usage[] =
 	"usage: mote console NAME\n"
@@ -21,37 +21,24 @@ const char console_usage[] =
 	"the VM alone, Ctrl-A Ctrl-A types one. Several can look at a time. In a pipe:\n"
 	"until the VM ends. NAME may be the beginning of a name.\n";
 
-#define CTRL_A 1
-
-static bool is_terminal;
-static struct termios saved;
-
-static void restore(void)
-{
-	if (is_terminal)
-		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
-	is_terminal = false;
-}
+static struct tty tty;
 
 static void on_signal(int number)
 {
-	restore();
+	tty_leave(&tty);
 	signal(number, SIG_DFL);
 	raise(number);
 }
 
-static void set_raw(void)
+static bool take_terminal(void)
 {
-	struct termios raw;
+	static const int ends[] = { SIGTERM, SIGHUP, SIGINT, SIGQUIT };
 
-	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved))
-		return;
-	raw = saved;
-	cfmakeraw(&raw);
-	raw.c_oflag |= OPOST;
-	signal(SIGTERM, on_signal);
-	signal(SIGHUP, on_signal);
-	is_terminal = !tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	if (!tty_take(&tty))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		signal(ends[i], on_signal);
+	return true;
 }
 
 static bool write_all(const char *data, size_t nr)
@@ -73,36 +60,36 @@ static bool write_all(const char *data, size_t nr)
  * struct typed - what goes to the VM
  * @nr: how many bytes of @data have not been sent yet
  * @data: them
- * @escape: Ctrl-A was the last key
+ * @is_escaped: Ctrl-A was the last key
  * @ended: there is no more
+ * @leaves: who types wants to leave
  */
 struct typed {
 	size_t nr;
-	char data[256];
-	bool escape;
+	unsigned char data[256];
+	bool is_escaped;
 	bool ended;
+	bool leaves;
 };
+
+static void command(void *context, char key)
+{
+	struct typed *typed = context;
+
+	typed->leaves |= key == 'd';
+}
 
 /* False: who types wants to leave. */
 static bool read_typed(struct typed *typed)
 {
-	char data[sizeof(typed->data)];
-	ssize_t nr = read(STDIN_FILENO, data, sizeof(data));
+	ssize_t nr = read(STDIN_FILENO, typed->data, sizeof(typed->data));
 
 	if (nr <= 0) {
 		typed->ended = !nr || errno != EINTR;
-		return !typed->ended || !is_terminal;
+		return !typed->ended || !tty.is_raw;
 	}
-	for (ssize_t i = 0; i < nr; i++) {
-		bool was_escape = typed->escape;
-
-		typed->escape = is_terminal && !was_escape && data[i] == CTRL_A;
-		if (was_escape && (data[i] == 'd' || data[i] == 'D'))
-			return false;
-		if (!typed->escape && (!was_escape || data[i] == CTRL_A))
-			typed->data[typed->nr++] = data[i];
-	}
-	return true;
+	typed->nr = tty.is_raw ? tty_unescape(&typed->is_escaped, typed->data, nr, command, typed) : (size_t)nr;
+	return !typed->leaves;
 }
 
 static bool send_typed(int fd, struct typed *typed)
@@ -164,13 +151,12 @@ int console_run(const struct verb *verb, int argc, char **argv)
 		return EXIT_USAGE;
 	answer = client_ask(fd, "console");
 	if (answer) {
-		set_raw();
-		if (is_terminal)
+		if (take_terminal())
 			fprintf(stderr, "the console of %s (Ctrl-A d leaves it)\n", found);
 		attach(fd);
-		if (is_terminal)
+		if (tty.is_raw)
 			fputc('\n', stderr);
-		restore();
+		tty_leave(&tty);
 	}
 	close(fd);
 	json_object_put(answer);

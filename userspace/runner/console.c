@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Consoles: see console.h.  A terminal is in raw mode while the VM runs, so that each key is
- * the guest's but for Ctrl-A: Ctrl-A x ends the VM, Ctrl-A Ctrl-A is one Ctrl-A.  Pipes and
- * files are read as they are.
+ * Consoles: see console.h.  A terminal is in raw mode while the VM runs (tty.h): Ctrl-A x presses
+ * its power button, and the next one ends it.  Pipes and files are read as they are.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,9 +17,9 @@
 
 #include "console.h"
 #include "runner.h"
+#include "tty.h"
 #include "vm.h"
 
-#define CTRL_A 1
 #define INPUT_MOST 1024
 #define RING 65536
 
@@ -38,15 +38,16 @@
  * @out_watched: it waits until output can be written
  * @is_socket: output is one
  * @is_terminal: input is one
- * @is_raw: it has been made raw
- * @escape: Ctrl-A has been typed
- * @saved: the terminal's settings before
+ * @tty: this
+ * @is_escaped: Ctrl-A has been typed there
  * @lock: of all that follows; nothing waits while it is held
  * @stirred: @stir has been written
  * @refused: the device has output that there was no room for
  * @wanted: how many characters of input the device would take
  * @nr_input: how many are on their way
  * @input: these
+ * @size: of the screen at the far end
+ * @is_resized: the device has not been told of it
  * @head: how many bytes the device has written
  * @written: how many of them standard output has got
  * @ring: the last ones of them
@@ -65,15 +66,16 @@ struct console {
 	bool out_watched;
 	bool is_socket;
 	bool is_terminal;
-	bool is_raw;
-	bool escape;
-	struct termios saved;
+	struct tty tty;
+	bool is_escaped;
 	pthread_mutex_t lock;
 	bool stirred;
 	bool refused;
 	size_t wanted;
 	size_t nr_input;
 	unsigned char input[INPUT_MOST];
+	struct tty_size size;
+	bool is_resized;
 	__u64 head;
 	__u64 written;
 	unsigned char ring[RING];
@@ -134,11 +136,19 @@ void console_wants_more(struct console *console)
 		console->ops->input(console->device, data, nr);
 }
 
+void console_size(struct console *console, struct tty_size *size)
+{
+	pthread_mutex_lock(&console->lock);
+	*size = console->size;
+	pthread_mutex_unlock(&console->lock);
+}
+
 static void feed(struct vm *vm, struct source *source, __u32 events)
 {
 	struct console *console = container_of(source, struct console, feed);
+	bool is_refused, is_resized;
+	struct tty_size size;
 	eventfd_t times;
-	bool refused;
 
 	(void)vm;
 	(void)events;
@@ -147,10 +157,14 @@ static void feed(struct vm *vm, struct source *source, __u32 events)
 		return;
 	console_wants_more(console);
 	pthread_mutex_lock(&console->lock);
-	refused = console->refused;
-	console->refused = false;
+	is_refused = console->refused;
+	is_resized = console->is_resized;
+	size = console->size;
+	console->refused = console->is_resized = false;
 	pthread_mutex_unlock(&console->lock);
-	if (refused)
+	if (is_resized && console->ops->resized)
+		console->ops->resized(console->device, &size);
+	if (is_refused)
 		console->ops->writable(console->device);
 }
 
@@ -186,23 +200,21 @@ size_t console_type(struct console *console, const void *data, size_t nr)
 	return nr;
 }
 
-/* Take the escapes out of what was typed; returns how many characters are left. */
-static size_t unescape(struct console *console, unsigned char *data, size_t nr)
+void console_resize(struct console *console, const struct tty_size *size)
 {
-	size_t left = 0;
+	pthread_mutex_lock(&console->lock);
+	console->size = *size;
+	console->is_resized = true;
+	pthread_mutex_unlock(&console->lock);
+	eventfd_write(console->feed.fd, 1);
+}
 
-	for (size_t i = 0; i < nr; i++) {
-		if (!console->escape && data[i] == CTRL_A) {
-			console->escape = true;
-			continue;
-		}
-		if (console->escape && (data[i] == 'x' || data[i] == 'X'))
-			vm_end(console->vm, END_QUIT, 0);
-		else if (!console->escape || data[i] == CTRL_A)
-			data[left++] = data[i];
-		console->escape = false;
-	}
-	return left;
+static void command(void *context, char key)
+{
+	struct console *console = context;
+
+	if (key == 'x')
+		vm_quit(console->vm);
 }
 
 /*
@@ -225,7 +237,7 @@ static size_t readable(struct console *console)
 static void type(struct console *console, unsigned char *data, size_t nr)
 {
 	if (console->is_terminal)
-		nr = unescape(console, data, nr);
+		nr = tty_unescape(&console->is_escaped, data, nr, command, console);
 	pthread_mutex_lock(&console->lock);
 	put_input(console, data, least(nr, INPUT_MOST - console->nr_input));
 	pthread_mutex_unlock(&console->lock);
@@ -380,37 +392,34 @@ bool consoles_are_drained(const struct vm *vm)
 
 /* ---- beginning and end ------------------------------------------------------------------- */
 
-static void set_raw(struct console *console)
-{
-	struct termios raw = console->saved;
-
-	cfmakeraw(&raw);
-	/* Our own messages, too, end in a plain newline. */
-	raw.c_oflag |= OPOST;
-	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-}
-
-/* Who is in the background leaves the terminal to others. */
-static void take_terminal(struct console *console)
-{
-	if (tcgetpgrp(STDIN_FILENO) != getpgrp() || tcgetattr(STDIN_FILENO, &console->saved))
-		return;
-	set_raw(console);
-	console->is_raw = true;
-}
-
 void consoles_take_terminal(struct vm *vm)
 {
 	for (struct console *console = vm->consoles; console; console = console->next)
 		if (console->is_terminal)
-			take_terminal(console);
+			tty_take(&console->tty);
 }
 
 void consoles_leave_terminal(struct vm *vm)
 {
 	for (struct console *console = vm->consoles; console; console = console->next)
-		if (console->is_raw)
-			tcsetattr(STDIN_FILENO, TCSANOW, &console->saved);
+		tty_leave(&console->tty);
+}
+
+void consoles_tell_terminal(struct vm *vm)
+{
+	for (struct console *console = vm->consoles; console; console = console->next)
+		if (console->tty.is_raw && isatty(STDERR_FILENO))
+			fprintf(stderr, "%s runs (Ctrl-A x presses its power button, a second one ends it)\n",
+				vm->name);
+}
+
+void consoles_resize_terminal(struct vm *vm)
+{
+	struct tty_size size;
+
+	for (struct console *console = vm->consoles; console; console = console->next)
+		if (console->is_terminal && tty_get_size(&size))
+			console_resize(console, &size);
 }
 
 /* One of our own, so that not to wait is nobody else's matter; a file keeps its position. */
@@ -442,8 +451,8 @@ static void open_stdio(struct console *console)
 	if (err && err != -EPERM)
 		console->in.fd = -1;
 	console->is_terminal = isatty(STDIN_FILENO);
-	if (console->is_terminal)
-		take_terminal(console);
+	if (console->is_terminal && tty_get_size(&console->size))
+		tty_take(&console->tty);
 	watch_input(console);
 }
 

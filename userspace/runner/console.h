@@ -11,22 +11,23 @@
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
-#include <termios.h>
-
 #include "device.h"
 
 struct console;
+struct tty_size;
 
 /**
  * struct console_ops - what a device does for its console; the VM's lock is held
  * @room: how many characters of input it takes now
  * @input: here they are, at most as many as there was room for
  * @writable: try again to write
+ * @resized: the screen at the far end has this size now; may be NULL
  */
 struct console_ops {
 	size_t (*room)(void *device);
 	void (*input)(void *device, const void *data, size_t nr);
 	void (*writable)(void *device);
+	void (*resized)(void *device, const struct tty_size *size);
 };
 
 /* ---- the device's end; the VM's lock is held ---------------------------------------- */
@@ -41,6 +42,9 @@ size_t console_write(struct console *console, const void *data, size_t nr);
 
 /* The device has room for input. */
 void console_wants_more(struct console *console);
+
+/* The size of the screen at the far end, which is that of whoever has last said it; 0: nobody has. */
+void console_size(struct console *console, struct tty_size *size);
 
 /* ---- the far end: the supervisor's thread ------------------------------------------- */
 
@@ -58,11 +62,17 @@ size_t console_read(struct console *console, __u64 *position, void *data, size_t
 __u64 console_end(struct console *console);
 /* Type; returns how many characters the device wants of them now. */
 size_t console_type(struct console *console, const void *data, size_t nr);
+/* The screen has this size now. */
+void console_resize(struct console *console, const struct tty_size *size);
 
 /* Has standard output got all that was written? */
 bool consoles_are_drained(const struct vm *vm);
 /* A terminal is raw while the VM runs: again, after somebody else had it. */
 void consoles_take_terminal(struct vm *vm);
+/* Say there, once, how to leave it. */
+void consoles_tell_terminal(struct vm *vm);
+/* Its window may have another size. */
+void consoles_resize_terminal(struct vm *vm);
 /* As it was. */
 void consoles_leave_terminal(struct vm *vm);
 /* Bring out what can be without waiting for a reader. */

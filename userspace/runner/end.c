@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "acpi.h"
 #include "control.h"
 #include "runner.h"
 #include "vm.h"
@@ -60,6 +61,7 @@ void vm_revive(struct vm *vm)
 	vm->closed = false;
 	vm->paused = false;
 	vm->resumes = false;
+	vm->quits = false;
 	pthread_mutex_unlock(&vm->life);
 }
 
@@ -75,6 +77,32 @@ void vm_end(struct vm *vm, enum ending end, int detail)
 	set_end(vm, end, detail);
 	pthread_mutex_unlock(&vm->life);
 	wake_loops(vm);
+}
+
+static void press_power_button(struct vm *vm, struct job *job)
+{
+	(void)job;
+	acpi_power_button(vm);
+}
+
+void vm_quit(struct vm *vm)
+{
+	bool again;
+
+	pthread_mutex_lock(&vm->life);
+	again = vm->quits;
+	vm->quits = true;
+	pthread_mutex_unlock(&vm->life);
+	if (again) {
+		vm_end(vm, END_QUIT, 0);
+		return;
+	}
+	vm->button.run = press_power_button;
+	io_post(vm, &vm->button);
+	/* A guest that is paused would not notice it. */
+	vm_resume(vm);
+	if (!vm->options->json)
+		complain("%s: its power button is pressed; Ctrl-A x again ends it at once", vm->name);
 }
 
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)

@@ -20,6 +20,7 @@ static struct job *take_jobs(struct vm *vm)
 	pthread_mutex_lock(&vm->life);
 	while ((job = vm->jobs)) {
 		vm->jobs = job->next;
+		job->is_posted = false;
 		job->next = first;
 		first = job;
 	}
@@ -94,8 +95,11 @@ void io_wake(struct vm *vm)
 void io_post(struct vm *vm, struct job *job)
 {
 	pthread_mutex_lock(&vm->life);
-	job->next = vm->jobs;
-	vm->jobs = job;
+	if (!job->is_posted) {
+		job->next = vm->jobs;
+		vm->jobs = job;
+	}
+	job->is_posted = true;
 	pthread_mutex_unlock(&vm->life);
 	io_wake(vm);
 }

@@ -17,7 +17,7 @@
 #include "virtio.h"
 
 /* What ends a VM from outside, and what does not. */
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH };
 
 /* For how long the end waits for devices. */
 #define FORCE_S 10
@@ -105,6 +105,8 @@ static void signalled(struct vm *vm, struct source *source, __u32 events)
 	/* While we stood still the shell has had the terminal. */
 	if (info.ssi_signo == SIGCONT)
 		consoles_take_terminal(vm);
+	if (info.ssi_signo == SIGCONT || info.ssi_signo == SIGWINCH)
+		consoles_resize_terminal(vm);
 	else
 		vm_end(vm, END_SIGNAL, info.ssi_signo);
 }
@@ -248,6 +250,8 @@ static void run(struct vm *vm, const sigset_t *set)
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
 	say_event(vm, "start", NULL);
+	if (!vm->options->json)
+		consoles_tell_terminal(vm);
 	detach_started();
 	do
 		since = clock_ns();

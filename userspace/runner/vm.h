@@ -224,6 +224,18 @@ struct vcpu {
 };
 
 /**
+ * struct job - what the supervisor asks of the devices, of the I/O thread (io.c)
+ * @next: after it
+ * @is_posted: it has not been begun
+ * @run: does it, with the VM's lock held
+ */
+struct job {
+	struct job *next;
+	bool is_posted;
+	void (*run)(struct vm *vm, struct job *job);
+};
+
+/**
  * struct vm - a virtual machine
  * @options: what was asked for
  * @fd: /dev/mote
@@ -253,6 +265,7 @@ struct vcpu {
  * @balloon: the balloon, or NULL
  * @io: what the I/O thread waits for
  * @posted: there are @jobs
+ * @button: one of these: the terminal's power button
  * @io_thread: it
  * @supervisor: what the supervisor waits for
  * @console: whose far end a client may be, or NULL
@@ -267,6 +280,7 @@ struct vcpu {
  * @resumes: the I/O thread is to tell the devices that the VM goes on
  * @end: how the VM ended; is read without the lock
  * @hurries: what the guest wrote need not be brought out any more
+ * @quits: whoever is at the terminal has asked for the end
  * @closed: all threads have ended but the supervisor's, and the devices are gone
  * @status: exit status, when it has ended
  * @culprit: the vCPU that ended it, or NULL
@@ -304,6 +318,7 @@ struct vm {
 
 	struct loop io;
 	struct source posted;
+	struct job button;
 	pthread_t io_thread;
 	struct loop supervisor;
 	struct console *console;
@@ -319,6 +334,7 @@ struct vm {
 	bool resumes;
 	enum ending end;
 	bool hurries;
+	bool quits;
 	bool closed;
 	int status;
 	struct vcpu *culprit;
@@ -374,19 +390,10 @@ void vm_hold(struct vm *vm, const char *format, ...) __attribute__((format(print
 
 /* ---- the I/O thread (io.c) -------------------------------------------------------- */
 
-/**
- * struct job - what the supervisor asks of the devices
- * @next: after it
- * @run: does it, in the I/O thread, with the VM's lock held
- */
-struct job {
-	struct job *next;
-	void (*run)(struct vm *vm, struct job *job);
-};
-
 /* Loop and thread; each 0, or -1 after a complaint. */
 int io_create(struct vm *vm);
 int io_start(struct vm *vm);
+/* One that waits already does so no longer for it. */
 void io_post(struct vm *vm, struct job *job);
 /* The VM pauses or resumes: look what that means for the devices. */
 void io_wake(struct vm *vm);
@@ -403,6 +410,9 @@ void io_destroy(struct vm *vm);
  * @detail: value of the debug exit, number of the signal; else 0
  */
 void vm_end(struct vm *vm, enum ending end, int detail);
+
+/* Whoever is at the terminal wants to leave: press the power button; the second time, end the VM. */
+void vm_quit(struct vm *vm);
 
 /* It has ended, with all threads but the supervisor's, and is to begin again. */
 void vm_revive(struct vm *vm);

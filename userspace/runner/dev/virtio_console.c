@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Virtio console: one port, without a size.  VIRTIO 1.2, "Console Device".  What
+ * Virtio console: one port, and the size of the screen.  VIRTIO 1.2, "Console Device".  What
  * the far end cannot take yet stays in the driver's buffer, and input is not
  * fetched before the driver has buffers for it.
  */
+#include <endian.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "console.h"
 #include "runner.h"
+#include "tty.h"
 #include "virtio.h"
 
 #define QUEUE_RX 0
@@ -18,6 +21,7 @@
 
 struct port {
 	struct virtio virtio;
+	struct virtio_console_config config;
 	struct console *console;
 	size_t nr_input;
 	unsigned char input[INPUT_MOST];
@@ -97,6 +101,22 @@ static void console_writable(void *device)
 	send_all(device);
 }
 
+/* ---- size ------------------------------------------------------------------------ */
+
+static void set_size(struct port *port, const struct tty_size *size)
+{
+	port->config.cols = htole16(size->columns);
+	port->config.rows = htole16(size->rows);
+}
+
+static void console_resized(void *device, const struct tty_size *size)
+{
+	struct port *port = device;
+
+	set_size(port, size);
+	virtio_config_changed(&port->virtio);
+}
+
 /* ---- the driver ------------------------------------------------------------------- */
 
 static void console_kick(struct virtio *virtio, struct virtqueue *queue)
@@ -132,10 +152,12 @@ static const struct virtio_ops ops = {
 
 static const struct console_ops console_ops = {
 	.room = console_room, .input = console_input, .writable = console_writable,
+	.resized = console_resized,
 };
 
 int virtio_console_create(struct vm *vm)
 {
+	struct tty_size size;
 	struct port *port;
 
 	if (!vm->options->console)
@@ -145,10 +167,17 @@ int virtio_console_create(struct vm *vm)
 		complain("no memory for the console");
 		return -1;
 	}
+	port->virtio.config = &port->config;
+	port->virtio.config_size = sizeof(port->config);
+	port->virtio.features = 1ull << VIRTIO_CONSOLE_F_SIZE;
 	if (virtio_create(vm, &port->virtio, &ops)) {
 		free(port);
 		return -1;
 	}
 	port->console = console_open(vm, &console_ops, port, "stdio");
-	return port->console ? 0 : -1;
+	if (!port->console)
+		return -1;
+	console_size(port->console, &size);
+	set_size(port, &size);
+	return 0;
 }
