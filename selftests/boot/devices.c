@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
@@ -23,6 +24,7 @@ FIXTURE(devices)
 {
 	struct command command;
 	pid_t server;
+	pid_t window;
 };
 
 FIXTURE_SETUP(devices)
@@ -33,6 +35,8 @@ FIXTURE_TEARDOWN(devices)
 {
 	if (self->server > 0)
 		kill(self->server, SIGKILL);
+	if (self->window > 0)
+		kill(self->window, SIGKILL);
 }
 
 #define EXPECT_WELL(command, end)						\
@@ -69,6 +73,24 @@ static pid_t serve(void)
 	_exit(0);
 }
 
+/* Tell the machine the size of a terminal, as soon as it can be reached. */
+static pid_t resize(void)
+{
+	static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock" };
+	static const char request[] = "{\"version\":1,\"do\":\"terminal-size\",\"columns\":132,\"rows\":43}\n";
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char answer[256];
+	pid_t pid = fork();
+
+	if (pid) {
+		close(fd);
+		return pid;
+	}
+	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)))
+		usleep(100000);
+	_exit(write(fd, request, strlen(request)) < 0 || read(fd, answer, sizeof(answer)) <= 0);
+}
+
 /* Until the guest says so in the file "out", for a quarter of an hour at most. */
 #define AWAIT(what) "n=0; until grep -q 'guest: " what "' out || [ $((n += 1)) = 9000 ]; do sleep 0.1; done; "
 
@@ -95,8 +117,9 @@ TEST_F(devices, console_share_vsock_and_cpu_features)
 	/* What is hidden then can be had. */
 	run_flat(command, &guest_nothing, "", "--cpu +aes,+popcnt,+x2apic");
 	ASSERT_EQ(STATUS_DEBUG(0), command->status) TH_LOG("%s", command->err);
+	self->window = resize();
 	command_run(command, ELSEWHERE RUN " > out" BACK,
-		    "devices=console,share,vsock,cpu_flags typed=as-it-was-typed port=2007 "
+		    "devices=console,share,vsock,cpu_flags typed=as-it-was-typed size=43x132 port=2007 "
 		    "shown=pae,apic,hypervisor hidden=aes,popcnt,x2apic",
 		    "--console --share mine=shared,root --vsock 7 --cpu -aes,-popcnt,-x2apic,+pae");
 	EXPECT_WELL(command, 0);
@@ -137,7 +160,10 @@ TEST_F(devices, balloon)
 
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
-	command_run(command, RUN, "devices=balloon taken=32768", "--memory 256M --balloon=128M");
+	/* Less than at first is asked for when it runs. */
+	command_run(command, "(until mote memory vmlinuz 128M 2> /dev/null; do sleep 0.1; done) & " RUN
+		    "; status=$?; kill $! 2> /dev/null; exit $status",
+		    "devices=balloon taken=32768", "--memory 256M --balloon=192M");
 	EXPECT_WELL(command, 0);
 }
 

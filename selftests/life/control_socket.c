@@ -8,6 +8,7 @@
 
 #include "kselftest_harness.h"
 #include "life.h"
+#include "schema.h"
 
 #define CLIENTS_MOST 64
 
@@ -101,6 +102,43 @@ TEST_F(control_socket, malformed)
 	memset(deep, '[', sizeof(deep));
 	deep[sizeof(deep) - 1] = '\n';
 	EXPECT_REFUSAL(MALFORMED, deep, sizeof(deep));
+}
+
+/* What a machine says is what docs/control.schema.json says that it does. */
+TEST_F(control_socket, schema)
+{
+	static const struct {
+		const char *what, *request;
+	} exchanges[] = {
+		{ "status", "{\"version\":1,\"do\":\"status\"}\n" },
+		{ "stat", "{\"version\":1,\"do\":\"stat\"}\n" },
+		{ "pause", "{\"version\":1,\"do\":\"pause\"}\n" },
+		{ "memory", "{\"version\":1,\"do\":\"memory\",\"size\":1048576}\n" },
+		{ "power-button", "{\"version\":1,\"do\":\"power-button\"}\n" },
+		{ "resume", "{\"version\":1,\"do\":\"resume\"}\n" },
+		{ "terminal-size", "{\"version\":1,\"do\":\"terminal-size\",\"columns\":80,\"rows\":25}\n" },
+		{ "refusal", "{\"version\":1,\"do\":\"memory\",\"size\":1}\n" },
+		{ "refusal", "{\"version\":2,\"do\":\"kill\"}\n" },
+		{ "console", "{\"version\":1,\"do\":\"console\",\"columns\":80,\"rows\":25}\n" },
+	};
+	struct json_object *schema = json_object_from_file("control.schema.json");
+	int fd;
+
+	ASSERT_NE(NULL, schema);
+	ASSERT_EQ(0, sh("truncate -s 1M disk"));
+	ASSERT_TRUE(vm_start_flat("victim", &guest_deaf,
+				  "--serial socket --balloon --net user --disk $OLDPWD/disk"));
+	fd = vm_dial("victim");
+	ASSERT_LE(0, fd);
+	for (size_t i = 0; i < sizeof(exchanges) / sizeof(exchanges[0]); i++) {
+		send_all(fd, exchanges[i].request, strlen(exchanges[i].request));
+		hear(fd, self->answer, sizeof(self->answer));
+		EXPECT_TRUE(schema_has_exchange(schema, exchanges[i].what, exchanges[i].request, self->answer))
+			TH_LOG("%s%s", exchanges[i].request, self->answer);
+	}
+	close(fd);
+	json_object_put(schema);
+	sh("rm disk");
 }
 
 TEST_F(control_socket, endless)

@@ -30,15 +30,61 @@ static void on_signal(int number)
 	raise(number);
 }
 
-static bool take_terminal(void)
-{
-	static const int ends[] = { SIGTERM, SIGHUP, SIGINT, SIGQUIT };
+/* The window has another size, or a shell has had the terminal. */
+static volatile sig_atomic_t is_changed;
 
+static void on_change(int number)
+{
+	(void)number;
+	is_changed = true;
+}
+
+/* Such signals come while the console waits, and at no other time: @waiting has them. */
+static bool take_terminal(sigset_t *waiting)
+{
+	static const int ends[] = { SIGTERM, SIGHUP, SIGINT, SIGQUIT }, changes[] = { SIGWINCH, SIGCONT };
+	sigset_t set;
+
+	sigprocmask(SIG_BLOCK, NULL, waiting);
 	if (!tty_take(&tty))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
 		signal(ends[i], on_signal);
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		sigaddset(&set, changes[i]);
+		signal(changes[i], on_change);
+	}
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	return true;
+}
+
+/* Of this terminal, for a request; without one: none. */
+static struct json_object *size_arguments(void)
+{
+	struct json_object *arguments = json_object_new_object();
+	struct tty_size size;
+
+	if (tty_get_size(&size) && size.columns && size.rows) {
+		json_object_object_add(arguments, "columns", json_object_new_int(size.columns));
+		json_object_object_add(arguments, "rows", json_object_new_int(size.rows));
+	}
+	return arguments;
+}
+
+/* The console's own connection has no more requests. A VM that does not take it has the old size. */
+static void tell_size(const char *name)
+{
+	struct json_object *arguments = size_arguments();
+	char found[NAME_MOST + 1];
+	int fd = json_object_object_length(arguments) ? client_open(name, true, found) : -1;
+
+	if (fd < 0) {
+		json_object_put(arguments);
+		return;
+	}
+	json_object_put(client_request(fd, "terminal-size", arguments));
+	close(fd);
 }
 
 static bool write_all(const char *data, size_t nr)
@@ -104,7 +150,7 @@ static bool send_typed(int fd, struct typed *typed)
 }
 
 /* Until the VM ends, or who is at the terminal leaves; a guest that does not read is waited for. */
-static void attach(int fd)
+static void attach(int fd, const char *name, const sigset_t *waiting)
 {
 	struct typed typed = { 0 };
 	char data[4096];
@@ -118,7 +164,12 @@ static void attach(int fd)
 		};
 		ssize_t nr;
 
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
+		if (is_changed) {
+			is_changed = false;
+			tty_take(&tty);
+			tell_size(name);
+		}
+		if (ppoll(fds, ARRAY_SIZE(fds), NULL, waiting) < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
@@ -142,6 +193,7 @@ int console_run(const struct verb *verb, int argc, char **argv)
 	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { 0 });
 	struct json_object *answer;
 	char found[NAME_MOST + 1];
+	sigset_t waiting;
 	int fd;
 
 	if (status >= 0)
@@ -149,11 +201,11 @@ int console_run(const struct verb *verb, int argc, char **argv)
 	fd = client_open(argv[optind], false, found);
 	if (fd < 0)
 		return EXIT_USAGE;
-	answer = client_ask(fd, "console");
+	answer = client_ask(fd, "console", size_arguments());
 	if (answer) {
-		if (take_terminal())
+		if (take_terminal(&waiting))
 			fprintf(stderr, "the console of %s (Ctrl-A d leaves it)\n", found);
-		attach(fd);
+		attach(fd, found, &waiting);
 		if (tty.is_raw)
 			fputc('\n', stderr);
 		tty_leave(&tty);

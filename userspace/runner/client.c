@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "requests.h"
 #include "runner.h"
 
 /* ---- which there are ------------------------------------------------------------ */
@@ -197,22 +198,51 @@ static char *read_line(int fd)
 	return NULL;
 }
 
-struct json_object *client_request(int fd, const char *what)
+/* All of it: it is short, but the other end may take it in pieces. */
+static bool send_line(int fd, const char *line, size_t nr)
+{
+	while (nr) {
+		ssize_t done = send(fd, line, nr, MSG_NOSIGNAL);
+
+		if (done < 0 && errno != EINTR)
+			return false;
+		if (done > 0) {
+			line += done;
+			nr -= done;
+		}
+	}
+	return true;
+}
+
+static bool send_request(int fd, const char *what, struct json_object *request)
+{
+	const char *text;
+	bool is_sent;
+
+	json_object_object_add(request, "version", json_object_new_int(CONTROL_VERSION));
+	json_object_object_add(request, "do", json_object_new_string(what));
+	text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
+	is_sent = send_line(fd, text, strlen(text)) && send_line(fd, "\n", 1);
+	json_object_put(request);
+	return is_sent;
+}
+
+struct json_object *client_request(int fd, const char *what, struct json_object *arguments)
 {
 	struct json_object *answer = NULL;
-	char request[64], *line;
-	int nr = snprintf(request, sizeof(request), "{\"do\":\"%s\"}\n", what);
+	char *line = NULL;
 
-	line = send(fd, request, nr, MSG_NOSIGNAL) == nr ? read_line(fd) : NULL;
+	if (send_request(fd, what, arguments ? arguments : json_object_new_object()))
+		line = read_line(fd);
 	if (line)
 		answer = json_tokener_parse(line);
 	free(line);
 	return answer;
 }
 
-struct json_object *client_ask(int fd, const char *what)
+struct json_object *client_ask(int fd, const char *what, struct json_object *arguments)
 {
-	struct json_object *answer = client_request(fd, what);
+	struct json_object *answer = client_request(fd, what, arguments);
 	const char *error;
 
 	if (!answer) {
@@ -244,15 +274,17 @@ unsigned long long answer_number(struct json_object *answer, const char *key)
 	return json_object_object_get_ex(answer, key, &value) ? json_object_get_uint64(value) : 0;
 }
 
-int client_tell(const char *name, const char *what)
+int client_tell(const char *name, const char *what, struct json_object *arguments)
 {
 	struct json_object *answer;
 	char found[NAME_MOST + 1];
 	int fd = client_open(name, true, found);
 
-	if (fd < 0)
+	if (fd < 0) {
+		json_object_put(arguments);
 		return EXIT_USAGE;
-	answer = client_ask(fd, what);
+	}
+	answer = client_ask(fd, what, arguments);
 	close(fd);
 	json_object_put(answer);
 	return answer ? EXIT_OK : EXIT_PROBLEM;
@@ -262,15 +294,20 @@ int client_tell(const char *name, const char *what)
 
 enum { OPTION_JSON = 256, OPTION_VALUE, OPTION_FLAG };
 
-static int check_names(const struct verb *verb, int argc, char **argv)
+static int check_names(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)
 {
-	if (argc - optind == 1)
+	int nr = argc - optind, wanted = arguments->operand ? 2 : 1;
+
+	if (nr == wanted)
 		return -1;
-	if (argc == optind)
+	if (!nr)
 		complain("%s: which VM? (mote ps lists them; mote %s --help)", verb->name, verb->name);
+	else if (nr < wanted)
+		complain("%s: %s? (try mote %s --help)", verb->name, arguments->operand, verb->name);
 	else
-		complain("%s takes one VM: %s (try mote %s --help)", verb->name, argv[optind + 1],
-			 verb->name);
+		complain("%s takes one VM%s%s: %s (try mote %s --help)", verb->name,
+			 arguments->operand ? " and " : "", arguments->operand ? arguments->operand : "",
+			 argv[optind + wanted], verb->name);
 	return EXIT_USAGE;
 }
 
@@ -316,5 +353,5 @@ int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arg
 			return EXIT_USAGE;
 		}
 	}
-	return check_names(verb, argc, argv);
+	return check_names(verb, argc, argv, arguments);
 }

@@ -48,25 +48,27 @@ int client_open(const char *name, bool is_whole, char *found);
 /**
  * client_ask() - send a request and wait for the answer
  * @fd: from client_open(), or rundir_connect()
- * @what: see control.h
+ * @what: see docs/control.schema.json
+ * @arguments: an object with what else it wants, which is used up; or NULL
  * Return: the answer, to be put; or NULL after a complaint, if it was refused, too
  */
-struct json_object *client_ask(int fd, const char *what);
+struct json_object *client_ask(int fd, const char *what, struct json_object *arguments);
 /* The same without complaints: the answer, whatever it is, or NULL. */
-struct json_object *client_request(int fd, const char *what);
+struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
 /* Of an answer: "" and 0 if they are not there. */
 const char *answer_text(struct json_object *answer, const char *key);
 unsigned long long answer_number(struct json_object *answer, const char *key);
 
 /* @what asked of the VM with this whole @name, whose answer does not matter: the exit status. */
-int client_tell(const char *name, const char *what);
+int client_tell(const char *name, const char *what, struct json_object *arguments);
 
 /**
  * struct vm_arguments - the options of a verb for one VM, beside --help
  * @json: set if --json was given; NULL if the verb does not know it
  * @value_option: name of an option with a value, or NULL
  * @value: of that, if it was given
+ * @operand: what follows the VM's name, or NULL
  * @flag_option: name of an option without one, or NULL
  * @flag: set if it was given
  */
@@ -74,6 +76,7 @@ struct vm_arguments {
 	bool *json;
 	const char *value_option;
 	const char **value;
+	const char *operand;
 	const char *flag_option;
 	bool *flag;
 };

@@ -130,25 +130,6 @@ void row_refuse(const struct row *rows, const char *where, const char *name)
 
 /* ---- from a value to where it goes ------------------------------------------------------- */
 
-/* Numbers are digits: neither signs nor blanks. */
-static int parse_size(const char *text, __u64 *size)
-{
-	unsigned long long value;
-	__u64 unit = MEBI;
-	char *end;
-
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (*end == 'G' || *end == 'g')
-		unit = GIBI;
-	if (*end && strchr("MmGg", *end))
-		end++;
-	if (*end || text[0] < '0' || text[0] > '9' || errno || value > ~0ull / unit)
-		return -1;
-	*size = value * unit;
-	return 0;
-}
-
 /* The text of a string without zeros in it; NULL: it is none. */
 static const char *text_of(const struct row *row, struct json_object *value)
 {

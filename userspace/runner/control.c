@@ -2,8 +2,8 @@
 /*
  * The control socket: see control.h.  The supervisor serves all clients, and never
  * waits for one: what a client does not read waits in a buffer of its own that does not
- * grow, and the console's output in a ring of which the slow lose the oldest.  What
- * is the devices' to do is done by their thread, and answered when that says so.
+ * grow, and the console's output in a ring of which the slow lose the oldest.  What they
+ * ask for is done by requests.c, and may be answered later.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,22 +16,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <libmote.h>
-
-#include "acpi.h"
 #include "console.h"
-#include "control.h"
+#include "requests.h"
 #include "runner.h"
-#include "vm.h"
 
 #define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
-
-/* What an answer waits for: vCPUs and devices to have stopped, or a job of the I/O thread's. */
-enum waiting { NOTHING, PAUSE, JOB };
 
 /**
  * struct client - somebody who is connected
@@ -41,12 +33,9 @@ enum waiting { NOTHING, PAUSE, JOB };
  * @in: what came and has not been dealt with
  * @out: the answer, or NULL
  * @sent: how much of that is out
- * @is_console: behind the answer the connection is the console
  * @has_ended: it asks for nothing more, but still reads
  * @is_gone: it has hung up; what is left of it waits for its job
- * @waits: what the answer waits for
- * @job: what the I/O thread does for it
- * @is_done: it has been
+ * @reply: how the answer comes about
  * @position: of the console's bytes, the first one that it has not got
  */
 struct client {
@@ -56,12 +45,9 @@ struct client {
 	char in[REQUEST_MOST];
 	char *out;
 	size_t sent;
-	bool is_console;
 	bool has_ended;
 	bool is_gone;
-	enum waiting waits;
-	struct job job;
-	bool is_done;
+	struct reply reply;
 	__u64 position;
 };
 
@@ -85,240 +71,12 @@ struct control {
 	unsigned int nr_clients;
 };
 
-/* ---- answers ------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------- */
 
-static const char *state(struct vm *vm)
-{
-	if (!vm->paused)
-		return "running";
-	return vm_is_paused(vm) ? "paused" : "pausing";
-}
-
-static void add_text(struct json_object *object, const char *key, const char *text)
-{
-	json_object_object_add(object, key, json_object_new_string(text));
-}
-
-static void add_number(struct json_object *object, const char *key, __u64 value)
-{
-	json_object_object_add(object, key, json_object_new_uint64(value));
-}
-
-/* Of this process, in bytes. */
-static __u64 resident(void)
-{
-	unsigned long long pages = 0;
-	FILE *statm = fopen("/proc/self/statm", "re");
-
-	if (statm) {
-		if (fscanf(statm, "%*u %llu", &pages) != 1)
-			pages = 0;
-		fclose(statm);
-	}
-	return pages * sysconf(_SC_PAGESIZE);
-}
-
-static struct json_object *status(struct vm *vm)
-{
-	struct json_object *answer = json_object_new_object();
-
-	add_text(answer, "name", vm->name);
-	add_number(answer, "pid", getpid());
-	add_text(answer, "state", state(vm));
-	add_number(answer, "memory", vm->options->memory);
-	add_number(answer, "resident", resident());
-	add_number(answer, "cpus", vm->nr_vcpus);
-	add_number(answer, "uptime_ns", clock_ns() - vm->started);
-	add_text(answer, "image", vm->options->image ? vm->options->image : vm->options->firmware);
-	return answer;
-}
-
-/* A field of proc_pid_stat(5); @line begins where the second one ends: the name may hold anything. */
-static __u64 stat_field(const char *line, unsigned int field)
-{
-	for (unsigned int i = 2; line && i < field; i++)
-		line = strchr(line + 1, ' ');
-	return line ? strtoull(line, NULL, 10) : 0;
-}
-
-/* What a thread has spent in the guest, in ns, as ticks have found it. */
-static __u64 guest_time(int tid)
-{
-	char path[64], line[1024];
-	__u64 ticks = 0;
-	FILE *stat;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	stat = fopen(path, "re");
-	if (!stat)
-		return 0;
-	if (fgets(line, sizeof(line), stat))
-		ticks = stat_field(strrchr(line, ')'), 43);
-	fclose(stat);
-	return ticks * (NS_PER_S / sysconf(_SC_CLK_TCK));
-}
-
-/* The clocks of a thread, as the kernel numbers them. */
-enum thread_clock { CLOCK_TICKS, CLOCK_USER_TICKS, CLOCK_EXACT };
-
-static __u64 thread_clock(int tid, enum thread_clock which)
-{
-	struct timespec time = { 0 };
-
-	clock_gettime(~(clockid_t)tid * 8 | 4 | which, &time);
-	return time.tv_sec * NS_PER_S + time.tv_nsec;
-}
-
-/**
- * struct times - what a thread has spent, in ns
- * @guest: in the guest
- * @kernel: in the kernel, which is mostly the module
- * @runner: in this process
- */
-struct times {
-	__u64 guest;
-	__u64 kernel;
-	__u64 runner;
-};
-
-/* The sum is exact, its parts are as ticks have found them: a busy host may lose many. */
-static struct times thread_times(int tid)
-{
-	__u64 all = thread_clock(tid, CLOCK_TICKS), user = thread_clock(tid, CLOCK_USER_TICKS);
-	__u64 guest = guest_time(tid);
-	double weight = all ? (double)thread_clock(tid, CLOCK_EXACT) / all : 0;
-
-	/* The guest's time counts as the user's, too. */
-	if (user < guest)
-		user = guest;
-	if (all < user)
-		all = user;
-	return (struct times) {
-		.guest = guest * weight, .kernel = (all - user) * weight, .runner = (user - guest) * weight,
-	};
-}
-
-void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr)
-{
-	struct json_object *exits = json_object_new_object();
-	struct json_object *user_exits = json_object_new_object();
-
-	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
-		__u64 all = 0, user = 0;
-
-		for (unsigned int i = 0; i < nr; i++) {
-			all += vcpus[i].cpu.run->exits[reason];
-			user += vcpus[i].exits[reason];
-		}
-		if (all)
-			add_number(exits, mote_exit_name(reason), all);
-		if (user)
-			add_number(user_exits, mote_exit_name(reason), user);
-	}
-	json_object_object_add(object, "exits", exits);
-	json_object_object_add(object, "exits_to_runner", user_exits);
-}
-
-static struct json_object *vcpu_stat(const struct vcpu *vcpu)
-{
-	struct json_object *row = json_object_new_object();
-	const struct times times = thread_times(vcpu->tid);
-
-	add_number(row, "id", vcpu->cpu.id);
-	add_number(row, "guest_ns", times.guest);
-	add_number(row, "kernel_ns", times.kernel);
-	add_number(row, "runner_ns", times.runner);
-	json_add_exits(row, vcpu, 1);
-	return row;
-}
-
-static struct json_object *stat_of(struct vm *vm)
-{
-	struct json_object *answer = status(vm), *vcpus = json_object_new_array();
-
-	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		json_object_array_add(vcpus, vcpu_stat(&vm->vcpus[i]));
-	json_object_object_add(answer, "vcpus", vcpus);
-	return answer;
-}
-
-static struct json_object *refuse(const char *why)
-{
-	struct json_object *answer = json_object_new_object();
-
-	add_text(answer, "error", why);
-	return answer;
-}
-
-/* ---- what is asked for --------------------------------------------------------------- */
-
-static void notify(struct vm *vm)
+void control_wake(struct vm *vm)
 {
 	/* It cannot be full: the supervisor reads it. */
 	eventfd_write(vm->control->wake.fd, 1);
-}
-
-static struct json_object *pause_vm(struct vm *vm, struct client *client)
-{
-	vm_pause(vm, NULL);
-	client->waits = vm_is_paused(vm) ? NOTHING : PAUSE;
-	return status(vm);
-}
-
-static void press_power_button(struct vm *vm, struct job *job)
-{
-	struct client *client = container_of(job, struct client, job);
-
-	acpi_power_button(vm);
-	__atomic_store_n(&client->is_done, true, __ATOMIC_RELEASE);
-	notify(vm);
-}
-
-/* The answer that is made now is of use where the VM ends before the job is done. */
-static struct json_object *let_devices(struct vm *vm, struct client *client,
-				       void (*run)(struct vm *vm, struct job *job))
-{
-	client->waits = JOB;
-	client->is_done = false;
-	client->job.run = run;
-	io_post(vm, &client->job);
-	return status(vm);
-}
-
-static struct json_object *do_request(struct vm *vm, struct client *client, const char *what)
-{
-	if (!strcmp(what, "status"))
-		return status(vm);
-	if (!strcmp(what, "stat"))
-		return stat_of(vm);
-	if (!strcmp(what, "pause"))
-		return pause_vm(vm, client);
-	if (!strcmp(what, "resume"))
-		vm_resume(vm);
-	else if (!strcmp(what, "power-button"))
-		return let_devices(vm, client, press_power_button);
-	else if (!strcmp(what, "kill"))
-		vm_end(vm, END_STOPPED, 0);
-	else if (!strcmp(what, "console") && vm->console)
-		client->is_console = true;
-	else if (!strcmp(what, "console"))
-		return refuse("the VM has no console (--serial none)");
-	else
-		return refuse("this is no request that the runner knows");
-	return status(vm);
-}
-
-static struct json_object *answer_line(struct vm *vm, struct client *client, const char *line)
-{
-	struct json_object *request = json_tokener_parse(line), *what = NULL, *answer;
-
-	if (request && json_object_is_type(request, json_type_object))
-		json_object_object_get_ex(request, "do", &what);
-	answer = what && json_object_is_type(what, json_type_string) ?
-		 do_request(vm, client, json_object_get_string(what)) :
-		 refuse("a request is one line: a JSON object with \"do\"");
-	json_object_put(request);
-	return answer;
 }
 
 static void set_answer(struct client *client, struct json_object *answer)
@@ -351,7 +109,7 @@ static void drop(struct vm *vm, struct client *client)
 	source_remove(&client->source);
 	close(client->source.fd);
 	client->is_gone = true;
-	if (client->waits != JOB)
+	if (!client->reply.job.run)
 		forget(vm, client);
 }
 
@@ -371,7 +129,7 @@ static bool send_answer(struct client *client, bool *is_gone)
 
 	if (!client->out)
 		return true;
-	if (client->waits)
+	if (client->reply.is_due)
 		return false;
 	nr = strlen(client->out + client->sent);
 	*is_gone = !send_some(client, client->out + client->sent, nr, &done);
@@ -389,7 +147,7 @@ static bool send_pending(struct vm *vm, struct client *client)
 	char data[4096];
 	size_t nr, done;
 
-	if (!send_answer(client, &is_gone) || !client->is_console)
+	if (!send_answer(client, &is_gone) || !client->reply.is_console)
 		return !is_gone;
 	do {
 		nr = console_read(vm->console, &client->position, data, sizeof(data));
@@ -409,18 +167,29 @@ static void feed_console(struct vm *vm, struct client *client)
 	memmove(client->in, client->in + nr, client->nr_in);
 }
 
+/* Where the first line ends, or NULL; the last one may do without its newline. */
+static char *line_end(struct client *client)
+{
+	char *end = memchr(client->in, '\n', client->nr_in);
+
+	if (end || !client->has_ended || !client->nr_in || client->nr_in == sizeof(client->in))
+		return end;
+	end = client->in + client->nr_in++;
+	*end = '\n';
+	return end;
+}
+
 static void take_requests(struct vm *vm, struct client *client)
 {
 	char *end;
 
-	while (!client->out && !client->is_console &&
-	       (end = memchr(client->in, '\n', client->nr_in))) {
+	while (!client->out && !client->reply.is_console && (end = line_end(client))) {
 		*end++ = '\0';
-		set_answer(client, answer_line(vm, client, client->in));
+		set_answer(client, request_do(vm, client->in, &client->reply));
 		client->nr_in -= end - client->in;
 		memmove(client->in, end, client->nr_in);
 	}
-	if (!client->out && client->is_console)
+	if (!client->out && client->reply.is_console)
 		feed_console(vm, client);
 }
 
@@ -429,8 +198,8 @@ static void watch(struct vm *vm, struct client *client)
 {
 	__u32 events = client->nr_in < sizeof(client->in) && !client->has_ended ? EPOLLIN : 0;
 
-	if (client->out ? !client->waits :
-			  client->is_console && client->position != console_end(vm->console))
+	if (client->out ? !client->reply.is_due :
+			  client->reply.is_console && client->position != console_end(vm->console))
 		events |= EPOLLOUT;
 	source_change(&client->source, events);
 }
@@ -444,14 +213,13 @@ static void serve(struct vm *vm, struct client *client)
 			drop(vm, client);
 			return;
 		}
-	} while (!client->out && !client->is_console &&
-		 memchr(client->in, '\n', client->nr_in));
-	if (client->nr_in == sizeof(client->in) && !client->out && !client->is_console) {
-		set_answer(client, refuse("the request is too long"));
+	} while (!client->out && !client->reply.is_console && line_end(client));
+	if (client->nr_in == sizeof(client->in) && !client->out && !client->reply.is_console) {
+		set_answer(client, json_refusal("the request is too long"));
 		client->nr_in = 0;
 		send_pending(vm, client);
 	}
-	if (client->has_ended && !client->out && !client->is_console)
+	if (client->has_ended && !client->out && !client->reply.is_console)
 		drop(vm, client);
 	else
 		watch(vm, client);
@@ -525,26 +293,6 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 
 /* ---- what others have to say ------------------------------------------------------------- */
 
-static bool is_ready(struct vm *vm, const struct client *client)
-{
-	switch (client->waits) {
-	case PAUSE:
-		/* Or it was resumed by somebody else, or is at an end. */
-		return !vm->paused || vm_has_ended(vm) || vm_is_paused(vm);
-	case JOB:
-		return __atomic_load_n(&client->is_done, __ATOMIC_ACQUIRE);
-	default:
-		return false;
-	}
-}
-
-static void answer_now(struct vm *vm, struct client *client)
-{
-	client->waits = NOTHING;
-	free(client->out);
-	set_answer(client, status(vm));
-}
-
 static void woken(struct vm *vm, struct source *source, __u32 events)
 {
 	struct client *client, *next;
@@ -553,14 +301,18 @@ static void woken(struct vm *vm, struct source *source, __u32 events)
 	(void)events;
 	eventfd_read(source->fd, &times);
 	for (client = vm->control->clients; client; client = next) {
+		struct json_object *answer = request_finish(vm, &client->reply);
+
 		next = client->next;
-		if (!is_ready(vm, client))
+		if (!answer)
 			continue;
 		if (client->is_gone) {
+			json_object_put(answer);
 			forget(vm, client);
 			continue;
 		}
-		answer_now(vm, client);
+		free(client->out);
+		set_answer(client, answer);
 		serve(vm, client);
 	}
 }
@@ -571,14 +323,9 @@ void control_console(struct vm *vm)
 
 	for (client = vm->control ? vm->control->clients : NULL; client; client = next) {
 		next = client->next;
-		if (client->is_console && !client->is_gone)
+		if (client->reply.is_console && !client->is_gone)
 			serve(vm, client);
 	}
-}
-
-void control_paused(struct vm *vm)
-{
-	notify(vm);
 }
 
 /* ---- beginning and end --------------------------------------------------------------------- */
@@ -698,7 +445,8 @@ void control_destroy(struct vm *vm)
 	/* Who waits for an answer gets it: that of "kill" is one. Jobs are not done any more. */
 	for (struct client *client = control->clients, *next; client; client = next) {
 		next = client->next;
-		client->waits = NOTHING;
+		client->reply.is_due = NULL;
+		client->reply.job.run = NULL;
 		if (client->is_gone) {
 			forget(vm, client);
 			continue;

@@ -4,15 +4,9 @@
  * `console` reach its runner.
  *
  * Each VM has a socket DIRECTORY/NAME.sock, which only its user can reach.  A request is
- * one line, a JSON object whose "do" says what; the answer is one line, a JSON object
- * that has "error" if it was not done:
- *
- *	status		name, pid, state, memory, cpus, uptime, image
- *	stat		counters of exits and of time, by vCPU
- *	power-button	press it
- *	kill		end the VM at once
- *	pause, resume	answered when all vCPUs have stopped and the disks are flushed, or may go on
- *	console		behind the answer the connection is the console: bytes both ways
+ * one line, a JSON object whose "do" says what; the answer is one line, a JSON object that
+ * has "error" if it was not done.  What each request wants and what it gets stands in
+ * docs/control.schema.json, and what is done for it in requests.c.
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -22,8 +16,6 @@
 
 struct console;
 struct control;
-struct json_object;
-struct vcpu;
 struct vm;
 
 #define NAME_MOST 64
@@ -73,12 +65,9 @@ void control_destroy(struct vm *vm);
 /* Remove the socket: nobody can come any more. */
 void control_unlink(struct vm *vm);
 
-/* Add "exits" and, of those, "exits_to_runner": by reason, of all these vCPUs together. */
-void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr);
-
 /* The console has something for its clients, or wants something of them. */
 void control_console(struct vm *vm);
-/* vCPUs and devices have stopped for a pause; from any thread. */
-void control_paused(struct vm *vm);
+/* Answers may be due; from any thread. */
+void control_wake(struct vm *vm);
 
 #endif /* CONTROL_H */

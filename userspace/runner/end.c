@@ -13,9 +13,8 @@
 #include <unistd.h>
 
 #include "acpi.h"
-#include "control.h"
+#include "requests.h"
 #include "runner.h"
-#include "vm.h"
 
 static const struct {
 	const char *name;

@@ -55,7 +55,7 @@ void io_settled(struct vm *vm)
 	pthread_mutex_lock(&vm->life);
 	vm->drained = vm->paused;
 	pthread_mutex_unlock(&vm->life);
-	control_paused(vm);
+	control_wake(vm);
 }
 
 static void resume(struct vm *vm)

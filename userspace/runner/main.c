@@ -22,6 +22,7 @@ static const struct verb verbs[] = {
 	{ "stat", "show where one's time goes: exits, processor time, memory", stat_usage, stat_run },
 	{ "pause", "stop the processors of one", pause_usage, pause_run },
 	{ "resume", "let them go on", resume_usage, resume_run },
+	{ "memory", "change how much of its memory it is to get by with", memory_usage, memory_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", trace_usage,
 	  trace_run },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote stop, pause and resume. */
+/* mote stop, pause, resume and memory. */
 #include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,13 +10,14 @@
 
 #include "client.h"
 #include "runner.h"
+#include "vm.h"
 
 const char stop_usage[] =
 	"usage: mote stop [--force] [--timeout S] NAME\n"
 	"\n"
 	"Presses the power button of a VM, which goes on if it is paused, and waits until\n"
-	"it has ended; if it has not after 30 seconds, ends it at once. NAME is the whole\n"
-	"name.\n"
+	"it has ended; if it has not after 30 seconds, says so and leaves it alone. NAME\n"
+	"is the whole name.\n"
 	"\n"
 	"  --force      end it at once: what the guest has not written is lost\n"
 	"  --timeout S  wait for S seconds; 0: as long as it takes\n"
@@ -35,6 +36,15 @@ const char resume_usage[] =
 	"usage: mote resume NAME\n"
 	"\n"
 	"Lets a VM go on that was paused. NAME is the whole name.\n";
+
+const char memory_usage[] =
+	"usage: mote memory NAME SIZE\n"
+	"\n"
+	"Asks the guest of a VM with a balloon (mote run --balloon) to get by with SIZE of\n"
+	"its memory, 512M or 2G, say, or lets it have that again. It gives and takes in its\n"
+	"own time (mote stat --json), and takes more when it runs out. NAME is the whole name.\n"
+	"\n"
+	"  --help   this text\n";
 
 #define PATIENCE 30
 
@@ -66,30 +76,27 @@ static bool has_ended(int fd, int timeout_ms)
 /* A guest that is paused would not notice the button. */
 static struct json_object *press(int fd)
 {
-	struct json_object *answer = client_ask(fd, "power-button"), *resumed;
+	struct json_object *answer = client_ask(fd, "power-button", NULL), *resumed;
 
 	if (!answer || !strcmp(answer_text(answer, "state"), "running"))
 		return answer;
-	resumed = client_ask(fd, "resume");
+	resumed = client_ask(fd, "resume", NULL);
 	json_object_put(answer);
 	return resumed;
 }
 
 static int stop(int fd, const char *name, bool force, int seconds)
 {
-	struct json_object *answer = force ? client_ask(fd, "kill") : press(fd);
+	struct json_object *answer = force ? client_ask(fd, "kill", NULL) : press(fd);
 
 	if (!answer)
 		return EXIT_PROBLEM;
 	json_object_put(answer);
 	if (has_ended(fd, seconds ? seconds * 1000 : -1))
 		return EXIT_OK;
-	if (force) {
-		complain("%s is about to end, but has not in %d seconds", name, seconds);
-		return EXIT_PROBLEM;
-	}
-	complain("%s does not end by itself: it is ended now", name);
-	return stop(fd, name, true, PATIENCE);
+	complain(force ? "%s is about to end, but has not in %d seconds" :
+		 "%s has not switched itself off in %d seconds: wait longer, or mote stop --force", name, seconds);
+	return EXIT_PROBLEM;
 }
 
 int stop_run(const struct verb *verb, int argc, char **argv)
@@ -118,7 +125,7 @@ static int tell(const struct verb *verb, int argc, char **argv)
 {
 	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { 0 });
 
-	return status >= 0 ? status : client_tell(argv[optind], verb->name);
+	return status >= 0 ? status : client_tell(argv[optind], verb->name, NULL);
 }
 
 int pause_run(const struct verb *verb, int argc, char **argv)
@@ -129,4 +136,21 @@ int pause_run(const struct verb *verb, int argc, char **argv)
 int resume_run(const struct verb *verb, int argc, char **argv)
 {
 	return tell(verb, argc, argv);
+}
+
+int memory_run(const struct verb *verb, int argc, char **argv)
+{
+	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { .operand = "SIZE" });
+	struct json_object *arguments;
+	__u64 size;
+
+	if (status >= 0)
+		return status;
+	if (parse_size(argv[optind + 1], &size) || size < MEMORY_LEAST || size > MEMORY_MOST) {
+		complain("memory: not a size from 1M to 4096G: %s (512M, 2G ...)", argv[optind + 1]);
+		return EXIT_USAGE;
+	}
+	arguments = json_object_new_object();
+	json_object_object_add(arguments, "size", json_object_new_uint64(size));
+	return client_tell(argv[optind], "memory", arguments);
 }

@@ -8,9 +8,6 @@
 #include "options.h"
 #include "runner.h"
 
-#define MEBI (1ull << 20)
-#define LEAST_MEMORY (1 * MEBI)
-#define MOST_MEMORY (1ull << 42)
 #define MOST_SECONDS 1000000000
 /* APIC ids are 8 bits wide, and 255 is all of them. */
 #define MOST_CPUS 254
@@ -164,7 +161,7 @@ static const struct row net_keys[] = {
 /* In the order in which --help and the manual have them. */
 const struct row option_rows[] = {
 	{ OPTION_IMAGE, .type = ROW_FILE, FIELD(options, image) },
-	{ "memory", 'm', ROW_SIZE, FIELD(options, memory), .least = LEAST_MEMORY, .greatest = MOST_MEMORY,
+	{ "memory", 'm', ROW_SIZE, FIELD(options, memory), .least = MEMORY_LEAST, .greatest = MEMORY_MOST,
 	  .value = "SIZE", .help = "memory: 512M, 2G ...", .initial = "512M" },
 	{ "cpus", 'c', ROW_NUMBER, FIELD(options, cpus), .least = 1, .greatest = MOST_CPUS,
 	  .value = "N", .help = "vCPUs", .initial = "1" },
@@ -195,7 +192,7 @@ const struct row option_rows[] = {
 	  .value = "WHERE", .help = "the serial port: stdio (Ctrl-A x ends), socket, none" },
 	{ "console", .type = ROW_FLAG, FIELD(options, console),
 	  .help = "on stdio a virtio console, hvc0, not the serial port" },
-	{ "balloon", .type = ROW_SIZE, FIELD(options, balloon), .least = LEAST_MEMORY, .greatest = MOST_MEMORY,
+	{ "balloon", .type = ROW_SIZE, FIELD(options, balloon), .least = MEMORY_LEAST, .greatest = MEMORY_MOST,
 	  .bare = "4096G", .value = "SIZE", .help = "take memory back; leave the guest SIZE at first" },
 	{ "firmware", .type = ROW_OWN, FIELD(options, firmware), .parse = parse_firmware, .words = "seabios uefi",
 	  .bare = "seabios", .wanted = "the name of a file",

@@ -38,7 +38,7 @@ static struct json_object *silent(int fd, const char *name)
 static void ask(struct json_object *list, const struct vm_found *vm)
 {
 	int fd = vm_connect(vm);
-	struct json_object *answer = fd < 0 ? NULL : client_request(fd, "status");
+	struct json_object *answer = fd < 0 ? NULL : client_request(fd, "status", NULL);
 
 	if (!answer && (fd == -EAGAIN || (fd >= 0 && errno == EAGAIN)))
 		answer = silent(fd, vm->name);

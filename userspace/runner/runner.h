@@ -42,6 +42,8 @@ int ps_run(const struct verb *verb, int argc, char **argv);
 int stop_run(const struct verb *verb, int argc, char **argv);
 int pause_run(const struct verb *verb, int argc, char **argv);
 int resume_run(const struct verb *verb, int argc, char **argv);
+extern const char memory_usage[];
+int memory_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 

@@ -105,7 +105,7 @@ static void print_stat(struct json_object *answer, const struct counts *now, con
 /* Ask, print, and remember for the rates; the exit status. */
 static int show(int fd, bool json, struct counts *before)
 {
-	struct json_object *answer = client_ask(fd, "stat"), *vcpus;
+	struct json_object *answer = client_ask(fd, "stat", NULL), *vcpus;
 	struct counts now;
 
 	if (!answer)

@@ -34,6 +34,13 @@
 /* COM1. */
 #define SERIAL_PORT 0x3f8
 
+/* What a VM may have, in bytes. */
+#define MEMORY_LEAST (1ull << 20)
+#define MEMORY_MOST (1ull << 42)
+
+/* Read 512M, 2G, or a number of MiB; 0, or -1 (size.c). */
+int parse_size(const char *text, __u64 *size);
+
 #define MODULES_MOST 16
 #define DISKS_MOST 16
 
@@ -253,6 +260,7 @@ struct job {
  * @vcpus: processors
  * @name: what it is called
  * @started: when, by clock_ns()
+ * @memory_left: how much of its memory a balloon was told last to leave; 0: nothing was said
  * @lock: of the devices, and of what follows up to @pci; see device.h
  * @buses: who answers at ports and addresses
  * @devices: the last one made
@@ -304,6 +312,7 @@ struct vm {
 
 	char name[NAME_MOST + 1];
 	__u64 started;
+	__u64 memory_left;
 
 	pthread_mutex_t lock;
 	struct bus buses[NR_SPACES];
@@ -380,7 +389,7 @@ void vcpu_kick(struct vcpu *vcpu);
  * @why: it does so; NULL: somebody has asked for it
  *
  * When they have stopped, devices finish what they have begun: then vm_is_paused(), and
- * control_paused() has been called.
+ * control_wake() has been called.
  */
 void vm_pause(struct vm *vm, const char *why);
 void vm_resume(struct vm *vm);

@@ -152,6 +152,7 @@ int balloon_leave(struct vm *vm, __u64 memory)
 
 	if (!vm->balloon)
 		return -ENODEV;
+	vm->memory_left = memory;
 	balloon_of(vm->balloon)->config.num_pages =
 		htole32(memory < all ? (all - memory) / PAGE_SIZE : 0);
 	virtio_config_changed(vm->balloon);
@@ -178,5 +179,6 @@ int virtio_balloon_create(struct vm *vm)
 		return -1;
 	}
 	vm->balloon = &balloon->virtio;
-	return balloon_leave(vm, vm->options->balloon);
+	/* After a reset what was said last holds. */
+	return balloon_leave(vm, vm->memory_left ? vm->memory_left : vm->options->balloon);
 }

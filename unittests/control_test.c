@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The control socket, over real connections, of a machine without a guest: each request and answer is
+ * what docs/control.schema.json says, bad ones change nothing, and what takes its time is answered later.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../selftests/lib/schema.h"
+#include "../userspace/runner/requests.c"
+#include "tests.h"
+
+#define ANSWER_MOST 16384
+#define MEBIBYTE (1ull << 20)
+
+static struct options options = {
+	.name = "unit", .is_named = true, .image = "an \"image\"", .memory = 512 * MEBIBYTE, .cpus = 1,
+	.balloon = 512 * MEBIBYTE,
+};
+static struct mote_run run_page = { .exits = { [MOTE_EXIT_CPUID] = 3, [MOTE_EXIT_PIO] = 5 } };
+static struct vcpu vcpu = { .cpu = { .run = &run_page }, .exits = { [MOTE_EXIT_PIO] = 5 } };
+static struct vm vm = {
+	.options = &options, .name = "unit", .nr_vcpus = 1, .vcpus = &vcpu, .lock = PTHREAD_MUTEX_INITIALIZER,
+};
+static struct json_object *schema;
+
+/* ---- what else the runner has -------------------------------------------------------------- */
+
+static unsigned int nr_done, nr_pressed;
+static __u64 left;
+static struct job *posted;
+static bool has_drained;
+
+void complain(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(said, sizeof(said), format, args);
+	va_end(args);
+}
+
+void vm_pause(struct vm *which, const char *why)
+{
+	(void)why;
+	which->paused = true;
+	nr_done++;
+}
+
+void vm_resume(struct vm *which)
+{
+	which->paused = false;
+	nr_done++;
+}
+
+bool vm_is_paused(struct vm *which)
+{
+	return which->paused && has_drained;
+}
+
+void vm_end(struct vm *which, enum ending end, int detail)
+{
+	(void)which;
+	(void)end;
+	(void)detail;
+	nr_done++;
+}
+
+void vm_quit(struct vm *which)
+{
+	(void)which;
+}
+
+void io_post(struct vm *which, struct job *job)
+{
+	(void)which;
+	CHECK(!posted);
+	posted = job;
+}
+
+void acpi_power_button(struct vm *which)
+{
+	(void)which;
+	nr_pressed++;
+}
+
+int balloon_leave(struct vm *which, __u64 memory)
+{
+	(void)which;
+	left = memory;
+	return 0;
+}
+
+/* ---- the device of the console ----------------------------------------------------------------- */
+
+static struct tty_size size;
+
+static size_t room(void *device)
+{
+	(void)device;
+	return 0;
+}
+
+static void take_input(void *device, const void *data, size_t nr)
+{
+	(void)device;
+	(void)data;
+	(void)nr;
+}
+
+static void resized(void *device, const struct tty_size *now)
+{
+	(void)device;
+	size = *now;
+}
+
+static const struct console_ops console_ops = {
+	.room = room, .input = take_input, .resized = resized,
+};
+
+/* ---- clients ------------------------------------------------------------------------------------- */
+
+static bool handle(struct loop *loop)
+{
+	struct epoll_event event;
+	struct source *source;
+
+	if (epoll_wait(loop->epoll, &event, 1, 0) != 1)
+		return false;
+	source = event.data.ptr;
+	source->ready(&vm, source, event.events);
+	return true;
+}
+
+static void settle(void)
+{
+	while (handle(&vm.supervisor) || handle(&vm.io))
+		;
+}
+
+static void do_job(void)
+{
+	struct job *job = posted;
+
+	CHECK(job);
+	posted = NULL;
+	if (job)
+		job->run(&vm, job);
+	settle();
+}
+
+static int dial(void)
+{
+	char directory[256];
+	int fd = rundir_get(0, directory, sizeof(directory), false) ? -1 : rundir_connect(directory, "unit");
+
+	CHECK(fd >= 0);
+	settle();
+	return fd;
+}
+
+static void say(int fd, const char *text)
+{
+	EQ(strlen(text), send(fd, text, strlen(text), MSG_NOSIGNAL));
+	settle();
+}
+
+/* What has come by now, once all that can be done has been. */
+static const char *hear(int fd)
+{
+	static char answer[ANSWER_MOST];
+	ssize_t nr;
+
+	settle();
+	nr = recv(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT);
+	answer[nr > 0 ? nr : 0] = '\0';
+	return answer;
+}
+
+static bool is_line(const char *text)
+{
+	const char *end = strchr(text, '\n');
+
+	return end && !end[1];
+}
+
+/* A request on a connection of its own; with a job that is done at once. */
+static const char *ask(const char *request)
+{
+	int fd = dial();
+	const char *answer;
+
+	say(fd, request);
+	say(fd, "\n");
+	if (posted)
+		do_job();
+	answer = hear(fd);
+	CHECK(is_line(answer));
+	close(fd);
+	settle();
+	return answer;
+}
+
+static void begin(void)
+{
+	nr_done = nr_pressed = 0;
+	left = 0;
+	posted = NULL;
+	has_drained = true;
+	vm.paused = false;
+	vcpu.tid = getpid();
+	CHECK(!loop_create(&vm.supervisor, &vm, NULL) && !loop_create(&vm.io, &vm, &vm.lock));
+	CHECK(console_open(&vm, &console_ops, &vm, "socket"));
+	CHECK(!control_create(&vm));
+}
+
+static void end(void)
+{
+	control_destroy(&vm);
+	consoles_destroy(&vm);
+	loop_destroy(&vm.supervisor);
+	loop_destroy(&vm.io);
+}
+
+/* ---- the schema ------------------------------------------------------------------------------------- */
+
+/* One of each, with all that they may have. */
+static const struct {
+	const char *what, *request;
+} exchanges[] = {
+	{ "status", "{\"version\":1,\"do\":\"status\"}" },
+	{ "stat", "{\"version\":1,\"do\":\"stat\"}" },
+	{ "power-button", "{\"version\":1,\"do\":\"power-button\"}" },
+	{ "pause", "{\"version\":1,\"do\":\"pause\"}" },
+	{ "resume", "{\"version\":1,\"do\":\"resume\"}" },
+	{ "console", "{\"version\":1,\"do\":\"console\"}" },
+	{ "console", "{\"version\":1,\"do\":\"console\",\"columns\":132,\"rows\":43}" },
+	{ "terminal-size", "{\"version\":1,\"do\":\"terminal-size\",\"columns\":65535,\"rows\":1}" },
+	{ "memory", "{\"version\":1,\"do\":\"memory\",\"size\":268435456}" },
+	{ "kill", "{\"version\":1,\"do\":\"kill\"}" },
+};
+
+#define NR_EXCHANGES (sizeof(exchanges) / sizeof(exchanges[0]))
+
+static void test_schema(void)
+{
+	begin();
+	for (size_t i = 0; i < NR_EXCHANGES; i++) {
+		const char *answer = ask(exchanges[i].request);
+		struct json_object *more = json_tokener_parse(answer);
+
+		snprintf(said, sizeof(said), "%s", answer);
+		CHECK(schema_has_exchange(schema, exchanges[i].what, exchanges[i].request, answer));
+		CHECK(!schema_has_exchange(schema, "refusal", exchanges[i].request, answer));
+		/* Nothing may be added to it. */
+		json_object_object_add(more, "more", json_object_new_int(1));
+		CHECK(!schema_has_exchange(schema, exchanges[i].what, exchanges[i].request,
+					   json_object_to_json_string(more)));
+		json_object_put(more);
+	}
+	EQ(3, nr_done);
+	EQ(1, nr_pressed);
+	EQ(256 * MEBIBYTE, left);
+	CHECK(size.columns == 65535 && size.rows == 1);
+	end();
+}
+
+/* What there is in the table is in the schema, with the same arguments, and there is nothing else. */
+static void test_table(void)
+{
+	struct json_object *any, *properties, *property;
+	char path[96];
+
+	json_object_object_get_ex(schema, "anyOf", &any);
+	EQ(ARRAY_SIZE(requests) + 1, json_object_array_length(any));
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+		const struct request *request = &requests[i];
+		unsigned int nr = 2;
+
+		snprintf(path, sizeof(path), "#/$defs/%s/properties/request/properties", request->name);
+		properties = schema_find(schema, path);
+		snprintf(said, sizeof(said), "%s", request->name);
+		CHECK(json_object_object_get_ex(properties, "do", &property) &&
+		      json_object_object_get_ex(property, "const", &property) &&
+		      !strcmp(json_object_get_string(property), request->name));
+		for (unsigned int at = 0; at < ARGUMENTS_MOST && request->arguments[at].name; at++, nr++) {
+			struct json_object *least, *most;
+
+			CHECK(json_object_object_get_ex(properties, request->arguments[at].name, &property) &&
+			      json_object_object_get_ex(property, "minimum", &least) &&
+			      json_object_object_get_ex(property, "maximum", &most) &&
+			      json_object_get_uint64(least) == request->arguments[at].least &&
+			      json_object_get_uint64(most) == request->arguments[at].most);
+		}
+		EQ(nr, json_object_object_length(properties));
+	}
+}
+
+/* ---- what is refused ---------------------------------------------------------------------------------- */
+
+static void test_refused(void)
+{
+	static const struct {
+		const char *request, *why;
+	} cases[] = {
+		{ "{\"version\":2,\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":0,\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":-1,\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":\"1\",\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":1.0,\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":null,\"do\":\"kill\"}", "requests of version 1 alone" },
+		{ "{\"version\":1}", "a request is one line" },
+		{ "{\"version\":1,\"do\":\"halt\"}", "no request that the runner knows" },
+		{ "{\"version\":1,\"do\":\"kill\",\"now\":true}", "kill has no \"now\"" },
+		{ "{\"version\":1,\"do\":\"kill\",\"size\":1048576}", "kill has no \"size\"" },
+		{ "{\"version\":1,\"do\":\"kill\",\"a\\nb\":1}", "kill has no" },
+		{ "{\"version\":1,\"do\":\"memory\"}", "memory wants \"size\"" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":1048575}", "is no number from 1048576 to" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":-1}", "is no number from" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":99999999999999999999}", "is no number from" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":\"512M\"}", "is no number from" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":2097152.5}", "is no number from" },
+		{ "{\"version\":1,\"do\":\"memory\",\"size\":536870913}", "the VM has 512M in all" },
+		{ "{\"version\":1,\"do\":\"terminal-size\",\"columns\":80}", "terminal-size wants \"rows\"" },
+		{ "{\"version\":1,\"do\":\"terminal-size\",\"columns\":80,\"rows\":0}", "is no number from 1 to 65535" },
+		{ "{\"version\":1,\"do\":\"console\",\"columns\":65536}", "is no number from 1 to 65535" },
+		{ "{\"do\":\"terminal-size\"}", "terminal-size wants \"columns\"" },
+	};
+
+	begin();
+	size = (struct tty_size) { 0 };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *answer = ask(cases[i].request);
+		struct json_object *parsed = json_tokener_parse(answer), *why = NULL;
+
+		snprintf(said, sizeof(said), "%s: %s", cases[i].request, answer);
+		CHECK(schema_has_exchange(schema, "refusal", cases[i].request, answer));
+		json_object_object_get_ex(parsed, "error", &why);
+		CHECK(why && strstr(json_object_get_string(why), cases[i].why));
+		json_object_put(parsed);
+	}
+	options.balloon = 0;
+	CHECK(strstr(ask("{\"version\":1,\"do\":\"memory\",\"size\":1048576}"), "no balloon"));
+	options.balloon = 512 * MEBIBYTE;
+	EQ(0, nr_done + nr_pressed + left + size.columns + size.rows);
+	end();
+}
+
+/* As before there were versions: more than is known is no mistake, and the answer has none. */
+static void test_without_version(void)
+{
+	const char *answer;
+
+	begin();
+	answer = ask("{\"do\":\"status\",\"colour\":\"red\"}");
+	CHECK(strstr(answer, "\"state\":\"running\"") && !strstr(answer, "version"));
+	answer = ask("{\"do\":\"halt\"}");
+	CHECK(!strncmp(answer, "{\"error\":", 9) && !strstr(answer, "version"));
+	answer = ask("{\"do\":\"memory\",\"size\":1048576}");
+	CHECK(strstr(answer, "\"state\":\"running\""));
+	EQ(MEBIBYTE, left);
+	end();
+}
+
+/* ---- answers that come later --------------------------------------------------------------- */
+
+#define BUTTON "{\"version\":1,\"do\":\"power-button\"}\n"
+#define STATUS "{\"version\":1,\"do\":\"status\"}\n"
+#define PAUSE "{\"version\":1,\"do\":\"pause\"}\n"
+#define MEMORY "{\"version\":1,\"do\":\"memory\",\"size\":1048576}\n"
+
+static void test_later(void)
+{
+	int fd, other;
+
+	begin();
+	fd = dial();
+	other = dial();
+	/* The second request waits behind the first, and other clients for neither. */
+	say(fd, BUTTON STATUS);
+	CHECK(!hear(fd)[0]);
+	say(other, STATUS);
+	CHECK(is_line(hear(other)));
+	do_job();
+	EQ(1, nr_pressed);
+	CHECK(strchr(hear(fd), '\n'));
+	/* A pause is one when all have stopped. */
+	has_drained = false;
+	say(fd, PAUSE);
+	CHECK(!hear(fd)[0]);
+	say(other, STATUS);
+	CHECK(strstr(hear(other), "\"pausing\""));
+	control_wake(&vm);
+	CHECK(!hear(fd)[0]);
+	has_drained = true;
+	control_wake(&vm);
+	CHECK(strstr(hear(fd), "\"paused\""));
+	/* Who does not wait has asked nevertheless. */
+	say(fd, MEMORY);
+	close(fd);
+	settle();
+	EQ(0, left);
+	do_job();
+	EQ(MEBIBYTE, left);
+	close(other);
+	end();
+}
+
+/* The VM ends before its devices have come to it: what was to end it is done, a change is not. */
+static void test_ends_before(void)
+{
+	int button, memory, gone;
+
+	begin();
+	button = dial();
+	memory = dial();
+	gone = dial();
+	say(button, BUTTON);
+	posted = NULL;
+	say(memory, MEMORY);
+	posted = NULL;
+	say(gone, MEMORY);
+	close(gone);
+	settle();
+	posted = NULL;
+	control_destroy(&vm);
+	CHECK(schema_has_exchange(schema, "power-button", BUTTON, hear(button)));
+	CHECK(schema_has_exchange(schema, "refusal", MEMORY, hear(memory)));
+	close(button);
+	close(memory);
+	end();
+}
+
+/* Whoever ends what he says without a newline has said it. */
+static void test_half_closed(void)
+{
+	int fd;
+
+	begin();
+	fd = dial();
+	say(fd, "{\"do\":\"status\"}");
+	CHECK(!hear(fd)[0]);
+	shutdown(fd, SHUT_WR);
+	CHECK(is_line(hear(fd)));
+	errno = 0;
+	EQ(0, recv(fd, said, 1, MSG_DONTWAIT));
+	EQ(0, errno);
+	close(fd);
+	end();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct unit_test tests[] = {
+		{ "each request and answer is what the schema says", test_schema },
+		{ "the schema has all requests", test_table },
+		{ "what is refused changes nothing", test_refused },
+		{ "requests without a version", test_without_version },
+		{ "answers that come later", test_later },
+		{ "a machine that ends before the answer", test_ends_before },
+		{ "a last line without a newline", test_half_closed },
+	};
+	char directory[] = "/tmp/control_test.XXXXXX", command[64];
+	int status;
+
+	(void)argc;
+	(void)argv;
+	schema = json_object_from_file(SCHEMA);
+	if (!schema || !mkdtemp(directory))
+		return 1;
+	setenv("XDG_RUNTIME_DIR", directory, 1);
+	status = run_all(tests, sizeof(tests) / sizeof(tests[0]));
+	json_object_put(schema);
+	snprintf(command, sizeof(command), "rm -rf '%s'", directory);
+	return system(command) ? 1 : status;
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What clients of the control socket ask for: see requests.h.  A row of the table is a request;
+ * its arguments are numbers, and are checked before its function sees them.
+ */
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "acpi.h"
+#include "console.h"
+#include "requests.h"
+#include "runner.h"
+#include "tty.h"
+
+#define ARGUMENTS_MOST 2
+
+/**
+ * struct argument - a number that a request wants
+ * @name: its key
+ * @least: it is from this
+ * @most: to this
+ * @is_optional: 0 if it is not there
+ */
+struct argument {
+	const char *name;
+	__u64 least;
+	__u64 most;
+	bool is_optional;
+};
+
+/**
+ * struct request - what can be asked for
+ * @name: the value of "do"
+ * @arguments: what else it has
+ * @handle: do it, with the values of those; returns as request_do()
+ */
+struct request {
+	const char *name;
+	struct argument arguments[ARGUMENTS_MOST];
+	struct json_object *(*handle)(struct vm *vm, struct reply *reply, const __u64 *values);
+};
+
+struct json_object *json_refusal(const char *why)
+{
+	struct json_object *answer = json_object_new_object();
+
+	json_add_text(answer, "error", why);
+	return answer;
+}
+
+static struct json_object *refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static struct json_object *refuse(const char *format, ...)
+{
+	char why[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	return json_refusal(why);
+}
+
+/* ---- what the I/O thread does ---------------------------------------------------------- */
+
+static bool is_done(struct vm *vm, const struct reply *reply)
+{
+	(void)vm;
+	return __atomic_load_n(&reply->is_done, __ATOMIC_ACQUIRE);
+}
+
+static void done(struct vm *vm, struct reply *reply, int err)
+{
+	reply->err = err;
+	__atomic_store_n(&reply->is_done, true, __ATOMIC_RELEASE);
+	control_wake(vm);
+}
+
+static void let_devices(struct vm *vm, struct reply *reply, void (*run)(struct vm *vm, struct job *job))
+{
+	reply->is_due = is_done;
+	reply->job.run = run;
+	io_post(vm, &reply->job);
+}
+
+static void press_power_button(struct vm *vm, struct job *job)
+{
+	acpi_power_button(vm);
+	done(vm, container_of(job, struct reply, job), 0);
+}
+
+static void set_memory(struct vm *vm, struct job *job)
+{
+	struct reply *reply = container_of(job, struct reply, job);
+
+	done(vm, reply, balloon_leave(vm, reply->number));
+}
+
+/* ---- requests ------------------------------------------------------------------------------ */
+
+static struct json_object *do_status(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)reply;
+	(void)values;
+	return vm_status(vm);
+}
+
+static struct json_object *do_stat(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)reply;
+	(void)values;
+	return vm_statistics(vm);
+}
+
+static struct json_object *do_power_button(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)values;
+	let_devices(vm, reply, press_power_button);
+	return vm_status(vm);
+}
+
+static struct json_object *do_kill(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)reply;
+	(void)values;
+	vm_end(vm, END_STOPPED, 0);
+	return vm_status(vm);
+}
+
+/* Or it was resumed by somebody else, or is at an end. */
+static bool has_paused(struct vm *vm, const struct reply *reply)
+{
+	(void)reply;
+	return !vm->paused || vm_has_ended(vm) || vm_is_paused(vm);
+}
+
+static struct json_object *do_pause(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)values;
+	vm_pause(vm, NULL);
+	if (!vm_is_paused(vm))
+		reply->is_due = has_paused;
+	return vm_status(vm);
+}
+
+static struct json_object *do_resume(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)reply;
+	(void)values;
+	vm_resume(vm);
+	return vm_status(vm);
+}
+
+/* Who has no terminal has no size. */
+static struct json_object *do_terminal_size(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const struct tty_size size = { .columns = values[0], .rows = values[1] };
+
+	(void)reply;
+	if (!vm->console)
+		return refuse("the VM has no console (--serial none)");
+	if (size.columns && size.rows)
+		console_resize(vm->console, &size);
+	return vm_status(vm);
+}
+
+static struct json_object *do_console(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	reply->is_console = vm->console;
+	return do_terminal_size(vm, reply, values);
+}
+
+static struct json_object *do_memory(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	if (!vm->options->balloon)
+		return refuse("the VM has no balloon (mote run --balloon)");
+	if (values[0] > vm->options->memory)
+		return refuse("the VM has %lluM in all", vm->options->memory >> 20);
+	reply->number = values[0];
+	let_devices(vm, reply, set_memory);
+	return refuse("the VM has ended");
+}
+
+static const struct request requests[] = {
+	{ "status", { { 0 } }, do_status },
+	{ "stat", { { 0 } }, do_stat },
+	{ "power-button", { { 0 } }, do_power_button },
+	{ "kill", { { 0 } }, do_kill },
+	{ "pause", { { 0 } }, do_pause },
+	{ "resume", { { 0 } }, do_resume },
+	{ "console", { { "columns", 1, 0xffff, true }, { "rows", 1, 0xffff, true } }, do_console },
+	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false } },
+	  do_terminal_size },
+	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
+};
+
+/* ---- a line ---------------------------------------------------------------------------------- */
+
+static const struct request *find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		if (!strcmp(requests[i].name, name))
+			return &requests[i];
+	return NULL;
+}
+
+static bool is_number(struct json_object *value, __u64 least, __u64 most)
+{
+	return json_object_is_type(value, json_type_int) && json_object_get_int64(value) >= 0 &&
+	       json_object_get_uint64(value) >= least && json_object_get_uint64(value) <= most;
+}
+
+/* NULL, or why not. */
+static struct json_object *take_arguments(const struct request *request, struct json_object *line,
+					  __u64 *values)
+{
+	for (unsigned int i = 0; i < ARGUMENTS_MOST && request->arguments[i].name; i++) {
+		const struct argument *argument = &request->arguments[i];
+		struct json_object *value;
+
+		values[i] = 0;
+		if (!json_object_object_get_ex(line, argument->name, &value)) {
+			if (argument->is_optional)
+				continue;
+			return refuse("%s wants \"%s\"", request->name, argument->name);
+		}
+		if (!is_number(value, argument->least, argument->most))
+			return refuse("%s: \"%s\" is no number from %llu to %llu", request->name, argument->name,
+				      argument->least, argument->most);
+		values[i] = json_object_get_uint64(value);
+	}
+	return NULL;
+}
+
+static bool has_argument(const struct request *request, const char *name)
+{
+	for (unsigned int i = 0; i < ARGUMENTS_MOST && request->arguments[i].name; i++)
+		if (!strcmp(request->arguments[i].name, name))
+			return true;
+	return !strcmp(name, "do") || !strcmp(name, "version");
+}
+
+/* Who does not say a version may say more than there is. */
+static struct json_object *check_names(const struct request *request, struct json_object *line)
+{
+	json_object_object_foreach(line, name, value) {
+		(void)value;
+		if (!has_argument(request, name))
+			return refuse("%s has no \"%.64s\"", request->name, name);
+	}
+	return NULL;
+}
+
+static struct json_object *do_named(struct vm *vm, struct reply *reply, struct json_object *line,
+				    const char *name)
+{
+	const struct request *request = find(name);
+	__u64 values[ARGUMENTS_MOST];
+	struct json_object *refusal;
+
+	if (!request)
+		return refuse("this is no request that the runner knows");
+	refusal = reply->is_versioned ? check_names(request, line) : NULL;
+	if (!refusal)
+		refusal = take_arguments(request, line, values);
+	return refusal ? refusal : request->handle(vm, reply, values);
+}
+
+static struct json_object *do_line(struct vm *vm, struct reply *reply, struct json_object *line)
+{
+	struct json_object *version, *what = NULL;
+
+	if (line && json_object_is_type(line, json_type_object))
+		json_object_object_get_ex(line, "do", &what);
+	if (!what || !json_object_is_type(what, json_type_string))
+		return refuse("a request is one line: a JSON object with \"do\"");
+	if (json_object_object_get_ex(line, "version", &version)) {
+		reply->is_versioned = true;
+		if (!is_number(version, CONTROL_VERSION, CONTROL_VERSION))
+			return refuse("this runner knows requests of version %d alone", CONTROL_VERSION);
+	}
+	return do_named(vm, reply, line, json_object_get_string(what));
+}
+
+static struct json_object *seal(const struct reply *reply, struct json_object *answer)
+{
+	if (reply->is_versioned)
+		json_add_number(answer, "version", CONTROL_VERSION);
+	return answer;
+}
+
+struct json_object *request_do(struct vm *vm, const char *line, struct reply *reply)
+{
+	struct json_object *request = json_tokener_parse(line), *answer;
+
+	*reply = (struct reply) { 0 };
+	answer = seal(reply, do_line(vm, reply, request));
+	json_object_put(request);
+	return answer;
+}
+
+struct json_object *request_finish(struct vm *vm, struct reply *reply)
+{
+	if (!reply->is_due || !reply->is_due(vm, reply))
+		return NULL;
+	reply->is_due = NULL;
+	reply->job.run = NULL;
+	return seal(reply, reply->err ? refuse("%s", strerror(-reply->err)) : vm_status(vm));
+}

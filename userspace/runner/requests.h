@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What clients of the control socket ask for (docs/control.schema.json), and what a VM says of
+ * itself.  All of it is the supervisor's: what concerns devices is done by the I/O thread, and
+ * answered when that has.
+ */
+#ifndef REQUESTS_H
+#define REQUESTS_H
+
+#include "vm.h"
+
+#define CONTROL_VERSION 1
+
+struct json_object;
+
+/* ---- requests (requests.c) ----------------------------------------------------------- */
+
+/**
+ * struct reply - how the answer to a request comes about
+ * @is_versioned: the request has said its version, so the answer does
+ * @is_due: asked after each control_wake(): can it be answered now? NULL: it has been
+ * @job: what the I/O thread does for it; @run is NULL if there is nothing (any more)
+ * @number: an argument of that
+ * @err: what came of it: 0 or a negative errno
+ * @is_done: it has been done
+ * @is_console: behind the answer the connection is the console
+ */
+struct reply {
+	bool is_versioned;
+	bool (*is_due)(struct vm *vm, const struct reply *reply);
+	struct job job;
+	__u64 number;
+	int err;
+	bool is_done;
+	bool is_console;
+};
+
+/**
+ * request_do() - do what is asked for
+ * @vm: of it
+ * @line: a request
+ * @reply: of nothing that is under way; filled in
+ * Return: the answer; if @reply->is_due is set, the one for the case that the VM ends before it is due
+ */
+struct json_object *request_do(struct vm *vm, const char *line, struct reply *reply);
+/* The answer that was not there at once; NULL: there still is none, or was none to come. */
+struct json_object *request_finish(struct vm *vm, struct reply *reply);
+
+struct json_object *json_refusal(const char *why);
+
+/* ---- answers (statistics.c) ------------------------------------------------------------- */
+
+struct json_object *vm_status(struct vm *vm);
+/* The same and more. */
+struct json_object *vm_statistics(struct vm *vm);
+
+void json_add_text(struct json_object *object, const char *key, const char *text);
+void json_add_number(struct json_object *object, const char *key, __u64 value);
+/* Add "exits" and, of those, "exits_to_runner": by reason, of all these vCPUs together. */
+void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr);
+
+#endif /* REQUESTS_H */

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a VM says of itself: see requests.h. The supervisor asks, and takes no lock for it. */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <libmote.h>
+
+#include "requests.h"
+
+static const char *state(struct vm *vm)
+{
+	if (!vm->paused)
+		return "running";
+	return vm_is_paused(vm) ? "paused" : "pausing";
+}
+
+void json_add_text(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+void json_add_number(struct json_object *object, const char *key, __u64 value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+/* Of this process, in bytes. */
+static __u64 resident(void)
+{
+	unsigned long long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	if (statm) {
+		if (fscanf(statm, "%*u %llu", &pages) != 1)
+			pages = 0;
+		fclose(statm);
+	}
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+struct json_object *vm_status(struct vm *vm)
+{
+	struct json_object *answer = json_object_new_object();
+
+	json_add_text(answer, "name", vm->name);
+	json_add_number(answer, "pid", getpid());
+	json_add_text(answer, "state", state(vm));
+	json_add_number(answer, "memory", vm->options->memory);
+	json_add_number(answer, "resident", resident());
+	json_add_number(answer, "cpus", vm->nr_vcpus);
+	json_add_number(answer, "uptime_ns", clock_ns() - vm->started);
+	json_add_text(answer, "image", vm->options->image ? vm->options->image : vm->options->firmware);
+	return answer;
+}
+
+/* A field of proc_pid_stat(5); @line begins where the second one ends: the name may hold anything. */
+static __u64 stat_field(const char *line, unsigned int field)
+{
+	for (unsigned int i = 2; line && i < field; i++)
+		line = strchr(line + 1, ' ');
+	return line ? strtoull(line, NULL, 10) : 0;
+}
+
+/* What a thread has spent in the guest, in ns, as ticks have found it. */
+static __u64 guest_time(int tid)
+{
+	char path[64], line[1024];
+	__u64 ticks = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return 0;
+	if (fgets(line, sizeof(line), stat))
+		ticks = stat_field(strrchr(line, ')'), 43);
+	fclose(stat);
+	return ticks * (NS_PER_S / sysconf(_SC_CLK_TCK));
+}
+
+/* The clocks of a thread, as the kernel numbers them. */
+enum thread_clock { CLOCK_TICKS, CLOCK_USER_TICKS, CLOCK_EXACT };
+
+static __u64 thread_clock(int tid, enum thread_clock which)
+{
+	struct timespec time = { 0 };
+
+	clock_gettime(~(clockid_t)tid * 8 | 4 | which, &time);
+	return time.tv_sec * NS_PER_S + time.tv_nsec;
+}
+
+/**
+ * struct times - what a thread has spent, in ns
+ * @guest: in the guest
+ * @kernel: in the kernel, which is mostly the module
+ * @runner: in this process
+ */
+struct times {
+	__u64 guest;
+	__u64 kernel;
+	__u64 runner;
+};
+
+/* The sum is exact, its parts are as ticks have found them: a busy host may lose many. */
+static struct times thread_times(int tid)
+{
+	__u64 all = thread_clock(tid, CLOCK_TICKS), user = thread_clock(tid, CLOCK_USER_TICKS);
+	__u64 guest = guest_time(tid);
+	double weight = all ? (double)thread_clock(tid, CLOCK_EXACT) / all : 0;
+
+	/* The guest's time counts as the user's, too. */
+	if (user < guest)
+		user = guest;
+	if (all < user)
+		all = user;
+	return (struct times) {
+		.guest = guest * weight, .kernel = (all - user) * weight, .runner = (user - guest) * weight,
+	};
+}
+
+void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr)
+{
+	struct json_object *exits = json_object_new_object();
+	struct json_object *user_exits = json_object_new_object();
+
+	for (unsigned int reason = 0; reason < MOTE_NR_EXITS; reason++) {
+		__u64 all = 0, user = 0;
+
+		for (unsigned int i = 0; i < nr; i++) {
+			all += vcpus[i].cpu.run->exits[reason];
+			user += vcpus[i].exits[reason];
+		}
+		if (all)
+			json_add_number(exits, mote_exit_name(reason), all);
+		if (user)
+			json_add_number(user_exits, mote_exit_name(reason), user);
+	}
+	json_object_object_add(object, "exits", exits);
+	json_object_object_add(object, "exits_to_runner", user_exits);
+}
+
+static struct json_object *vcpu_stat(const struct vcpu *vcpu)
+{
+	struct json_object *row = json_object_new_object();
+	const struct times times = thread_times(vcpu->tid);
+
+	json_add_number(row, "id", vcpu->cpu.id);
+	json_add_number(row, "guest_ns", times.guest);
+	json_add_number(row, "kernel_ns", times.kernel);
+	json_add_number(row, "runner_ns", times.runner);
+	json_add_exits(row, vcpu, 1);
+	return row;
+}
+
+struct json_object *vm_statistics(struct vm *vm)
+{
+	struct json_object *answer = vm_status(vm), *vcpus = json_object_new_array();
+
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		json_object_array_add(vcpus, vcpu_stat(&vm->vcpus[i]));
+	json_object_object_add(answer, "vcpus", vcpus);
+	return answer;
+}
