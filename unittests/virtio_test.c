@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The runner's virtio devices with a driver that keeps to the rules: what VIRTIO 1.2 says of PCI,
- * of disks and of network cards, and what a disk does when the host's is full or broken, with
+ * of disks, network cards and consoles, and what a disk does when the host's is full or broken, with
  * io_uring and without.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
 #include <signal.h>
@@ -24,7 +25,9 @@
 #include "../userspace/runner/disk.h"
 #include "../userspace/runner/net.h"
 #include "../userspace/runner/runner.h"
+#include "../userspace/runner/traffic.h"
 #include "../userspace/runner/vhost.h"
+#include "device_console.h"
 #include "tests.h"
 
 #define MEMORY 0x100000
@@ -37,9 +40,10 @@
 #define REGISTERS_SIZE 0x2000
 #define CONFIG 0x200
 
-enum { BLK, NET, RNG };
+enum { BLK, NET, RNG, CONSOLE };
 
-static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY };
+static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY,
+	.console = true };
 static struct mote_area area;
 static struct vm vm = {
 	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
@@ -104,6 +108,24 @@ struct net *net_user_create(struct vm *which)
 	(void)which;
 	wire.ops = &ops;
 	return &wire;
+}
+
+size_t console_write(struct console *console, const void *data, size_t nr)
+{
+	(void)console;
+	(void)data;
+	return nr;
+}
+
+void console_wants_more(struct console *console)
+{
+	(void)console;
+}
+
+/* What a device has counted. */
+static __u64 counted(enum traffic_kind kind, unsigned int count)
+{
+	return traffic_read(traffic_get(&vm, kind, 0), count);
 }
 
 /* ---- the host's kernel -------------------------------------------------------------- */
@@ -268,6 +290,14 @@ static struct device *disk(void)
 
 static void disk_copies(void)
 {
+	static const __u64 once[] = {
+		[DISK_READS] = 1, [DISK_READ_BYTES] = 0x20000, [DISK_WRITES] = 1, [DISK_WRITTEN_BYTES] = 0x20000,
+		[DISK_FLUSHES] = 1, [DISK_DISCARDS] = 0,
+	};
+	__u64 before[ARRAY_SIZE(once)];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(once); i++)
+		before[i] = counted(TRAFFIC_DISK, i);
 	start(BLK, 1);
 	memset(area.hva + BUFFER, 0x5a, 0x20000);
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x20000));
@@ -279,6 +309,9 @@ static void disk_copies(void)
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, IMAGE_SIZE / SECTOR, SECTOR));
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_OUT, 0, 100));
 	EQ(VIRTIO_BLK_S_UNSUPP, ask_and_wait(77, 0, 0));
+	/* What has failed does not count. */
+	for (unsigned int i = 0; i < ARRAY_SIZE(once); i++)
+		EQ(before[i] + once[i], counted(TRAFFIC_DISK, i));
 }
 
 static void disk_of_4096(void)
@@ -506,6 +539,8 @@ static void small_buffers(void)
 {
 	static const unsigned char frame[64] = { 0xff };
 	const __u32 whole = sizeof(struct virtio_net_hdr_v1) + sizeof(frame);
+	__u64 frames = counted(TRAFFIC_NETWORK, NETWORK_RECEIVED_FRAMES);
+	__u64 bytes = counted(TRAFFIC_NETWORK, NETWORK_RECEIVED_BYTES);
 
 	start(NET, 2);
 	for (__u32 size = 1; size < whole; size += 9) {
@@ -519,6 +554,48 @@ static void small_buffers(void)
 	wire.receive(wire.card, frame, sizeof(frame));
 	CHECK(wait_for(0));
 	EQ(whole, used(0)->ring[(used(0)->idx - 1) % SIZE].len);
+	EQ(frames + 1, counted(TRAFFIC_NETWORK, NETWORK_RECEIVED_FRAMES));
+	EQ(bytes + sizeof(frame), counted(TRAFFIC_NETWORK, NETWORK_RECEIVED_BYTES));
+}
+
+static void sent_frames(void)
+{
+	const __u32 header = sizeof(struct virtio_net_hdr_v1);
+
+	start(NET, 2);
+	desc(1)[0] = (struct vring_desc) { BUFFER, header + 60, 0, 0 };
+	make_available(1, 0);
+	notify(NET, 1);
+	CHECK(wait_for(1));
+	EQ(1, counted(TRAFFIC_NETWORK, NETWORK_SENT_FRAMES));
+	EQ(60, counted(TRAFFIC_NETWORK, NETWORK_SENT_BYTES));
+}
+
+/* ---- consoles --------------------------------------------------------------------------------- */
+
+static unsigned int columns(void)
+{
+	return get(CONSOLE, CONFIG + offsetof(struct virtio_console_config, cols), 2);
+}
+
+static unsigned int rows(void)
+{
+	return get(CONSOLE, CONFIG + offsetof(struct virtio_console_config, rows), 2);
+}
+
+/* "5.3.4": the size of the screen, and that it has changed. */
+static void screen(void)
+{
+	unsigned int generation;
+
+	put(CONSOLE, VIRTIO_PCI_COMMON_DFSELECT, 4, 0);
+	CHECK(get(CONSOLE, VIRTIO_PCI_COMMON_DF, 4) & 1 << VIRTIO_CONSOLE_F_SIZE);
+	start(CONSOLE, 2);
+	CHECK(columns() == 80 && rows() == 25);
+	generation = get(CONSOLE, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
+	console_ops->resized(console_device, &(const struct tty_size) { 132, 43 });
+	CHECK(columns() == 132 && rows() == 43);
+	CHECK(get(CONSOLE, VIRTIO_PCI_COMMON_CFGGENERATION, 1) != generation);
 }
 
 static unsigned int slot;
@@ -721,7 +798,7 @@ static bool make(unsigned int sector, __u64 size)
 	options.nr_disks = 1;
 	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
 	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
-	    virtio_rng_create(&vm)) {
+	    virtio_rng_create(&vm) || virtio_console_create(&vm)) {
 		printf("# cannot make the machine: %s\n", said);
 		return false;
 	}
@@ -750,6 +827,8 @@ int main(void)
 		{ "a disk with sectors of 4096 bytes", disk_of_4096 },
 		{ "images that are not raw", disk_formats },
 		{ "receive buffers that are too small", small_buffers },
+		{ "frames that are sent are counted", sent_frames },
+		{ "a console's screen has a size", screen },
 		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },
 		{ "accesses that begin and end anywhere", odd_accesses },
@@ -758,6 +837,7 @@ int main(void)
 	static const struct unit_test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
+	screen_size = (struct tty_size) { 80, 25 };
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	vm.memory_fd = memfd_create("memory", MFD_CLOEXEC);
 	area.size = MEMORY;

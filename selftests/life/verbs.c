@@ -129,6 +129,9 @@ TEST_F(verbs, bad_input)
 	EXPECT_COMPLAINT(2, "memory: not a size from 1M to 4096G: much", "mote memory a much");
 	EXPECT_COMPLAINT(2, "no VM of yours", "mote memory a 512M");
 	EXPECT_EQ(0, sh("mote memory --help | grep -q 'usage: mote memory NAME SIZE'"));
+	EXPECT_COMPLAINT(2, "goes with neither --json nor --watch", "mote stat --prometheus --json");
+	EXPECT_COMPLAINT(2, "which VM?", "mote stat --json");
+	EXPECT_COMPLAINT(2, "no VM of yours", "mote stat --prometheus a");
 	EXPECT_COMPLAINT(2, "takes no argument", "mote ps a");
 	EXPECT_COMPLAINT(2, "--timeout wants a value", "mote stop a --timeout");
 	EXPECT_COMPLAINT(2, "not a number of seconds", "mote stop --timeout -1 a");
@@ -258,6 +261,27 @@ TEST_F(verbs, force)
 	EXPECT_COMPLAINT(2, "no VM of yours", "mote stop other");
 }
 
+/* What a balloon is asked for. */
+static bool is_asked_for(const char *name, long bytes)
+{
+	return !sh("mote stat --prometheus %s | grep -q '^mote_balloon_target_bytes{.*} %ld$'", name, bytes);
+}
+
+TEST_F(verbs, memory)
+{
+	ASSERT_TRUE(vm_start_flat("balloon", &guest_spin, "--balloon"));
+	EXPECT_TRUE(is_asked_for("balloon", 0));
+	EXPECT_EQ(0, sh("mote memory balloon 1M"));
+	EXPECT_TRUE(is_asked_for("balloon", 1 << 20));
+	EXPECT_COMPLAINT(1, "the VM has 2M in all", "mote memory balloon 3M");
+	EXPECT_COMPLAINT(2, "is called ball: balloon?", "mote memory ball 2M");
+	EXPECT_TRUE(is_asked_for("balloon", 1 << 20));
+	EXPECT_EQ(0, sh("mote pause balloon && mote memory balloon 2M"));
+	EXPECT_TRUE(is_asked_for("balloon", 0));
+	ASSERT_TRUE(vm_start_flat("none", &guest_spin, ""));
+	EXPECT_COMPLAINT(1, "the VM has no balloon", "mote memory none 1M");
+}
+
 TEST_F(verbs, console)
 {
 	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
@@ -351,6 +375,15 @@ TEST_F(verbs, statistics)
 	EXPECT_LE(500000000, stat_number("counted", NULL, "guest_ns"));
 	EXPECT_GT(stat_number("counted", NULL, "guest_ns"), stat_number("counted", NULL, "kernel_ns"));
 	EXPECT_EQ(0, sh("mote stat counted | grep -q '^all '"));
+	/* For Prometheus; of all, also of one that does not answer. */
+	EXPECT_EQ(0, sh("mote stat --prometheus count | "
+			"grep -q '^mote_vcpu_exits_total{machine=\"counted\",vcpu=\"0\",reason=\"cpuid\"} 500$'"));
+	ASSERT_TRUE(vm_start_flat("other", &guest_spin, ""));
+	ASSERT_EQ(0, sh("kill -STOP $(cat " RUNTIME_DIR "/other.pid)"));
+	command_run(&self->command, "mote stat --prometheus");
+	EXPECT_NE(NULL, strstr(self->command.out, "\nmote_up{machine=\"counted\"} 1\n"
+			       "mote_up{machine=\"other\"} 0\n")) TH_LOG("%s", self->command.out);
+	EXPECT_EQ(0, sh("kill -CONT $(cat " RUNTIME_DIR "/other.pid)"));
 	/* Again and again, with rates, until the VM ends. */
 	ASSERT_EQ(0, sh("mote stat --watch 0.2 counted > " RUNTIME_DIR "/watch 2> /dev/null &"));
 	EXPECT_TRUE(comes_true("grep -q '^cpuid *500 *0 *0$' " RUNTIME_DIR "/watch"));

@@ -290,6 +290,55 @@ int client_tell(const char *name, const char *what, struct json_object *argument
 	return answer ? EXIT_OK : EXIT_PROBLEM;
 }
 
+/* ---- all of them --------------------------------------------------------------------- */
+
+/* Somebody listens, but does not answer: a runner that is stopped, or has too many clients. */
+static struct json_object *silent(int fd, const char *name)
+{
+	struct json_object *row = json_object_new_object();
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	json_object_object_add(row, "name", json_object_new_string(name));
+	json_object_object_add(row, "pid", json_object_new_int(peer.pid));
+	json_object_object_add(row, "state", json_object_new_string("silent"));
+	return row;
+}
+
+/* One that has ended since is no VM any more. */
+static void ask(struct json_object *list, const struct vm_found *vm, const char *what)
+{
+	int fd = vm_connect(vm);
+	struct json_object *answer = fd < 0 ? NULL : client_request(fd, what, NULL);
+
+	bool is_busy = answer && !json_object_object_get_ex(answer, "name", NULL);
+
+	if (is_busy || (!answer && (fd == -EAGAIN || (fd >= 0 && errno == EAGAIN)))) {
+		json_object_put(answer);
+		answer = silent(fd, vm->name);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (answer)
+		json_object_array_add(list, answer);
+}
+
+struct json_object *vms_ask(const char *what)
+{
+	struct json_object *list = json_object_new_array();
+	struct vms vms;
+
+	if (vms_find(&vms)) {
+		json_object_put(list);
+		return NULL;
+	}
+	for (unsigned int i = 0; i < vms.nr; i++)
+		ask(list, &vms.vm[i], what);
+	free(vms.vm);
+	return list;
+}
+
 /* ---- the command line ----------------------------------------------------------------- */
 
 enum { OPTION_JSON = 256, OPTION_VALUE, OPTION_FLAG };
@@ -298,7 +347,7 @@ static int check_names(const struct verb *verb, int argc, char **argv, const str
 {
 	int nr = argc - optind, wanted = arguments->operand ? 2 : 1;
 
-	if (nr == wanted)
+	if (nr == wanted || (!nr && arguments->is_optional && *arguments->is_optional))
 		return -1;
 	if (!nr)
 		complain("%s: which VM? (mote ps lists them; mote %s --help)", verb->name, verb->name);

@@ -56,6 +56,9 @@ struct json_object *client_ask(int fd, const char *what, struct json_object *arg
 /* The same without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
+/* The answers of all VMs of this user, in an array; of one that gives none, "name", "pid" and "state". */
+struct json_object *vms_ask(const char *what);
+
 /* Of an answer: "" and 0 if they are not there. */
 const char *answer_text(struct json_object *answer, const char *key);
 unsigned long long answer_number(struct json_object *answer, const char *key);
@@ -69,6 +72,7 @@ int client_tell(const char *name, const char *what, struct json_object *argument
  * @value_option: name of an option with a value, or NULL
  * @value: of that, if it was given
  * @operand: what follows the VM's name, or NULL
+ * @is_optional: points to true if no name is all VMs; may be NULL
  * @flag_option: name of an option without one, or NULL
  * @flag: set if it was given
  */
@@ -77,6 +81,7 @@ struct vm_arguments {
 	const char *value_option;
 	const char **value;
 	const char *operand;
+	const bool *is_optional;
 	const char *flag_option;
 	bool *flag;
 };

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote ps: the VMs of this user that run. */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "client.h"
 #include "runner.h"
@@ -19,49 +15,6 @@ const char ps_usage[] =
 	"\n"
 	"  --json   print the list as JSON\n"
 	"  --help   this text\n";
-
-/* Somebody listens, but does not answer: a runner that is stopped, say. */
-static struct json_object *silent(int fd, const char *name)
-{
-	struct json_object *row = json_object_new_object();
-	struct ucred peer = { 0 };
-	socklen_t size = sizeof(peer);
-
-	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-	json_object_object_add(row, "name", json_object_new_string(name));
-	json_object_object_add(row, "pid", json_object_new_int(peer.pid));
-	json_object_object_add(row, "state", json_object_new_string("silent"));
-	return row;
-}
-
-/* One that has ended since is no VM any more. */
-static void ask(struct json_object *list, const struct vm_found *vm)
-{
-	int fd = vm_connect(vm);
-	struct json_object *answer = fd < 0 ? NULL : client_request(fd, "status", NULL);
-
-	if (!answer && (fd == -EAGAIN || (fd >= 0 && errno == EAGAIN)))
-		answer = silent(fd, vm->name);
-	if (fd >= 0)
-		close(fd);
-	if (answer)
-		json_object_array_add(list, answer);
-}
-
-static struct json_object *ask_all(void)
-{
-	struct json_object *list = json_object_new_array();
-	struct vms vms;
-
-	if (vms_find(&vms)) {
-		json_object_put(list);
-		return NULL;
-	}
-	for (unsigned int i = 0; i < vms.nr; i++)
-		ask(list, &vms.vm[i]);
-	free(vms.vm);
-	return list;
-}
 
 static void print_row(struct json_object *vm)
 {
@@ -85,7 +38,7 @@ int ps_run(const struct verb *verb, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	list = ask_all();
+	list = vms_ask("status");
 	if (!list)
 		return EXIT_PROBLEM;
 	if (json) {

@@ -9,10 +9,12 @@
 #include <libmote.h>
 
 #include "client.h"
+#include "prometheus.h"
 #include "runner.h"
 
 const char stat_usage[] =
 	"usage: mote stat [--json] [--watch S] NAME\n"
+	"       mote stat --prometheus [NAME]\n"
 	"\n"
 	"Shows the exits of a VM by reason, in all and those that went to the runner; the\n"
 	"processor time of each vCPU, in the guest, in the kernel and in the runner; and\n"
@@ -20,6 +22,7 @@ const char stat_usage[] =
 	"\n"
 	"  --watch S   again every S seconds, with rates since the last time\n"
 	"  --json      print it as JSON (with --watch: an object each time)\n"
+	"  --prometheus  print it, of all VMs if there is no NAME, as Prometheus reads it\n"
 	"  --help      this text\n";
 
 /* Of all vCPUs. */
@@ -136,20 +139,53 @@ static int parse_period(const char *text, double *period)
 	return 0;
 }
 
+/* Of one, or of all; the exit status. */
+static int show_prometheus(const char *name)
+{
+	struct json_object *machines, *answer;
+	char found[NAME_MOST + 1];
+	int fd;
+
+	if (name) {
+		fd = client_open(name, false, found);
+		if (fd < 0)
+			return EXIT_USAGE;
+		answer = client_ask(fd, "stat", NULL);
+		close(fd);
+		machines = answer ? json_object_new_array() : NULL;
+		if (answer)
+			json_object_array_add(machines, answer);
+	} else {
+		machines = vms_ask("stat");
+	}
+	if (!machines)
+		return EXIT_PROBLEM;
+	prometheus_print(stdout, machines);
+	json_object_put(machines);
+	return EXIT_OK;
+}
+
 int stat_run(const struct verb *verb, int argc, char **argv)
 {
 	const char *watch = NULL;
 	struct counts before = { 0 };
 	char found[NAME_MOST + 1];
 	double period = 0;
-	bool json = false;
+	bool json = false, prometheus = false;
 	int status, fd;
 
 	status = parse_vm(verb, argc, argv, &(const struct vm_arguments) {
-		.json = &json, .value_option = "watch", .value = &watch,
+		.json = &json, .value_option = "watch", .value = &watch, .flag_option = "prometheus",
+		.flag = &prometheus, .is_optional = &prometheus,
 	});
 	if (status >= 0)
 		return status;
+	if (prometheus && (json || watch)) {
+		complain("stat: --prometheus goes with neither --json nor --watch");
+		return EXIT_USAGE;
+	}
+	if (prometheus)
+		return show_prometheus(argv[optind]);
 	if (watch && parse_period(watch, &period))
 		return EXIT_USAGE;
 	fd = client_open(argv[optind], false, found);

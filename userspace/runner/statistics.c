@@ -10,6 +10,8 @@
 #include <libmote.h>
 
 #include "requests.h"
+#include "runner.h"
+#include "traffic.h"
 
 static const char *state(struct vm *vm)
 {
@@ -156,6 +158,47 @@ static struct json_object *vcpu_stat(const struct vcpu *vcpu)
 	return row;
 }
 
+/* What is said of each kind of device, by its counts. */
+static const struct {
+	const char *name;
+	const char *counts[TRAFFIC_COUNTS];
+} kinds[NR_TRAFFIC_KINDS] = {
+	[TRAFFIC_DISK] = { "disks", {
+		[DISK_READS] = "reads", [DISK_READ_BYTES] = "read_bytes", [DISK_WRITES] = "writes",
+		[DISK_WRITTEN_BYTES] = "written_bytes", [DISK_FLUSHES] = "flushes", [DISK_DISCARDS] = "discards",
+	} },
+	[TRAFFIC_NETWORK] = { "networks", {
+		[NETWORK_RECEIVED_FRAMES] = "received_frames", [NETWORK_RECEIVED_BYTES] = "received_bytes",
+		[NETWORK_SENT_FRAMES] = "sent_frames", [NETWORK_SENT_BYTES] = "sent_bytes",
+	} },
+	[TRAFFIC_BALLOON] = { "balloons", {
+		[BALLOON_TARGET_BYTES] = "target_bytes", [BALLOON_ACTUAL_BYTES] = "actual_bytes",
+	} },
+};
+
+static struct json_object *traffic_json(const struct traffic *traffic)
+{
+	const char *const *names = kinds[traffic->kind].counts;
+	struct json_object *row = json_object_new_object();
+
+	json_add_number(row, "index", traffic->index);
+	for (unsigned int i = 0; i < TRAFFIC_COUNTS && names[i]; i++)
+		json_add_number(row, names[i], traffic_read(traffic, i));
+	return row;
+}
+
+static void add_traffic(struct json_object *answer, const struct vm *vm)
+{
+	for (unsigned int kind = 0; kind < NR_TRAFFIC_KINDS; kind++) {
+		struct json_object *rows = json_object_new_array();
+
+		for (const struct traffic *traffic = vm->traffic; traffic; traffic = traffic->next)
+			if (traffic->kind == kind)
+				json_object_array_add(rows, traffic_json(traffic));
+		json_object_object_add(answer, kinds[kind].name, rows);
+	}
+}
+
 struct json_object *vm_statistics(struct vm *vm)
 {
 	struct json_object *answer = vm_status(vm), *vcpus = json_object_new_array();
@@ -163,5 +206,6 @@ struct json_object *vm_statistics(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		json_object_array_add(vcpus, vcpu_stat(&vm->vcpus[i]));
 	json_object_object_add(answer, "vcpus", vcpus);
+	add_traffic(answer, vm);
 	return answer;
 }

@@ -14,6 +14,7 @@
 #include "control.h"
 #include "irq.h"
 #include "runner.h"
+#include "traffic.h"
 #include "virtio.h"
 
 /* What ends a VM from outside, and what does not. */
@@ -195,6 +196,7 @@ static void destroy(struct vm *vm)
 	/* Who waits for the end may use the disks again. */
 	control_destroy(vm);
 	consoles_destroy(vm);
+	traffic_destroy(vm);
 	io_destroy(vm);
 	loop_destroy(&vm->supervisor);
 }

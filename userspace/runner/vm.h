@@ -197,6 +197,7 @@ struct options {
 
 struct virtio;
 struct place;
+struct traffic;
 
 /* How a VM ended, each with an exit status: see end.c. */
 enum ending {
@@ -261,6 +262,7 @@ struct job {
  * @name: what it is called
  * @started: when, by clock_ns()
  * @memory_left: how much of its memory a balloon was told last to leave; 0: nothing was said
+ * @traffic: what its devices have done, over all of its lives (traffic.h)
  * @lock: of the devices, and of what follows up to @pci; see device.h
  * @buses: who answers at ports and addresses
  * @devices: the last one made
@@ -313,6 +315,7 @@ struct vm {
 	char name[NAME_MOST + 1];
 	__u64 started;
 	__u64 memory_left;
+	struct traffic *traffic;
 
 	pthread_mutex_t lock;
 	struct bus buses[NR_SPACES];

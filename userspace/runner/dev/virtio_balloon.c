@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "runner.h"
+#include "traffic.h"
 #include "virtio.h"
 
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING, NR_QUEUES = 5 };
@@ -32,6 +33,7 @@ struct work {
 struct balloon {
 	struct virtio virtio;
 	struct virtio_balloon_config config;
+	struct traffic *traffic;
 	struct work works[NR_QUEUES];
 };
 
@@ -113,19 +115,26 @@ static void balloon_kick(struct virtio *virtio, struct virtqueue *queue)
 	}
 }
 
+static void set_actual(struct balloon *balloon, unsigned int offset, const void *data, unsigned int size)
+{
+	memcpy((char *)&balloon->config + offset, data, size);
+	traffic_set(balloon->traffic, BALLOON_ACTUAL_BYTES, le32toh(balloon->config.actual) * PAGE_SIZE);
+}
+
 /* The driver says how many pages it has given. */
 static void balloon_configure(struct virtio *virtio, unsigned int offset, unsigned int size,
 			      __u64 data)
 {
 	if (offset >= ACTUAL && offset + size <= ACTUAL + sizeof(__le32))
-		memcpy((char *)&balloon_of(virtio)->config + offset, &data, size);
+		set_actual(balloon_of(virtio), offset, &data, size);
 }
 
 static void balloon_reset(struct virtio *virtio)
 {
+	static const __le32 none;
 	struct balloon *balloon = balloon_of(virtio);
 
-	balloon->config.actual = 0;
+	set_actual(balloon, ACTUAL, &none, sizeof(none));
 	for (unsigned int i = 0; i < NR_QUEUES; i++)
 		balloon->works[i].is_begun = false;
 }
@@ -148,13 +157,13 @@ __u64 balloon_size(const struct vm *vm)
 
 int balloon_leave(struct vm *vm, __u64 memory)
 {
-	__u64 all = vm->options->memory;
+	__u64 all = vm->options->memory, pages = memory < all ? (all - memory) / PAGE_SIZE : 0;
 
 	if (!vm->balloon)
 		return -ENODEV;
 	vm->memory_left = memory;
-	balloon_of(vm->balloon)->config.num_pages =
-		htole32(memory < all ? (all - memory) / PAGE_SIZE : 0);
+	balloon_of(vm->balloon)->config.num_pages = htole32(pages);
+	traffic_set(balloon_of(vm->balloon)->traffic, BALLOON_TARGET_BYTES, pages * PAGE_SIZE);
 	virtio_config_changed(vm->balloon);
 	return 0;
 }
@@ -174,7 +183,8 @@ int virtio_balloon_create(struct vm *vm)
 	balloon->virtio.config_size = sizeof(balloon->config);
 	balloon->virtio.features = 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
 				   1ull << VIRTIO_BALLOON_F_REPORTING;
-	if (virtio_create(vm, &balloon->virtio, &ops)) {
+	balloon->traffic = traffic_get(vm, TRAFFIC_BALLOON, 0);
+	if (!balloon->traffic || virtio_create(vm, &balloon->virtio, &ops)) {
 		free(balloon);
 		return -1;
 	}

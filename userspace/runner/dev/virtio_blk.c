@@ -21,6 +21,7 @@
 
 #include "disk.h"
 #include "runner.h"
+#include "traffic.h"
 #include "virtio.h"
 
 #define ALIGN_SECTORS 8
@@ -66,6 +67,7 @@ struct request {
  * @bytes: of all requests in flight
  * @free: requests that are not
  * @held: those that the host could not do
+ * @traffic: what has been done
  * @requests: all
  */
 struct blk {
@@ -82,6 +84,7 @@ struct blk {
 	size_t bytes;
 	struct request *free;
 	struct request *held;
+	struct traffic *traffic;
 	struct request requests[VIRTQUEUE_SIZE];
 };
 
@@ -90,8 +93,31 @@ static struct blk *blk_of(struct virtio *virtio)
 	return container_of(virtio, struct blk, virtio);
 }
 
+static void count(struct blk *blk, const struct request *request)
+{
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		traffic_add(blk->traffic, DISK_READS, 1);
+		traffic_add(blk->traffic, DISK_READ_BYTES, request->size);
+		break;
+	case VIRTIO_BLK_T_OUT:
+		traffic_add(blk->traffic, DISK_WRITES, 1);
+		traffic_add(blk->traffic, DISK_WRITTEN_BYTES, request->size);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		traffic_add(blk->traffic, DISK_FLUSHES, 1);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		traffic_add(blk->traffic, DISK_DISCARDS, 1);
+		break;
+	}
+}
+
 static void finish(struct blk *blk, struct request *request, __u8 status)
 {
+	if (status == VIRTIO_BLK_S_OK)
+		count(blk, request);
 	*request->status = status;
 	blk->bytes -= request->size;
 	virtqueue_push(&blk->virtio.queues[0], request->chain.head, request->written + 1);
@@ -382,7 +408,7 @@ static void configure(struct blk *blk, const struct disk *disk)
 				FEATURE(DISCARD) | FEATURE(WRITE_ZEROES));
 }
 
-static int create_disk(struct vm *vm, const struct disk *disk)
+static int create_disk(struct vm *vm, const struct disk *disk, unsigned int index)
 {
 	struct blk *blk = calloc(1, sizeof(*blk));
 
@@ -394,7 +420,8 @@ static int create_disk(struct vm *vm, const struct disk *disk)
 		blk->requests[i].next = blk->free;
 		blk->free = &blk->requests[i];
 	}
-	if (disk_open(&blk->image, disk)) {
+	blk->traffic = traffic_get(vm, TRAFFIC_DISK, index);
+	if (!blk->traffic || disk_open(&blk->image, disk)) {
 		free(blk);
 		return -1;
 	}
@@ -418,7 +445,7 @@ int virtio_blk_create(struct vm *vm)
 	for (unsigned int i = 0; i < vm->options->nr_disks; i++) {
 		const struct disk *disk = &vm->options->disks[i];
 
-		if (disk->format ? virtio_vhost_blk_create(vm, disk) : create_disk(vm, disk))
+		if (disk->format ? virtio_vhost_blk_create(vm, disk) : create_disk(vm, disk, i))
 			return -1;
 	}
 	return 0;

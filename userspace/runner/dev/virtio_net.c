@@ -11,6 +11,7 @@
 
 #include "net.h"
 #include "runner.h"
+#include "traffic.h"
 #include "virtio.h"
 
 #define QUEUE_RX 0
@@ -26,6 +27,7 @@ struct net_card {
 	struct virtio virtio;
 	struct virtio_net_config config;
 	struct net *net;
+	struct traffic *traffic;
 	unsigned int first, nr;		/* of those that wait */
 	struct frame waiting[WAITING_MOST];
 };
@@ -53,6 +55,8 @@ static bool deliver(struct net_card *card, const void *data, size_t size)
 	if (fits) {
 		iov_write(in, chain.nr_in, &header, sizeof(header));
 		iov_write(in, chain.nr_in, data, size);
+		traffic_add(card->traffic, NETWORK_RECEIVED_FRAMES, 1);
+		traffic_add(card->traffic, NETWORK_RECEIVED_BYTES, size);
 	}
 	virtqueue_push(queue, chain.head, fits ? sizeof(header) + size : 0);
 	return true;
@@ -102,6 +106,8 @@ static void transmit(struct net_card *card, struct virtqueue *queue)
 		    iov_size(chain.iov, chain.nr_out) <= sizeof(frame)) {
 			size = iov_read(chain.iov, chain.nr_out, frame, sizeof(frame));
 			card->net->ops->transmit(card->net, frame, size);
+			traffic_add(card->traffic, NETWORK_SENT_FRAMES, 1);
+			traffic_add(card->traffic, NETWORK_SENT_BYTES, size);
 		}
 		virtqueue_push(queue, chain.head, 0);
 	}
@@ -157,7 +163,8 @@ int virtio_net_create(struct vm *vm)
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
 	card->net = strcmp(where, NET_USER) ? net_tap_create(vm, where + strlen(NET_TAP)) :
 					    net_user_create(vm);
-	if (!card->net || virtio_create(vm, &card->virtio, &ops)) {
+	card->traffic = traffic_get(vm, TRAFFIC_NETWORK, 0);
+	if (!card->net || !card->traffic || virtio_create(vm, &card->virtio, &ops)) {
 		net_destroy(&card->virtio);
 		return -1;
 	}
