@@ -343,6 +343,29 @@ TEST_F(verbs, terminal)
 	EXPECT_TRUE(vm_is("echo", "running"));
 }
 
+/* Also at the console of a guest that takes no key: more of them than there is room for. */
+TEST_F(verbs, deaf)
+{
+	char keys[4096];
+	int fd, status;
+	pid_t pid;
+
+	ASSERT_TRUE(vm_start_flat("deaf", &guest_spin, "--serial socket"));
+	pid = forkpty(&fd, NULL, NULL, NULL);
+	if (!pid) {
+		execlp("mote", "mote", "console", "deaf", NULL);
+		_exit(127);
+	}
+	ASSERT_LT(0, pid);
+	EXPECT_TRUE(shows(fd, "the console of deaf"));
+	memset(keys, 'x', sizeof(keys));
+	for (size_t nr = 0; nr < 1 << 20; nr += sizeof(keys))
+		ASSERT_EQ(sizeof(keys), write(fd, keys, sizeof(keys)));
+	EXPECT_EQ(2, write(fd, "\001d", 2));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
 /* In what `mote stat --json` says of a vCPU: the number at KEY or GROUP.KEY. */
 static long long stat_number(const char *name, const char *group, const char *key)
 {

@@ -125,16 +125,23 @@ static void command(void *context, char key)
 	typed->leaves |= key == 'd';
 }
 
-/* False: who types wants to leave. */
+/* False: who types wants to leave. At a terminal the last keys are lost that nobody takes, as at any. */
 static bool read_typed(struct typed *typed)
 {
-	ssize_t nr = read(STDIN_FILENO, typed->data, sizeof(typed->data));
+	unsigned char data[sizeof(typed->data)];
+	ssize_t nr = read(STDIN_FILENO, data, sizeof(data));
+	size_t room = sizeof(typed->data) - typed->nr;
 
 	if (nr <= 0) {
 		typed->ended = !nr || errno != EINTR;
 		return !typed->ended || !tty.is_raw;
 	}
-	typed->nr = tty.is_raw ? tty_unescape(&typed->is_escaped, typed->data, nr, command, typed) : (size_t)nr;
+	if (tty.is_raw)
+		nr = tty_unescape(&typed->is_escaped, data, nr, command, typed);
+	if ((size_t)nr < room)
+		room = nr;
+	memcpy(typed->data + typed->nr, data, room);
+	typed->nr += room;
 	return !typed->leaves;
 }
 
@@ -149,7 +156,7 @@ static bool send_typed(int fd, struct typed *typed)
 	return true;
 }
 
-/* Until the VM ends, or who is at the terminal leaves; a guest that does not read is waited for. */
+/* Until the VM ends, or who is at the terminal leaves; in a pipe a guest that does not read is waited for. */
 static void attach(int fd, const char *name, const sigset_t *waiting)
 {
 	struct typed typed = { 0 };
@@ -158,7 +165,7 @@ static void attach(int fd, const char *name, const sigset_t *waiting)
 	for (;;) {
 		struct pollfd fds[] = {
 			{ .fd = fd, .events = POLLIN | (typed.nr ? POLLOUT : 0) },
-			{ .fd = typed.nr || typed.ended ? -1 : STDIN_FILENO, .events = POLLIN },
+			{ .fd = typed.ended || (typed.nr && !tty.is_raw) ? -1 : STDIN_FILENO, .events = POLLIN },
 			/* For its reader's end. */
 			{ .fd = STDOUT_FILENO },
 		};
