@@ -16,6 +16,7 @@
 
 static struct options options = { .nr_nics = 1, .nics = { { .where = NET_USER } } };
 static struct vm vm = { .options = &options, .name = "test", .lock = PTHREAD_MUTEX_INITIALIZER };
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void complain(const char *format, ...)
 {
@@ -63,9 +64,9 @@ static __u16 checksum(__u32 sum, const void *data, size_t size)
 
 static void send_frame(struct net *net, const void *frame, size_t size)
 {
-	pthread_mutex_lock(&vm.lock);
+	pthread_mutex_lock(&lock);
 	transmit(net, frame, size);
-	pthread_mutex_unlock(&vm.lock);
+	pthread_mutex_unlock(&lock);
 }
 
 static void begin_ip(struct segment *segment, __u8 protocol, __u32 to, size_t payload)
@@ -126,14 +127,11 @@ static void send_arp(struct net *net)
 
 static struct net *connect_guest(void)
 {
+	const struct net card = { .receive = receive, .lock = &lock };
 	struct net *net;
 
 	nr_answers = 0;
-	pthread_mutex_lock(&vm.lock);
-	net = net_user_create(&vm);
-	if (net)
-		net->receive = receive;
-	pthread_mutex_unlock(&vm.lock);
+	net = net_user_create(&vm, &card);
 	if (net)
 		send_arp(net);
 	return net;
@@ -142,12 +140,12 @@ static struct net *connect_guest(void)
 static bool wait_for(const unsigned int *number, unsigned int least)
 {
 	for (int ms = 0; ms < PATIENCE_MS; ms += 10) {
-		pthread_mutex_lock(&vm.lock);
+		pthread_mutex_lock(&lock);
 		if (*number >= least) {
-			pthread_mutex_unlock(&vm.lock);
+			pthread_mutex_unlock(&lock);
 			return true;
 		}
-		pthread_mutex_unlock(&vm.lock);
+		pthread_mutex_unlock(&lock);
 		usleep(10000);
 	}
 	return false;

@@ -12,7 +12,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
-#include <sys/epoll.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -91,11 +91,12 @@ static void keep(struct net *net)
 	(void)net;
 }
 
-struct net *net_user_create(struct vm *which)
+struct net *net_user_create(struct vm *which, const struct net *card)
 {
 	static const struct net_ops ops = { .transmit = reflect, .destroy = keep };
 
 	(void)which;
+	mirror = *card;
 	mirror.ops = &ops;
 	return &mirror;
 }
@@ -298,13 +299,10 @@ static void make(void)
 /* What the I/O thread would do now. */
 static void handle_events(void)
 {
-	struct epoll_event event;
+	struct pollfd some = { .fd = vm.io.epoll, .events = POLLIN };
 
-	for (int i = 0; i < EVENTS_MOST && epoll_wait(vm.io.epoll, &event, 1, 0) == 1; i++) {
-		struct source *source = event.data.ptr;
-
-		source->ready(&vm, source, event.events);
-	}
+	for (int i = 0; i < EVENTS_MOST && poll(&some, 1, 0) == 1; i++)
+		loop_run_once(&vm.io);
 }
 
 static void check_image(void)

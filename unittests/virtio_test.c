@@ -11,12 +11,12 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -89,11 +89,22 @@ void vm_end(struct vm *which, enum ending end, int detail)
 /* A network that keeps what it gets, and from which the tests send. */
 static struct net wire;
 
+static bool vm_is_free, card_is_held;
+
+static bool is_locked(pthread_mutex_t *lock)
+{
+	if (pthread_mutex_trylock(lock))
+		return true;
+	pthread_mutex_unlock(lock);
+	return false;
+}
+
 static void keep_frame(struct net *net, const void *frame, size_t size)
 {
-	(void)net;
 	(void)frame;
 	(void)size;
+	vm_is_free = !is_locked(&vm.lock);
+	card_is_held = is_locked(net->lock);
 }
 
 static void keep(struct net *net)
@@ -101,11 +112,12 @@ static void keep(struct net *net)
 	(void)net;
 }
 
-struct net *net_user_create(struct vm *which)
+struct net *net_user_create(struct vm *which, const struct net *card)
 {
 	static const struct net_ops ops = { .transmit = keep_frame, .destroy = keep };
 
 	(void)which;
+	wire = *card;
 	wire.ops = &ops;
 	return &wire;
 }
@@ -162,12 +174,10 @@ int fdatasync(int fd)
 
 static void handle_events(int timeout_ms)
 {
-	struct epoll_event event;
+	struct pollfd some = { .fd = vm.io.epoll, .events = POLLIN };
 
-	while (epoll_wait(vm.io.epoll, &event, 1, timeout_ms) == 1) {
-		struct source *source = event.data.ptr;
-
-		source->ready(&vm, source, event.events);
+	while (poll(&some, 1, timeout_ms) == 1) {
+		loop_run_once(&vm.io);
 		timeout_ms = 0;
 	}
 }
@@ -598,6 +608,50 @@ static void screen(void)
 	CHECK(get(CONSOLE, VIRTIO_PCI_COMMON_CFGGENERATION, 1) != generation);
 }
 
+static void give_frame(__u32 size)
+{
+	desc(1)[0] = (struct vring_desc) { BUFFER, size, 0, 0 };
+	make_available(1, 0);
+	notify(NET, 1);
+}
+
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+static bool vm_was_held;
+
+static __u64 read_held(struct device *device, const struct region *region, __u64 offset, unsigned int size)
+{
+	(void)device;
+	(void)region;
+	(void)offset;
+	(void)size;
+	vm_was_held = is_locked(&vm.lock);
+	return 0;
+}
+
+/* A virtio device works with its own lock, and who has to do with the chipset does not wait for it. */
+static void own_locks(void)
+{
+	static const struct device_ops kind = { .name = "any", .read = read_held };
+	static struct device device = { .ops = &kind };
+	const struct region region = {
+		.space = SPACE_PORT, .first = 0x20, .size = 2, .width = 1, .device = &device,
+	};
+
+	start(NET, 2);
+	vm_is_free = card_is_held = vm_was_held = false;
+	give_frame(sizeof(struct virtio_net_hdr_v1) + 60);
+	CHECK(wait_for(1));
+	CHECK(vm_is_free && card_is_held);
+	EQ(0, region_add(&vm, &region));
+	pthread_mutex_lock(wire.lock);
+	bus_read(&vm, SPACE_PORT, 0x20, 1);
+	pthread_mutex_unlock(wire.lock);
+	CHECK(vm_was_held);
+	region_remove(&vm, &region);
+	CHECK(!is_locked(&vm.lock) && !is_locked(wire.lock));
+}
+
 static unsigned int slot;
 
 /* ---- PCI ------------------------------------------------------------------------------------ */
@@ -829,6 +883,7 @@ int main(void)
 		{ "receive buffers that are too small", small_buffers },
 		{ "frames that are sent are counted", sent_frames },
 		{ "a console's screen has a size", screen },
+		{ "a device has its own lock", own_locks },
 		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },
 		{ "accesses that begin and end anywhere", odd_accesses },

@@ -3,6 +3,9 @@
  * Who answers at a port or an address.  An access that is wider than what a
  * device knows, or reaches beyond its region, is split into parts of 1, 2, 4 or 8
  * bytes, the lowest address first.  How the guest's instructions become accesses is libmote's.
+ *
+ * The regions are under the VM's lock.  A device that has another one is called without that:
+ * the guest may move its region meanwhile, but devices stay as long as there are vCPUs.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -59,39 +62,66 @@ void region_remove(struct vm *vm, const struct region *region)
 	memmove(bus->regions + at, bus->regions + at + 1, (bus->nr - at) * sizeof(*region));
 }
 
-/* How much of an access goes to one region, or to nobody (NULL), in one part. */
-static unsigned int part(const struct bus *bus, __u64 address, unsigned int size,
-			 const struct region **region)
+/* How much of an access goes to one region, or to nobody (without a device), in one part. */
+static unsigned int part(const struct bus *bus, __u64 address, unsigned int size, struct region *region)
 {
 	size_t at = find(bus, address);
 	__u64 room = 1;
 	unsigned int here = 8;
 
-	*region = NULL;
+	region->device = NULL;
 	if (at < bus->nr && bus->regions[at].first <= address) {
-		*region = &bus->regions[at];
-		room = (*region)->size - (address - (*region)->first);
-		if (room > (*region)->width)
-			room = (*region)->width;
+		*region = bus->regions[at];
+		room = region->size - (address - region->first);
+		if (room > region->width)
+			room = region->width;
 	}
 	while (here > size || here > room)
 		here /= 2;
 	return here;
 }
 
+pthread_mutex_t *device_lock(struct vm *vm, const struct device *device)
+{
+	return device && device->lock ? device->lock : &vm->lock;
+}
+
+/* Likewise, and take the lock of whose it is. */
+static unsigned int enter(struct vm *vm, enum bus_space space, __u64 address, unsigned int size,
+			  struct region *region)
+{
+	pthread_mutex_t *lock;
+	unsigned int here;
+
+	pthread_mutex_lock(&vm->lock);
+	here = part(&vm->buses[space], address, size, region);
+	lock = device_lock(vm, region->device);
+	if (lock != &vm->lock) {
+		pthread_mutex_unlock(&vm->lock);
+		pthread_mutex_lock(lock);
+	}
+	return here;
+}
+
+static void leave(struct vm *vm, const struct region *region)
+{
+	pthread_mutex_unlock(device_lock(vm, region->device));
+}
+
 __u64 bus_read(struct vm *vm, enum bus_space space, __u64 address, unsigned int size)
 {
-	const struct region *region;
 	unsigned int done, here;
+	struct region region;
 	__u64 data = 0;
 
 	for (done = 0; done < size; done += here) {
 		__u64 bytes = 0xff;
 
-		here = part(&vm->buses[space], address + done, size - done, &region);
-		if (region)
-			bytes = region->device->ops->read(region->device, region,
-							  address + done - region->first, here);
+		here = enter(vm, space, address + done, size - done, &region);
+		if (region.device)
+			bytes = region.device->ops->read(region.device, &region,
+							 address + done - region.first, here);
+		leave(vm, &region);
 		if (here < 8)
 			bytes &= (1ull << 8 * here) - 1;
 		data |= bytes << 8 * done;
@@ -101,18 +131,19 @@ __u64 bus_read(struct vm *vm, enum bus_space space, __u64 address, unsigned int 
 
 void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int size, __u64 data)
 {
-	const struct region *region;
 	unsigned int done, here;
+	struct region region;
 
 	for (done = 0; done < size; done += here) {
 		__u64 bytes = data >> 8 * done;
 
-		here = part(&vm->buses[space], address + done, size - done, &region);
+		here = enter(vm, space, address + done, size - done, &region);
 		if (here < 8)
 			bytes &= (1ull << 8 * here) - 1;
-		if (region)
-			region->device->ops->write(region->device, region,
-						   address + done - region->first, here, bytes);
+		if (region.device)
+			region.device->ops->write(region.device, &region,
+						  address + done - region.first, here, bytes);
+		leave(vm, &region);
 	}
 }
 

@@ -170,8 +170,10 @@ static void feed(struct vm *vm, struct source *source, __u32 events)
 
 void console_close(struct console *console)
 {
-	if (console)
-		console->device = NULL;
+	if (!console)
+		return;
+	console->device = NULL;
+	console->feed.lock = NULL;
 }
 
 /* ---- input ----------------------------------------------------------------------------- */
@@ -469,16 +471,19 @@ static struct console *find_left(struct vm *vm, const struct console_ops *ops)
 struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind)
 {
 	struct console *console = find_left(vm, ops);
+	pthread_mutex_t *lock = device_lock(vm, device);
 
 	if (console) {
 		console->device = device;
+		console->feed.lock = lock;
 		return console;
 	}
 	console = calloc(1, sizeof(*console));
 	if (console) {
 		*console = (struct console) {
 			.vm = vm, .ops = ops, .device = device, .lock = PTHREAD_MUTEX_INITIALIZER,
-			.feed = { .fd = -1, .ready = feed }, .stir = { .fd = -1, .ready = stirred },
+			.feed = { .fd = -1, .ready = feed, .lock = lock },
+			.stir = { .fd = -1, .ready = stirred },
 			.in = { .fd = -1, .ready = input_ready }, .out = { .fd = -1, .ready = output_ready },
 			.next = vm->consoles,
 		};

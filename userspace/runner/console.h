@@ -3,7 +3,7 @@
  * Consoles: between a device of the guest's and who is at the far end of the line, which is the
  * terminal or pipe that `mote run` was started on, and clients of the control socket.
  *
- * The device works with the VM's lock held and never waits: its output goes into a ring, and
+ * The device works with its lock held and never waits: its output goes into a ring, and
  * input comes out of another.  The supervisor moves bytes between the rings and the file
  * descriptors, without that lock.  Standard output loses nothing: for the device the ring is
  * full as long as that has not taken what is there.  Of clients the slow lose the oldest.
@@ -17,7 +17,7 @@ struct console;
 struct tty_size;
 
 /**
- * struct console_ops - what a device does for its console; the VM's lock is held
+ * struct console_ops - what a device does for its console; its lock is held
  * @room: how many characters of input it takes now
  * @input: here they are, at most as many as there was room for
  * @writable: try again to write
@@ -30,9 +30,9 @@ struct console_ops {
 	void (*resized)(void *device, const struct tty_size *size);
 };
 
-/* ---- the device's end; the VM's lock is held ---------------------------------------- */
+/* ---- the device's end; its lock is held ---------------------------------------------- */
 
-/* @kind: "stdio", "socket" (clients alone) or "none".  NULL after a complaint. */
+/* @device begins with struct device.  @kind: "stdio", "socket" (clients alone) or "none".  NULL after a complaint. */
 struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind);
 /* The device is going: there is no more input, and what it has written is still brought out. */
 void console_close(struct console *console);

@@ -7,9 +7,13 @@
  * file descriptors.  What the guest can see of it is in one plain struct, so
  * that it can be saved.
  *
- * All of a device's functions are called with the VM's lock held, which is the
- * one lock of all devices.  None of them makes a call that may wait for anybody
- * outside: the vCPUs wait for the lock meanwhile.
+ * A device's functions are called with its lock held, device_lock().  A PCI function, and with
+ * it each virtio device, has one of its own; all others share the VM's, so that whoever
+ * has to do with the chipset never waits for the work of a disk.  docs/locking.md has the order.
+ *
+ * No call that may wait here: none of a device's functions waits for anybody outside, as vCPUs
+ * may wait for the lock meanwhile, and one thread does the work of all devices.  What they read
+ * and write is non-blocking, and tools/lint/rules looks for calls that are not, or that sleep.
  */
 #ifndef DEVICE_H
 #define DEVICE_H
@@ -53,11 +57,14 @@ struct bus {
 	size_t nr;
 };
 
-/* Claim a region, which must not overlap another one: then -EEXIST.  Or -ENOMEM. */
+/*
+ * Claim a region, which must not overlap another one: then -EEXIST.  Or -ENOMEM.  Both with the
+ * VM's lock held, or before the VM runs.
+ */
 int region_add(struct vm *vm, const struct region *region);
 void region_remove(struct vm *vm, const struct region *region);
 
-/* What nobody has claimed reads as ones and ignores writes. */
+/* What nobody has claimed reads as ones and ignores writes.  No lock of a device's is held. */
 __u64 bus_read(struct vm *vm, enum bus_space space, __u64 address, unsigned int size);
 void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int size, __u64 data);
 
@@ -87,17 +94,22 @@ struct device_ops {
  * struct device - what all devices begin with
  * @ops: which kind it is
  * @vm: where it is
+ * @lock: held while it is at work; NULL: the VM's
  * @next: the one that was made before it
  */
 struct device {
 	const struct device_ops *ops;
 	struct vm *vm;
+	pthread_mutex_t *lock;
 	struct device *next;
 };
 
 /* Make it one of the VM's: it is destroyed with it, the last one first. */
 void device_add(struct vm *vm, struct device *device, const struct device_ops *ops);
+/* They have no other threads any more but their own. */
 void devices_destroy(struct vm *vm);
+/* Held while it is at work; NULL is nobody, whose is the VM's. */
+pthread_mutex_t *device_lock(struct vm *vm, const struct device *device);
 
 /* Claim ports for a device, with a complaint when that fails. */
 int device_ports(struct device *device, __u16 first, unsigned int nr, unsigned int width,
@@ -128,23 +140,25 @@ struct loop;
  * struct source - a file descriptor that a loop waits for
  * @fd: it
  * @ready: called with the EPOLL* events that came
+ * @lock: held meanwhile; NULL: when it is added, it gets the loop's
  * @loop: which one, from source_add() to source_remove(); else NULL
  */
 struct source {
 	int fd;
 	void (*ready)(struct vm *vm, struct source *source, __u32 events);
+	pthread_mutex_t *lock;
 	struct loop *loop;
 };
 
 /**
  * struct loop - what a thread does: it waits for sources, and calls one after the other
  * @vm: whose it is
- * @lock: held while a source is at work; NULL: none is needed
+ * @lock: held while a source is at work that has none of its own; NULL: none is needed
  * @epoll: of the sources; -1: there are none
  * @wake: an eventfd that gets the thread out of its waiting
  *
  * Devices' sources are in &vm.io, whose lock is the VM's.  Sources are added by anyone with
- * the lock, and removed by the loop's own thread alone, or when that has ended: it may have
+ * their lock, and removed by the loop's own thread alone, or when that has ended: it may have
  * fetched an event without the lock.
  */
 struct loop {

@@ -60,9 +60,9 @@ struct transfer {
 /**
  * struct transfers - what is under way for a file
  * @fd: the file
- * @done: called for each that has ended, in the I/O thread, with the VM's lock held
+ * @done: called for each that has ended, in the I/O thread, with the lock of @ended held
  * @settled: called then, when those that have ended by now have been told
- * @ended: an eventfd: some have ended
+ * @ended: an eventfd: some have ended; its lock is the device's, which also has whoever calls
  * @in_flight: how many have not
  * @has_ring: it is io_uring that does them, else a thread
  * @ring: io_uring

@@ -38,17 +38,34 @@ static bool is_pausing(struct vm *vm)
 	return is_pausing;
 }
 
+static bool is_drained(struct vm *vm, struct device *device)
+{
+	bool is_drained;
+
+	pthread_mutex_lock(device_lock(vm, device));
+	is_drained = device->ops->drain(device);
+	pthread_mutex_unlock(device_lock(vm, device));
+	return is_drained;
+}
+
 static bool are_drained(struct vm *vm)
 {
 	bool are_drained = true;
 
 	for (struct device *device = vm->devices; device; device = device->next)
-		if (device->ops->drain && !device->ops->drain(device))
+		if (device->ops->drain && !is_drained(vm, device))
 			are_drained = false;
 	return are_drained;
 }
 
+/* Whoever says so holds a device's lock: all are looked at without that. */
 void io_settled(struct vm *vm)
+{
+	if (is_pausing(vm))
+		io_wake(vm);
+}
+
+static void settle(struct vm *vm)
 {
 	if (!is_pausing(vm) || !are_drained(vm))
 		return;
@@ -66,9 +83,13 @@ static void resume(struct vm *vm)
 	resumes = vm->resumes;
 	vm->resumes = false;
 	pthread_mutex_unlock(&vm->life);
-	for (struct device *device = resumes ? vm->devices : NULL; device; device = device->next)
-		if (device->ops->resume)
-			device->ops->resume(device);
+	for (struct device *device = resumes ? vm->devices : NULL; device; device = device->next) {
+		if (!device->ops->resume)
+			continue;
+		pthread_mutex_lock(device_lock(vm, device));
+		device->ops->resume(device);
+		pthread_mutex_unlock(device_lock(vm, device));
+	}
 }
 
 static void do_jobs(struct vm *vm, struct source *source, __u32 events)
@@ -84,7 +105,7 @@ static void do_jobs(struct vm *vm, struct source *source, __u32 events)
 		job->run(vm, job);
 	}
 	resume(vm);
-	io_settled(vm);
+	settle(vm);
 }
 
 void io_wake(struct vm *vm)
@@ -109,10 +130,13 @@ int io_create(struct vm *vm)
 	if (loop_create(&vm->io, vm, &vm->lock))
 		return -1;
 	vm->posted.ready = do_jobs;
-	if (!source_add_eventfd(&vm->io, &vm->posted))
-		return 0;
-	complain("cannot wait for events: %m");
-	return -1;
+	if (source_add_eventfd(&vm->io, &vm->posted)) {
+		complain("cannot wait for events: %m");
+		return -1;
+	}
+	/* Each job takes the locks that it needs. */
+	vm->posted.lock = NULL;
+	return 0;
 }
 
 static void *run(void *data)

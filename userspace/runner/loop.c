@@ -42,6 +42,8 @@ int source_add(struct loop *loop, struct source *source, __u32 events)
 	int err;
 
 	source->loop = loop;
+	if (!source->lock)
+		source->lock = loop->lock;
 	err = control(source, EPOLL_CTL_ADD, events);
 	if (err)
 		source->loop = NULL;
@@ -141,12 +143,13 @@ void loop_wake(struct loop *loop)
 static void call(struct loop *loop, const struct epoll_event *event)
 {
 	struct source *source = event->data.ptr;
+	pthread_mutex_t *lock = source->lock;
 
-	if (loop->lock)
-		pthread_mutex_lock(loop->lock);
+	if (lock)
+		pthread_mutex_lock(lock);
 	source->ready(loop->vm, source, event->events);
-	if (loop->lock)
-		pthread_mutex_unlock(loop->lock);
+	if (lock)
+		pthread_mutex_unlock(lock);
 }
 
 void loop_run_once(struct loop *loop)

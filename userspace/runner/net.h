@@ -9,8 +9,8 @@ struct net;
 
 /**
  * struct net_ops - a kind of network
- * @transmit: a frame of the guest's
- * @destroy: free it
+ * @transmit: a frame of the guest's; with the card's lock held
+ * @destroy: free it; without
  */
 struct net_ops {
 	void (*transmit)(struct net *net, const void *frame, size_t size);
@@ -20,13 +20,15 @@ struct net_ops {
 /**
  * struct net - a network, as one card sees it
  * @ops: which kind it is
- * @receive: a frame for the guest; set by the card
+ * @receive: the card takes a frame for the guest; with its lock held
  * @card: its first argument
+ * @lock: the card's
  */
 struct net {
 	const struct net_ops *ops;
 	void (*receive)(void *card, const void *frame, size_t size);
 	void *card;
+	pthread_mutex_t *lock;
 };
 
 /* Where a card is: on a network of its own, or at a TAP interface, served here or by the host's kernel. */
@@ -49,11 +51,13 @@ void mac_get(const struct vm *vm, __u32 index, __u8 *mac);
 /* A frame of Ethernet at most, with a little more: nobody offers larger ones. */
 #define FRAME_MOST 2048
 
+/* @card, here and below, says all but the kind.  NULL after a complaint. */
+
 /* A network of the guest's own with the host as router, by libslirp (net_user.c). */
-struct net *net_user_create(struct vm *vm);
+struct net *net_user_create(struct vm *vm, const struct net *card);
 
 /* A TAP interface of the host's (net_tap.c). */
-struct net *net_tap_create(struct vm *vm, const char *name);
+struct net *net_tap_create(struct vm *vm, const char *name, const struct net *card);
 /* Only open it; the file descriptor, or -1 after a complaint about --net @how. */
 int net_tap_open(const char *how, const char *name);
 

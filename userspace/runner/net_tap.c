@@ -34,8 +34,7 @@ static void readable(struct vm *vm, struct source *source, __u32 events)
 
 		if (size <= 0)
 			break;
-		if (tap->net.receive)
-			tap->net.receive(tap->net.card, frame, size);
+		tap->net.receive(tap->net.card, frame, size);
 	}
 }
 
@@ -80,7 +79,7 @@ int net_tap_open(const char *how, const char *name)
 	return -1;
 }
 
-struct net *net_tap_create(struct vm *vm, const char *name)
+struct net *net_tap_create(struct vm *vm, const char *name, const struct net *card)
 {
 	struct tap *tap = calloc(1, sizeof(*tap));
 
@@ -89,7 +88,9 @@ struct net *net_tap_create(struct vm *vm, const char *name)
 		return NULL;
 	}
 	tap->vm = vm;
+	tap->net = *card;
 	tap->net.ops = &ops;
+	tap->source.lock = card->lock;
 	tap->source.ready = readable;
 	tap->source.fd = net_tap_open("tap", name);
 	if (tap->source.fd >= 0 && !source_add(&vm->io, &tap->source, EPOLLIN))

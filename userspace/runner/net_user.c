@@ -9,7 +9,7 @@
  * frames that may begin another one are lost, and nobody from outside is accepted.
  *
  * libslirp wants to poll for itself, each time for other descriptors, so it has a
- * thread for that; it works with the VM's lock held like everyone else.
+ * thread for that; it works with the card's lock held like everyone else.
  *
  * Not here: IPv6.
  */
@@ -69,9 +69,7 @@ static ssize_t send_packet(const void *data, size_t size, void *opaque)
 {
 	struct user *user = opaque;
 
-	/* Before there is a card. */
-	if (user->net.receive)
-		user->net.receive(user->net.card, data, size);
+	user->net.receive(user->net.card, data, size);
 	return size;
 }
 
@@ -107,6 +105,8 @@ static void *new_timer(SlirpTimerCb callback, void *argument, void *opaque)
 	struct user_timer *timer = calloc(1, sizeof(*timer));
 	struct user *user = opaque;
 
+	if (timer)
+		timer->timer.source.lock = user->net.lock;
 	if (!timer || timer_create_fd(&user->vm->io, &timer->timer, fire)) {
 		free(timer);
 		return NULL;
@@ -217,7 +217,7 @@ static void *run(void *data)
 	__u64 times;
 
 	prctl(PR_SET_NAME, "net");
-	pthread_mutex_lock(&user->vm->lock);
+	pthread_mutex_lock(user->net.lock);
 	while (!user->ending) {
 		__u32 timeout = MS_PER_S;
 		int nr;
@@ -225,14 +225,14 @@ static void *run(void *data)
 		user->fds[0] = (struct pollfd) { .fd = user->wake, .events = POLLIN };
 		user->nr = 1;
 		slirp_pollfds_fill(user->slirp, &timeout, add_poll, user);
-		pthread_mutex_unlock(&user->vm->lock);
+		pthread_mutex_unlock(user->net.lock);
 		nr = poll(user->fds, user->nr, timeout);
-		pthread_mutex_lock(&user->vm->lock);
+		pthread_mutex_lock(user->net.lock);
 		if (user->fds[0].revents && read(user->wake, &times, sizeof(times)) < 0)
 			user->fds[0].revents = 0;
 		slirp_pollfds_poll(user->slirp, nr < 0, get_revents, user);
 	}
-	pthread_mutex_unlock(&user->vm->lock);
+	pthread_mutex_unlock(user->net.lock);
 	return NULL;
 }
 
@@ -278,9 +278,9 @@ static void destroy(struct net *net)
 	struct user *user = user_of(net);
 
 	if (user->started) {
-		pthread_mutex_lock(&user->vm->lock);
+		pthread_mutex_lock(user->net.lock);
 		user->ending = true;
-		pthread_mutex_unlock(&user->vm->lock);
+		pthread_mutex_unlock(user->net.lock);
 		wake(user);
 		pthread_join(user->thread, NULL);
 	}
@@ -324,7 +324,7 @@ static unsigned int most_sockets(void)
 	return limit.rlim_cur / 2;
 }
 
-struct net *net_user_create(struct vm *vm)
+struct net *net_user_create(struct vm *vm, const struct net *card)
 {
 	const SlirpConfig config = {
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
@@ -339,6 +339,7 @@ struct net *net_user_create(struct vm *vm)
 		return NULL;
 	}
 	user->vm = vm;
+	user->net = *card;
 	user->net.ops = &ops;
 	user->most_sockets = most_sockets();
 	user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

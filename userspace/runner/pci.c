@@ -26,6 +26,7 @@ enum { ID_ADDRESS, ID_DATA };
 
 struct bus_device {
 	struct device device;
+	pthread_mutex_t lock;	/* the ports'; that of a function is taken within it */
 	__u32 address;
 	__u8 reset;
 	struct pci_device *functions[PCI_FUNCTIONS];
@@ -87,10 +88,12 @@ static void update_bars(struct pci_device *pci)
 
 		if (bar->mapped ? address == bar->address : address == NOTHING)
 			continue;
+		pthread_mutex_lock(&vm->lock);
 		if (bar->mapped)
 			region_remove(vm, &region);
 		region.first = address;
 		bar->mapped = address != NOTHING && !region_add(vm, &region);
+		pthread_mutex_unlock(&vm->lock);
 		bar->address = address;
 		if (pci->moved)
 			pci->moved(pci, i);
@@ -107,12 +110,18 @@ static void look_through(struct pci_device *pci, unsigned int at, bool is_write)
 
 static __u32 config_read(struct pci_device *pci, unsigned int at, unsigned int size)
 {
+	__u32 data;
+
+	pthread_mutex_lock(&pci->lock);
 	look_through(pci, at, false);
-	return get(pci, at, size);
+	data = get(pci, at, size);
+	pthread_mutex_unlock(&pci->lock);
+	return data;
 }
 
 static void config_write(struct pci_device *pci, unsigned int at, unsigned int size, __u32 data)
 {
+	pthread_mutex_lock(&pci->lock);
 	for (unsigned int i = 0; i < size; i++, data >>= 8) {
 		__u8 mask = pci->writable[at + i];
 
@@ -121,6 +130,7 @@ static void config_write(struct pci_device *pci, unsigned int at, unsigned int s
 	update_bars(pci);
 	msix_flush(pci);
 	look_through(pci, at, true);
+	pthread_mutex_unlock(&pci->lock);
 }
 
 /* ---- the ports ----------------------------------------------------------------------- */
@@ -181,6 +191,8 @@ void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *
 		const struct pci_identity *identity, unsigned int devfn)
 {
 	bus_of(vm->pci)->functions[devfn] = pci;
+	pthread_mutex_init(&pci->lock, NULL);
+	pci->device.lock = &pci->lock;
 	device_add(vm, &pci->device, ops);
 	pci_put(pci, PCI_VENDOR_ID, 2, identity->vendor);
 	pci_put(pci, PCI_DEVICE_ID, 2, identity->device);
@@ -248,6 +260,8 @@ int pci_create(struct vm *vm)
 	}
 	bus->next[SPACE_PORT] = PCI_IO_FIRST;
 	bus->next[SPACE_MMIO] = PCI_MEMORY_FIRST;
+	pthread_mutex_init(&bus->lock, NULL);
+	bus->device.lock = &bus->lock;
 	device_add(vm, &bus->device, &bus_ops);
 	vm->pci = &bus->device;
 	if (device_ports(&bus->device, PORT_ADDRESS, 4, 4, ID_ADDRESS))

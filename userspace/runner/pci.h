@@ -47,6 +47,7 @@ struct msix_entry {
 /**
  * struct pci_device - a function
  * @device: what all devices begin with; a region's id is the BAR's number
+ * @lock: the device's
  * @moved: a BAR has been mapped elsewhere or not at all; may be NULL
  * @msix_changed: messages, or whether they are held back, may have changed; may be NULL
  * @window: called before @config is read at @window_at, or after it was written there;
@@ -64,6 +65,7 @@ struct msix_entry {
  */
 struct pci_device {
 	struct device device;
+	pthread_mutex_t lock;
 	void (*moved)(struct pci_device *pci, unsigned int bar);
 	void (*msix_changed)(struct pci_device *pci);
 	void (*window)(struct pci_device *pci, bool is_write);

@@ -72,47 +72,34 @@ static void lapic_write(struct vcpu *vcpu, unsigned int offset, unsigned int siz
 static __u64 mmio_read(void *context, __u64 gpa, unsigned int size)
 {
 	struct vcpu *vcpu = context;
-	__u64 data;
 
 	if (is_lapic(gpa))
 		return lapic_read(vcpu, gpa - LAPIC_BASE);
-	pthread_mutex_lock(&vcpu->vm->lock);
-	data = bus_read(vcpu->vm, SPACE_MMIO, gpa, size);
-	pthread_mutex_unlock(&vcpu->vm->lock);
-	return data;
+	return bus_read(vcpu->vm, SPACE_MMIO, gpa, size);
 }
 
 static void mmio_write(void *context, __u64 gpa, unsigned int size, __u64 data)
 {
 	struct vcpu *vcpu = context;
 
-	if (is_lapic(gpa)) {
+	if (is_lapic(gpa))
 		lapic_write(vcpu, gpa - LAPIC_BASE, size, data);
-		return;
-	}
-	pthread_mutex_lock(&vcpu->vm->lock);
-	bus_write(vcpu->vm, SPACE_MMIO, gpa, size, data);
-	pthread_mutex_unlock(&vcpu->vm->lock);
+	else
+		bus_write(vcpu->vm, SPACE_MMIO, gpa, size, data);
 }
 
 static __u32 port_in(void *context, __u16 port, unsigned int size)
 {
 	struct vcpu *vcpu = context;
-	__u32 data;
 
-	pthread_mutex_lock(&vcpu->vm->lock);
-	data = bus_read(vcpu->vm, SPACE_PORT, port, size);
-	pthread_mutex_unlock(&vcpu->vm->lock);
-	return data;
+	return bus_read(vcpu->vm, SPACE_PORT, port, size);
 }
 
 static void port_out(void *context, __u16 port, unsigned int size, __u32 data)
 {
 	struct vcpu *vcpu = context;
 
-	pthread_mutex_lock(&vcpu->vm->lock);
 	bus_write(vcpu->vm, SPACE_PORT, port, size, data);
-	pthread_mutex_unlock(&vcpu->vm->lock);
 }
 
 /* ---- exits --------------------------------------------------------------------- */

@@ -293,6 +293,7 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 	int fd = user->source.fd;
 
 	user->source.ready = hung_up;
+	user->source.lock = &user->virtio->pci.lock;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (agree(user))

@@ -452,7 +452,9 @@ static void virtio_destroy(struct device *device)
 {
 	struct virtio *virtio = virtio_of(device);
 
+	pthread_mutex_lock(&virtio->pci.lock);
 	reset(virtio);
+	pthread_mutex_unlock(&virtio->pci.lock);
 	destroy_queues(virtio);
 	virtio->ops->destroy(virtio);
 }
@@ -508,7 +510,8 @@ static int create_queues(struct vm *vm, struct virtio *virtio)
 {
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
 		virtio->queues[i] = (struct virtqueue) {
-			.virtio = virtio, .notify = { .fd = -1, .ready = notified }, .call = -1,
+			.virtio = virtio, .call = -1,
+			.notify = { .fd = -1, .ready = notified, .lock = &virtio->pci.lock },
 			.vector = VIRTIO_MSI_NO_VECTOR,
 		};
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)

@@ -83,7 +83,7 @@ struct chain {
 };
 
 /**
- * struct virtio_ops - a kind of device
+ * struct virtio_ops - a kind of device; all but @destroy with the lock of its PCI function held
  * @name: for messages
  * @id: virtio's number for it
  * @class: PCI's

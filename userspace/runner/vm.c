@@ -241,8 +241,8 @@ static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
 /* The supervisor. */
 static void run(struct vm *vm, const sigset_t *set)
 {
-	struct timer limit, force, rest;
-	struct source source;
+	struct timer limit = { 0 }, force = { 0 }, rest = { 0 };
+	struct source source = { 0 };
 	__u64 since;
 
 	if (watch(vm, &source, set) || timer_create_fd(&vm->supervisor, &limit, time_is_over) ||

@@ -4,7 +4,8 @@
  * the devices, and how it ends.
  *
  * Each vCPU has a thread of its own (vcpu.c), and the devices have one, the I/O thread.  The
- * VM's lock is held while any device is at work.  The main thread is the supervisor (vm.c):
+ * VM's lock is held while the chipset is at work, and a lock of its own while a PCI function
+ * is, as each virtio device.  The main thread is the supervisor (vm.c):
  * it has the signals, the time limit, the control socket and the far ends of the consoles,
  * and takes no lock that a device may hold, so that nothing a guest does makes it late.
  */
@@ -235,7 +236,7 @@ struct vcpu {
  * struct job - what the supervisor asks of the devices, of the I/O thread (io.c)
  * @next: after it
  * @is_posted: it has not been begun
- * @run: does it, with the VM's lock held
+ * @run: does it; takes the locks of the devices that it has to do with
  */
 struct job {
 	struct job *next;
@@ -263,7 +264,7 @@ struct job {
  * @started: when, by clock_ns()
  * @memory_left: how much of its memory a balloon was told last to leave; 0: nothing was said
  * @traffic: what its devices have done, over all of its lives (traffic.h)
- * @lock: of the devices, and of what follows up to @pci; see device.h
+ * @lock: of @buses, and of those devices that have no other; see device.h
  * @buses: who answers at ports and addresses
  * @devices: the last one made
  * @pic: the two 8259s
@@ -409,7 +410,7 @@ int io_start(struct vm *vm);
 void io_post(struct vm *vm, struct job *job);
 /* The VM pauses or resumes: look what that means for the devices. */
 void io_wake(struct vm *vm);
-/* In the I/O thread: a device that was asked to drain may have done so. */
+/* A device that was asked to drain may have done so; from any thread, with any lock of a device's. */
 void io_settled(struct vm *vm);
 void io_destroy(struct vm *vm);
 

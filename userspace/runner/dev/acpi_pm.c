@@ -83,8 +83,10 @@ void acpi_power_button(struct vm *vm)
 {
 	struct acpi_pm *pm = pm_of(vm->acpi_pm);
 
+	pthread_mutex_lock(&vm->lock);
 	pm->status |= EN_POWER_BUTTON;
 	update(pm);
+	pthread_mutex_unlock(&vm->lock);
 	say_event(vm, "power-button", NULL);
 }
 

@@ -152,7 +152,14 @@ static const struct virtio_ops ops = {
 
 __u64 balloon_size(const struct vm *vm)
 {
-	return vm->balloon ? le32toh(balloon_of(vm->balloon)->config.actual) * PAGE_SIZE : 0;
+	__u64 size = 0;
+
+	if (vm->balloon) {
+		pthread_mutex_lock(&vm->balloon->pci.lock);
+		size = le32toh(balloon_of(vm->balloon)->config.actual) * PAGE_SIZE;
+		pthread_mutex_unlock(&vm->balloon->pci.lock);
+	}
+	return size;
 }
 
 int balloon_leave(struct vm *vm, __u64 memory)
@@ -161,10 +168,12 @@ int balloon_leave(struct vm *vm, __u64 memory)
 
 	if (!vm->balloon)
 		return -ENODEV;
+	pthread_mutex_lock(&vm->balloon->pci.lock);
 	vm->memory_left = memory;
 	balloon_of(vm->balloon)->config.num_pages = htole32(pages);
 	traffic_set(balloon_of(vm->balloon)->traffic, BALLOON_TARGET_BYTES, pages * PAGE_SIZE);
 	virtio_config_changed(vm->balloon);
+	pthread_mutex_unlock(&vm->balloon->pci.lock);
 	return 0;
 }
 

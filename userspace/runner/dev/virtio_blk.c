@@ -428,6 +428,7 @@ static int create_disk(struct vm *vm, const struct disk *disk, unsigned int inde
 	blk->transfers.fd = blk->image.fd;
 	blk->transfers.done = transferred;
 	blk->transfers.settled = settled;
+	blk->transfers.ended.lock = &blk->virtio.pci.lock;
 	if (transfers_create(vm, &blk->transfers, VIRTQUEUE_SIZE)) {
 		close(blk->image.fd);
 		free(blk);

@@ -146,6 +146,7 @@ int virtio_net_create(struct vm *vm)
 {
 	const char *where = vm->options->nics[0].where;
 	struct net_card *card;
+	struct net end;
 
 	if (!vm->options->nr_nics)
 		return 0;
@@ -161,14 +162,13 @@ int virtio_net_create(struct vm *vm)
 	card->virtio.config = &card->config;
 	card->virtio.config_size = sizeof(card->config);
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
-	card->net = strcmp(where, NET_USER) ? net_tap_create(vm, where + strlen(NET_TAP)) :
-					    net_user_create(vm);
 	card->traffic = traffic_get(vm, TRAFFIC_NETWORK, 0);
-	if (!card->net || !card->traffic || virtio_create(vm, &card->virtio, &ops)) {
-		net_destroy(&card->virtio);
+	if (!card->traffic || virtio_create(vm, &card->virtio, &ops)) {
+		free(card);
 		return -1;
 	}
-	card->net->card = card;
-	card->net->receive = receive;
-	return 0;
+	end = (struct net) { .receive = receive, .card = card, .lock = &card->virtio.pci.lock };
+	card->net = strcmp(where, NET_USER) ? net_tap_create(vm, where + strlen(NET_TAP), &end) :
+					    net_user_create(vm, &end);
+	return card->net ? 0 : -1;
 }
