@@ -539,6 +539,15 @@ static void set_bars(unsigned int device)
 	}
 }
 
+/* Whatever is in flight, it comes to its end. */
+static void reset(unsigned int device)
+{
+	set_bars(device);
+	write_register(device, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	while (read_register(device, VIRTIO_PCI_COMMON_STATUS, 1))
+		loop_run_once(&vm.io);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = { data, size };
@@ -560,7 +569,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(device, &input);
 	handle_events();
 	for (unsigned int i = 0; i < nr_devices; i++)
-		write_register(i, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+		reset(i);
 	check_image();
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -36,7 +37,7 @@
 #define USED 0x2000
 #define SIZE 8			/* of a queue */
 #define DATA 0x20000
-#define IMAGE_SIZE 0x100000
+#define IMAGE_SIZE 0x2800000
 #define REGISTERS_SIZE 0x2000
 #define CONFIG 0x200
 
@@ -144,6 +145,8 @@ static __u64 counted(enum traffic_kind kind, unsigned int count)
 
 static bool has_no_ring;
 static int write_error, sync_error, nr_synced;
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;	/* whoever has it holds writes up */
+static size_t most_moved, most_punched;
 
 int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
 {
@@ -153,12 +156,26 @@ int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned in
 	return has_no_ring ? -EPERM : init(entries, ring, flags);
 }
 
+static void note(size_t *most, size_t size)
+{
+	*most = size > *most ? size : *most;
+}
+
 ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t offset, int flags)
 {
+	note(&most_moved, iov_size(iov, nr));
+	pthread_mutex_lock(&writing);
+	pthread_mutex_unlock(&writing);
 	if (!write_error)
 		return syscall(SYS_pwritev2, fd, iov, nr, offset, 0, flags);
 	errno = write_error;
 	return -1;
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t size)
+{
+	note(&most_punched, size);
+	return syscall(SYS_fallocate, fd, mode, offset, size);
 }
 
 int fdatasync(int fd)
@@ -385,6 +402,70 @@ static void disk_resets(void)
 	disk()->ops->resume(disk());
 	start(BLK, 1);
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+}
+
+/* One that is made meanwhile is not waited for: the driver reads the status until it is over. */
+static void disk_resets_late(void)
+{
+	start(BLK, 1);
+	pthread_mutex_lock(&writing);
+	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	CHECK(get(BLK, VIRTIO_PCI_COMMON_STATUS, 1) & VIRTIO_CONFIG_S_DRIVER_OK);
+	/* Until then it does nothing. */
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+	put(BLK, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	handle_events(0);
+	EQ(15, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	EQ(0, get(BLK, VIRTIO_PCI_COMMON_Q_ENABLE, 2));
+	pthread_mutex_unlock(&writing);
+	for (int round = 0; round < 1000 && get(BLK, VIRTIO_PCI_COMMON_STATUS, 1); round++)
+		handle_events(10);
+	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	/* What ended late has written nothing. */
+	EQ(NOT_YET, area.hva[STATUS]);
+	EQ(0, used(0)->idx);
+	start(BLK, 1);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+}
+
+/* What a request asks for is done in pieces, so that none takes long. */
+static void disk_does_pieces(void)
+{
+	const struct virtio_blk_discard_write_zeroes range = { .sector = 8, .num_sectors = 0x2400000 / SECTOR };
+	struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_OUT, .sector = 8 };
+	const __u32 size = 0xa8000;
+
+	start(BLK, 1);
+	most_moved = most_punched = 0;
+	memcpy(area.hva + HEADER, &header, sizeof(header));
+	memset(area.hva + BUFFER, 0x5a, size);
+	area.hva[BUFFER] = 0x11;
+	area.hva[BUFFER + size - 1] = 0x22;
+	area.hva[STATUS] = NOT_YET;
+	desc(0)[0] = (struct vring_desc) { HEADER, sizeof(header), VRING_DESC_F_NEXT, 1 };
+	for (__u16 i = 1; i < 6; i++)
+		desc(0)[i] = (struct vring_desc) { BUFFER, size, VRING_DESC_F_NEXT, i + 1 };
+	desc(0)[6] = (struct vring_desc) { STATUS, 1, VRING_DESC_F_WRITE, 0 };
+	make_available(0, 0);
+	notify(BLK, 0);
+	CHECK(wait_for(0));
+	EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
+	for (__u32 i = 0; i < 5; i++) {
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8 + i * (size / SECTOR), size));
+		EQ(0x11, area.hva[BUFFER]);
+		EQ(0x5a, area.hva[BUFFER + 1]);
+		EQ(0x22, area.hva[BUFFER + size - 1]);
+	}
+	memcpy(area.hva + BUFFER, &range, sizeof(range));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_DISCARD, 0, sizeof(range)));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8 + 4 * (size / SECTOR), size));
+	EQ(0, area.hva[BUFFER + size - 1]);
+	if (!has_no_ring)
+		return;
+	EQ(0x100000, most_moved);
+	EQ(0x1000000, most_punched);
 }
 
 /* The host says once that something could not be brought out: the driver hears of it, whoever asked. */
@@ -832,9 +913,119 @@ static void interrupted_talk(void)
 	is_asking = false;
 	pthread_join(disturber, NULL);
 	pthread_join(daemon, NULL);
-	source_remove(&user.source);
-	close(sockets[0]);
+	vhost_user_destroy(&user);
 	close(sockets[1]);
+}
+
+/* ---- a daemon that the test is --------------------------------------------------------------- */
+
+enum { GET_VRING_BASE = 11, SET_VRING_KICK = 12, REPLY = 1 | 4, OUTSIDE = CONSOLE + 1 };
+
+static struct outside {
+	struct virtio virtio;
+	struct vhost_user user;
+	int fd;
+} outside;
+
+static int outside_start(struct virtio *virtio)
+{
+	(void)virtio;
+	return vhost_user_start(&outside.user);
+}
+
+static bool outside_reset(struct virtio *virtio)
+{
+	(void)virtio;
+	return vhost_user_stop(&outside.user);
+}
+
+static void outside_destroy(struct virtio *virtio)
+{
+	(void)virtio;
+	vhost_user_destroy(&outside.user);
+	close(outside.fd);
+}
+
+static int create_outside(void)
+{
+	static const struct virtio_ops ops = {
+		.name = "outside", .id = 26, .nr_queues = 1, .start = outside_start, .reset = outside_reset,
+		.destroy = outside_destroy,
+	};
+	pthread_t daemon;
+	int sockets[2], err;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets))
+		return -1;
+	outside = (struct outside) { .fd = sockets[1], .virtio.nr_outside = 1 };
+	outside.user = (struct vhost_user) {
+		.source.fd = sockets[0], .virtio = &outside.virtio, .name = "daemon",
+	};
+	if (pthread_create(&daemon, NULL, answer_slowly, &outside.fd))
+		return -1;
+	err = vhost_user_create(&vm, &outside.user);
+	pthread_join(daemon, NULL);
+	return err ? -1 : virtio_create(&vm, &outside.virtio, &ops);
+}
+
+/* Take what it has been told until now; the last request, 0 if it was none. */
+static __u32 last_told(void)
+{
+	__u32 header[3], body[64], last = 0;
+
+	while (recv(outside.fd, header, sizeof(header), MSG_DONTWAIT) == sizeof(header)) {
+		last = header[0];
+		if (header[2] && recv(outside.fd, body, header[2], MSG_DONTWAIT) != header[2])
+			return 0;
+	}
+	return last;
+}
+
+static void say_to_runner(__u32 request)
+{
+	const __u32 answer[] = { request, REPLY, 8, 0, 0 };
+
+	/* In halves. */
+	EQ(12, send(outside.fd, answer, 12, MSG_NOSIGNAL));
+	handle_events(0);
+	EQ(8, send(outside.fd, answer + 3, 8, MSG_NOSIGNAL));
+	handle_events(0);
+}
+
+/* Nobody waits for its answers; a reset is over when they have come, or the daemon has gone. */
+static void silent_daemon(void)
+{
+	start(OUTSIDE, 1);
+	EQ(SET_VRING_KICK, last_told());
+	EQ(15, get(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1));
+	put(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	EQ(15, get(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1));
+	EQ(GET_VRING_BASE, last_told());
+	say_to_runner(GET_VRING_BASE);
+	EQ(0, get(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1));
+	CHECK(!outside.user.is_gone);
+	/* It has ended in the middle of a reset. */
+	start(OUTSIDE, 1);
+	put(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	EQ(15, get(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1));
+	shutdown(outside.fd, SHUT_RDWR);
+	handle_events(0);
+	CHECK(strstr(said, "has ended"));
+	EQ(0, get(OUTSIDE, VIRTIO_PCI_COMMON_STATUS, 1));
+	start(OUTSIDE, 1);
+	CHECK(needs_reset(OUTSIDE));
+}
+
+/* One that says what nobody has asked is not listened to any more, and does not keep us busy. */
+static void talkative_daemon(void)
+{
+	devices_destroy(&vm);
+	EQ(0, pci_create(&vm));
+	EQ(0, create_outside());
+	say_to_runner(GET_VRING_BASE);
+	CHECK(strstr(said, "nobody has asked"));
+	handle_events(0);
+	EQ(0, epoll_wait(vm.io.epoll, &(struct epoll_event) { 0 }, 1, 0));
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -852,7 +1043,7 @@ static bool make(unsigned int sector, __u64 size)
 	options.nr_disks = 1;
 	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
 	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
-	    virtio_rng_create(&vm) || virtio_console_create(&vm)) {
+	    virtio_rng_create(&vm) || virtio_console_create(&vm) || create_outside()) {
 		printf("# cannot make the machine: %s\n", said);
 		return false;
 	}
@@ -871,10 +1062,12 @@ int main(void)
 		{ "a disk keeps what is written", disk_copies },
 		{ "a disk whose image becomes shorter", disk_shrinks },
 		{ "a pause flushes a disk", disk_drains },
+		{ "large requests in pieces", disk_does_pieces },
 	};
 	static const struct unit_test errors[] = {
 		{ "a write waits until the host has room", disk_holds },
 		{ "a reset ends the waiting", disk_resets },
+		{ "a reset while a write is made", disk_resets_late },
 		{ "a flush that fails is told", disk_loses },
 	};
 	static const struct unit_test others[] = {
@@ -888,6 +1081,8 @@ int main(void)
 		{ "buffers from before DRIVER_OK", early_buffers },
 		{ "accesses that begin and end anywhere", odd_accesses },
 		{ "a daemon that answers in parts, and signals", interrupted_talk },
+		{ "a daemon that does not answer", silent_daemon },
+		{ "a daemon that answers without being asked", talkative_daemon },
 	};
 	static const struct unit_test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };

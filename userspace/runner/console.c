@@ -98,7 +98,7 @@ static void stir(struct console *console)
 
 size_t console_write(struct console *console, const void *data, size_t nr)
 {
-	size_t taken = nr, at, first;
+	size_t taken = nr, done, at, first;
 
 	pthread_mutex_lock(&console->lock);
 	if (console->out.fd >= 0)
@@ -106,7 +106,9 @@ size_t console_write(struct console *console, const void *data, size_t nr)
 	taken = least(taken, nr);
 	console->refused = taken < nr;
 	/* Of more than the ring holds the last is what remains. */
-	for (size_t done = 0; done < taken; done += first) {
+	done = taken > RING ? taken - RING : 0;
+	console->head += done;
+	for (; done < taken; done += first) {
 		at = console->head % RING;
 		first = least(taken - done, RING - at);
 		memcpy(console->ring + at, (const char *)data + done, first);

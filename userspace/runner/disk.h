@@ -40,12 +40,15 @@ enum transfer_kind {
 /**
  * struct transfer - something to be done to a file
  * @kind: what
- * @iov: to or from where
+ * @iov: to or from where; NULL: it moves no data
  * @nr_iov: how many there are
  * @offset: in the file
  * @size: bytes
- * @result: out: how many have been, or a negative errno
+ * @result: out: how many bytes have been done, at most @now, or a negative errno
  * @next: another one
+ * @now: how many bytes are under way, which are not all of a large one
+ * @nr_now: in how many of @iov
+ * @cut: how much the last of these has been shortened by
  */
 struct transfer {
 	enum transfer_kind kind;
@@ -55,6 +58,9 @@ struct transfer {
 	size_t size;
 	ssize_t result;
 	struct transfer *next;
+	size_t now;
+	unsigned int nr_now;
+	size_t cut;
 };
 
 /**
@@ -93,7 +99,10 @@ struct transfers {
 
 /* For @depth transfers at most; 0, or -1 after a complaint. */
 int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int depth);
-/* Begin one, by the next transfers_submit() at the latest. */
+/*
+ * Begin one, by the next transfers_submit() at the latest.  Of a large one the beginning is done:
+ * what is under way is soon over.
+ */
 void transfers_start(struct transfers *transfers, struct transfer *transfer);
 void transfers_submit(struct transfers *transfers);
 /* Until none is under way. */

@@ -17,6 +17,9 @@
 
 /* What is in the host's cache would be copied in the call that submits it. */
 #define COPIED_MOST 65536
+/* What is under way for one transfer: bytes that are moved, or that are none any more. */
+#define MOVED_MOST (1ul << 20)
+#define RANGE_MOST (16ul << 20)
 #define AGAIN_MS 100
 
 static int fallocate_mode(enum transfer_kind kind)
@@ -32,18 +35,18 @@ static ssize_t perform(int fd, const struct transfer *transfer)
 
 	switch (transfer->kind) {
 	case TRANSFER_READ:
-		result = preadv(fd, transfer->iov, transfer->nr_iov, transfer->offset);
+		result = preadv(fd, transfer->iov, transfer->nr_now, transfer->offset);
 		break;
 	case TRANSFER_WRITE:
 	case TRANSFER_WRITE_SYNC:
-		result = pwritev2(fd, transfer->iov, transfer->nr_iov, transfer->offset,
+		result = pwritev2(fd, transfer->iov, transfer->nr_now, transfer->offset,
 				  transfer->kind == TRANSFER_WRITE_SYNC ? RWF_DSYNC : 0);
 		break;
 	case TRANSFER_FLUSH:
 		result = fdatasync(fd);
 		break;
 	default:
-		result = fallocate(fd, fallocate_mode(transfer->kind), transfer->offset, transfer->size);
+		result = fallocate(fd, fallocate_mode(transfer->kind), transfer->offset, transfer->now);
 	}
 	return result < 0 ? -errno : result;
 }
@@ -122,16 +125,16 @@ static void prepare(struct transfers *transfers, struct transfer *transfer)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&transfers->ring);
 
 	if (transfer->kind == TRANSFER_READ)
-		io_uring_prep_readv(sqe, transfers->fd, transfer->iov, transfer->nr_iov, transfer->offset);
+		io_uring_prep_readv(sqe, transfers->fd, transfer->iov, transfer->nr_now, transfer->offset);
 	else if (transfer->kind == TRANSFER_WRITE || transfer->kind == TRANSFER_WRITE_SYNC)
-		io_uring_prep_writev2(sqe, transfers->fd, transfer->iov, transfer->nr_iov, transfer->offset,
+		io_uring_prep_writev2(sqe, transfers->fd, transfer->iov, transfer->nr_now, transfer->offset,
 				      transfer->kind == TRANSFER_WRITE_SYNC ? RWF_DSYNC : 0);
 	else if (transfer->kind == TRANSFER_FLUSH)
 		io_uring_prep_fsync(sqe, transfers->fd, IORING_FSYNC_DATASYNC);
 	else
 		io_uring_prep_fallocate(sqe, transfers->fd, fallocate_mode(transfer->kind), transfer->offset,
-					transfer->size);
-	if (transfer->size > COPIED_MOST)
+					transfer->now);
+	if (transfer->now > COPIED_MOST)
 		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, transfer);
 }
@@ -160,12 +163,42 @@ static struct transfer *next_ended(struct transfers *transfers)
 	return transfer;
 }
 
+/* Shorten it to what is to be done now. */
+static void cut(struct transfer *transfer)
+{
+	size_t most = transfer->iov ? MOVED_MOST : RANGE_MOST, left;
+
+	transfer->now = transfer->size < most ? transfer->size : most;
+	transfer->nr_now = 0;
+	transfer->cut = 0;
+	for (left = transfer->iov ? transfer->now : 0; left;) {
+		struct iovec *iov = &transfer->iov[transfer->nr_now++];
+
+		if (iov->iov_len > left) {
+			transfer->cut = iov->iov_len - left;
+			iov->iov_len = left;
+		}
+		left -= iov->iov_len;
+	}
+}
+
+static void mend(struct transfer *transfer)
+{
+	if (transfer->cut)
+		transfer->iov[transfer->nr_now - 1].iov_len += transfer->cut;
+	/* Calls that move nothing do all or nothing. */
+	if (!transfer->iov && !transfer->result)
+		transfer->result = transfer->now;
+}
+
+/* Those that go on end again: for them there will be another event. */
 static void tell(struct transfers *transfers)
 {
 	struct transfer *transfer;
 
-	while ((transfer = next_ended(transfers))) {
+	for (unsigned int nr = transfers->in_flight; nr && (transfer = next_ended(transfers)); nr--) {
 		transfers->in_flight--;
+		mend(transfer);
 		transfers->done(transfers, transfer);
 	}
 }
@@ -186,6 +219,7 @@ static void ended(struct vm *vm, struct source *source, __u32 events)
 void transfers_start(struct transfers *transfers, struct transfer *transfer)
 {
 	transfers->in_flight++;
+	cut(transfer);
 	if (transfers->has_ring)
 		prepare(transfers, transfer);
 	else

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "runner.h"
 #include "vhost.h"
 
 int vhost_open(const char *path, __u64 *features)
@@ -66,6 +67,14 @@ static int set_queue(int fd, const struct virtqueue *queue, unsigned int index)
 	    ioctl(fd, VHOST_SET_VRING_ADDR, &parts) || ioctl(fd, VHOST_SET_VRING_KICK, &kick))
 		return -1;
 	return ioctl(fd, VHOST_SET_VRING_CALL, &call);
+}
+
+int vhost_refused(struct virtio *virtio)
+{
+	if (!virtio->is_refused)
+		complain("%s: the host's kernel refuses the guest's queues: %m", virtio->ops->name);
+	virtio->is_refused = true;
+	return -1;
 }
 
 int vhost_start(int fd, const struct virtio *virtio, __u64 features)

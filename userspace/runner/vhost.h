@@ -23,6 +23,8 @@ int vhost_open(const char *path, __u64 *features);
 
 /* Hand over the first nr_outside queues; the device's own switch is left to the caller. */
 int vhost_start(int fd, const struct virtio *virtio, __u64 features);
+/* It has failed, by errno: a complaint, once, as a driver may try for ever.  Returns -1. */
+int vhost_refused(struct virtio *virtio);
 
 /* ---- another process (vhost_user.c) -------------------------------------------------- */
 
@@ -34,9 +36,19 @@ int vhost_start(int fd, const struct virtio *virtio, __u64 features);
  * @wants_config: it is asked for the device's configuration
  * @features: what it offers
  * @acknowledges: it answers each message
- * @is_running: it has the queues
+ * @is_running: the driver is ready
+ * @queues: those that the daemon has, a bit each
  * @is_gone: it is not spoken to any more
+ * @nr_expected: how many answers have yet to come
+ * @expected: to which requests, in the order in which they come
+ * @patience: until the next one
+ * @nr_answer: how many bytes there are
+ * @answer: of it
  */
+#define VHOST_USER_EXPECTED_MOST 128
+/* A header and a number. */
+#define VHOST_USER_ANSWER 20
+
 struct vhost_user {
 	struct source source;
 	struct virtio *virtio;
@@ -46,6 +58,12 @@ struct vhost_user {
 	bool acknowledges;
 	bool is_running;
 	bool is_gone;
+	__u32 queues;
+	unsigned int nr_expected;
+	__u32 expected[VHOST_USER_EXPECTED_MOST];
+	struct timer patience;
+	size_t nr_answer;
+	unsigned char answer[VHOST_USER_ANSWER];
 };
 
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
@@ -55,8 +73,8 @@ int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size);
 /* Close the socket; the I/O thread does not look at it any more. */
 void vhost_user_destroy(struct vhost_user *user);
 
-/* For the operations of these names. */
+/* For the operations start and reset: the daemon is told, and nobody waits for its answers. */
 int vhost_user_start(struct vhost_user *user);
-void vhost_user_stop(struct vhost_user *user);
+bool vhost_user_stop(struct vhost_user *user);
 
 #endif /* VHOST_H */

@@ -3,7 +3,8 @@
  * Virtqueues that another process serves: QEMU, docs/interop/vhost-user.rst.
  * Messages of a few numbers over a socket, some with file descriptors.  The other
  * side is the owner's own and is given all of the guest's memory, but it may die or
- * fall silent: the device is stopped then, and the machine goes on.
+ * fall silent: the device is stopped then, and the machine goes on.  Only before that runs are
+ * answers waited for; later they are taken as they come, in the I/O thread.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -78,10 +79,11 @@ struct message {
 
 #define HEADER offsetof(struct message, number)
 
+_Static_assert(HEADER + sizeof(__u64) == VHOST_USER_ANSWER, "an answer is a header and a number");
 
 /* ---- talking -------------------------------------------------------------------- */
 
-/* It is not to be spoken to any more; the I/O thread will hear of it (hung_up). */
+/* It is not to be spoken to any more; the I/O thread will hear of it (ready). */
 static int give_up(struct vhost_user *user, const char *why)
 {
 	if (!user->is_gone)
@@ -112,69 +114,104 @@ static bool send_message(const struct vhost_user *user, const struct message *me
 
 	if (nr_fds)
 		memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * nr_fds);
-	return RETRY(sendmsg(user->source.fd, &header, MSG_NOSIGNAL)) == (ssize_t)iov.iov_len;
+	return RETRY(sendmsg(user->source.fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT)) == (ssize_t)iov.iov_len;
 }
 
-static bool receive(const struct vhost_user *user, void *data, size_t size)
+/* All of an answer; false: some of it has yet to come, or the daemon is given up. */
+static bool receive(struct vhost_user *user, void *data, size_t size, int flags)
 {
-	size_t done = 0;
-
 	/* A signal may also have cut one short. */
-	while (done < size) {
-		ssize_t nr = RETRY(recv(user->source.fd, (char *)data + done, size - done, MSG_WAITALL));
+	while (user->nr_answer < size) {
+		ssize_t nr = RETRY(recv(user->source.fd, (char *)data + user->nr_answer,
+					size - user->nr_answer, flags));
 
-		if (nr <= 0)
+		if (nr < 0 && errno == EAGAIN && flags & MSG_DONTWAIT)
 			return false;
-		done += nr;
+		if (nr <= 0) {
+			give_up(user, nr ? "does not answer" : "has ended");
+			return false;
+		}
+		user->nr_answer += nr;
 	}
+	user->nr_answer = 0;
 	return true;
 }
 
-/* An answer to @message, of the size that it has to have, in its place. */
-static bool receive_answer(const struct vhost_user *user, struct message *message, __u32 size)
+static bool is_question(__u32 request)
+{
+	return request == GET_FEATURES || request == GET_PROTOCOL_FEATURES || request == GET_VRING_BASE;
+}
+
+/* As long as something is expected, the daemon has so long. Not before the I/O thread hears of it. */
+static void be_patient(struct vhost_user *user)
+{
+	if (user->source.loop)
+		timer_set(&user->patience, user->nr_expected ? clock_ns() + PATIENCE_S * NS_PER_S : 0, 0);
+}
+
+/* Take an answer, which is there; @number: of one to a question. */
+static int take_answer(struct vhost_user *user, __u64 *number)
 {
 	struct message answer;
+	__u32 request = user->expected[0];
 
-	if (!receive(user, &answer, HEADER) || answer.request != message->request ||
-	    !(answer.flags & FLAG_REPLY) || answer.size != size || !receive(user, &answer.number, size))
-		return false;
-	*message = answer;
-	return true;
+	memcpy(&answer, user->answer, sizeof(user->answer));
+	if (!user->nr_expected || answer.request != request || !(answer.flags & FLAG_REPLY) ||
+	    answer.size != sizeof(answer.number))
+		return give_up(user, "answers what nobody has asked");
+	memmove(user->expected, user->expected + 1, --user->nr_expected * sizeof(user->expected[0]));
+	be_patient(user);
+	if (!is_question(request) && answer.number)
+		return give_up(user, "refuses the guest's memory or queues");
+	*number = answer.number;
+	return 0;
 }
 
-/* Say something, with file descriptors; with @answer ask it. */
-static int talk(struct vhost_user *user, struct message *message, const int *fds,
-		unsigned int nr_fds, __u64 *answer)
+/*
+ * Say something, with file descriptors.  Answers come in the order of what was said: more can be
+ * said before they have.
+ */
+static int talk(struct vhost_user *user, struct message *message, const int *fds, unsigned int nr_fds)
 {
-	bool acknowledged = !answer && user->acknowledges;
-	__u64 outcome = 0;
+	bool is_answered = user->acknowledges || is_question(message->request);
 
 	if (user->is_gone)
 		return -1;
-	message->flags = VERSION | (acknowledged ? FLAG_NEED_REPLY : 0);
-	if (!send_message(user, message, fds, nr_fds))
+	message->flags = VERSION | (is_answered && !is_question(message->request) ? FLAG_NEED_REPLY : 0);
+	if (user->nr_expected == VHOST_USER_EXPECTED_MOST || !send_message(user, message, fds, nr_fds))
 		return give_up(user, "does not listen");
-	if ((answer || acknowledged) && !receive_answer(user, message, sizeof(message->number)))
-		return give_up(user, "does not answer");
-	if (answer)
-		*answer = message->number;
-	else if (acknowledged)
-		outcome = message->number;
-	return outcome ? give_up(user, "refuses the guest's memory or queues") : 0;
+	if (is_answered)
+		user->expected[user->nr_expected++] = message->request;
+	be_patient(user);
+	return 0;
+}
+
+/* Wait for all answers, before the machine runs; @number: of the last one. */
+static int wait_for_answers(struct vhost_user *user, __u64 *number)
+{
+	while (user->nr_expected)
+		if (!receive(user, user->answer, sizeof(user->answer), MSG_WAITALL) || take_answer(user, number))
+			return -1;
+	return 0;
 }
 
 static int ask(struct vhost_user *user, __u32 request, __u64 *answer)
 {
 	struct message message = { .request = request };
+	__u64 number = 0;
 
-	return talk(user, &message, NULL, 0, answer);
+	if (talk(user, &message, NULL, 0) || wait_for_answers(user, &number))
+		return -1;
+	if (answer)
+		*answer = number;
+	return 0;
 }
 
 static int tell(struct vhost_user *user, __u32 request, __u64 number)
 {
 	struct message message = { .request = request, .size = sizeof(number), .number = number };
 
-	return talk(user, &message, NULL, 0, NULL);
+	return talk(user, &message, NULL, 0);
 }
 
 static int tell_state(struct vhost_user *user, __u32 request, __u32 index, __u32 num)
@@ -186,7 +223,7 @@ static int tell_fd(struct vhost_user *user, __u32 request, __u32 index, int fd)
 {
 	struct message message = { .request = request, .size = sizeof(__u64), .number = index };
 
-	return talk(user, &message, &fd, 1, NULL);
+	return talk(user, &message, &fd, 1);
 }
 
 /* ---- starting and stopping ---------------------------------------------------------- */
@@ -204,7 +241,7 @@ static int set_memory(struct vhost_user *user, const struct vm *vm)
 	message.memory.nr = nr;
 	memcpy(message.memory.regions, regions, nr * sizeof(regions[0]));
 	message.size -= (REGIONS_MOST - nr) * sizeof(regions[0]);
-	return talk(user, &message, fds, nr, NULL);
+	return talk(user, &message, fds, nr);
 }
 
 static int set_queue(struct vhost_user *user, const struct virtqueue *queue, __u32 index)
@@ -218,10 +255,11 @@ static int set_queue(struct vhost_user *user, const struct virtqueue *queue, __u
 	};
 
 	if (tell_state(user, SET_VRING_NUM, index, queue->size) ||
-	    tell_state(user, SET_VRING_BASE, index, 0) || talk(user, &parts, NULL, 0, NULL) ||
+	    tell_state(user, SET_VRING_BASE, index, 0) || talk(user, &parts, NULL, 0) ||
 	    tell_fd(user, SET_VRING_CALL, index, queue->call) ||
 	    tell_fd(user, SET_VRING_KICK, index, queue->notify.fd))
 		return -1;
+	user->queues |= 1u << index;
 	return user->features & FEATURE_PROTOCOL ? tell_state(user, SET_VRING_ENABLE, index, 1) : 0;
 }
 
@@ -239,34 +277,51 @@ int vhost_user_start(struct vhost_user *user)
 	return 0;
 }
 
-/* To ask a queue how far it has got is to stop it. */
-void vhost_user_stop(struct vhost_user *user)
+/* To ask a queue how far it has got is to stop it: with all answers the memory is the driver's again. */
+bool vhost_user_stop(struct vhost_user *user)
 {
-	for (__u32 i = 0; user->is_running && i < user->virtio->nr_outside; i++) {
-		struct message message = {
-			.request = GET_VRING_BASE, .size = sizeof(message.state), .state.index = i,
-		};
-		__u64 base;
+	for (__u32 i = 0; i < user->virtio->nr_outside; i++)
+		if (user->queues >> i & 1)
+			tell_state(user, GET_VRING_BASE, i, 0);
+	user->queues = 0;
+	user->is_running = false;
+	return user->is_gone || !user->nr_expected;
+}
 
-		if (user->virtio->queues[i].enabled)
-			talk(user, &message, NULL, 0, &base);
-	}
+/* ---- the daemon's end of it, in the I/O thread --------------------------------------------- */
+
+static void hang_up(struct vhost_user *user)
+{
+	source_remove(&user->source);
+	give_up(user, "has ended");
+	timer_set(&user->patience, 0, 0);
+	if (user->is_running)
+		virtio_break(user->virtio);
 	user->is_running = false;
 }
 
-/* ---- beginning and end ----------------------------------------------------------------- */
-
-static void hung_up(struct vm *vm, struct source *source, __u32 events)
+static void ready(struct vm *vm, struct source *source, __u32 events)
 {
 	struct vhost_user *user = container_of(source, struct vhost_user, source);
+	__u64 number;
 
 	(void)vm;
-	(void)events;
-	source_remove(source);
-	give_up(user, "has ended");
-	if (user->is_running)
-		virtio_break(user->virtio);
+	while (!user->is_gone && receive(user, user->answer, sizeof(user->answer), MSG_DONTWAIT))
+		take_answer(user, &number);
+	/* Also when it is given up. */
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		hang_up(user);
+	if (user->is_gone || !user->nr_expected)
+		virtio_settled(user->virtio);
 }
+
+static void lose_patience(struct vm *vm, struct timer *timer)
+{
+	(void)vm;
+	give_up(container_of(timer, struct vhost_user, patience), "does not answer");
+}
+
+/* ---- beginning and end ----------------------------------------------------------------- */
 
 static int agree(struct vhost_user *user)
 {
@@ -292,30 +347,33 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 	const struct timeval patience = { .tv_sec = PATIENCE_S };
 	int fd = user->source.fd;
 
-	user->source.ready = hung_up;
+	user->source.ready = ready;
 	user->source.lock = &user->virtio->pci.lock;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (agree(user))
 		return -1;
-	if (source_add(&vm->io, &user->source, EPOLLRDHUP)) {
-		complain("%s: cannot wait for the daemon", user->name);
-		return -1;
-	}
-	return 0;
+	user->patience.source.lock = user->source.lock;
+	if (!timer_create_fd(&vm->io, &user->patience, lose_patience) &&
+	    !source_add(&vm->io, &user->source, EPOLLIN | EPOLLRDHUP))
+		return 0;
+	complain("%s: cannot wait for the daemon", user->name);
+	return -1;
 }
 
 int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size)
 {
 	const __u32 all = offsetof(struct config, data) + size;
-	struct message message = {
+	const struct message message = {
 		.request = GET_CONFIG, .flags = VERSION, .size = all, .config.size = size,
 	};
+	struct message answer;
 
-	if (!send_message(user, &message, NULL, 0) || !receive_answer(user, &message, all) ||
-	    message.config.size != size)
+	if (!send_message(user, &message, NULL, 0) || !receive(user, &answer, HEADER, MSG_WAITALL) ||
+	    answer.request != GET_CONFIG || !(answer.flags & FLAG_REPLY) || answer.size != all ||
+	    !receive(user, &answer.config, all, MSG_WAITALL) || answer.config.size != size)
 		return give_up(user, "does not say what its device is like");
-	memcpy(config, message.config.data, size);
+	memcpy(config, answer.config.data, size);
 	return 0;
 }
 
@@ -323,6 +381,8 @@ void vhost_user_destroy(struct vhost_user *user)
 {
 	if (user->source.fd < 0)
 		return;
+	if (user->patience.source.loop)
+		timer_destroy(&user->patience);
 	source_remove(&user->source);
 	close(user->source.fd);
 }

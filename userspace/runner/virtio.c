@@ -149,10 +149,14 @@ static void moved(struct pci_device *pci, unsigned int bar)
 
 /* ---- registers ---------------------------------------------------------------------- */
 
-static void reset(struct virtio *virtio)
+static void disable_queues(struct virtio *virtio)
 {
-	if (virtio->ops->reset)
-		virtio->ops->reset(virtio);
+	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
+		virtio->queues[i].enabled = false;
+}
+
+static void forget_driver(struct virtio *virtio)
+{
 	virtio->status = 0;
 	virtio->isr = 0;
 	virtio->driver_features = 0;
@@ -161,7 +165,6 @@ static void reset(struct virtio *virtio)
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++) {
 		struct virtqueue *queue = &virtio->queues[i];
 
-		queue->enabled = false;
 		queue->size = VIRTQUEUE_SIZE;
 		queue->vector = VIRTIO_MSI_NO_VECTOR;
 		queue->desc = 0;
@@ -169,6 +172,24 @@ static void reset(struct virtio *virtio)
 		queue->used = 0;
 	}
 	msix_changed(&virtio->pci);
+}
+
+/*
+ * "4.1.4.3.2": the driver reads the status until that is 0.  As long as something is in flight it
+ * is what it was, and the memory is the device's.
+ */
+static void reset(struct virtio *virtio)
+{
+	disable_queues(virtio);
+	virtio->is_resetting = virtio->ops->reset && !virtio->ops->reset(virtio);
+	if (!virtio->is_resetting)
+		forget_driver(virtio);
+}
+
+void virtio_settled(struct virtio *virtio)
+{
+	if (virtio->is_resetting)
+		reset(virtio);
 }
 
 static __u64 offered(const struct virtio *virtio)
@@ -314,6 +335,8 @@ static void write_common(struct virtio *virtio, unsigned int offset, __u64 data)
 {
 	struct virtqueue *queue = selected(virtio);
 
+	if (virtio->is_resetting)
+		return;
 	switch (offset) {
 	case VIRTIO_PCI_COMMON_DFSELECT:
 		virtio->device_select = data;
@@ -453,7 +476,9 @@ static void virtio_destroy(struct device *device)
 	struct virtio *virtio = virtio_of(device);
 
 	pthread_mutex_lock(&virtio->pci.lock);
-	reset(virtio);
+	disable_queues(virtio);
+	virtio->is_resetting = true;
+	forget_driver(virtio);
 	pthread_mutex_unlock(&virtio->pci.lock);
 	destroy_queues(virtio);
 	virtio->ops->destroy(virtio);

@@ -93,8 +93,9 @@ struct chain {
  * @configure: the driver writes to the configuration; may be NULL
  * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
  * @resume: the VM goes on after a pause; may be NULL
- * @reset: forget the driver; nothing is in flight any more on return; may be NULL
- * @destroy: free it
+ * @reset: forget the driver, whose queues are off; false: something is in flight yet, and
+ *	virtio_settled() will tell, after which it is called again; may be NULL
+ * @destroy: free it, whatever is in flight
  */
 struct virtio_ops {
 	const char *name;
@@ -107,7 +108,7 @@ struct virtio_ops {
 			  __u64 data);
 	bool (*drain)(struct virtio *virtio);
 	void (*resume)(struct virtio *virtio);
-	void (*reset)(struct virtio *virtio);
+	bool (*reset)(struct virtio *virtio);
 	void (*destroy)(struct virtio *virtio);
 };
 
@@ -119,8 +120,10 @@ struct virtio_ops {
  * @config: its configuration
  * @config_size: its size
  * @nr_outside: how many queues, from the first on, are served outside of this process
+ * @is_refused: they have been refused there, and the owner has heard of it
  * @driver_features: what the driver has accepted
  * @status: VIRTIO_CONFIG_S_*
+ * @is_resetting: the driver has reset it, but something is in flight yet; or it is destroyed
  * @generation: changes with the configuration
  * @isr: what has happened, for who does not use MSI-X
  * @config_vector: of MSI-X
@@ -136,9 +139,11 @@ struct virtio {
 	const void *config;
 	size_t config_size;
 	unsigned int nr_outside;
+	bool is_refused;
 
 	__u64 driver_features;
 	__u8 status;
+	bool is_resetting;
 	__u8 isr;
 	__u8 generation;
 	__u16 config_vector;
@@ -154,6 +159,9 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 /* The device has changed its configuration. */
 void virtio_config_changed(struct virtio *virtio);
 
+/* What was in flight has come to its end, for all that is known of a reset that waits for it. */
+void virtio_settled(struct virtio *virtio);
+
 /* ---- queues (virtqueue.c) ------------------------------------------------------- */
 
 /* Find a queue's parts in memory; false if they are not there. */
@@ -168,7 +176,8 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
 /**
  * virtqueue_charge() - work is done for a queue's driver
  * @queue: it
- * @work: how much, where a chain and each 64 KiB of it are one, and a system call is
+ * @work: how much, where a chain is one, as are each 64 KiB and each 32 buffers of it, and a
+ *	system call
  * Return: false if the turn is over: go on when the device is kicked again
  *
  * A turn is as much work as VIRTQUEUE_SIZE: a driver that asks for more, or puts back all that

@@ -49,8 +49,9 @@ size_t iov_size(const struct iovec *iov, unsigned int nr)
 	return size;
 }
 
-/* Of how many bytes a part of a turn is. */
-#define CHARGED 65536
+/* How many bytes, and how many buffers, are a part of a turn. */
+#define BYTES_CHARGED 65536
+#define BUFFERS_CHARGED 32
 
 /* ---- queues ---------------------------------------------------------------------- */
 
@@ -136,6 +137,7 @@ bool virtqueue_charge(struct virtqueue *queue, unsigned int work)
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 {
 	__u16 index, waiting;
+	unsigned int nr;
 
 	if (!queue->enabled || queue->virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return false;
@@ -154,7 +156,8 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 		virtio_break(queue->virtio);
 		return false;
 	}
-	charge(queue, iov_size(chain->iov, chain->nr_out + chain->nr_in) / CHARGED);
+	nr = chain->nr_out + chain->nr_in;
+	charge(queue, iov_size(chain->iov, nr) / BYTES_CHARGED + nr / BUFFERS_CHARGED);
 	return true;
 }
 

@@ -129,7 +129,7 @@ static void balloon_configure(struct virtio *virtio, unsigned int offset, unsign
 		set_actual(balloon_of(virtio), offset, &data, size);
 }
 
-static void balloon_reset(struct virtio *virtio)
+static bool balloon_reset(struct virtio *virtio)
 {
 	static const __le32 none;
 	struct balloon *balloon = balloon_of(virtio);
@@ -137,6 +137,7 @@ static void balloon_reset(struct virtio *virtio)
 	set_actual(balloon, ACTUAL, &none, sizeof(none));
 	for (unsigned int i = 0; i < NR_QUEUES; i++)
 		balloon->works[i].is_begun = false;
+	return true;
 }
 
 static void balloon_destroy(struct virtio *virtio)

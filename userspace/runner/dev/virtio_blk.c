@@ -27,7 +27,10 @@
 #define ALIGN_SECTORS 8
 #define MOST_SECTORS (1u << 22)	/* of a discard: 2 GiB */
 
-/* No more than this is in flight, but for a single request: whoever resets the device waits for it. */
+/*
+ * No more than this is under way, nor of what is asked for at all but for a single request: whoever
+ * resets the device, or ends the machine, waits for it.
+ */
 #define BYTES_MOST (16ul << 20)
 
 #define FEATURE(name) (1ull << VIRTIO_BLK_F_##name)
@@ -114,15 +117,20 @@ static void count(struct blk *blk, const struct request *request)
 	}
 }
 
+static void forget(struct blk *blk, struct request *request)
+{
+	blk->bytes -= request->size;
+	request->next = blk->free;
+	blk->free = request;
+}
+
 static void finish(struct blk *blk, struct request *request, __u8 status)
 {
 	if (status == VIRTIO_BLK_S_OK)
 		count(blk, request);
 	*request->status = status;
-	blk->bytes -= request->size;
 	virtqueue_push(&blk->virtio.queues[0], request->chain.head, request->written + 1);
-	request->next = blk->free;
-	blk->free = request;
+	forget(blk, request);
 }
 
 /* ---- starting ----------------------------------------------------------------- */
@@ -244,7 +252,7 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 
 /* ---- completing ------------------------------------------------------------------- */
 
-/* A part has been transferred: go on with the rest, if there is one. */
+/* A part has been done: go on with the rest, if there is one. */
 static bool goes_on(struct blk *blk, struct request *request, size_t done)
 {
 	struct transfer *transfer = &request->transfer;
@@ -255,13 +263,15 @@ static bool goes_on(struct blk *blk, struct request *request, size_t done)
 	transfer->offset += done;
 	if (!transfer->size)
 		return false;
-	while (done >= transfer->iov->iov_len) {
+	while (transfer->iov && done >= transfer->iov->iov_len) {
 		done -= transfer->iov->iov_len;
 		transfer->iov++;
 		transfer->nr_iov--;
 	}
-	transfer->iov->iov_base = (char *)transfer->iov->iov_base + done;
-	transfer->iov->iov_len -= done;
+	if (transfer->iov) {
+		transfer->iov->iov_base = (char *)transfer->iov->iov_base + done;
+		transfer->iov->iov_len -= done;
+	}
 	transfers_start(&blk->transfers, transfer);
 	return true;
 }
@@ -294,10 +304,15 @@ static void transferred(struct transfers *transfers, struct transfer *transfer)
 	struct request *request = container_of(transfer, struct request, transfer);
 	bool is_read = transfer->kind == TRANSFER_READ;
 	bool is_data = transfer->iov;
-	int result = transfer->result;
+	ssize_t result = transfer->result;
 
 	if (transfer == &blk->flush) {
 		blk->is_lost |= result < 0;
+		return;
+	}
+	/* The driver wants to hear nothing more of it. */
+	if (blk->virtio.is_resetting) {
+		forget(blk, request);
 		return;
 	}
 	if (result == -EINTR || result == -EAGAIN) {
@@ -312,7 +327,7 @@ static void transferred(struct transfers *transfers, struct transfer *transfer)
 	/* The image has become shorter than the disk. */
 	if (is_data && !result && transfer->size)
 		finish(blk, request, VIRTIO_BLK_S_IOERR);
-	else if (!(is_data && result > 0 && goes_on(blk, request, result)) && !is_held(blk, request, result))
+	else if (!(result > 0 && goes_on(blk, request, result)) && !is_held(blk, request, result))
 		finish(blk, request, to_status(result));
 }
 
@@ -323,6 +338,7 @@ static void settled(struct transfers *transfers)
 
 	blk_kick(&blk->virtio, &blk->virtio.queues[0]);
 	io_settled(blk->virtio.pci.device.vm);
+	virtio_settled(&blk->virtio);
 }
 
 /* Before a pause: all that has been asked for is done, and on the disk. */
@@ -354,18 +370,17 @@ static void blk_resume(struct virtio *virtio)
 	transfers_submit(&blk->transfers);
 }
 
-/* The driver wants its memory back: wait for what is in flight; what is held will not be done. */
-static void blk_reset(struct virtio *virtio)
+/* The driver wants its memory back, when nothing is in flight any more; what is held will not be done. */
+static bool blk_reset(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	virtio->queues[0].enabled = false;
-	transfers_wait(&blk->transfers);
 	while ((request = blk->held)) {
 		blk->held = request->next;
-		finish(blk, request, VIRTIO_BLK_S_IOERR);
+		forget(blk, request);
 	}
+	return !blk->transfers.in_flight;
 }
 
 /* ---- making one ---------------------------------------------------------------------- */
@@ -374,6 +389,7 @@ static void blk_destroy(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 
+	transfers_wait(&blk->transfers);
 	transfers_destroy(&blk->transfers);
 	close(blk->image.fd);
 	free(blk);

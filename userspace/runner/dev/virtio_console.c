@@ -132,9 +132,10 @@ static void console_kick(struct virtio *virtio, struct virtqueue *queue)
 		console_wants_more(port->console);
 }
 
-static void console_reset(struct virtio *virtio)
+static bool console_reset(struct virtio *virtio)
 {
 	container_of(virtio, struct port, virtio)->is_sending = false;
+	return true;
 }
 
 static void console_destroy(struct virtio *virtio)

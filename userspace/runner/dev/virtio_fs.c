@@ -42,9 +42,9 @@ static int fs_start(struct virtio *virtio)
 	return vhost_user_start(&fs_of(virtio)->user);
 }
 
-static void fs_reset(struct virtio *virtio)
+static bool fs_reset(struct virtio *virtio)
 {
-	vhost_user_stop(&fs_of(virtio)->user);
+	return vhost_user_stop(&fs_of(virtio)->user);
 }
 
 static void fs_destroy(struct virtio *virtio)

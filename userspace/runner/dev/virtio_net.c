@@ -123,9 +123,10 @@ static void net_kick(struct virtio *virtio, struct virtqueue *queue)
 		deliver_waiting(card);
 }
 
-static void net_reset(struct virtio *virtio)
+static bool net_reset(struct virtio *virtio)
 {
 	card_of(virtio)->nr = 0;
+	return true;
 }
 
 static void net_destroy(struct virtio *virtio)

@@ -44,9 +44,9 @@ static int blk_start(struct virtio *virtio)
 	return vhost_user_start(&blk_of(virtio)->user);
 }
 
-static void blk_reset(struct virtio *virtio)
+static bool blk_reset(struct virtio *virtio)
 {
-	vhost_user_stop(&blk_of(virtio)->user);
+	return vhost_user_stop(&blk_of(virtio)->user);
 }
 
 static void blk_destroy(struct virtio *virtio)

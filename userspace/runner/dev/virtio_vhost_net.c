@@ -53,13 +53,13 @@ static int net_start(struct virtio *virtio)
 
 	if (!vhost_start(net->fd, virtio, features) && !connect_queues(net, net->tap))
 		return 0;
-	complain("virtio-net: the host's kernel refuses the guest's queues: %m");
-	return -1;
+	return vhost_refused(virtio);
 }
 
-static void net_reset(struct virtio *virtio)
+static bool net_reset(struct virtio *virtio)
 {
 	connect_queues(net_of(virtio), -1);
+	return true;
 }
 
 static void net_destroy(struct virtio *virtio)

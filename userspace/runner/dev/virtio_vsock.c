@@ -43,8 +43,7 @@ static int vsock_start(struct virtio *virtio)
 
 	if (!vhost_start(vsock->fd, virtio, virtio->driver_features) && !set_running(vsock, 1))
 		return 0;
-	complain("virtio-vsock: the host's kernel refuses the guest's queues: %m");
-	return -1;
+	return vhost_refused(virtio);
 }
 
 /* No event happens. */
@@ -54,9 +53,10 @@ static void vsock_kick(struct virtio *virtio, struct virtqueue *queue)
 	(void)queue;
 }
 
-static void vsock_reset(struct virtio *virtio)
+static bool vsock_reset(struct virtio *virtio)
 {
 	set_running(vsock_of(virtio), 0);
+	return true;
 }
 
 static void vsock_destroy(struct virtio *virtio)
