@@ -41,10 +41,10 @@
 #define REGISTERS_SIZE 0x2000
 #define CONFIG 0x200
 
-enum { BLK, NET, RNG, CONSOLE };
+enum { BLK, NET, RNG, CONSOLE, BALLOON };
 
 static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY,
-	.console = true };
+	.console = true, .balloon = MEMORY / 2 };
 static struct mote_area area;
 static struct vm vm = {
 	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
@@ -73,6 +73,17 @@ void vm_hold(struct vm *which, const char *format, ...)
 	vsnprintf(said, sizeof(said), format, args);
 	va_end(args);
 	is_held = true;
+}
+
+static unsigned int nr_discards;
+static __u64 discarded;
+
+void memory_discard(struct vm *which, void *hva, __u64 size)
+{
+	(void)which;
+	(void)hva;
+	nr_discards++;
+	discarded += size;
 }
 
 void io_settled(struct vm *which)
@@ -696,6 +707,47 @@ static void give_frame(__u32 size)
 	notify(NET, 1);
 }
 
+/* ---- the balloon ---------------------------------------------------------------------------- */
+
+/* Seven buffers of a chain, each the same, and a look at how much is done for them at once. */
+static void give_pages(unsigned int nr, __u32 size, __u16 flags)
+{
+	start(BALLOON, 3);
+	for (__u16 i = 0; i < SIZE - 1; i++)
+		desc(nr)[i] = (struct vring_desc) {
+			BUFFER, size, flags | (i < SIZE - 2 ? VRING_DESC_F_NEXT : 0), i + 1,
+		};
+	make_available(nr, 0);
+	bus_write(&vm, SPACE_PORT, PCI_IO_FIRST + 16 * BALLOON + 2 * nr, 2, nr);
+}
+
+/* However long a chain is, a turn is a few calls, and the next one goes on with it. */
+static void balloon_turns(void)
+{
+	const __u32 size = 0x1000, pages = (SIZE - 1) * size / 4;
+	unsigned int turns = 0, before;
+
+	memset(area.hva + BUFFER, 0, size);
+	nr_discards = 0;
+	give_pages(0, size, 0);
+	for (turns = 0; used(0)->idx != avail(0)->idx && turns < pages; turns++) {
+		before = nr_discards;
+		loop_run_once(&vm.io);
+		CHECK(nr_discards - before <= 128);
+	}
+	EQ(pages, nr_discards);
+	CHECK(turns >= pages / 128);
+	discarded = 0;
+	give_pages(2, 0xc0000, VRING_DESC_F_WRITE);
+	for (turns = 0; used(2)->idx != avail(2)->idx && turns < pages; turns++) {
+		__u64 first = discarded;
+
+		loop_run_once(&vm.io);
+		CHECK(discarded - first <= 4 << 20);
+	}
+	EQ((SIZE - 1) * 0xc0000, discarded);
+}
+
 /* ---- locks ---------------------------------------------------------------------------------- */
 
 static bool vm_was_held;
@@ -919,7 +971,7 @@ static void interrupted_talk(void)
 
 /* ---- a daemon that the test is --------------------------------------------------------------- */
 
-enum { GET_VRING_BASE = 11, SET_VRING_KICK = 12, REPLY = 1 | 4, OUTSIDE = CONSOLE + 1 };
+enum { GET_VRING_BASE = 11, SET_VRING_KICK = 12, REPLY = 1 | 4, OUTSIDE = BALLOON + 1 };
 
 static struct outside {
 	struct virtio virtio;
@@ -1043,7 +1095,8 @@ static bool make(unsigned int sector, __u64 size)
 	options.nr_disks = 1;
 	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
 	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
-	    virtio_rng_create(&vm) || virtio_console_create(&vm) || create_outside()) {
+	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
+	    create_outside()) {
 		printf("# cannot make the machine: %s\n", said);
 		return false;
 	}
@@ -1076,6 +1129,7 @@ int main(void)
 		{ "receive buffers that are too small", small_buffers },
 		{ "frames that are sent are counted", sent_frames },
 		{ "a console's screen has a size", screen },
+		{ "long chains of pages in turns", balloon_turns },
 		{ "a device has its own lock", own_locks },
 		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },

@@ -18,9 +18,11 @@
 
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING, NR_QUEUES = 5 };
 
-#define PFNS_AT_ONCE 256
-#define BYTES_AT_ONCE (16ul << 20)
-#define BYTES_A_CHARGE (64ul << 10)
+/* What is done between two looks at the turn, and how much of that a discard is, and its pages. */
+#define PFNS_AT_ONCE 64
+#define BYTES_AT_ONCE (4ul << 20)
+#define DISCARD_CHARGED 4
+#define BYTES_CHARGED (16ul << 10)
 #define PAGE_SIZE (1ull << VIRTIO_BALLOON_PFN_SHIFT)
 #define ACTUAL offsetof(struct virtio_balloon_config, actual)
 
@@ -66,7 +68,7 @@ static bool inflate(struct vm *vm, struct virtqueue *queue, struct chain *chain)
 	__le32 pfns[PFNS_AT_ONCE];
 	size_t nr = iov_read(chain->iov, chain->nr_out, pfns, sizeof(pfns)) / sizeof(pfns[0]);
 
-	virtqueue_charge(queue, discard_pages(vm, pfns, nr));
+	virtqueue_charge(queue, DISCARD_CHARGED * discard_pages(vm, pfns, nr));
 	return nr == PFNS_AT_ONCE;
 }
 
@@ -82,7 +84,7 @@ static bool discard_buffers(struct vm *vm, struct virtqueue *queue, struct chain
 		memory_discard(vm, iov->iov_base, size);
 		iov->iov_base = (char *)iov->iov_base + size;
 		iov->iov_len -= size;
-		virtqueue_charge(queue, size / BYTES_A_CHARGE + 1);
+		virtqueue_charge(queue, DISCARD_CHARGED + size / BYTES_CHARGED);
 		return true;
 	}
 	return false;
