@@ -198,7 +198,8 @@ static void *drive_disk(void *unused)
 		memcpy(buffer, &header, sizeof(header));
 		desc[0] = (struct vring_desc) { BUFFER(BLK), sizeof(header), VRING_DESC_F_NEXT, 1 };
 		desc[1] = (struct vring_desc) {
-			BUFFER(BLK) + 0x1000, 0x8000, VRING_DESC_F_NEXT | (round & 1 ? VRING_DESC_F_WRITE : 0), 2,
+			BUFFER(BLK) + 0x1000, 0x8000,
+			VRING_DESC_F_NEXT | (round & 1 ? VRING_DESC_F_WRITE : 0), 2,
 		};
 		desc[2] = (struct vring_desc) { BUFFER(BLK) + 0x800, 1, VRING_DESC_F_WRITE, 0 };
 		give(BLK, 0);
@@ -313,8 +314,8 @@ int main(void)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	options.disks[0].path = path;
 	options.nr_disks = 1;
-	if (area.hva == MAP_FAILED || fd < 0 || ftruncate(fd, IMAGE_SIZE) || loop_create(&vm.io, &vm, &vm.lock) ||
-	    pci_create(&vm) || chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
+	if (area.hva == MAP_FAILED || fd < 0 || ftruncate(fd, IMAGE_SIZE) ||
+	    loop_create(&vm.io, &vm, &vm.lock) || pci_create(&vm) || chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
 	    virtio_rng_create(&vm) || virtio_rng_create(&vm))
 		return 1;
 	status = run_all(tests, ARRAY_SIZE(tests));

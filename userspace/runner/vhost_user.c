@@ -190,7 +190,8 @@ static int talk(struct vhost_user *user, struct message *message, const int *fds
 static int wait_for_answers(struct vhost_user *user, __u64 *number)
 {
 	while (user->nr_expected)
-		if (!receive(user, user->answer, sizeof(user->answer), MSG_WAITALL) || take_answer(user, number))
+		if (!receive(user, user->answer, sizeof(user->answer), MSG_WAITALL) ||
+		    take_answer(user, number))
 			return -1;
 	return 0;
 }
