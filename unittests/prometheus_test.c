@@ -126,8 +126,8 @@ static bool take_family(const char **at, char names[][NAME_SIZE], unsigned int *
 	if (strncmp(family, "mote_", 5) || is_counter != has_suffix(family, "_total"))
 		return false;
 	while (**at && **at != '#') {
-		if (!take_name(at, name, true) || strcmp(name, family) || !take_labels(at) || !take(at, " ") ||
-		    !take_number(at) || !take(at, "\n"))
+		if (!take_name(at, name, true) || strcmp(name, family) || !take_labels(at) ||
+		    !take(at, " ") || !take_number(at) || !take(at, "\n"))
 			return false;
 		(*nr_samples)++;
 	}
@@ -183,14 +183,14 @@ static void test_parser(void)
 /* ---- what is printed ---------------------------------------------------------------------------- */
 
 #define PARTS "\"vcpus\":[{\"id\":0,\"guest_ns\":1500000000,\"kernel_ns\":7,\"runner_ns\":0,"		\
-	"\"exits\":{\"cpuid\":3,\"pio\":18446744073709551615},\"exits_to_runner\":{\"pio\":2}},"		\
-	"{\"id\":1,\"guest_ns\":0,\"kernel_ns\":0,\"runner_ns\":0,\"exits\":{},\"exits_to_runner\":{}}],"	\
+	"\"exits\":{\"cpuid\":3,\"pio\":18446744073709551615},\"exits_to_runner\":{\"pio\":2}},"	\
+	"{\"id\":1,\"guest_ns\":0,\"kernel_ns\":0,\"runner_ns\":0,\"exits\":{},\"exits_to_runner\":{}}]," \
 	"\"disks\":[{\"index\":0,\"reads\":1,\"read_bytes\":512,\"writes\":2,\"written_bytes\":1024,"	\
 	"\"flushes\":3,\"discards\":4}],\"networks\":[{\"index\":0,\"received_frames\":5,"		\
 	"\"received_bytes\":300,\"sent_frames\":6,\"sent_bytes\":360}],"				\
 	"\"balloons\":[{\"index\":0,\"target_bytes\":4096,\"actual_bytes\":0}]"
 #define MACHINE(name, state, image)									\
-	"{\"name\":\"" name "\",\"pid\":1,\"state\":\"" state "\",\"memory\":1048576,\"resident\":4096,"	\
+	"{\"name\":\"" name "\",\"pid\":1,\"state\":\"" state "\",\"memory\":1048576,\"resident\":4096," \
 	"\"cpus\":2,\"uptime_ns\":12345678901,\"image\":\"" image "\"," PARTS "}"
 
 /* To be freed. */
@@ -263,7 +263,8 @@ static void test_escapes(void)
 	char *text = print("[" MACHINE("m", "running", "q\\\" b\\\\ n\\n u\xc3\xbc x\xff e\xe2\x82") "]");
 
 	EQ(1 + 8 + 6 + 3 + 6 + 4 + 2, parse(text));
-	CHECK(has_line(text, "mote_machine_info{machine=\"m\",image=\"q\\\" b\\\\ n\\n u\xc3\xbc x? e??\"} 1"));
+	CHECK(has_line(text, "mote_machine_info{machine=\"m\","
+		       "image=\"q\\\" b\\\\ n\\n u\xc3\xbc x? e??\"} 1"));
 	free(text);
 }
 

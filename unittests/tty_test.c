@@ -62,7 +62,7 @@ static void test_keys(void)
 		{ A A A A, A A, "" },
 		{ A "x" A "x", "", "xx" },
 		{ A "q" A "\n", "", "q\n" },
-		{ A "\xff" "a", "a", "\xff" },
+		{ A "\377a", "a", "\377" },
 		{ "a" A, "a", "" },
 	};
 	struct heard heard;

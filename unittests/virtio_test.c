@@ -329,8 +329,8 @@ static struct device *disk(void)
 static void disk_copies(void)
 {
 	static const __u64 once[] = {
-		[DISK_READS] = 1, [DISK_READ_BYTES] = 0x20000, [DISK_WRITES] = 1, [DISK_WRITTEN_BYTES] = 0x20000,
-		[DISK_FLUSHES] = 1, [DISK_DISCARDS] = 0,
+		[DISK_READS] = 1, [DISK_READ_BYTES] = 0x20000, [DISK_WRITES] = 1,
+		[DISK_WRITTEN_BYTES] = 0x20000, [DISK_FLUSHES] = 1, [DISK_DISCARDS] = 0,
 	};
 	__u64 before[ARRAY_SIZE(once)];
 

@@ -76,8 +76,10 @@ static pid_t serve(void)
 /* Tell the machine the size of a terminal, as soon as it can be reached. */
 static pid_t resize(void)
 {
-	static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock" };
-	static const char request[] = "{\"version\":1,\"do\":\"terminal-size\",\"columns\":132,\"rows\":43}\n";
+	static const char request[] = "{\"do\":\"terminal-size\",\"columns\":132,\"rows\":43}\n";
+	static const struct sockaddr_un address = {
+		.sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock",
+	};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char answer[256];
 	pid_t pid = fork();

@@ -131,10 +131,12 @@ TEST_F(control_socket, schema)
 	fd = vm_dial("victim");
 	ASSERT_LE(0, fd);
 	for (size_t i = 0; i < sizeof(exchanges) / sizeof(exchanges[0]); i++) {
-		send_all(fd, exchanges[i].request, strlen(exchanges[i].request));
+		const char *what = exchanges[i].what, *request = exchanges[i].request;
+
+		send_all(fd, request, strlen(request));
 		hear(fd, self->answer, sizeof(self->answer));
-		EXPECT_TRUE(schema_has_exchange(schema, exchanges[i].what, exchanges[i].request, self->answer))
-			TH_LOG("%s%s", exchanges[i].request, self->answer);
+		EXPECT_TRUE(schema_has_exchange(schema, what, request, self->answer))
+			TH_LOG("%s%s", request, self->answer);
 	}
 	close(fd);
 	json_object_put(schema);

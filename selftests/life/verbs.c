@@ -399,8 +399,8 @@ TEST_F(verbs, statistics)
 	EXPECT_GT(stat_number("counted", NULL, "guest_ns"), stat_number("counted", NULL, "kernel_ns"));
 	EXPECT_EQ(0, sh("mote stat counted | grep -q '^all '"));
 	/* For Prometheus; of all, also of one that does not answer. */
-	EXPECT_EQ(0, sh("mote stat --prometheus count | "
-			"grep -q '^mote_vcpu_exits_total{machine=\"counted\",vcpu=\"0\",reason=\"cpuid\"} 500$'"));
+	EXPECT_EQ(0, sh("mote stat --prometheus count | grep -q "
+			"'^mote_vcpu_exits_total{machine=\"counted\",vcpu=\"0\",reason=\"cpuid\"} 500$'"));
 	ASSERT_TRUE(vm_start_flat("other", &guest_spin, ""));
 	ASSERT_EQ(0, sh("kill -STOP $(cat " RUNTIME_DIR "/other.pid)"));
 	command_run(&self->command, "mote stat --prometheus");

@@ -163,9 +163,10 @@ static void attach(int fd, const char *name, const sigset_t *waiting)
 	char data[4096];
 
 	for (;;) {
+		bool listens = !typed.ended && (!typed.nr || tty.is_raw);
 		struct pollfd fds[] = {
 			{ .fd = fd, .events = POLLIN | (typed.nr ? POLLOUT : 0) },
-			{ .fd = typed.ended || (typed.nr && !tty.is_raw) ? -1 : STDIN_FILENO, .events = POLLIN },
+			{ .fd = listens ? STDIN_FILENO : -1, .events = POLLIN },
 			/* For its reader's end. */
 			{ .fd = STDOUT_FILENO },
 		};

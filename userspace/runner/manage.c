@@ -95,7 +95,8 @@ static int stop(int fd, const char *name, bool force, int seconds)
 	if (has_ended(fd, seconds ? seconds * 1000 : -1))
 		return EXIT_OK;
 	complain(force ? "%s is about to end, but has not in %d seconds" :
-		 "%s has not switched itself off in %d seconds: wait longer, or mote stop --force", name, seconds);
+		 "%s has not switched itself off in %d seconds: wait longer, or mote stop --force", name,
+		 seconds);
 	return EXIT_PROBLEM;
 }
 

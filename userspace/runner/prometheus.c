@@ -179,7 +179,8 @@ static void print_reasons(FILE *out, const struct family *family, struct json_ob
 			continue;
 		json_object_object_foreach(reasons, reason, number) {
 			begin_sample(out, family, machine);
-			fprintf(out, ",%s=\"%llu\",reason=\"", family->id_label, answer_number(part, family->id));
+			fprintf(out, ",%s=\"%llu\",reason=\"", family->id_label,
+				answer_number(part, family->id));
 			print_escaped(out, reason);
 			fputc('"', out);
 			end_sample(out, family->name, json_object_get_uint64(number));
@@ -200,15 +201,15 @@ static const struct family families[] = {
 	  .samples = { { "uptime_ns", NULL } } },
 	{ "mote_memory_bytes", "gauge", "Memory that the guest has.", .print = print_own,
 	  .samples = { { "memory", NULL } } },
-	{ "mote_resident_memory_bytes", "gauge", "Memory that the machine's process uses.", .print = print_own,
+	{ "mote_resident_memory_bytes", "gauge", "Memory that its process uses.", .print = print_own,
 	  .samples = { { "resident", NULL } } },
-	{ "mote_vcpus", "gauge", "vCPUs of the machine.", .print = print_own, .samples = { { "cpus", NULL } } },
-	{ "mote_vcpu_seconds_total", "counter", "Processor time of a vCPU, by where it was spent.", print_parts,
+	{ "mote_vcpus", "gauge", "vCPUs that it has.", .print = print_own, .samples = { { "cpus", NULL } } },
+	{ "mote_vcpu_seconds_total", "counter", "Time of a vCPU, by where it was spent.", print_parts,
 	  OF_VCPUS, { { "guest_ns", "where=\"guest\"" }, { "kernel_ns", "where=\"kernel\"" },
 		      { "runner_ns", "where=\"runner\"" } } },
 	{ "mote_vcpu_exits_total", "counter", "Exits of a vCPU from its guest, by reason.", print_reasons,
 	  OF_VCPUS, { { "exits", NULL } } },
-	{ "mote_vcpu_runner_exits_total", "counter", "Those of them that the runner has handled.", print_reasons,
+	{ "mote_vcpu_runner_exits_total", "counter", "Those that the runner has handled.", print_reasons,
 	  OF_VCPUS, { { "exits_to_runner", NULL } } },
 	{ "mote_disk_requests_total", "counter", "Requests of the guest's that a disk has done.", print_parts,
 	  OF_DISKS, { { "reads", "operation=\"read\"" }, { "writes", "operation=\"write\"" },
@@ -216,9 +217,11 @@ static const struct family families[] = {
 	{ "mote_disk_bytes_total", "counter", "Bytes that the guest has read and written.", print_parts,
 	  OF_DISKS, { { "read_bytes", "operation=\"read\"" }, { "written_bytes", "operation=\"write\"" } } },
 	{ "mote_network_frames_total", "counter", "Frames that the guest has received and sent.", print_parts,
-	  OF_NETWORKS, { { "received_frames", "direction=\"receive\"" }, { "sent_frames", "direction=\"send\"" } } },
+	  OF_NETWORKS, { { "received_frames", "direction=\"receive\"" },
+			 { "sent_frames", "direction=\"send\"" } } },
 	{ "mote_network_bytes_total", "counter", "Bytes of these frames.", print_parts,
-	  OF_NETWORKS, { { "received_bytes", "direction=\"receive\"" }, { "sent_bytes", "direction=\"send\"" } } },
+	  OF_NETWORKS, { { "received_bytes", "direction=\"receive\"" },
+			 { "sent_bytes", "direction=\"send\"" } } },
 	{ "mote_balloon_target_bytes", "gauge", "Memory that the guest is asked to give.", print_parts,
 	  OF_BALLOONS, { { "target_bytes", NULL } } },
 	{ "mote_balloon_actual_bytes", "gauge", "Memory that the guest has given.", print_parts,
@@ -233,7 +236,8 @@ void prometheus_print(FILE *out, struct json_object *machines)
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		const struct family *family = &families[i];
 
-		fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help, family->name, family->type);
+		fprintf(out, "# HELP %s %s\n", family->name, family->help);
+		fprintf(out, "# TYPE %s %s\n", family->name, family->type);
 		for (size_t at = 0; at < json_object_array_length(machines); at++)
 			family->print(out, family, json_object_array_get_idx(machines, at));
 	}

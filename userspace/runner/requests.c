@@ -226,8 +226,8 @@ static struct json_object *take_arguments(const struct request *request, struct 
 			return refuse("%s wants \"%s\"", request->name, argument->name);
 		}
 		if (!is_number(value, argument->least, argument->most))
-			return refuse("%s: \"%s\" is no number from %llu to %llu", request->name, argument->name,
-				      argument->least, argument->most);
+			return refuse("%s: \"%s\" is no number from %llu to %llu", request->name,
+				      argument->name, argument->least, argument->most);
 		values[i] = json_object_get_uint64(value);
 	}
 	return NULL;

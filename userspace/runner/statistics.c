@@ -165,7 +165,8 @@ static const struct {
 } kinds[NR_TRAFFIC_KINDS] = {
 	[TRAFFIC_DISK] = { "disks", {
 		[DISK_READS] = "reads", [DISK_READ_BYTES] = "read_bytes", [DISK_WRITES] = "writes",
-		[DISK_WRITTEN_BYTES] = "written_bytes", [DISK_FLUSHES] = "flushes", [DISK_DISCARDS] = "discards",
+		[DISK_WRITTEN_BYTES] = "written_bytes", [DISK_FLUSHES] = "flushes",
+		[DISK_DISCARDS] = "discards",
 	} },
 	[TRAFFIC_NETWORK] = { "networks", {
 		[NETWORK_RECEIVED_FRAMES] = "received_frames", [NETWORK_RECEIVED_BYTES] = "received_bytes",
