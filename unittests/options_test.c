@@ -117,6 +117,8 @@ static void others(void)
 	CHECK(!strcmp(options.shares[0].path, "/a=b,c") && options.shares[0].as_root);
 	CHECK(!set("net", "user,host-loopback,mac=52:54:0:0:0:1") && options.nics[0].host_loopback);
 	EQ(0x52, options.nics[0].mac[0]);
+	CHECK(!set("net", "user,forward=1:2,mac=2:0:0:0:0:1,forward=udp:3:4") && options.nics[1].nr_forwards == 2);
+	CHECK(options.nics[1].forwards[1].is_udp && options.nics[1].forwards[1].port == 3);
 	CHECK(!set("forward", "80:8080") && !set("forward", "udp:53:5353"));
 	CHECK(!options.forwards[0].is_udp && options.forwards[0].port == 80);
 	CHECK(options.forwards[1].is_udp && options.forwards[1].guest_port == 5353);
@@ -156,9 +158,11 @@ static const struct bad {
 	{ "share", "a23456789012345678901234567890123456x=/", "not of 1 to 36 characters" },
 	{ "net", "", "not user, tap:NAME or vhost:NAME: " }, { "net", "users", "not user" },
 	{ "net", "tap:", "not user" }, { "net", "vhost:1234567890123456", "not user" },
-	{ "net", "user,", "there is no , but mac, host-loopback" }, { "net", "user,a=b", "there is no a" },
+	{ "net", "user,", "there is no , but mac, host-loopback, forward" }, { "net", "user,a=b", "there is no a" },
 	{ "net", "user,mac=1:0:0:0:0:0", "not the address of a card" },
 	{ "net", "tap:a,host-loopback", "host-loopback is of user alone" },
+	{ "net", "tap:a,forward=1:1", "forward is of user alone" }, { "net", "user,forward=1", "not PORT:PORT" },
+	{ "net", "user,forward", "forward= wants a value" },
 	{ "forward", "22", "not PORT:PORT" }, { "forward", "0:1", "not PORT:PORT" },
 	{ "forward", "1:65536", "not PORT:PORT" }, { "forward", "-1:1", "not PORT:PORT" },
 	{ "forward", " 1:1", "not PORT:PORT" }, { "forward", "tcp:1:1", "not PORT:PORT" },
@@ -214,6 +218,11 @@ static void conflicts(void)
 	CHECK(!set("forward", "1:1") && options_check(&options) < 0);
 	begin();
 	CHECK(!set("forward", "1:1") && !set("net", "tap:a") && options_check(&options) < 0);
+	begin();
+	CHECK(!set("forward", "1:1") && !set("net", "user") && !set("net", "user") && options_check(&options) < 0);
+	begin();
+	CHECK(!set("forward", "1:1") && !set("net", "tap:a") && !set("net", "user,forward=2:2"));
+	CHECK(!options_check(&options) && options.nics[1].nr_forwards == 2 && options.nics[1].forwards[1].port == 1);
 }
 
 /* ---- anything ------------------------------------------------------------------------------- */
@@ -436,7 +445,7 @@ static const char *const goods[][2] = {
 	{ "image", "vmlinuz" }, { "image", "a b\n\"\xff" }, { "memory", "64" }, { "memory", "3g" }, { "cpus", "7" }, { "cpu", "-pae" },
 	{ "cpu", "+pae,-fpu" }, { "initrd", "i" }, { "module", "m x=y" }, { "append", "" }, { "append", "a=\\\"b\" \t/" },
 	{ "disk", "a" }, { "disk", "a,b,ro" }, { "disk", "c.qcow2,sector=512" }, { "disk", "d,format=raw,ro=false" },
-	{ "share", "t=/a,b,root" }, { "share", "u=/" }, { "net", "user,mac=2:0:0:0:0:1,host-loopback" }, { "net", "tap:a" },
+	{ "share", "t=/a,b,root" }, { "share", "u=/" }, { "net", "user,mac=2:0:0:0:0:1,host-loopback" }, { "net", "tap:a" }, { "net", "user,forward=5:6,forward=udp:7:8" },
 	{ "forward", "1:2" }, { "forward", "udp:3:4" }, { "vsock", "4294967294" }, { "serial", "none" }, { "console" },
 	{ "console", "false" }, { "balloon" }, { "balloon", "32M" }, { "firmware" }, { "firmware", "uefi" }, { "firmware", "f" },
 	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" }, { "timeout", "1000000000" },

@@ -131,7 +131,7 @@ static struct net *connect_guest(void)
 	struct net *net;
 
 	nr_answers = 0;
-	net = net_user_create(&vm, &card);
+	net = net_user_create(&vm, &options.nics[0], &card);
 	if (net)
 		send_arp(net);
 	return net;

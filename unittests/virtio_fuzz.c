@@ -91,11 +91,12 @@ static void keep(struct net *net)
 	(void)net;
 }
 
-struct net *net_user_create(struct vm *which, const struct net *card)
+struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
 {
 	static const struct net_ops ops = { .transmit = reflect, .destroy = keep };
 
 	(void)which;
+	(void)nic;
 	mirror = *card;
 	mirror.ops = &ops;
 	return &mirror;
@@ -271,7 +272,8 @@ static int create_by_kernel(void)
 	if (access("/dev/vhost-net", W_OK))
 		return 0;
 	nr_devices++;
-	return create_tap("fuzz0") ? -1 : virtio_vhost_net_create(&vm, "fuzz0");
+	options.nics[1].where = NET_VHOST "fuzz0";
+	return create_tap("fuzz0") ? -1 : virtio_vhost_net_create(&vm, 1);
 }
 
 /* ---- the machine ------------------------------------------------------------------------ */

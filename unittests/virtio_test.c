@@ -124,11 +124,12 @@ static void keep(struct net *net)
 	(void)net;
 }
 
-struct net *net_user_create(struct vm *which, const struct net *card)
+struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
 {
 	static const struct net_ops ops = { .transmit = keep_frame, .destroy = keep };
 
 	(void)which;
+	(void)nic;
 	wire = *card;
 	wire.ops = &ops;
 	return &wire;

@@ -100,11 +100,12 @@ static void keep(struct net *net)
 	(void)net;
 }
 
-struct net *net_user_create(struct vm *which, const struct net *card)
+struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
 {
 	static const struct net_ops ops = { .transmit = reflect, .destroy = keep };
 
 	(void)which;
+	(void)nic;
 	mirror = *card;
 	mirror.ops = &ops;
 	return &mirror;

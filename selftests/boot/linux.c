@@ -108,7 +108,7 @@ TEST_F(linux_guest, disks)
 		sh("rm -r heard www");						\
 	} while (0)
 
-/* DHCP, ICMP, a file of some megabytes, and a connection from outside: see net-init. */
+/* DHCP, ICMP, a file of some megabytes, a connection from outside, and another card: see net-init. */
 TEST_F(linux_guest, network)
 {
 	struct command *command = &self->command;
@@ -117,8 +117,9 @@ TEST_F(linux_guest, network)
 		SKIP(return, NO_TIME);
 	command_run(command, SERVE("127.0.0.1") TALK("127.0.0.1 2007") RUN
 		    "; status=$?; kill $server $talker; exit $status",
-		    "cpus=2 least=400000 more=net-init mac=52:54:00:12:34:56 end=poweroff",
-		    "--cpus 2 --net user,host-loopback,mac=52:54:00:12:34:56 --forward 2007:7",
+		    "cpus=2 least=400000 more=net-init mac=52:54:00:12:34:56 second=52:54:00:12:34:57 end=poweroff",
+		    "--cpus 2 --net user,host-loopback,mac=52:54:00:12:34:56,forward=2007:7 "
+		    "--net user,mac=52:54:00:12:34:57",
 		    "< /dev/null");
 	EXPECT_NETWORK();
 }

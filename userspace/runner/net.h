@@ -54,7 +54,7 @@ void mac_get(const struct vm *vm, __u32 index, __u8 *mac);
 /* @card, here and below, says all but the kind.  NULL after a complaint. */
 
 /* A network of the guest's own with the host as router, by libslirp (net_user.c). */
-struct net *net_user_create(struct vm *vm, const struct net *card);
+struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct net *card);
 
 /* A TAP interface of the host's (net_tap.c). */
 struct net *net_tap_create(struct vm *vm, const char *name, const struct net *card);

@@ -298,12 +298,10 @@ static struct in_addr address(__u32 number)
 	return (struct in_addr) { .s_addr = htonl(number) };
 }
 
-static int add_forwards(struct user *user)
+static int add_forwards(struct user *user, const struct nic *nic)
 {
-	const struct options *options = user->vm->options;
-
-	for (unsigned int i = 0; i < options->nr_forwards; i++) {
-		const struct forward *forward = &options->forwards[i];
+	for (unsigned int i = 0; i < nic->nr_forwards; i++) {
+		const struct forward *forward = &nic->forwards[i];
 
 		if (!slirp_add_hostfwd(user->slirp, forward->is_udp, address(LOOPBACK),
 				       forward->port, address(GUEST), forward->guest_port))
@@ -324,13 +322,13 @@ static unsigned int most_sockets(void)
 	return limit.rlim_cur / 2;
 }
 
-struct net *net_user_create(struct vm *vm, const struct net *card)
+struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct net *card)
 {
 	const SlirpConfig config = {
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
 		.vnetmask = address(NETMASK), .vhost = address(HOST),
 		.vdhcp_start = address(GUEST), .vnameserver = address(NAMESERVER),
-		.vhostname = vm->name, .disable_host_loopback = !vm->options->nics[0].host_loopback,
+		.vhostname = vm->name, .disable_host_loopback = !nic->host_loopback,
 	};
 	struct user *user = calloc(1, sizeof(*user));
 
@@ -346,7 +344,7 @@ struct net *net_user_create(struct vm *vm, const struct net *card)
 	user->slirp = user->wake >= 0 ? slirp_new(&config, &callbacks, user) : NULL;
 	if (!user->slirp) {
 		complain("cannot make a network: %m");
-	} else if (!add_forwards(user)) {
+	} else if (!add_forwards(user, nic)) {
 		user->started = !pthread_create(&user->thread, NULL, run, user);
 		if (user->started)
 			return &user->net;

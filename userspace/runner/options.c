@@ -120,9 +120,10 @@ static int finish_nic(const struct options *options, void *element, const char *
 	const struct nic *nic = element;
 
 	(void)options;
-	if (!nic->host_loopback || !strcmp(nic->where, NET_USER))
+	if ((!nic->host_loopback && !nic->nr_forwards) || !strcmp(nic->where, NET_USER))
 		return 0;
-	complain("%s: host-loopback is of " NET_USER " alone, not of %s", where, nic->where);
+	complain("%s: %s is of " NET_USER " alone, not of %s", where,
+		 nic->host_loopback ? "host-loopback" : "forward", nic->where);
 	return -1;
 }
 
@@ -149,12 +150,16 @@ static const struct row share_keys[] = {
 	{ 0 },
 };
 
+#define FORWARD_WANTED "PORT:PORT or udp:PORT:PORT"
+
 static const struct row net_keys[] = {
 	{ "where", .type = ROW_OWN, FIELD(nic, where), .parse = parse_network,
 	  .wanted = NET_USER ", " NET_TAP "NAME or " NET_VHOST "NAME" },
 	{ "mac", .type = ROW_OWN, FIELD(nic, mac), .parse = parse_mac,
 	  .wanted = "the address of a card (52:54:00:12:34:56 ...)" },
 	{ "host-loopback", .type = ROW_FLAG, FIELD(nic, host_loopback) },
+	{ "forward", .type = ROW_OWN, ARRAY(nic, forwards, nr_forwards), .parse = parse_forward,
+	  .wanted = FORWARD_WANTED },
 	{ 0 },
 };
 
@@ -182,9 +187,9 @@ const struct row option_rows[] = {
 	  .value = "TAG=DIR", .help = "a directory, for mount -t virtiofs TAG; repeatable" },
 	{ "net", .type = ROW_OBJECT, ARRAY(options, nics, nr_nics), .keys = net_keys, .nr_main = 1,
 	  .finish = finish_nic, .words = NET_USER " " NET_TAP " " NET_VHOST,
-	  .value = "WHERE", .help = "a network card: user, tap:NAME, vhost:NAME (the kernel's)" },
+	  .value = "WHERE", .help = "a network card: user, tap:NAME, vhost:NAME; repeatable" },
 	{ "forward", .type = ROW_OWN, ARRAY(options, forwards, nr_forwards), .parse = parse_forward,
-	  .wanted = "PORT:PORT or udp:PORT:PORT",
+	  .wanted = FORWARD_WANTED,
 	  .value = "[udp:]PORT:PORT", .help = "a port of 127.0.0.1 leads to the guest's" },
 	{ "vsock", .type = ROW_NUMBER, FIELD(options, vsock), .least = LEAST_CID, .greatest = MOST_CID,
 	  .value = "CID", .help = "sockets between guest and host; the guest's address" },
@@ -222,6 +227,36 @@ static bool is_serial(const struct options *options, const char *where)
 	return options->serial && !strcmp(options->serial, where);
 }
 
+/* What is not a part of a card belongs to the only one that can have it. */
+static int give_forwards(struct options *options)
+{
+	struct nic *only = NULL;
+
+	for (unsigned int i = 0; i < options->nr_nics; i++) {
+		struct nic *nic = &options->nics[i];
+
+		if (strcmp(nic->where, NET_USER))
+			continue;
+		if (only && options->nr_forwards) {
+			complain("--forward: of which card? (--net user,forward=PORT:PORT)");
+			return -1;
+		}
+		only = nic;
+	}
+	if (options->nr_forwards && !only) {
+		complain("--forward wants --net user (try mote run --help)");
+		return -1;
+	}
+	for (unsigned int i = 0; i < options->nr_forwards; i++) {
+		if (only->nr_forwards == FORWARDS_MOST) {
+			complain("--forward: %d are the most", FORWARDS_MOST);
+			return -1;
+		}
+		only->forwards[only->nr_forwards++] = options->forwards[i];
+	}
+	return 0;
+}
+
 static int check_consoles(struct options *options)
 {
 	if (options->console && is_serial(options, "stdio")) {
@@ -251,9 +286,5 @@ int options_check(struct options *options)
 		complain("--firmware takes no --append, --flat, --initrd and --module");
 		return -1;
 	}
-	if (options->nr_forwards && (!options->nr_nics || strcmp(options->nics[0].where, NET_USER))) {
-		complain("--forward wants --net user (try mote run --help)");
-		return -1;
-	}
-	return check_consoles(options);
+	return give_forwards(options) ? -1 : check_consoles(options);
 }

@@ -213,8 +213,8 @@ int virtio_blk_create(struct vm *vm);
 /* For virtio_blk_create(): the image is not raw, and another process knows it. */
 int virtio_vhost_blk_create(struct vm *vm, const struct disk *disk);
 int virtio_net_create(struct vm *vm);
-/* For virtio_net_create(): the card is @name's, by the host's kernel. */
-int virtio_vhost_net_create(struct vm *vm, const char *name);
+/* For virtio_net_create(): the card of this number is served by the host's kernel. */
+int virtio_vhost_net_create(struct vm *vm, unsigned int index);
 int virtio_console_create(struct vm *vm);
 int virtio_balloon_create(struct vm *vm);
 int virtio_vsock_create(struct vm *vm);

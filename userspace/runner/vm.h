@@ -91,18 +91,22 @@ struct forward {
 };
 
 #define MAC_SIZE 6
-#define NICS_MOST 1
+#define NICS_MOST 8
 
 /**
  * struct nic - a network card
  * @where: "user", or "tap:" or "vhost:" and a name
  * @mac: its address; zeros: it is derived (net_mac.c)
  * @host_loopback: with "user", the guest reaches what listens at 127.0.0.1 here
+ * @nr_forwards: how many @forwards there are
+ * @forwards: with "user"
  */
 struct nic {
 	const char *where;
 	__u8 mac[MAC_SIZE];
 	bool host_loopback;
+	unsigned int nr_forwards;
+	struct forward forwards[FORWARDS_MOST];
 };
 
 #define FEATURE_WORDS 12
@@ -142,7 +146,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @nr_nics: how many @nics there are
  * @nics: network cards, in the order in which the guest finds them
  * @nr_forwards: how many @forwards there are
- * @forwards: of the card with "user"
+ * @forwards: of the only card with "user", which gets them, too
  * @nr_shares: how many @shares there are
  * @shares: directories
  * @vsock: the guest's address for sockets; 0: it has none

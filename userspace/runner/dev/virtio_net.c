@@ -143,33 +143,39 @@ static const struct virtio_ops ops = {
 	.kick = net_kick, .reset = net_reset, .destroy = net_destroy,
 };
 
-int virtio_net_create(struct vm *vm)
+static int create_card(struct vm *vm, unsigned int index)
 {
-	const char *where = vm->options->nics[0].where;
+	const struct nic *nic = &vm->options->nics[index];
 	struct net_card *card;
 	struct net end;
 
-	if (!vm->options->nr_nics)
-		return 0;
-	if (!strncmp(where, NET_VHOST, strlen(NET_VHOST)))
-		return virtio_vhost_net_create(vm, where + strlen(NET_VHOST));
+	if (!strncmp(nic->where, NET_VHOST, strlen(NET_VHOST)))
+		return virtio_vhost_net_create(vm, index);
 	card = calloc(1, sizeof(*card));
 	if (!card) {
 		complain("no memory for the network card");
 		return -1;
 	}
 	card->config.status = VIRTIO_NET_S_LINK_UP;
-	mac_get(vm, 0, card->config.mac);
+	mac_get(vm, index, card->config.mac);
 	card->virtio.config = &card->config;
 	card->virtio.config_size = sizeof(card->config);
 	card->virtio.features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS;
-	card->traffic = traffic_get(vm, TRAFFIC_NETWORK, 0);
+	card->traffic = traffic_get(vm, TRAFFIC_NETWORK, index);
 	if (!card->traffic || virtio_create(vm, &card->virtio, &ops)) {
 		free(card);
 		return -1;
 	}
 	end = (struct net) { .receive = receive, .card = card, .lock = &card->virtio.pci.lock };
-	card->net = strcmp(where, NET_USER) ? net_tap_create(vm, where + strlen(NET_TAP), &end) :
-					    net_user_create(vm, &end);
+	card->net = strcmp(nic->where, NET_USER) ? net_tap_create(vm, nic->where + strlen(NET_TAP), &end) :
+						   net_user_create(vm, nic, &end);
 	return card->net ? 0 : -1;
+}
+
+int virtio_net_create(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->options->nr_nics; i++)
+		if (create_card(vm, i))
+			return -1;
+	return 0;
 }

@@ -94,8 +94,9 @@ static int open_net(struct vhost_net *net, const char *name)
 	return net->tap < 0 ? -1 : 0;
 }
 
-int virtio_vhost_net_create(struct vm *vm, const char *name)
+int virtio_vhost_net_create(struct vm *vm, unsigned int index)
 {
+	const char *name = vm->options->nics[index].where + strlen(NET_VHOST);
 	struct vhost_net *net = calloc(1, sizeof(*net));
 
 	if (!net) {
@@ -105,7 +106,7 @@ int virtio_vhost_net_create(struct vm *vm, const char *name)
 	net->fd = -1;
 	net->tap = -1;
 	net->config.status = VIRTIO_NET_S_LINK_UP;
-	mac_get(vm, 0, net->config.mac);
+	mac_get(vm, index, net->config.mac);
 	net->virtio.config = &net->config;
 	net->virtio.config_size = sizeof(net->config);
 	net->virtio.nr_outside = NR_QUEUES;
