@@ -6,6 +6,9 @@ KDIR    ?= /lib/modules/$(shell uname -r)/build
 # Where `make install` puts things; modules go where the kernel looks for them.
 PREFIX  ?= /usr
 DESTDIR ?=
+# Where shells look for it, below PREFIX.
+BASH_COMPLETION := share/bash-completion/completions/mote
+ZSH_COMPLETION  := share/zsh/vendor-completions/_mote
 # The kernels of the emulated hosts: see lab/kernel.
 KERNELS := distro next debug
 
@@ -112,6 +115,8 @@ headers-of-kernel:
 install-user: user
 	install -D -m 755 build/bin/mote $(DESTDIR)$(PREFIX)/bin/mote
 	install -D -m 644 build/lib/libmote.a $(DESTDIR)$(PREFIX)/lib/libmote.a
+	install -D -m 644 build/completion/mote.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETION)
+	install -D -m 644 build/completion/mote.zsh $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION)
 
 install-headers:
 	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
@@ -130,6 +135,7 @@ install-udev:
 uninstall: ## undo make install
 	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/lib/libmote.a \
 		$(DESTDIR)$(PREFIX)/include/linux/mote.h \
+		$(DESTDIR)$(PREFIX)/$(BASH_COMPLETION) $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION) \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
 		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmote

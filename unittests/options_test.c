@@ -31,6 +31,9 @@ void complain(const char *format, ...)
 	nr_complaints++;
 }
 
+/* Of main.c: the ones that completion asks for. */
+const struct verb verbs[] = { { "run", "run", NULL, NULL }, { "stop", "stop", NULL, NULL }, { "hidden" }, { 0 } };
+
 static struct options options, again;
 
 static void clear(struct options *which)
@@ -489,6 +492,110 @@ static void table(void)
 	}
 }
 
+/* ---- what is made of it -------------------------------------------------------------------------- */
+
+/* What @print prints, at @path, and as a text. */
+static char *printed(void (*print)(FILE *out))
+{
+	static char text[16384];
+	FILE *file = fopen(path, "w+");
+
+	print(file);
+	rewind(file);
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	fclose(file);
+	return text;
+}
+
+static const char *man(void)
+{
+	static char text[1 << 18];
+	FILE *file = fopen(MAN, "r");
+
+	if (file) {
+		text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+		fclose(file);
+	}
+	return text;
+}
+
+/* Of a row's first line in a text: everything is there, and is seen on a terminal of 80 columns. */
+static void help(void)
+{
+	char *text = printed(usage_print), *line;
+
+	for (const struct row *row = option_rows; row->name; row++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "--%s", row->name);
+		look(!!row->help == !!strstr(text, name), row->name, 0, __LINE__);
+	}
+	while ((line = strsep(&text, "\n")))
+		look(strlen(line) <= 80, line, 0, __LINE__);
+}
+
+static void manual(void)
+{
+	/* `mote options man` prints what belongs there. */
+	CHECK(strstr(man(), printed(completion_man)));
+	for (const struct row *row = option_rows; row->name; row++) {
+		char item[2][64];
+
+		snprintf(item[0], sizeof(item[0]), "\n.It Fl -%s", row->name);
+		snprintf(item[1], sizeof(item[1]), "\n.It Fl %c , -%s", row->letter, row->name);
+		if (row->help && !(row->type == ROW_VERB && row->letter))
+			look(strstr(man(), item[!!row->letter]), row->name, 0, __LINE__);
+	}
+}
+
+/* Is that what a shell, which has read the script at $0, says? */
+static bool says(const char *shell, const char *command, const char *want)
+{
+	char line[1024], answer[512] = "";
+	FILE *pipe;
+
+	snprintf(line, sizeof(line), "%s '%s' %s 2>&1", shell, command, path);
+	pipe = popen(line, "r");
+	answer[pipe ? fread(answer, 1, sizeof(answer) - 1, pipe) : 0] = '\0';
+	answer[strcspn(answer, "\n")] = '\0';
+	if (pipe && !pclose(pipe) && !strcmp(answer, want))
+		return true;
+	printf("# %s: %s, not %s\n", command, answer, want);
+	return false;
+}
+
+static void bash(void)
+{
+#define COMPLETES(words, want)									\
+	CHECK(says("bash -c", ". $0; COMP_WORDS=(" words "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "	\
+		   "_mote; echo \"${COMPREPLY[*]}\"", want))
+	printed(completion_bash);
+	COMPLETES("mote \"\"", "run stop help version");
+	COMPLETES("mote run --ser", "--serial");
+	COMPLETES("mote run --serial = so", "socket");
+	COMPLETES("mote run --serial \"\"", "stdio socket none");
+	COMPLETES("mote run --serial =", "stdio socket none");
+	COMPLETES("mote run -m \"\"", "");
+	COMPLETES("mote run --disk a,b,s", "a,b,sector=");
+	COMPLETES("mote run --disk a,ro,f", "a,ro,format=");
+	COMPLETES("mote run --config /proc/cmdlin", "/proc/cmdline");
+	COMPLETES("mote run -c 1 /proc/cmdlin", "/proc/cmdline");
+}
+
+/* With what it has of its own in the place of zsh's functions. */
+static void zsh(void)
+{
+#define ZSH "_arguments() { print -rl -- $@ | grep -e $want }; compadd() { shift; print -r -- $@ }; "
+	printed(completion_zsh);
+	CHECK(says("zsh -f -c", ZSH "words=(mote x); CURRENT=2; . $0", "run stop help version"));
+	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=--serial; . $0",
+		   "--serial=[the serial port: stdio (Ctrl-A x ends), socket, none]:serial:(stdio socket none)"));
+	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=^-m; . $0",
+		   "-m+[memory: 512M, 2G ...]:memory:"));
+	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=--append; . $0",
+		   "--append=[the kernel's command line (console=, where that is)]:append:"));
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -505,6 +612,10 @@ int main(void)
 		{ "files that are refused", refused_files },
 		{ "any file", any_file },
 		{ "what is printed is taken again", round_trips },
+		{ "the help", help },
+		{ "the manual", manual },
+		{ "completion by bash", bash },
+		{ "completion by zsh", zsh },
 	};
 	int status;
 

@@ -12,7 +12,7 @@
 #include "libmote.h"
 #include "runner.h"
 
-static const struct verb verbs[] = {
+const struct verb verbs[] = {
 	{ "doctor", "say whether virtual machines can run here, and if not, what to do",
 	  doctor_usage, doctor_run },
 	{ "info", "show what the processor and the module offer", info_usage, info_run },
@@ -26,6 +26,8 @@ static const struct verb verbs[] = {
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", trace_usage,
 	  trace_run },
+	{ "options", NULL, NULL, options_run },
+	{ 0 },
 };
 
 void complain(const char *format, ...)
@@ -82,17 +84,18 @@ static void print_help(void)
 	puts("usage: mote VERB [OPTION]...\n"
 	     "\n"
 	     "mote runs virtual machines with VT-x or AMD-V.\n");
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
+	for (const struct verb *verb = verbs; verb->name; verb++)
+		if (verb->help)
+			printf("  %-10s %s\n", verb->name, verb->help);
 	puts("\n"
 	     "mote help VERB tells more; mote version names the version.");
 }
 
 static const struct verb *find_verb(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (!strcmp(name, verbs[i].name))
-			return &verbs[i];
+	for (const struct verb *verb = verbs; verb->name; verb++)
+		if (!strcmp(name, verb->name))
+			return verb;
 	return NULL;
 }
 

@@ -122,7 +122,7 @@ static int parse(int argc, char **argv, struct options *options)
 	/* Files come first, whose values the command line replaces or adds to. */
 	while (next_option(argc, argv, &known, &row, &status)) {
 		if (!strcmp(row->name, OPTION_HELP)) {
-			usage_print();
+			usage_print(stdout);
 			return EXIT_OK;
 		}
 		if (!strcmp(row->name, OPTION_CONFIG) && options_read(options, optarg))

@@ -18,7 +18,7 @@ enum {
 /**
  * struct verb - one row of the table in main.c
  * @name: as typed
- * @help: one line for `mote --help`
+ * @help: one line for `mote --help`; NULL: it is not for everybody
  * @usage: the text of `mote VERB --help`; NULL: @run makes it
  * @run: argv[0] is the verb; returns the exit status
  */
@@ -35,7 +35,12 @@ int doctor_run(const struct verb *verb, int argc, char **argv);
 extern const char info_usage[];
 int info_run(const struct verb *verb, int argc, char **argv);
 
+/* All of them; the last one has no name. */
+extern const struct verb verbs[];
+
 int run_run(const struct verb *verb, int argc, char **argv);
+/* What the build makes of the table of options, on standard output. */
+int options_run(const struct verb *verb, int argc, char **argv);
 
 extern const char ps_usage[], stop_usage[], pause_usage[], resume_usage[], console_usage[], stat_usage[];
 int ps_run(const struct verb *verb, int argc, char **argv);
