@@ -92,7 +92,7 @@ void completion_bash(FILE *out)
 	      "\t\treturn\n"
 	      "\tfi\n"
 	      "\tcase ${COMP_WORDS[1]} in\n"
-	      "\trun) _mote_run ;;\n"
+	      "\t" "run) _mote_run ;;\n"
 	      "\t" OF_MACHINES ") COMPREPLY=($(compgen -W \"" MACHINES "\" -- \"$word\")) ;;\n"
 	      "\tesac\n"
 	      "}\n"
@@ -122,14 +122,16 @@ static void zsh_rest(FILE *out, const struct row *row)
 	zsh_help(out, row->help);
 	fputc(']', out);
 	if (row->value)
-		fprintf(out, "%s%s:%s%s%s", row->bare ? "::" : ":", row->name, row->words ? "(" : is_file ? "_files" : "",
-			row->words ? row->words : "", row->words ? ")" : "");
+		fprintf(out, "%s%s:%s%s%s", row->bare ? "::" : ":", row->name,
+			row->words ? "(" : is_file ? "_files" : "", row->words ? row->words : "",
+			row->words ? ")" : "");
 	fputs("'\n", out);
 }
 
 static void zsh_option(FILE *out, const struct row *row)
 {
-	fprintf(out, "\t\t'%s--%s%s", row->most ? "*" : "", row->name, row->bare ? "=-" : row->value ? "=" : "");
+	fprintf(out, "\t\t'%s--%s%s", row->most ? "*" : "", row->name,
+		row->bare ? "=-" : row->value ? "=" : "");
 	zsh_rest(out, row);
 	if (!row->letter)
 		return;
@@ -156,7 +158,7 @@ void completion_zsh(FILE *out)
 	      "\t\treturn\n"
 	      "\tfi\n"
 	      "\tcase $words[2] in\n"
-	      "\trun) shift words; ((CURRENT--)); _arguments $options ;;\n"
+	      "\t" "run) shift words; ((CURRENT--)); _arguments $options ;;\n"
 	      "\t" OF_MACHINES ") compadd -- ${(f)\"" MACHINES "\"} ;;\n"
 	      "\tesac\n"
 	      "}\n"

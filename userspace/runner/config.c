@@ -57,7 +57,8 @@ static const char *show_size(__u64 bytes, char *buffer, size_t size)
 {
 	bool is_gibi = !(bytes % GIBI);
 
-	snprintf(buffer, size, "%llu%c", (unsigned long long)(bytes / (is_gibi ? GIBI : MEBI)), is_gibi ? 'G' : 'M');
+	snprintf(buffer, size, "%llu%c", (unsigned long long)(bytes / (is_gibi ? GIBI : MEBI)),
+		 is_gibi ? 'G' : 'M');
 	return buffer;
 }
 
@@ -76,7 +77,8 @@ const char *row_wanted(const struct row *row, char *buffer, size_t size)
 			 (unsigned long long)row->greatest);
 		return buffer;
 	case ROW_SIZE:
-		snprintf(buffer, size, "a size from %s to %s (512M, 2G ...)", show_size(row->least, least, sizeof(least)),
+		snprintf(buffer, size, "a size from %s to %s (512M, 2G ...)",
+			 show_size(row->least, least, sizeof(least)),
 			 show_size(row->greatest, greatest, sizeof(greatest)));
 		return buffer;
 	case ROW_SECONDS:
@@ -97,7 +99,7 @@ static const char *show(struct json_object *value, const char *where, char *buff
 {
 	bool is_text = json_object_is_type(value, json_type_string) && !strncmp(where, "--", 2);
 	const char *text = is_text ? json_object_get_string(value) :
-			   json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+			   json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE);
 	int length = snprintf(buffer, size, "%s", text);
 
 	if (length >= (int)size)
@@ -453,7 +455,8 @@ static void keep(struct options *options, const struct row *row, struct json_obj
 }
 
 /* One value; a string is what the command line would have. */
-static int take_one(struct options *options, const struct row *row, struct json_object *value, const char *where)
+static int take_one(struct options *options, const struct row *row, struct json_object *value,
+		    const char *where)
 {
 	struct json_object *object = NULL;
 	int err;
@@ -470,7 +473,8 @@ static int take_one(struct options *options, const struct row *row, struct json_
 	return err;
 }
 
-int options_take(struct options *options, const struct row *row, struct json_object *value, const char *where)
+int options_take(struct options *options, const struct row *row, struct json_object *value,
+		 const char *where)
 {
 	char element[PATH_MAX + 32];
 

@@ -113,7 +113,8 @@ int options_set(struct options *options, const struct row *row, const char *text
  * @where: what it is, for complaints
  * Return: 0, or -1 after a complaint of one line
  */
-int options_take(struct options *options, const struct row *row, struct json_object *value, const char *where);
+int options_take(struct options *options, const struct row *row, struct json_object *value,
+		 const char *where);
 
 /* What a row wants, behind "not"; in @buffer, which has @size bytes. */
 const char *row_wanted(const struct row *row, char *buffer, size_t size);
