@@ -67,7 +67,7 @@ static void numbers(void)
 	CHECK(!set("memory", "512M") && options.memory == 512 * MEBI);
 	CHECK(!set("memory", "2g") && options.memory == 2048 * MEBI);
 	CHECK(!set("memory", "4096G") && options.memory == 4096 * 1024 * MEBI);
-	CHECK(!set("cpus", "254") && options.cpus == 254);
+	CHECK(!set("cpus", "1024") && options.cpus == 1024);
 	CHECK(!set("vsock", "4294967294") && options.vsock == 4294967294);
 	CHECK(!set("timeout", "1.5") && options.timeout == 1500000000);
 	CHECK(!set("timeout", "1e-20") && options.timeout == 1);
@@ -141,7 +141,7 @@ static const struct bad {
 	{ "memory", "1K", "not a size" }, { "memory", "4097G", "not a size" },
 	{ "memory", "1.5G", "not a size" },
 	{ "memory", "18446744073709551616", "not a size" }, { "memory", "17592186044417M", "not a size" },
-	{ "cpus", "0", "--cpus: not a number from 1 to 254: 0" }, { "cpus", "255", "not a number" },
+	{ "cpus", "0", "--cpus: not a number from 1 to 1024: 0" }, { "cpus", "1025", "not a number" },
 	{ "cpus", "2x", "not a number" }, { "cpus", "", "not a number" }, { "cpus", "-1", "not a number" },
 	{ "cpus", "1.0", "not a number" }, { "cpus", "4294967297", "not a number" },
 	{ "cpus", "18446744073709551617", "not a number" },
@@ -331,7 +331,7 @@ static const struct {
 	{ "{\"nosuch\": 1}", ": there is no nosuch, but image, memory, cpus" },
 	{ "{\"\": 1}", ": there is no , but" },
 	{ "{\"config\": \"x\"}", ": there is no config" }, { "{\"help\": true}", ": there is no help" },
-	{ "{\"cpus\": \"2\"}", ": cpus: not a number from 1 to 254: \"2\"" },
+	{ "{\"cpus\": \"2\"}", ": cpus: not a number from 1 to 1024: \"2\"" },
 	{ "{\"cpus\": 0}", "not a number" },
 	{ "{\"cpus\": 2.0}", "not a number" }, { "{\"cpus\": null}", "not a number" },
 	{ "{\"cpus\": [1]}", "not a number" },

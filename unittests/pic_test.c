@@ -329,6 +329,11 @@ static void test_pin_not_accepted(void)
 	EQ(LEVEL | REMOTE_IRR | 0x41, ioapic_get(ENTRY));
 	EQ(0xfee01000, messages[0].address);
 	ioapic_end_of_interrupt(&vm, 0x41);
+	/* APIC id 0x7f2c: bits 14:8 are next to the others, and bit 48 is none of them. */
+	ioapic_put(ENTRY + 1, 0x2cffffff);
+	EQ(0x2cfe0000, ioapic_get(ENTRY + 1));
+	ioapic_end_of_interrupt(&vm, 0x41);
+	EQ(0x00007f00fee2c000, messages[2].address);
 }
 
 static void test_pin_edges(void)
@@ -370,7 +375,7 @@ static void test_registers(void)
 		ioapic_put(0x10 + 2 * pin, 0xffffffff);
 		ioapic_put(0x11 + 2 * pin, 0xffffffff);
 		EQ(0x1afff, ioapic_get(0x10 + 2 * pin));
-		EQ(0xff000000, ioapic_get(0x11 + 2 * pin));
+		EQ(0xfffe0000, ioapic_get(0x11 + 2 * pin));
 		ioapic_put(0x10 + 2 * pin, MASKED);
 	}
 	EQ(0, ioapic_get(0x40));

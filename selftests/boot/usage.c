@@ -51,7 +51,7 @@ TEST(options)
 	EXPECT_REFUSED("not a size from 1M to 4096G", "--memory 99999999999999999999 vmlinuz");
 	EXPECT_REFUSED("not a number", "--cpus 0 vmlinuz");
 	EXPECT_REFUSED("not a number", "--cpus 2x vmlinuz");
-	EXPECT_REFUSED("not a number", "--cpus 255 vmlinuz");
+	EXPECT_REFUSED("not a number", "--cpus 1025 vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout never vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout 0 vmlinuz");
 	EXPECT_REFUSED("not a number", "--timeout nan vmlinuz");

@@ -94,6 +94,12 @@ struct madt_lapic {
 	__u32 flags;
 } PACKED;
 
+struct madt_x2apic {
+	__u8 type, length;
+	__u16 reserved;
+	__u32 id, flags, processor;
+} PACKED;
+
 struct madt_ioapic {
 	__u8 type, length, id, reserved;
 	__u32 address, base;
@@ -111,9 +117,20 @@ struct madt_nmi {
 	__u8 pin;
 } PACKED;
 
+struct madt_x2apic_nmi {
+	__u8 type, length;
+	__u16 flags;
+	__u32 processor;
+	__u8 pin;
+	__u8 reserved[3];
+} PACKED;
+
 #define POLARITY_HIGH 1
 #define TRIGGER_LEVEL (3u << 2)
 #define ALL_PROCESSORS 0xff
+#define ALL_X2APIC_PROCESSORS 0xffffffff
+/* Those with a larger id have rows of another type ("Processor Local x2APIC Structure"). */
+#define MOST_LAPICS 255
 
 /* ---- making them ------------------------------------------------------------------- */
 
@@ -193,6 +210,36 @@ static size_t put_fadt(struct acpi_tables *tables, size_t facs, size_t dsdt)
 	return at;
 }
 
+/* A row for each processor, and for the NMIs of those that have the wider ones.  Return: bytes. */
+static size_t fill_processors(__u8 *rows, unsigned int nr_cpus)
+{
+	const struct madt_x2apic_nmi nmi = {
+		.type = 0xa, .length = sizeof(nmi), .processor = ALL_X2APIC_PROCESSORS, .pin = 1,
+	};
+	size_t size = 0;
+
+	for (unsigned int i = 0; i < nr_cpus && i < MOST_LAPICS; i++) {
+		const struct madt_lapic lapic = {
+			.length = sizeof(lapic), .processor = i, .id = i, .flags = 1,
+		};
+
+		memcpy(rows + size, &lapic, sizeof(lapic));
+		size += sizeof(lapic);
+	}
+	for (unsigned int i = MOST_LAPICS; i < nr_cpus; i++) {
+		const struct madt_x2apic x2apic = {
+			.type = 9, .length = sizeof(x2apic), .id = i, .flags = 1, .processor = i,
+		};
+
+		memcpy(rows + size, &x2apic, sizeof(x2apic));
+		size += sizeof(x2apic);
+	}
+	if (nr_cpus <= MOST_LAPICS)
+		return size;
+	memcpy(rows + size, &nmi, sizeof(nmi));
+	return size + sizeof(nmi);
+}
+
 static size_t put_madt(struct acpi_tables *tables, unsigned int nr_cpus)
 {
 	struct {
@@ -200,7 +247,7 @@ static size_t put_madt(struct acpi_tables *tables, unsigned int nr_cpus)
 		struct madt_ioapic ioapic;
 		struct madt_override timer, sci;
 		struct madt_nmi nmi;
-		struct madt_lapic lapics[256];
+		__u8 processors[MOST_CPUS * sizeof(struct madt_x2apic)];
 	} PACKED table = {
 		.madt = { .lapic = LAPIC_BASE, .flags = MADT_8259S },
 		.ioapic = { .type = 1, .length = sizeof(table.ioapic), .address = IOAPIC_BASE },
@@ -213,12 +260,8 @@ static size_t put_madt(struct acpi_tables *tables, unsigned int nr_cpus)
 	};
 
 	_Static_assert(sizeof(table) + sizeof(dsdt_aml_code) + 1024 < ACPI_TABLES_MOST, "room for all");
-	for (unsigned int i = 0; i < nr_cpus; i++)
-		table.lapics[i] = (struct madt_lapic) {
-			.length = sizeof(table.lapics[i]), .processor = i, .id = i, .flags = 1,
-		};
-	return put_table(tables, &table.madt.header, "APIC", 5,
-			 offsetof(typeof(table), lapics) + nr_cpus * sizeof(table.lapics[0]));
+	return put_table(tables, &table.madt.header, "APIC", 5, offsetof(typeof(table), processors) +
+			 fill_processors(table.processors, nr_cpus));
 }
 
 /* The RSDT for those who know ACPI 1.0 alone, or the XSDT: @size is that of their entries. */

@@ -15,7 +15,7 @@ struct vm;
 /* SLP_TYP of S5, as dsdt.asl says. */
 #define ACPI_S5 5
 
-#define ACPI_TABLES_MOST 8192
+#define ACPI_TABLES_MOST 24576
 /* Of each table; FACS wants the most. */
 #define ACPI_ALIGNMENT 64
 /* To tables, in all of them; and checksums of all of them. */

@@ -69,7 +69,7 @@ static int write_data_areas(struct vm *vm)
 #define ENABLED 1
 #define BOOTSTRAP 2
 #define NR_ISA_LINES 16
-#define CPUS_MOST 256
+#define CPUS_MOST 255	/* the ids of more do not fit: ACPI has them all */
 #define CASCADE 2
 #define HIGH_LEVEL 0xd		/* active high, level-triggered */
 
@@ -153,7 +153,7 @@ static void add_processors(struct mp_table *table, unsigned int nr)
 	__u32 eax, ebx, ecx, edx;
 
 	__cpuid(1, eax, ebx, ecx, edx);
-	for (unsigned int i = 0; i < nr; i++) {
+	for (unsigned int i = 0; i < nr && i < CPUS_MOST; i++) {
 		const struct mp_processor processor = {
 			.type = ENTRY_PROCESSOR, .id = i, .version = LAPIC_VERSION,
 			.flags = ENABLED | (i ? 0 : BOOTSTRAP), .signature = eax, .features = edx,

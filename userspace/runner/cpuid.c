@@ -3,6 +3,7 @@
  * What a vCPU's CPUID says: what the module offers, and the topology, which is
  * ours: one package of as many cores as there are vCPUs, one thread each.
  */
+#include <asm/kvm_para.h>
 #include <string.h>
 
 #include "runner.h"
@@ -11,6 +12,7 @@
 #define FEATURE_HTT (1u << 28)		/* leaf 1 EDX: more than one APIC id in a package */
 #define LEVEL_SMT (1u << 8)		/* leaf 0xb ECX: SDM 2A, "CPUID" */
 #define LEVEL_CORE (2u << 8)
+#define KVM_LEAF_FEATURES 0x40000101	/* see docs/guest-abi.md */
 
 /* Bits of an APIC id that it takes to count to @nr. */
 static unsigned int id_bits(unsigned int nr)
@@ -51,6 +53,9 @@ static void adjust(struct mote_cpuid_entry *row, unsigned int id, unsigned int n
 		/* Cores in the package; the caches are each core's own. */
 		if (row->eax & 0x1f)
 			row->eax = (row->eax & 0x3ffffff) | (ids < 64 ? ids - 1 : 63) << 26;
+		break;
+	case KVM_LEAF_FEATURES:
+		row->eax |= 1u << KVM_FEATURE_MSI_EXT_DEST_ID;
 		break;
 	case 0x80000008:
 		row->ecx = (nr < 256 ? nr - 1 : 255) | bits << 12;

@@ -5,6 +5,17 @@
 
 #include "vm.h"
 
+/*
+ * A message as a guest writes it: bits 14:8 of the destination are bits 11:5 of the address
+ * (KVM_FEATURE_MSI_EXT_DEST_ID); MOTE_MSI has them from bit 40 on.
+ */
+static inline struct mote_msi msi_of_guest(__u64 address, __u32 data)
+{
+	return (struct mote_msi) {
+		.address = (address & ~0xfe0ull) | (address & 0xfe0) << 35, .data = data,
+	};
+}
+
 int pic_create(struct vm *vm);
 void pic_set_line(struct vm *vm, unsigned int line, bool level);
 /* Is the line not masked?  Has it a request that vCPU 0 may take, and has not yet? */

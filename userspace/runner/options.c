@@ -9,8 +9,6 @@
 #include "runner.h"
 
 #define MOST_SECONDS 1000000000
-/* APIC ids are 8 bits wide, and 255 is all of them. */
-#define MOST_CPUS 254
 /* 0 to 2 are the hypervisor's and the host's, and all ones is anybody. */
 #define LEAST_CID 3
 #define MOST_CID 0xfffffffe

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "irq.h"
 #include "pci.h"
 #include "runner.h"
 
@@ -304,8 +305,7 @@ bool msix_message(const struct pci_device *pci, unsigned int vector, struct mote
 {
 	if (vector >= pci->nr_vectors || !is_on(pci) || is_masked(pci, vector))
 		return false;
-	*msi = (struct mote_msi) { .address = pci->msix[vector].address,
-				   .data = pci->msix[vector].data };
+	*msi = msi_of_guest(pci->msix[vector].address, pci->msix[vector].data);
 	return true;
 }
 

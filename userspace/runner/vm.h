@@ -42,6 +42,8 @@
 /* Read 512M, 2G, or a number of MiB; 0, or -1 (size.c). */
 int parse_size(const char *text, __u64 *size);
 
+/* As many as a VM of the module's can have. */
+#define MOST_CPUS 1024
 #define MODULES_MOST 16
 #define DISKS_MOST 16
 

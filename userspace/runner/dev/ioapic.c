@@ -31,6 +31,9 @@
 #define LEVEL (1u << 15)
 #define MASKED (1u << 16)
 #define DEST_SHIFT 56
+#define EXT_DEST_SHIFT 49		/* bits 14:8 of the destination, as for messages */
+#define EXT_DEST 0x7f
+#define HIGH_BITS 0xfffe0000		/* both, in the upper half */
 
 #define MSI_LOGICAL (1u << 2)
 #define MSI_ASSERT (1u << 14)
@@ -64,11 +67,10 @@ static bool is_level(__u64 entry)
 static bool send(struct ioapic *ioapic, unsigned int pin)
 {
 	__u64 entry = ioapic->table[pin];
-	struct mote_msi msi = {
-		.address = LAPIC_BASE | entry >> DEST_SHIFT << 12 |
-			   (entry & LOGICAL ? MSI_LOGICAL : 0),
-		.data = (entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0),
-	};
+	struct mote_msi msi = msi_of_guest(
+		LAPIC_BASE | entry >> DEST_SHIFT << 12 | (entry >> EXT_DEST_SHIFT & EXT_DEST) << 5 |
+		(entry & LOGICAL ? MSI_LOGICAL : 0),
+		(entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0));
 
 	return mode(entry) != MODE_EXTINT && mote_msi(ioapic->device.vm->machine.fd, &msi) >= 0;
 }
@@ -143,7 +145,7 @@ static void write_entry(struct ioapic *ioapic, unsigned int pin, bool high, __u3
 	__u64 *entry = &ioapic->table[pin];
 
 	if (high) {
-		*entry = (*entry & 0xffffffff) | (__u64)(data & 0xff000000) << 32;
+		*entry = (*entry & 0xffffffff) | (__u64)(data & HIGH_BITS) << 32;
 		return;
 	}
 	*entry = (*entry & ~0xffffffffull) | (*entry & read_only) | (data & 0x1ffff & ~read_only);
