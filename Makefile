@@ -156,6 +156,7 @@ install-dkms: ## hand the module's source to DKMS instead of installing the modu
 ##   tools/lint/lint    some tools of lint alone: tools/lint/lint rules checkpatch
 ##   bench/run          prices of exits: some hosts, a gate, a new record
 ##   bench/growth       how prices grow with VMs, vCPUs, memory, slots
+##   bench/answers      how soon mote run answers, whatever its guest does
 ##   bench/boots        what whole boots take
 ##   bench/paths        one exit, instruction by instruction
 ##   lab/host           a shell or a command in an emulated host

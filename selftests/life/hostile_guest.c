@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that keeps its virtio devices as busy as it can: it fills all queues of all that it
- * finds on the PCI bus with the largest requests, notifies, and gives back what comes back, for
- * ever.  A multiboot image of 32 bits, without interrupts; it says one line when it has begun.
+ * A guest that keeps its devices as busy as it can: it fills all queues of all virtio devices that
+ * it finds on the PCI bus with the largest requests, notifies, and gives back what comes back, for
+ * ever.  Words of its command line ask for more: "reset" the devices meanwhile, write to the
+ * "serial" port, set up periodic interrupts of the "rtc" and "pit" again and again.  A multiboot
+ * image of 32 bits, without interrupts; it says one line when it has begun.
  */
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
@@ -15,7 +17,7 @@ asm(".pushsection .text.unlikely\n"
     ".balign 4; .long 0x1badb002, 0, -0x1badb002\n"
     ".popsection\n"
     ".globl start\n"
-    "start: mov $stack_end, %esp; call main\n"
+    "start: mov $stack_end, %esp; push %ebx; call main\n"
     "1: hlt; jmp 1b\n"
     ".pushsection .bss; .balign 16; .skip 4096; stack_end: .popsection");
 
@@ -26,16 +28,21 @@ asm(".pushsection .text.unlikely\n"
 #define VENDOR_VIRTIO 0x1af4
 #define DEVICE_VIRTIO 0x1040
 
-/* What a request is, by device and queue: a part that the device reads, and one that it writes. */
+/*
+ * What a request is, by device and queue: @nr_out buffers of @out bytes that the device reads, @nr_in
+ * of @in that it writes, and @last more bytes of these.
+ */
 static const struct {
 	__u16 device, queue;
-	__u32 in, out;
+	__u32 nr_out, out, nr_in, in, last;
 } requests[] = {
-	{ VIRTIO_ID_NET, 0, 64 * 1024, 0 }, { VIRTIO_ID_NET, 1, 0, 1526 },
-	{ VIRTIO_ID_BLOCK, 0, 4 * MIB + 1, sizeof(struct virtio_blk_outhdr) },
-	{ VIRTIO_ID_CONSOLE, 0, MIB, 0 }, { VIRTIO_ID_CONSOLE, 1, 0, MIB },
-	{ VIRTIO_ID_RNG, 0, 16 * MIB, 0 },
-	{ VIRTIO_ID_BALLOON, 0, 0, 16 * 1024 },
+	{ VIRTIO_ID_NET, 0, 0, 0, 1, 64 * 1024 }, { VIRTIO_ID_NET, 1, 1, 1526 },
+	{ VIRTIO_ID_BLOCK, 0, 1, sizeof(struct virtio_blk_outhdr), 60, 16 * MIB, 1 },
+	{ VIRTIO_ID_CONSOLE, 0, 0, 0, 1, MIB }, { VIRTIO_ID_CONSOLE, 1, 128, 16 * MIB },
+	{ VIRTIO_ID_RNG, 0, 0, 0, 1, 16 * MIB },
+	{ VIRTIO_ID_BALLOON, 0, 128, 16 * MIB }, { VIRTIO_ID_BALLOON, 2, 0, 0, 128, 16 * MIB },
+	{ VIRTIO_ID_FS, 0, 1, 64 * 1024, 1, 64 * 1024 }, { VIRTIO_ID_FS, 1, 1, 64 * 1024, 1, 64 * 1024 },
+	{ VIRTIO_ID_VSOCK, 0, 0, 0, 1, 64 * 1024 }, { VIRTIO_ID_VSOCK, 1, 1, 64 * 1024 },
 };
 
 #define NR_REQUESTS (sizeof(requests) / sizeof(requests[0]))
@@ -102,18 +109,23 @@ static __u32 registers(unsigned int function, __u8 type)
 
 static void fill(struct queue *queue, unsigned int request)
 {
-	__u16 in = requests[request].in, step = in && requests[request].out ? 2 : 1;
+	__u32 nr_out = requests[request].nr_out, nr_in = requests[request].nr_in;
+	__u32 last = requests[request].last, step = nr_out + nr_in + !!last;
 
 	for (unsigned int i = 0; i < SIZE; i++) {
 		struct vring_desc *desc = &queue->desc[i];
-		_Bool is_out = requests[request].out && (step == 1 || !(i % 2));
+		unsigned int at = i % step;
 
 		desc->addr = BUFFER;
-		desc->len = is_out ? requests[request].out : requests[request].in;
-		desc->flags = is_out ? (step == 2 ? VRING_DESC_F_NEXT : 0) : VRING_DESC_F_WRITE;
+		desc->len = at < nr_out ? requests[request].out :
+			    at < nr_out + nr_in ? requests[request].in : last;
+		desc->flags = (at < nr_out ? 0 : VRING_DESC_F_WRITE) |
+			      (at + 1 < step ? VRING_DESC_F_NEXT : 0);
 		desc->next = i + 1;
 	}
 	queue->nr = SIZE / step;
+	queue->avail.head.idx = 0;
+	*(volatile __u16 *)&queue->used.head.idx = 0;
 }
 
 static void set_up_queue(__u32 common, __u32 notify, unsigned int request)
@@ -139,6 +151,8 @@ static void set_up(unsigned int function, __u16 device)
 
 	config_write(function, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = 0;
+	while (REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS))
+		;
 	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = status;
 	REGISTER(__u32, common, VIRTIO_PCI_COMMON_GFSELECT) = 1;
 	REGISTER(__u32, common, VIRTIO_PCI_COMMON_GF) = 1u << (VIRTIO_F_VERSION_1 - 32);
@@ -164,21 +178,107 @@ static void again(struct queue *queue)
 	outw(queue->notify, queue->number);
 }
 
-void main(void);
-
-void main(void)
+static void set_up_all(void)
 {
+	nr_queues = 0;
 	for (unsigned int function = 0; function < 256; function++) {
 		__u32 id = config_read(function, PCI_VENDOR_ID);
 
 		if ((__u16)id == VENDOR_VIRTIO)
 			set_up(function, (id >> 16) - DEVICE_VIRTIO);
 	}
+}
+
+/* ---- the chipset -------------------------------------------------------------------- */
+
+static __u8 inb(__u16 port)
+{
+	__u8 data;
+
+	asm volatile("inb %1, %0" : "=a"(data) : "Nd"(port));
+	return data;
+}
+
+/* Without looking whether it takes them; with its interrupts on and its FIFOs emptied. */
+static void flood_serial(void)
+{
+	outb(0x3f9, 0x0f);
+	outb(0x3fa, 0x07);
+	for (unsigned int i = 0; i < 64; i++)
+		outb(0x3f8, 'x');
+	inb(0x3f8);
+	inb(0x3fa);
+}
+
+static void set_rtc(__u8 at, __u8 data)
+{
+	outb(0x70, at);
+	outb(0x71, data);
+}
+
+/* 8,192 interrupts a second, alarms at each, and the clock set now and then. */
+static void flood_rtc(void)
+{
+	set_rtc(0x0a, 0x23);
+	for (unsigned int at = 1; at < 6; at += 2)
+		set_rtc(at, 0xff);
+	set_rtc(0x0b, 0x72);
+	outb(0x70, 0x0c);
+	inb(0x71);
+}
+
+/* The shortest periods that there are, of all modes and channels. */
+static void flood_pit(void)
+{
+	for (unsigned int mode = 0; mode < 6; mode++)
+		for (unsigned int channel = 0; channel < 3; channel++) {
+			outb(0x43, channel << 6 | 0x30 | mode << 1);
+			outb(0x40 + channel, 2);
+			outb(0x40 + channel, 0);
+			inb(0x40 + channel);
+		}
+	outb(0x61, 3);
+}
+
+/* ---- all of it ---------------------------------------------------------------------- */
+
+/* Is a word among those of the command line? */
+static _Bool is_asked(const char *line, const char *word)
+{
+	for (; line && *line; line++) {
+		unsigned int i = 0;
+
+		while (word[i] && line[i] == word[i])
+			i++;
+		if (!word[i])
+			return 1;
+	}
+	return 0;
+}
+
+void main(const __u32 *multiboot);
+
+void main(const __u32 *multiboot)
+{
+	const char *line = multiboot[0] & 4 ? (const char *)multiboot[4] : 0;
+	_Bool serial = is_asked(line, "serial"), rtc = is_asked(line, "rtc"), pit = is_asked(line, "pit");
+	_Bool reset = is_asked(line, "reset");
+
+	set_up_all();
 	/* DTR: somebody is here. */
 	outb(0x3fc, 3);
 	for (const char *text = "busy\n"; *text; text++)
 		outb(0x3f8, *text);
-	for (;;)
+	for (;;) {
 		for (unsigned int i = 0; i < nr_queues; i++)
 			again(&queues[i]);
+		if (serial)
+			flood_serial();
+		if (rtc)
+			flood_rtc();
+		if (pit)
+			flood_pit();
+		if (reset)
+			set_up_all();
+	}
 }

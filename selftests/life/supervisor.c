@@ -15,6 +15,7 @@
 #define SOCKET RUNTIME_DIR "/mote/busy.sock"
 #define ASKED 20	/* how often */
 #define STATUS_REQUEST "{\"do\":\"status\"}\n"
+#define STAT_REQUEST "{\"do\":\"stat\"}\n"
 #define KILL_REQUEST "{\"do\":\"kill\"}\n"
 
 GUEST(spin, 16, "sti; jmp .");
@@ -28,15 +29,20 @@ GUEST(last_words, 16, "mov $75, %bx; 1: mov $1000, %cx; 2:" PUT("0x78") "loop 2b
 GUEST(flood, 16, "sti; 1:" PUT("0x78") "jmp 1b");
 GUEST(one_word, 16, PUT("0x78") "mov $7, %al; out %al, $0xf4");
 
-/* The runner, and a pipe that it writes to, of which nobody reads more than we do. */
+/*
+ * The runner, a pipe that it writes to, of which nobody reads more than we do, and the terminal that it
+ * reads from, 0 if that is no terminal.
+ */
 struct runner {
 	pid_t pid;
 	int out;
+	int terminal;
 };
 
 FIXTURE(supervisor)
 {
 	struct runner runner;
+	pid_t daemon;
 };
 
 FIXTURE_SETUP(supervisor)
@@ -53,6 +59,10 @@ FIXTURE_TEARDOWN(supervisor)
 	}
 	if (self->runner.out >= 0)
 		close(self->runner.out);
+	if (self->daemon > 0) {
+		kill(self->daemon, SIGKILL);
+		waitpid(self->daemon, NULL, 0);
+	}
 	life_end();
 	sh("rm -f disk");
 }
@@ -76,14 +86,18 @@ static double bound(void)
 /* Start `mote run` with these arguments, and a pipe of @room bytes, 0 for what pipes have. */
 static bool start(struct runner *runner, int room, const char *arguments)
 {
+	int pipes[2], slave = -1;
 	char line[512];
-	int pipes[2];
 
+	if (runner->terminal && openpty(&runner->terminal, &slave, NULL, NULL, NULL))
+		return false;
 	if (pipe(pipes) || (room && fcntl(pipes[1], F_SETPIPE_SZ, room) < 0))
 		return false;
-	snprintf(line, sizeof(line), "exec mote run %s < /dev/null", arguments);
+	snprintf(line, sizeof(line), "exec mote run %s %s", arguments, runner->terminal ? "" : "< /dev/null");
 	runner->pid = fork();
 	if (!runner->pid) {
+		if (slave >= 0)
+			login_tty(slave);
 		dup2(pipes[1], STDOUT_FILENO);
 		close(pipes[0]);
 		close(pipes[1]);
@@ -91,27 +105,35 @@ static bool start(struct runner *runner, int room, const char *arguments)
 		_exit(127);
 	}
 	close(pipes[1]);
+	if (slave >= 0)
+		close(slave);
 	runner->out = pipes[0];
 	return true;
 }
 
-/* A request and its answer; true if it has come. */
-static bool ask(const char *request)
+/* A request and its answer, a line; true if it has come. */
+static bool ask_for(const char *request, char *answer, ssize_t size)
 {
-	char answer[4096];
 	ssize_t nr = 0, more;
 	int fd = vm_dial("busy");
 
 	if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
 		return false;
-	while (nr < (ssize_t)sizeof(answer) && !memchr(answer, '\n', nr)) {
-		more = recv(fd, answer + nr, sizeof(answer) - nr, 0);
+	while (nr < size && !memchr(answer, '\n', nr)) {
+		more = recv(fd, answer + nr, size - nr, 0);
 		if (more <= 0)
 			break;
 		nr += more;
 	}
 	close(fd);
 	return nr && answer[nr - 1] == '\n';
+}
+
+static bool ask(const char *request)
+{
+	char answer[65536];
+
+	return ask_for(request, answer, sizeof(answer));
 }
 
 /* The status that the runner ends with. */
@@ -123,6 +145,8 @@ static int end_of(struct runner *runner)
 	runner->pid = 0;
 	close(runner->out);
 	runner->out = -1;
+	if (runner->terminal)
+		close(runner->terminal);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -137,56 +161,144 @@ static void end_by_request(struct runner *runner)
 	ask(KILL_REQUEST);
 }
 
-/* One device each, kept busy by hostile_guest; and all at once. */
-FIXTURE_VARIANT(supervisor)
+static void end_by_key(struct runner *runner)
 {
-	const char *options;
+	if (write(runner->terminal, "\001x\001x", 4) < 0)
+		perror("terminal");
+}
+
+#define TIME_LIMIT 3
+
+static const struct way {
+	const char *name;
+	void (*end)(struct runner *runner);	/* NULL: the time limit does */
+	int status;
+} ways[] = {
+	{ "SIGTERM", end_by_signal, 128 + SIGTERM },
+	{ "stop --force", end_by_request, STATUS_STOPPED },
+	{ "Ctrl-A x", end_by_key, 128 + SIGINT },
+	{ "--timeout", NULL, STATUS_TIMEOUT },
 };
 
-FIXTURE_VARIANT_ADD(supervisor, rng) { "" };
-FIXTURE_VARIANT_ADD(supervisor, console) { "--console" };
-FIXTURE_VARIANT_ADD(supervisor, disk) { "--disk disk" };
-FIXTURE_VARIANT_ADD(supervisor, net) { "--net user" };
-FIXTURE_VARIANT_ADD(supervisor, balloon) { "--balloon=32M" };
-FIXTURE_VARIANT_ADD(supervisor, all) { "--console --disk disk --net user --balloon=32M --cpus 2" };
+#define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* A vhost-user daemon that says what it can do, and then nothing more. */
+#define SILENT RUNTIME_DIR "/silent"
+
+static pid_t start_silent_daemon(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SILENT };
+	const struct { __u32 request, flags, size, features[2]; } answer = { 1, 1 | 4, 8, { 1u << 28, 1 } };
+	int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte[12];
+	pid_t pid;
+
+	unlink(SILENT);
+	if (bind(listening, (struct sockaddr *)&address, sizeof(address)) || listen(listening, 1))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		int fd = accept(listening, NULL, NULL);
+
+		if (recv(fd, byte, sizeof(byte), MSG_WAITALL) > 0 &&
+		    send(fd, &answer, sizeof(answer), MSG_NOSIGNAL) > 0)
+			while (recv(fd, byte, 1, 0) > 0)
+				;
+		_exit(0);
+	}
+	close(listening);
+	return pid;
+}
+
+/* All devices at once, kept busy by hostile_guest; and one each. @first: the ways that are gone in short. */
+FIXTURE_VARIANT(supervisor)
+{
+	size_t first;
+	const char *options, *append;
+};
+
+#define ALL "--console --disk disk --net user --balloon=32M --cpus 2"
+
+FIXTURE_VARIANT_ADD(supervisor, all) { 2, ALL, "serial rtc pit" };
+FIXTURE_VARIANT_ADD(supervisor, resets) { 0, ALL, "reset" };
+FIXTURE_VARIANT_ADD(supervisor, share) { 0, "--share mine=" SILENT, "reset" };
+FIXTURE_VARIANT_ADD(supervisor, vsock) { 2, "--vsock 42", "" };
+FIXTURE_VARIANT_ADD(supervisor, balloon) { 0, "--balloon=32M", "" };
+FIXTURE_VARIANT_ADD(supervisor, rng) { 0, "", "" };
+FIXTURE_VARIANT_ADD(supervisor, serial) { 2, "", "serial" };
+FIXTURE_VARIANT_ADD(supervisor, rtc) { 0, "", "rtc" };
+FIXTURE_VARIANT_ADD(supervisor, pit) { 2, "", "pit" };
+FIXTURE_VARIANT_ADD(supervisor, console) { 2, "--console", "" };
+FIXTURE_VARIANT_ADD(supervisor, disk) { 0, "--disk disk", "" };
+FIXTURE_VARIANT_ADD(supervisor, net) { 2, "--net user", "" };
+
+static double longest_answer(const char *request)
+{
+	double longest = 0;
+
+	for (int asked = 0; asked < ASKED; asked++) {
+		double began = now();
+
+		if (!ask(request))
+			return -1;
+		longest = now() - began > longest ? now() - began : longest;
+	}
+	return longest;
+}
+
+/* When the time limit is over, by what the runner says of its beginning. */
+static double time_limit(void)
+{
+	char answer[65536] = "", *uptime = NULL;
+
+	if (ask_for(STATUS_REQUEST, answer, sizeof(answer) - 1))
+		uptime = strstr(answer, "\"uptime_ns\":");
+	return now() + TIME_LIMIT - (uptime ? strtod(strchr(uptime, ':') + 1, NULL) / 1e9 : 0);
+}
 
 TEST_F(supervisor, answers_and_ends)
 {
-	static const struct {
-		const char *name;
-		void (*end)(struct runner *runner);
-		int status;
-	} ways[] = {
-		{ "SIGTERM", end_by_signal, 128 + SIGTERM },
-		{ "stop --force", end_by_request, STATUS_STOPPED },
-	};
-	char arguments[256], byte;
+	size_t first = getenv("MOTE_LONG") ? 0 : variant->first, nr = getenv("MOTE_LONG") ? NR_WAYS : 2;
+	char arguments[512], byte;
 
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		double began, took, longest = 0;
+	if (strstr(variant->options, "--vsock"))
+		ASSERT_EQ(0, sh("modprobe vhost_vsock"));
+	for (const struct way *way = ways + first; way < ways + first + nr; way++) {
+		double began, took, status = 0, stat = 0;
 
-		ASSERT_EQ(0, sh("truncate -s 32M disk"));
-		snprintf(arguments, sizeof(arguments), "--name busy --memory 64M %s hostile_guest",
-			 variant->options);
+		ASSERT_EQ(0, sh("rm -f disk; truncate -s 2G disk"));
+		if (strstr(variant->options, SILENT))
+			ASSERT_LT(0, self->daemon = start_silent_daemon());
+		self->runner.terminal = 1;
+		snprintf(arguments, sizeof(arguments), "--name busy --memory 64M %s --append '%s' --timeout %d "
+			 "hostile_guest", variant->options, variant->append, way->end ? 7000 : TIME_LIMIT);
 		ASSERT_TRUE(start(&self->runner, 0, arguments));
 		ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));
 		/* The guest has begun. */
 		ASSERT_EQ(1, read(self->runner.out, &byte, 1));
-		for (int asked = 0; asked < ASKED; asked++) {
+		if (way->end) {
+			status = longest_answer(STATUS_REQUEST);
+			stat = longest_answer(STAT_REQUEST);
+			EXPECT_LE(0, status);
+			EXPECT_LE(0, stat);
 			began = now();
-			ASSERT_TRUE(ask(STATUS_REQUEST));
-			took = now() - began;
-			longest = took > longest ? took : longest;
+			way->end(&self->runner);
+		} else {
+			began = time_limit();
 		}
-		began = now();
-		ways[i].end(&self->runner);
-		EXPECT_EQ(ways[i].status, end_of(&self->runner));
+		EXPECT_EQ(way->status, end_of(&self->runner));
 		took = now() - began;
-		TH_LOG("%s: answers within %.1f ms, %s within %.1f ms", variant->options, longest * 1e3,
-		       ways[i].name, took * 1e3);
-		EXPECT_GT(bound(), longest);
+		TH_LOG("answers: %s %s: status %.1f ms, stat %.1f ms, %s %.1f ms", variant->options,
+		       variant->append, status * 1e3, stat * 1e3, way->name, took * 1e3);
+		EXPECT_GT(bound(), status);
+		EXPECT_GT(bound(), stat);
 		/* To the last of the process, whose memory the kernel takes apart. */
 		EXPECT_GT(2.5 * bound(), took);
+		if (self->daemon > 0) {
+			kill(self->daemon, SIGKILL);
+			waitpid(self->daemon, NULL, 0);
+			self->daemon = 0;
+		}
 	}
 }
 
@@ -310,7 +422,7 @@ TEST_F(outside, half_closed)
 /* Whoever reads late reads all of it: the end waits for him. */
 TEST_F(outside, last_words)
 {
-	struct runner runner;
+	struct runner runner = { 0 };
 	char data[4096];
 	long all = 0;
 	ssize_t nr;
@@ -327,7 +439,7 @@ TEST_F(outside, last_words)
 /* But whoever ends the machine from outside waits for no reader. */
 TEST_F(outside, nobody_reads)
 {
-	struct runner runner;
+	struct runner runner = { 0 };
 
 	write_flat(&guest_flood);
 	ASSERT_TRUE(start(&runner, NARROW, "--flat --timeout 1 " FLAT_IMAGE));
