@@ -475,7 +475,7 @@ static const char *const goods[][2] = {
 	{ "firmware", "f" },
 	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" },
 	{ "timeout", "1000000000" },
-	{ "name", "n" }, { "json" }, { "json", "true" },
+	{ "name", "n" }, { "json" }, { "json", "true" }, { "testdev" },
 };
 
 static void round_trips(void)

@@ -268,6 +268,33 @@ TEST(fw_cfg)
 	EXPECT_FLAT(STATUS_DEBUG(0x20 + 1), &guest_fw_cfg_memory, "--memory 512M");
 }
 
+/* Bytes of what a wider access wrote, at both ports; without --testdev nobody is there. */
+GUEST(test_ports, 16, "mov $0x01234567, %eax; out %eax, $0xe0; in $0xe2, %al; mov %al, %bl\n"
+      "mov $0x10203040, %eax; out %eax, $0xe8; mov $0x44, %al; out %al, $0xe9; in $0xe8, %eax\n"
+      "cmp $0x10204440, %eax; jne 1f; mov %bl, %al;" EXIT "1:" EXIT_WITH(1));
+/* Line 3 interrupts by the 8259, once for each edge. */
+GUEST(test_lines, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xor %ax, %ax; mov %ax, %ds\n"
+      "movw $0x7c02, 0x8c; mov %ax, 0x8e; xor %bx, %bx\n" PIC_INIT "mov $0xf7, %al; out %al, $0x21; sti\n"
+      "mov $0x2003, %dx; mov $1, %al; out %al, %dx; nop; out %al, %dx; xor %al, %al; out %al, %dx; nop\n"
+      "inc %al; out %al, %dx; nop; nop; mov %bl, %al\n" EXIT);
+/* With a flat data segment: a page keeps what it holds, and device memory what is written to it. */
+GUEST(test_memory, 16, "jmp 1f; 2: .quad 0, 0x00cf93000000ffff; 3: .word 15; .long 0x7c02\n"
+      "1: xor %ax, %ax; mov %ax, %ds; lgdt 0x7c12; mov %cr0, %eax; inc %ax; mov %eax, %cr0\n"
+      "mov $8, %ax; mov %ax, %ds; movl $0x13572468, 0x9ffc; mov $0x9123, %eax; out %eax, $0xe4\n"
+      "cmpl $0x13572468, 0x9ffc; jne 4f; mov $0xff00fff8, %ebx; movl $0x89abcdef, (%ebx)\n"
+      "incb 1(%ebx); cmpl $0x89abceef, (%ebx); jne 4f; mov $0xff000000, %ebx; movb $0x5a, (%ebx)\n"
+      "mov (%ebx), %al;" EXIT
+      "4:" EXIT_WITH(1));
+
+TEST(test_devices)
+{
+	EXPECT_FLAT(STATUS_DEBUG(0x23), &guest_test_ports, "--testdev");
+	EXPECT_FLAT(STATUS_DEBUG(1), &guest_test_ports, "");
+	EXPECT_FLAT(STATUS_DEBUG(2), &guest_test_lines, "--testdev");
+	EXPECT_FLAT(STATUS_DEBUG(0), &guest_test_lines, "");
+	EXPECT_FLAT(STATUS_DEBUG(0x5a), &guest_test_memory, "--testdev");
+}
+
 /* Clear a range of MSRs; whatever then is not 0 is in EBX. */
 #define CLEAR(first, last)							\
 	"mov $" #first ", %ecx; 1: xor %eax, %eax; xor %edx, %edx; wrmsr; rdmsr\n"	\

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The guest's memory: this process's own, and faulted in as the guest uses it; or
- * a file without a name, where a process of somebody else's serves a device (vhost_user.c).
+ * a file without a name, where a process of somebody else's serves a device (vhost_user.c),
+ * or where pages go and come back (dev/testdev.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,14 +28,14 @@ static int add_slot(struct vm *vm, __u32 slot, __u64 gpa, unsigned char *hva, __
 	return err ? -1 : 0;
 }
 
-/* Are there processes that want to have the memory, too? */
-static bool has_daemons(const struct options *options)
+/* Are there processes that want to have the memory, too, or is it to outlive its mapping? */
+static bool is_file(const struct options *options)
 {
-	bool has_daemons = options->nr_shares;
+	bool is_file = options->nr_shares || options->testdev;
 
 	for (unsigned int i = 0; i < options->nr_disks; i++)
-		has_daemons |= !!options->disks[i].format;
-	return has_daemons;
+		is_file |= !!options->disks[i].format;
+	return is_file;
 }
 
 /* Put a file where the memory is. */
@@ -59,7 +60,7 @@ int memory_create(struct vm *vm)
 	vm->mapping = ram != MAP_FAILED ? ram : NULL;
 	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
-	if (ram == MAP_FAILED || (has_daemons(vm->options) && !share(vm, size))) {
+	if (ram == MAP_FAILED || (is_file(vm->options) && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
 		return -1;
 	}
@@ -80,6 +81,20 @@ void memory_discard(struct vm *vm, void *hva, __u64 size)
 	if (offset >= vm->options->memory || size > vm->options->memory - offset || first >= end)
 		return;
 	madvise(vm->ram + first, end - first, vm->memory_fd < 0 ? MADV_DONTNEED : MADV_REMOVE);
+}
+
+/* In one call, so that nobody meets a page that is not there. */
+void memory_remap(struct vm *vm, __u64 gpa)
+{
+	__u64 page = gpa & ~(PAGE_SIZE - 1);
+	__u64 offset = page < HIGH_MEMORY ? page : page - HIGH_MEMORY + vm->low;
+
+	if (vm->memory_fd < 0 || (page < HIGH_MEMORY ? page >= vm->low : page - HIGH_MEMORY >= vm->high))
+		return;
+	mmap(vm->ram + offset, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+	     vm->memory_fd, offset);
+	/* Like its neighbours, so that it stays one mapping. */
+	madvise(vm->ram + offset, PAGE_SIZE, MADV_HUGEPAGE);
 }
 
 void memory_destroy(struct vm *vm)

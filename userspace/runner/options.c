@@ -203,6 +203,8 @@ const struct row option_rows[] = {
 	  .value = "FILE", .help = "boot a disk by SeaBIOS, uefi, or other firmware" },
 	{ "flat", .type = ROW_FLAG, FIELD(options, flat),
 	  .help = "IMAGE is code for real mode, for 0x7c00" },
+	{ "testdev", .type = ROW_FLAG, FIELD(options, testdev),
+	  .help = "devices of test guests, as QEMU's pc-testdev" },
 	{ "restart", .type = ROW_FLAG, FIELD(options, restart), .help = "begin again after a reset" },
 	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },
 	{ "timeout", .type = ROW_SECONDS, FIELD(options, timeout), .greatest = MOST_SECONDS,

@@ -167,6 +167,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @cpus: number of vCPUs
  * @timeout: in nanoseconds; 0: none
  * @flat: the image is code for real mode
+ * @testdev: there are the devices of test guests
  * @json: say as JSON what happens
  */
 struct options {
@@ -199,6 +200,7 @@ struct options {
 	unsigned int cpus;
 	__u64 timeout;
 	bool flat;
+	bool testdev;
 	bool json;
 };
 
@@ -378,6 +380,11 @@ void detach_started(void);
 int memory_create(struct vm *vm);
 /* The guest does not need what is here; whole pages of it become free, and zeros. */
 void memory_discard(struct vm *vm, void *hva, __u64 size);
+/*
+ * Map the page at @gpa anew, with what it holds, so that nested page tables lose it, too; where
+ * that is no memory, or the memory is no file, nothing happens.
+ */
+void memory_remap(struct vm *vm, __u64 gpa);
 void memory_destroy(struct vm *vm);
 
 /* ---- vCPUs (vcpu.c) ------------------------------------------------------------ */
@@ -469,6 +476,7 @@ int rtc_create(struct vm *vm);
 int fw_cfg_create(struct vm *vm);
 int i8042_create(struct vm *vm);
 int reset_create(struct vm *vm);
+int testdev_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
 int balloon_leave(struct vm *vm, __u64 memory);
