@@ -16,6 +16,7 @@
 /* Statuses of mote run: see its man page. */
 #define STATUS_RESET 4
 #define STATUS_TRIPLE_FAULT 6
+#define STATUS_PANIC 12
 #define STATUS_TIMEOUT 124
 #define STATUS_DEBUG(value) (((value) << 1 | 1) & 0xff)
 

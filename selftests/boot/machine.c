@@ -268,6 +268,28 @@ TEST(fw_cfg)
 	EXPECT_FLAT(STATUS_DEBUG(0x20 + 1), &guest_fw_cfg_memory, "--memory 512M");
 }
 
+/* The port takes both events; it is the first one that counts. */
+GUEST(panic, 16, "mov $0x505, %dx; in %dx, %al; cmp $3, %al; jne 1f; mov $1, %al; out %al, %dx; hlt; 1:" EXIT_WITH(1));
+GUEST(crash, 16, "mov $0x505, %dx; mov $2, %al; mov $1000, %cx; 1: out %al, %dx; loop 1b;" EXIT_WITH(5));
+
+TEST(panic)
+{
+	struct command command;
+
+	run_flat(&command, &guest_panic, "", "");
+	EXPECT_EQ(STATUS_PANIC, command.status);
+	EXPECT_STREQ("mote: flat.bin: the guest has panicked\n", command.err);
+	run_flat(&command, &guest_panic, "", "--json");
+	EXPECT_NE(NULL, strstr(command.err, "\"reason\":\"panic\",\"status\":12"));
+	run_flat(&command, &guest_panic, "", "--json --restart --timeout 2");
+	EXPECT_EQ(STATUS_TIMEOUT, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "\"why\":\"panic\"")) TH_LOG("%s", command.err);
+	/* Another kernel takes over; that is said once. */
+	run_flat(&command, &guest_crash, "", "");
+	EXPECT_EQ(STATUS_DEBUG(5), command.status);
+	EXPECT_STREQ("mote: flat.bin: the guest has panicked, and its crash kernel takes over\n", command.err);
+}
+
 /* Bytes of what a wider access wrote, at both ports; without --testdev nobody is there. */
 GUEST(test_ports, 16, "mov $0x01234567, %eax; out %eax, $0xe0; in $0xe2, %al; mov %al, %bl\n"
       "mov $0x10203040, %eax; out %eax, $0xe8; mov $0x44, %al; out %al, $0xe9; in $0xe8, %eax\n"

@@ -54,5 +54,16 @@ DefinitionBlock ("", "DSDT", 2, "MOTE", "MOTE", 1)
 				IRQNoFlags () { 4 }
 			})
 		}
+
+		/* The panic port: there, but nothing to be shown to a user. */
+		Device (PEVT)
+		{
+			Name (_HID, "QEMU0001")
+			Name (_STA, 0x0b)
+			Name (_CRS, ResourceTemplate ()
+			{
+				IO (Decode16, 0x505, 0x505, 1, 1)
+			})
+		}
 	}
 }

@@ -24,6 +24,7 @@ static const struct {
 	[END_RESET] = { "reset", 4 },
 	[END_DEBUG_EXIT] = { "debug-exit", 1 },
 	[END_TRIPLE_FAULT] = { "triple-fault", 6 },
+	[END_PANIC] = { "panic", 12 },
 	[END_ERROR] = { "error", 8 },
 	[END_TIMEOUT] = { "timeout", 124 },
 	[END_QUIT] = { "quit", 128 + SIGINT },
@@ -51,6 +52,11 @@ static void set_end(struct vm *vm, enum ending end, int detail)
 		vm->status += detail;
 	__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&vm->resumed);
+}
+
+const char *end_restarts(const struct vm *vm)
+{
+	return vm->end == END_RESET || vm->end == END_PANIC ? ends[vm->end].name : NULL;
 }
 
 void vm_revive(struct vm *vm)
@@ -170,6 +176,8 @@ void end_report(struct vm *vm)
 		complain("%s: the time limit is over", vm->name);
 	else if (vm->end == END_RESET)
 		complain("%s: the guest has reset the machine", vm->name);
+	else if (vm->end == END_PANIC)
+		complain("%s: the guest has panicked", vm->name);
 	else if (vm->why[0])
 		complain("%s: %s", vm->name, vm->why);
 	if (vm->culprit)

@@ -205,7 +205,7 @@ const struct row option_rows[] = {
 	  .help = "IMAGE is code for real mode, for 0x7c00" },
 	{ "testdev", .type = ROW_FLAG, FIELD(options, testdev),
 	  .help = "devices of test guests, as QEMU's pc-testdev" },
-	{ "restart", .type = ROW_FLAG, FIELD(options, restart), .help = "begin again after a reset" },
+	{ "restart", .type = ROW_FLAG, FIELD(options, restart), .help = "begin again after a reset or panic" },
 	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },
 	{ "timeout", .type = ROW_SECONDS, FIELD(options, timeout), .greatest = MOST_SECONDS,
 	  .value = "S", .help = "end the VM after S seconds, with status 124" },

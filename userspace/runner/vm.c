@@ -71,7 +71,7 @@ static int create_devices(struct vm *vm)
 	/* Interrupt controllers first: others drive lines as they are made. */
 	static int (*const create[])(struct vm *vm) = {
 		pic_create, ioapic_create, pci_create, chipset_create, pit_create, rtc_create,
-		acpi_pm_create, i8042_create, reset_create, debug_exit_create, testdev_create,
+		acpi_pm_create, i8042_create, reset_create, debug_exit_create, pvpanic_create, testdev_create,
 		fw_cfg_create, serial_create,
 		virtio_blk_create, virtio_net_create, virtio_rng_create, virtio_console_create,
 		virtio_balloon_create, virtio_vsock_create, virtio_fs_create,
@@ -218,10 +218,12 @@ static int run_once(struct vm *vm, struct timer *force)
 	return 0;
 }
 
-/* After a reset, with --restart: a machine like the first one, unless somebody ends it meanwhile. */
+/* With --restart: a machine like the first one, unless somebody ends it meanwhile. */
 static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
 {
-	if (vm->end != END_RESET || !vm->options->restart || vm->hurries)
+	const char *why = end_restarts(vm);
+
+	if (!why || !vm->options->restart || vm->hurries)
 		return false;
 	vm_revive(vm);
 	/* A guest that does nothing else leaves time to the supervisor. */
@@ -235,7 +237,7 @@ static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
 		vm_end(vm, END_ERROR, 0);
 		return false;
 	}
-	say_event(vm, "restart", NULL);
+	say_event(vm, "restart", why);
 	return true;
 }
 

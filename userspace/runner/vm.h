@@ -156,7 +156,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @console: there is a virtio console on standard input and output
  * @append: command line for the guest's kernel, never NULL
  * @has_append: it was given
- * @restart: after a reset the machine begins again
+ * @restart: after a reset or a panic the machine begins again
  * @detach: in the background
  * @name: of the VM, never NULL
  * @is_named: it was asked for
@@ -215,6 +215,7 @@ enum ending {
 	END_RESET,
 	END_DEBUG_EXIT,
 	END_TRIPLE_FAULT,
+	END_PANIC,
 	END_ERROR,
 	END_TIMEOUT,
 	END_QUIT,
@@ -440,6 +441,9 @@ void vm_end(struct vm *vm, enum ending end, int detail);
 /* Whoever is at the terminal wants to leave: press the power button; the second time, end the VM. */
 void vm_quit(struct vm *vm);
 
+/* The name of how it ended, if --restart goes on after that; else NULL. */
+const char *end_restarts(const struct vm *vm);
+
 /* It has ended, with all threads but the supervisor's, and is to begin again. */
 void vm_revive(struct vm *vm);
 
@@ -477,6 +481,7 @@ int fw_cfg_create(struct vm *vm);
 int i8042_create(struct vm *vm);
 int reset_create(struct vm *vm);
 int testdev_create(struct vm *vm);
+int pvpanic_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
 int balloon_leave(struct vm *vm, __u64 memory);
