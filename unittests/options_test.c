@@ -440,6 +440,8 @@ static bool is_same_value(const struct row *row, const void *a, const void *b)
 			return !memcmp(a, b, sizeof(struct forward));
 		if (!strcmp(row->name, "mac"))
 			return !memcmp(a, b, MAC_SIZE);
+		if (!strcmp(row->name, "watchdog"))
+			return !memcmp(a, b, sizeof(enum watchdog_action));
 		return !strcmp(row->name, "tag") ? !strcmp(a, b) : is_same_text(a, b);
 	default:
 		return is_same_text(a, b);
@@ -476,6 +478,7 @@ static const char *const goods[][2] = {
 	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" },
 	{ "timeout", "1000000000" },
 	{ "name", "n" }, { "json" }, { "json", "true" }, { "testdev" },
+	{ "watchdog" }, { "watchdog", "nmi" },
 };
 
 static void round_trips(void)

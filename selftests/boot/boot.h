@@ -17,6 +17,7 @@
 #define STATUS_RESET 4
 #define STATUS_TRIPLE_FAULT 6
 #define STATUS_PANIC 12
+#define STATUS_WATCHDOG 14
 #define STATUS_TIMEOUT 124
 #define STATUS_DEBUG(value) (((value) << 1 | 1) & 0xff)
 

@@ -25,6 +25,7 @@ static const struct {
 	[END_DEBUG_EXIT] = { "debug-exit", 1 },
 	[END_TRIPLE_FAULT] = { "triple-fault", 6 },
 	[END_PANIC] = { "panic", 12 },
+	[END_WATCHDOG] = { "watchdog", 14 },
 	[END_ERROR] = { "error", 8 },
 	[END_TIMEOUT] = { "timeout", 124 },
 	[END_QUIT] = { "quit", 128 + SIGINT },
@@ -56,7 +57,10 @@ static void set_end(struct vm *vm, enum ending end, int detail)
 
 const char *end_restarts(const struct vm *vm)
 {
-	return vm->end == END_RESET || vm->end == END_PANIC ? ends[vm->end].name : NULL;
+	bool restarts = vm->end == END_RESET || vm->end == END_PANIC ||
+			(vm->end == END_WATCHDOG && vm->options->watchdog == WATCHDOG_RESET);
+
+	return restarts ? ends[vm->end].name : NULL;
 }
 
 void vm_revive(struct vm *vm)
@@ -178,6 +182,8 @@ void end_report(struct vm *vm)
 		complain("%s: the guest has reset the machine", vm->name);
 	else if (vm->end == END_PANIC)
 		complain("%s: the guest has panicked", vm->name);
+	else if (vm->end == END_WATCHDOG)
+		complain("%s: the guest's watchdog has expired", vm->name);
 	else if (vm->why[0])
 		complain("%s: %s", vm->name, vm->why);
 	if (vm->culprit)

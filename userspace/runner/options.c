@@ -25,6 +25,25 @@ static int parse_firmware(const char *where, const char *text, void *field)
 	return 0;
 }
 
+/* In the order of their numbers. */
+#define WATCHDOG_ACTIONS "reset end pause nmi"
+
+static int parse_watchdog(const char *where, const char *text, void *field)
+{
+	static const char *const actions[] = {
+		[WATCHDOG_RESET] = "reset", [WATCHDOG_END] = "end", [WATCHDOG_PAUSE] = "pause",
+		[WATCHDOG_NMI] = "nmi",
+	};
+
+	(void)where;
+	for (enum watchdog_action action = WATCHDOG_RESET; action < ARRAY_SIZE(actions); action++)
+		if (!strcmp(text, actions[action])) {
+			*(enum watchdog_action *)field = action;
+			return 0;
+		}
+	return 1;
+}
+
 static int parse_name(const char *where, const char *text, void *field)
 {
 	(void)where;
@@ -205,6 +224,9 @@ const struct row option_rows[] = {
 	  .help = "IMAGE is code for real mode, for 0x7c00" },
 	{ "testdev", .type = ROW_FLAG, FIELD(options, testdev),
 	  .help = "devices of test guests, as QEMU's pc-testdev" },
+	{ "watchdog", .type = ROW_OWN, FIELD(options, watchdog), .parse = parse_watchdog, .bare = "reset",
+	  .words = WATCHDOG_ACTIONS, .wanted = "reset, end, pause or nmi",
+	  .value = "DO", .help = "an i6300esb, which does reset, end, pause or nmi" },
 	{ "restart", .type = ROW_FLAG, FIELD(options, restart), .help = "begin again after a reset or panic" },
 	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },
 	{ "timeout", .type = ROW_SECONDS, FIELD(options, timeout), .greatest = MOST_SECONDS,

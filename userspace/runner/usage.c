@@ -28,6 +28,6 @@ void usage_print(FILE *out)
 		if (row->help)
 			print_option(out, row);
 	fputs("Status: 0 power-off; v<<1|1 v at port 0xf4; 2 no start; 4 reset; 6 triple fault;\n"
-	      "8 no way on; 10 stop --force; 12 panic; 124 time limit;\n"
+	      "8 no way on; 10 stop --force; 12 panic; 14 watchdog; 124 time limit;\n"
 	      "130 Ctrl-A x; 128+N signal N.\n", out);
 }

@@ -135,6 +135,9 @@ int cpu_features_parse(const char *where, const char *text, void *features);
 int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_entry *rows,
 		       unsigned int nr);
 
+/* What happens when the guest's watchdog expires (dev/watchdog.c); WATCHDOG_NONE: it has none. */
+enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAUSE, WATCHDOG_NMI };
+
 /**
  * struct options - what is asked for (options.c)
  * @config: as JSON, whose strings the rest refers to
@@ -156,7 +159,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @console: there is a virtio console on standard input and output
  * @append: command line for the guest's kernel, never NULL
  * @has_append: it was given
- * @restart: after a reset or a panic the machine begins again
+ * @restart: after a reset, a panic, or the watchdog's reset the machine begins again
  * @detach: in the background
  * @name: of the VM, never NULL
  * @is_named: it was asked for
@@ -167,6 +170,7 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
  * @cpus: number of vCPUs
  * @timeout: in nanoseconds; 0: none
  * @flat: the image is code for real mode
+ * @watchdog: there is a watchdog, which does this
  * @testdev: there are the devices of test guests
  * @json: say as JSON what happens
  */
@@ -200,6 +204,7 @@ struct options {
 	unsigned int cpus;
 	__u64 timeout;
 	bool flat;
+	enum watchdog_action watchdog;
 	bool testdev;
 	bool json;
 };
@@ -216,6 +221,7 @@ enum ending {
 	END_DEBUG_EXIT,
 	END_TRIPLE_FAULT,
 	END_PANIC,
+	END_WATCHDOG,
 	END_ERROR,
 	END_TIMEOUT,
 	END_QUIT,
@@ -283,6 +289,7 @@ struct job {
  * @pci: the PCI bus
  * @acpi_pm: ACPI's registers
  * @balloon: the balloon, or NULL
+ * @has_expired: the watchdog has, and the guest has not taken notice of it
  * @io: what the I/O thread waits for
  * @posted: there are @jobs
  * @button: one of these: the terminal's power button
@@ -337,6 +344,7 @@ struct vm {
 	struct device *pci;
 	struct device *acpi_pm;
 	struct virtio *balloon;
+	bool has_expired;
 
 	struct loop io;
 	struct source posted;
@@ -482,6 +490,7 @@ int i8042_create(struct vm *vm);
 int reset_create(struct vm *vm);
 int testdev_create(struct vm *vm);
 int pvpanic_create(struct vm *vm);
+int watchdog_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
 int balloon_leave(struct vm *vm, __u64 memory);
