@@ -440,6 +440,8 @@ static bool is_same_value(const struct row *row, const void *a, const void *b)
 			return !memcmp(a, b, sizeof(struct forward));
 		if (!strcmp(row->name, "mac"))
 			return !memcmp(a, b, MAC_SIZE);
+		if (!strcmp(row->name, "uuid"))
+			return !memcmp(a, b, sizeof(((struct options *)0)->uuid));
 		if (!strcmp(row->name, "watchdog"))
 			return !memcmp(a, b, sizeof(enum watchdog_action));
 		return !strcmp(row->name, "tag") ? !strcmp(a, b) : is_same_text(a, b);
@@ -479,6 +481,7 @@ static const char *const goods[][2] = {
 	{ "timeout", "1000000000" },
 	{ "name", "n" }, { "json" }, { "json", "true" }, { "testdev" },
 	{ "watchdog" }, { "watchdog", "nmi" },
+	{ "uuid", "00112233-4455-6677-8899-aabbccddeeff" },
 };
 
 static void round_trips(void)

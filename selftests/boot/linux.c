@@ -44,7 +44,8 @@ TEST_F(linux_guest, two_processors_and_power_off)
 {
 	struct command *command = &self->command;
 
-	boot(command, "cpus=2 least=400000 end=poweroff", "--cpus 2");
+	boot(command, "cpus=2 least=400000 uuid=00112233-4455-6677-8899-aabbccddeeff end=poweroff",
+	     "--cpus 2 --uuid 00112233-4455-6677-8899-aabbccddeeff");
 	EXPECT_EQ(0, command->status);
 	EXPECT_WELL(command);
 }

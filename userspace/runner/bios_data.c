@@ -3,7 +3,7 @@
  * What firmware leaves in low memory for a kernel that a boot loader starts: the
  * BIOS's data area and its extended one, the ACPI tables, and the configuration
  * table of the MultiProcessor Specification 1.4, chapter 4, by which systems
- * without ACPI find processors and interrupts.  Not here: BIOS services, SMBIOS.
+ * without ACPI find processors and interrupts; and SMBIOS (smbios.c).  Not here: BIOS services.
  */
 #include <cpuid.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "acpi.h"
 #include "loader.h"
 #include "runner.h"
+#include "smbios.h"
 
 #define PACKED __attribute__((packed))
 #define PATH "the machine"
@@ -232,5 +233,5 @@ int bios_data_write(struct vm *vm, __u64 *rsdp)
 {
 	if (write_data_areas(vm) || acpi_write_tables(vm, FIRMWARE, rsdp))
 		return -1;
-	return write_mp_table(vm);
+	return write_mp_table(vm) || smbios_write(vm) ? -1 : 0;
 }

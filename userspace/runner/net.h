@@ -45,6 +45,10 @@ bool mac_parse(const char *text, __u8 *mac);
 void mac_derive(const char *host, const char *name, __u32 index, __u8 *mac);
 /* What the options say, or such a one. */
 void mac_get(const struct vm *vm, __u32 index, __u8 *mac);
+/* A number that is the same at each start of a machine of that name on that host. */
+__u64 name_hash(const char *host, const char *name, __u32 index);
+/* What tells this host from others. */
+void host_identity(char *host, size_t size);
 
 /* ---- networks -------------------------------------------------------------------- */
 

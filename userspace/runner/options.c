@@ -7,6 +7,7 @@
 #include "net.h"
 #include "options.h"
 #include "runner.h"
+#include "smbios.h"
 
 #define MOST_SECONDS 1000000000
 /* 0 to 2 are the hypervisor's and the host's, and all ones is anybody. */
@@ -23,6 +24,12 @@ static int parse_firmware(const char *where, const char *text, void *field)
 	(void)where;
 	*(const char **)field = !strcmp(text, "seabios") ? SEABIOS : !strcmp(text, "uefi") ? OVMF : text;
 	return 0;
+}
+
+static int parse_uuid(const char *where, const char *text, void *field)
+{
+	(void)where;
+	return !uuid_parse(text, field);
 }
 
 /* In the order of their numbers. */
@@ -234,6 +241,9 @@ const struct row option_rows[] = {
 	{ "name", .type = ROW_OWN, FIELD(options, name), .parse = parse_name,
 	  .wanted = "of letters, digits, dots, dashes and underscores, at most " STRING(NAME_MOST),
 	  .value = "NAME", .help = "what mote ps and others call it (the image's name)" },
+	{ "uuid", .type = ROW_OWN, FIELD(options, uuid), .parse = parse_uuid,
+	  .wanted = "a UUID (11111111-2222-3333-4444-555555555555 ...)",
+	  .value = "UUID", .help = "of the machine (derived from its name)" },
 	{ "json", .type = ROW_FLAG, FIELD(options, json),
 	  .help = "say what happens as lines of JSON on standard error" },
 	{ OPTION_CONFIG, .type = ROW_VERB, .value = "FILE",

@@ -163,6 +163,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @detach: in the background
  * @name: of the VM, never NULL
  * @is_named: it was asked for
+ * @uuid: its UUID; 0: it is derived (smbios.c)
  * @serial: "stdio", "socket" or "none"
  * @memory: bytes
  * @nr_features: how often something was said of @features
@@ -197,6 +198,7 @@ struct options {
 	bool detach;
 	const char *name;
 	bool is_named;
+	__u8 uuid[16];
 	const char *serial;
 	__u64 memory;
 	unsigned int nr_features;

@@ -10,6 +10,7 @@
 #include "acpi.h"
 #include "loader.h"
 #include "runner.h"
+#include "smbios.h"
 
 #define PORT 0x510
 #define FILE_NAME 56
@@ -34,7 +35,7 @@ struct file_entry {
 	char name[FILE_NAME];
 };
 
-#define FILES_MOST 5
+#define FILES_MOST 7
 
 struct directory {
 	__u32 nr;
@@ -93,6 +94,7 @@ struct fw_cfg {
 	struct e820 e820[E820_MOST];
 	struct directory directory;
 	struct acpi_tables tables;
+	struct smbios smbios;
 	struct loader_command loader[2 + ACPI_POINTERS + ACPI_SUMS];
 	unsigned int nr_commands;
 	__u16 console;
@@ -236,6 +238,9 @@ int fw_cfg_create(struct vm *vm)
 	add_file(fw, "etc/e820", fw->e820, e820_map(vm, fw->e820) * sizeof(fw->e820[0]));
 	if (vm->options->firmware) {
 		add_tables(fw, vm->nr_vcpus);
+		smbios_make(&fw->smbios, vm);
+		add_file(fw, "etc/smbios/smbios-anchor", &fw->smbios.entry, sizeof(fw->smbios.entry));
+		add_file(fw, "etc/smbios/smbios-tables", fw->smbios.bytes, fw->smbios.size);
 		fw->console = SERIAL_PORT;
 		add_file(fw, "etc/sercon-port", &fw->console, sizeof(fw->console));
 	}
