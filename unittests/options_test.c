@@ -482,6 +482,7 @@ static const char *const goods[][2] = {
 	{ "name", "n" }, { "json" }, { "json", "true" }, { "testdev" },
 	{ "watchdog" }, { "watchdog", "nmi" },
 	{ "uuid", "00112233-4455-6677-8899-aabbccddeeff" },
+	{ "cloud-init", "seed" },
 };
 
 static void round_trips(void)

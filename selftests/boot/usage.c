@@ -183,6 +183,18 @@ TEST(networks)
 	EXPECT_REFUSED("cannot listen at port 2222", "--net user --forward 2222:1 --forward 2222:2 vmlinuz");
 }
 
+/* It is read before anything else is judged, and made by a program that is not here. */
+TEST(cloud_init)
+{
+	EXPECT_REFUSED("cannot read /nosuchfile", "--cloud-init /nosuchfile vmlinuz");
+	ASSERT_EQ(0, sh("mkdir seed"));
+	EXPECT_REFUSED("seed/user-data: No such file", "--cloud-init seed vmlinuz");
+	ASSERT_EQ(0, sh("echo '#cloud-config' > seed/user-data; truncate -s 20M seed/meta-data"));
+	EXPECT_REFUSED("more than 16M", "--cloud-init seed vmlinuz");
+	EXPECT_REFUSED("Debian's package genisoimage", "--cloud-init seed/user-data vmlinuz");
+	sh("rm -r seed");
+}
+
 TEST(devices)
 {
 	EXPECT_REFUSED("not reset, end, pause or nmi: nosuch", "--watchdog=nosuch vmlinuz");

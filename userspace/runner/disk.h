@@ -30,6 +30,11 @@ int disk_open(struct image_file *image, const struct disk *disk);
 /* Is it an image of the format that it is said to be? 0, or -1 after a complaint. */
 int disk_check_format(const struct disk *disk);
 
+/* ---- cloud-init (cloud_init.c) ------------------------------------------------------------ */
+
+/* Append the disk that the options ask for, an image in memory: 0, or -1 after a complaint. */
+int cloud_init_add(struct options *options);
+
 /* ---- transfers (transfer.c) ------------------------------------------------------------ */
 
 enum transfer_kind {

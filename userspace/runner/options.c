@@ -206,6 +206,8 @@ const struct row option_rows[] = {
 	{ "disk", .type = ROW_OBJECT, ARRAY(options, disks, nr_disks), .keys = disk_keys, .nr_main = 1,
 	  .has_commas = true, .finish = finish_disk,
 	  .value = "FILE[,ro]", .help = "a disk: raw, .qcow2, a block device; repeatable" },
+	{ "cloud-init", .type = ROW_DIRECTORY, FIELD(options, cloud_init),
+	  .value = "PATH", .help = "a disk for cloud-init: user-data, or a directory of it" },
 	{ "share", .type = ROW_OBJECT, ARRAY(options, shares, nr_shares), .keys = share_keys, .nr_main = 2,
 	  .has_commas = true, .finish = finish_share, .wanted = "TAG=DIR",
 	  .value = "TAG=DIR", .help = "a directory, for mount -t virtiofs TAG; repeatable" },

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "options.h"
 #include "runner.h"
 #include "usage.h"
@@ -168,6 +169,8 @@ int run_run(const struct verb *verb, int argc, char **argv)
 	(void)verb;
 	if (!options.name)
 		options.name = default_name(options.image, name, sizeof(name));
+	if (status < 0 && cloud_init_add(&options))
+		status = EXIT_USAGE;
 	if (status < 0)
 		status = options.detach ? detach_run(&options) : vm_run(&options);
 	json_object_put(options.config);

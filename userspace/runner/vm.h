@@ -148,6 +148,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  *	first one is the initrd
  * @nr_disks: how many @disks there are
  * @disks: in the order in which the guest finds them
+ * @cloud_init: of which a disk is made for cloud-init; NULL: there is none
  * @nr_nics: how many @nics there are
  * @nics: network cards, in the order in which the guest finds them
  * @nr_forwards: how many @forwards there are
@@ -185,6 +186,7 @@ struct options {
 	struct disk disks[DISKS_MOST];
 	unsigned int nr_nics;
 	struct nic nics[NICS_MOST];
+	const char *cloud_init;
 	unsigned int nr_forwards;
 	struct forward forwards[FORWARDS_MOST];
 	unsigned int nr_shares;
