@@ -483,6 +483,7 @@ static const char *const goods[][2] = {
 	{ "watchdog" }, { "watchdog", "nmi" },
 	{ "uuid", "00112233-4455-6677-8899-aabbccddeeff" },
 	{ "cloud-init", "seed" },
+	{ "variables", "v" },
 };
 
 static void round_trips(void)

@@ -70,13 +70,20 @@ TEST_F(firmware, grub)
 	EXPECT_BOOTED(&self->command);
 }
 
-/* By UEFI, which finds another GRUB there; the guest knows by which it was started. */
+/*
+ * By UEFI, which finds another GRUB there; the guest knows by which it was started, and writes a
+ * variable, MoteTest in UTF-16, which is then in the file.
+ */
 TEST_F(firmware, uefi)
 {
 	if (!is_time_for_systems())
 		SKIP(return, NO_TIME);
-	command_run(&self->command, BOOT("ovmf.fd"));
+	ASSERT_EQ(0, sh("cp ovmf-vars.fd vars"));
+	command_run(&self->command, BOOT("ovmf-code.fd --variables vars"));
 	EXPECT_BOOTED(&self->command);
+	EXPECT_EQ(0, sh("tr -d '\\000' < vars | grep -q MoteTest"));
+	EXPECT_NE(0, sh("tr -d '\\000' < ovmf-vars.fd | grep -q MoteTest"));
+	unlink("vars");
 }
 
 TEST_F(firmware, bad_input)
@@ -91,6 +98,15 @@ TEST_F(firmware, bad_input)
 	command_run(command, "mote run --firmware=uefi");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "install Debian's package ovmf"));
+	command_run(command, "mote run --firmware=uefi --variables new; status=$?; [ ! -e new ] && exit $status");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "install Debian's package ovmf"));
+	command_run(command, "mote run --firmware=bios.bin --variables nosuchfile");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "cannot open the variables"));
+	command_run(command, "printf x > x; mote run --firmware=bios.bin --variables x; status=$?; rm x; exit $status");
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "holds no variables"));
 	command_run(command, "mote run --firmware");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "install Debian's package seabios"));

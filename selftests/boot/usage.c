@@ -199,6 +199,7 @@ TEST(devices)
 {
 	EXPECT_REFUSED("not reset, end, pause or nmi: nosuch", "--watchdog=nosuch vmlinuz");
 	EXPECT_REFUSED("not a UUID", "--uuid 1234 vmlinuz");
+	EXPECT_REFUSED("--variables wants --firmware", "--variables x vmlinuz");
 	EXPECT_REFUSED("not a size", "--balloon=much vmlinuz");
 	EXPECT_REFUSED("not a number from 3", "--vsock 2 vmlinuz");
 	EXPECT_REFUSED("not a number from 3", "--vsock 4294967295 vmlinuz");

@@ -13,6 +13,11 @@
 /* Firmware where Debian's packages of these names have it. */
 #define SEABIOS "/usr/share/seabios/bios.bin"
 #define OVMF "/usr/share/ovmf/OVMF.fd"
+/* The same without variables, and those with which it begins. */
+#define OVMF_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OVMF_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
+/* Firmware and variables end at 4 GiB, and have this room. */
+#define FIRMWARE_MOST 0x1000000ull
 
 /* How much of an image is looked at to tell what it is. */
 #define HEAD_SIZE 8192

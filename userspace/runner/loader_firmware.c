@@ -13,7 +13,6 @@
 
 #define SLOT_FIRMWARE 2
 #define PAGE_SIZE 4096
-#define FIRMWARE_MOST 0x1000000ull
 #define SHADOW_MOST (EXTENDED_MEMORY - FIRMWARE)
 #define LEAST_MEMORY (16ull << 20)
 
@@ -85,6 +84,7 @@ int load_firmware(struct vm *vm)
 	int err;
 
 	if (is_missing(path, SEABIOS, "seabios") || is_missing(path, OVMF, "ovmf") ||
+	    is_missing(path, OVMF_CODE, "ovmf") ||
 	    file_open(&file, path, "firmware"))
 		return -1;
 	err = load(vm, &file);

@@ -229,6 +229,8 @@ const struct row option_rows[] = {
 	{ "firmware", .type = ROW_OWN, FIELD(options, firmware), .parse = parse_firmware,
 	  .words = "seabios uefi", .bare = "seabios", .wanted = "the name of a file",
 	  .value = "FILE", .help = "boot a disk by SeaBIOS, uefi, or other firmware" },
+	{ "variables", .type = ROW_FILE, FIELD(options, variables),
+	  .value = "FILE", .help = "UEFI's variables; they are made if they are not there" },
 	{ "flat", .type = ROW_FLAG, FIELD(options, flat),
 	  .help = "IMAGE is code for real mode, for 0x7c00" },
 	{ "testdev", .type = ROW_FLAG, FIELD(options, testdev),
@@ -321,5 +323,12 @@ int options_check(struct options *options)
 		complain("--firmware takes no --append, --flat, --initrd and --module");
 		return -1;
 	}
+	if (options->variables && !options->firmware) {
+		complain("--variables wants --firmware=uefi (try mote run --help)");
+		return -1;
+	}
+	/* The other file is that and the first variables in one. */
+	if (options->variables && !strcmp(options->firmware, OVMF))
+		options->firmware = OVMF_CODE;
 	return give_forwards(options) ? -1 : check_consoles(options);
 }

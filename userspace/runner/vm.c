@@ -74,7 +74,7 @@ static int create_devices(struct vm *vm)
 		acpi_pm_create, i8042_create, reset_create, debug_exit_create, pvpanic_create, testdev_create,
 		fw_cfg_create, serial_create,
 		virtio_blk_create, virtio_net_create, virtio_rng_create, virtio_console_create,
-		virtio_balloon_create, virtio_vsock_create, virtio_fs_create, watchdog_create,
+		virtio_balloon_create, virtio_vsock_create, virtio_fs_create, watchdog_create, flash_create,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(create); i++)

@@ -143,6 +143,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @config: as JSON, whose strings the rest refers to
  * @image: path of what is to run; NULL if it is
  * @firmware: path of this
+ * @variables: path of its variables; NULL: it keeps none
  * @nr_modules: how many @modules there are
  * @modules: each a path, and what the image is told of it behind a blank; the
  *	first one is the initrd
@@ -180,6 +181,7 @@ struct options {
 	struct json_object *config;
 	const char *image;
 	const char *firmware;
+	const char *variables;
 	unsigned int nr_modules;
 	const char *modules[MODULES_MOST];
 	unsigned int nr_disks;
@@ -495,6 +497,7 @@ int reset_create(struct vm *vm);
 int testdev_create(struct vm *vm);
 int pvpanic_create(struct vm *vm);
 int watchdog_create(struct vm *vm);
+int flash_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
 int balloon_leave(struct vm *vm, __u64 memory);
