@@ -64,6 +64,7 @@ struct fadt {
 #define BOOT_NO_ASPM (1u << 4)
 #define FADT_WBINVD (1u << 0)
 #define FADT_NO_SLEEP_BUTTON (1u << 5)
+#define FADT_FIX_RTC (1u << 6)		/* the alarm is no event of ACPI's: nothing sleeps here */
 #define FADT_TIMER_32_BITS (1u << 8)
 #define FADT_RESET (1u << 10)
 #define RESET_PORT 0xcf9
@@ -196,7 +197,8 @@ static size_t put_fadt(struct acpi_tables *tables, size_t facs, size_t dsdt)
 		.x_pm_timer = port(ACPI_PM_TIMER, 4),
 		.c2_latency = NO_C2, .c3_latency = NO_C3, .century = CMOS_CENTURY,
 		.boot = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_ASPM,
-		.flags = FADT_WBINVD | FADT_NO_SLEEP_BUTTON | FADT_TIMER_32_BITS | FADT_RESET,
+		.flags = FADT_WBINVD | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC | FADT_TIMER_32_BITS |
+			 FADT_RESET,
 		.reset = port(RESET_PORT, 1), .reset_value = RESET_VALUE, .minor = 4,
 	};
 	size_t at;
