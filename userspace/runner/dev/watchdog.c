@@ -271,6 +271,8 @@ int watchdog_create(struct vm *vm)
 	if (vm->options->watchdog == WATCHDOG_NONE)
 		return 0;
 	watchdog = calloc(1, sizeof(*watchdog));
+	if (watchdog)
+		watchdog->timer.source.lock = &watchdog->pci.lock;
 	if (!watchdog || timer_create_fd(&vm->io, &watchdog->timer, fire)) {
 		complain("cannot make the watchdog: %m");
 		free(watchdog);
