@@ -377,7 +377,7 @@ static int vcpu_run_loaded(struct mote_vcpu *vcpu)
 
 	do {
 		local_irq_disable();
-		/* No section of RCU's lasts from one entry to the next: its grace periods need not. */
+		/* No section of RCU's lasts from one entry to the next. */
 		if (unlikely(tick != READ_ONCE(jiffies))) {
 			tick = READ_ONCE(jiffies);
 			rcu_note_context_switch(false);

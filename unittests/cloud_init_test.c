@@ -8,7 +8,7 @@
 #include "../userspace/runner/cloud_init.c"
 #include "tests.h"
 
-static char directory[] = "/tmp/seed-XXXXXX";
+static char directory[32] = "/tmp/seed-XXXXXX";
 
 void complain(const char *format, ...)
 {

@@ -9,7 +9,7 @@
 #define CODE_SIZE 0x10000
 #define BASE (HIGH_MEMORY - CODE_SIZE - BLOCKS * BLOCK)
 
-static char path[] = "/tmp/vars-XXXXXX";
+static char path[32] = "/tmp/vars-XXXXXX";
 static struct options options = { .firmware = "code", .variables = path };
 static struct vm vm = { .options = &options, .firmware_size = CODE_SIZE };
 static struct mote_slot slot;

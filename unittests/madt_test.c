@@ -154,7 +154,8 @@ static __u32 destination(const struct mote_msi *msi)
 static void destinations(void)
 {
 	for (__u32 id = 0; id < 1 << 15; id++) {
-		struct mote_msi msi = msi_of_guest(LAPIC_BASE | (id & 0xff) << 12 | (id >> 8) << 5 | 1 << 2, 0x4041);
+		struct mote_msi msi =
+			msi_of_guest(LAPIC_BASE | (id & 0xff) << 12 | (id >> 8) << 5 | 1 << 2, 0x4041);
 
 		EQ(id, destination(&msi));
 		EQ(LAPIC_BASE | (id & 0xff) << 12 | 1 << 2, (__u32)msi.address);

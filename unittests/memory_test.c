@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Guest memory whose pages are mapped anew: they keep what they hold, and the host's page tables lose them. */
+/* Guest memory whose pages are mapped anew: they keep what they hold; the host's tables lose them. */
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>

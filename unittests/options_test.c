@@ -32,7 +32,9 @@ void complain(const char *format, ...)
 }
 
 /* Of main.c: the ones that completion asks for. */
-const struct verb verbs[] = { { "run", "run", NULL, NULL }, { "stop", "stop", NULL, NULL }, { "hidden" }, { 0 } };
+const struct verb verbs[] = {
+	{ "run", "run", NULL, NULL }, { "stop", "stop", NULL, NULL }, { "hidden" }, { 0 }
+};
 
 static struct options options, again;
 
@@ -120,7 +122,8 @@ static void others(void)
 	CHECK(!strcmp(options.shares[0].path, "/a=b,c") && options.shares[0].as_root);
 	CHECK(!set("net", "user,host-loopback,mac=52:54:0:0:0:1") && options.nics[0].host_loopback);
 	EQ(0x52, options.nics[0].mac[0]);
-	CHECK(!set("net", "user,forward=1:2,mac=2:0:0:0:0:1,forward=udp:3:4") && options.nics[1].nr_forwards == 2);
+	CHECK(!set("net", "user,forward=1:2,mac=2:0:0:0:0:1,forward=udp:3:4") &&
+		options.nics[1].nr_forwards == 2);
 	CHECK(options.nics[1].forwards[1].is_udp && options.nics[1].forwards[1].port == 3);
 	CHECK(!set("forward", "80:8080") && !set("forward", "udp:53:5353"));
 	CHECK(!options.forwards[0].is_udp && options.forwards[0].port == 80);
@@ -227,18 +230,23 @@ static void conflicts(void)
 	begin();
 	CHECK(!set("forward", "1:1") && !set("net", "tap:a") && options_check(&options) < 0);
 	begin();
-	CHECK(!set("forward", "1:1") && !set("net", "user") && !set("net", "user") && options_check(&options) < 0);
+	CHECK(!set("forward", "1:1") && !set("net", "user") && !set("net", "user") &&
+		options_check(&options) < 0);
 	begin();
 	CHECK(!set("forward", "1:1") && !set("net", "tap:a") && !set("net", "user,forward=2:2"));
-	CHECK(!options_check(&options) && options.nics[1].nr_forwards == 2 && options.nics[1].forwards[1].port == 1);
+	CHECK(!options_check(&options) && options.nics[1].nr_forwards == 2 &&
+		options.nics[1].forwards[1].port == 1);
 }
 
 /* ---- anything ------------------------------------------------------------------------------- */
 
 static const char *const pieces[] = {
-	"", "a", ",", "=", "ro", ",ro", "format=", "raw", "qcow2", ",sector=", "512", "4096", "user", "tap:", "vhost:",
-	",mac=", "52:54:00:12:34:56", ",host-loopback", "1", "22", ":", "udp:", "-", "+", "pae", "M", "G", ".", "e",
-	"true", "false", "stdio", "tag", "/", "root", " ", "\n", "\xff", "99999999999999999999", "{", "\"", "uefi",
+	"", "a", ",", "=", "ro", ",ro", "format=", "raw", "qcow2", ",sector=", "512", "4096", "user",
+	"tap:", "vhost:",
+	",mac=", "52:54:00:12:34:56", ",host-loopback", "1", "22", ":", "udp:", "-", "+", "pae", "M", "G",
+	".", "e",
+	"true", "false", "stdio", "tag", "/", "root", " ", "\n", "\xff", "99999999999999999999", "{", "\"",
+	"uefi",
 };
 
 static unsigned int random_below(unsigned int below)
@@ -279,7 +287,7 @@ static void anything(void)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-static char path[] = "/tmp/options_test.XXXXXX";
+static char path[32] = "/tmp/options_test.XXXXXX";
 
 static int read_file(struct options *which, const char *text, size_t size)
 {
@@ -298,10 +306,12 @@ static int read_text(const char *text)
 static void file(void)
 {
 	begin();
-	CHECK(!read_text("{ \"image\": \"vmlinuz\", \"memory\": 64, \"cpus\": 2, \"timeout\": 1.5, \"json\": true,\n"
+	CHECK(!read_text("{ \"image\": \"vmlinuz\", \"memory\": 64, \"cpus\": 2, \"timeout\": 1.5, "
+		"\"json\": true,\n"
 			 "\"disk\": [\"a,ro\", { \"file\": \"b,ro\", \"sector\": 4096 }], \"net\": \"user,host-loopback\",\n"
 			 "\"forward\": \"1:2\", \"cpu\": [\"+pae\", \"-fpu\"], \"append\": \"a\\nb\\u00e9\", \"balloon\": true,\n"
-			 "\"initrd\": \"i\", \"module\": [\"m\"], \"share\": { \"tag\": \"t\", \"directory\": \"/\", \"root\": false } }\n"));
+			 "\"initrd\": \"i\", \"module\": [\"m\"], \"share\": { \"tag\": \"t\", "
+			 "\"directory\": \"/\", \"root\": false } }\n"));
 	EQ(64 * MEBI, options.memory);
 	EQ(1500000000, options.timeout);
 	CHECK(options.nr_disks == 2 && options.disks[0].readonly && !strcmp(options.disks[1].path, "b,ro"));
@@ -351,7 +361,8 @@ static const struct {
 	{ "{\"disk\": [\"a\", {\"ro\": true}]}", "disk[1]: there is no file" },
 	{ "{\"disk\": [[\"a\"]]}", "disk[0]: not an object or a string: [\"a\"]" },
 	{ "{\"disk\": 3}", "disk: not an object" },
-	{ "{\"disk\": {\"file\": \"a\", \"size\": 1}}", "disk: there is no size, but file, ro, format, sector" },
+	{ "{\"disk\": {\"file\": \"a\", \"size\": 1}}", "disk: there is no size, but file, ro, "
+	  "format, sector" },
 	{ "{\"disk\": {\"file\": \"a\", \"sector\": \"512\"}}", "disk: sector: not 512 or 4096: \"512\"" },
 	{ "{\"disk\": \"a,sector=3\"}", "disk: sector: not 512 or 4096: 3" },
 	{ "{\"share\": [\"a=/\", \"a=/\"]}", "share[1]: there are two with the tag a" },
@@ -364,7 +375,8 @@ static void refused_files(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad_files); i++) {
 		begin();
-		if (read_text(bad_files[i].text) < 0 && nr_complaints == 1 && strstr(said, bad_files[i].say) &&
+		if (read_text(bad_files[i].text) < 0 && nr_complaints == 1 &&
+		    strstr(said, bad_files[i].say) &&
 		    strstr(said, path) && !strchr(said, '\n'))
 			continue;
 		look(false, bad_files[i].text, i, __LINE__);
@@ -385,8 +397,10 @@ static void refused_files(void)
 static void any_file(void)
 {
 	static const char *const bits[] = {
-		"{", "}", "[", "]", ",", ":", "\"", "'", "\\", "\"disk\":", "\"net\":", "\"cpus\":", "\"file\":", "\"a\"",
-		"\"user\"", "1", "true", "null", " ", "\n", "\"ro\":", "{\"file\":\"a\"}", "\"json\":true", "\\u0000", "\xff",
+		"{", "}", "[", "]", ",", ":", "\"", "'", "\\", "\"disk\":", "\"net\":", "\"cpus\":",
+		"\"file\":", "\"a\"",
+		"\"user\"", "1", "true", "null", " ", "\n", "\"ro\":", "{\"file\":\"a\"}", "\"json\":true",
+		"\\u0000", "\xff",
 	};
 	unsigned int nr_taken = 0;
 	char text[512];
@@ -620,7 +634,8 @@ static void zsh(void)
 	printed(completion_zsh);
 	CHECK(says("zsh -f -c", ZSH "words=(mote x); CURRENT=2; . $0", "run stop help version"));
 	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=--serial; . $0",
-		   "--serial=[the serial port: stdio (Ctrl-A x ends), socket, none]:serial:(stdio socket none)"));
+		   "--serial=[the serial port: stdio (Ctrl-A x ends), socket, "
+		   "none]:serial:(stdio socket none)"));
 	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=^-m; . $0",
 		   "-m+[memory: 512M, 2G ...]:memory:"));
 	CHECK(says("zsh -f -c", ZSH "words=(mote run x); CURRENT=3; want=--append; . $0",

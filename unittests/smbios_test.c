@@ -69,7 +69,8 @@ struct found {
 };
 
 /* Those of a type, in order, and how many there are; all of the table is walked. */
-static unsigned int find(const __u8 *bytes, size_t size, unsigned int type, struct found found[], unsigned int most)
+static unsigned int find(const __u8 *bytes, size_t size, unsigned int type, struct found found[],
+	unsigned int most)
 {
 	unsigned int nr = 0, nr_ends = 0;
 	const __u8 *at = bytes, *end = bytes + size;
@@ -135,7 +136,8 @@ static void system_and_firmware(void)
 
 static void processors(void)
 {
-	static const struct { unsigned int nr, few; } cases[] = { { 1, 1 }, { 2, 2 }, { 254, 254 }, { 255, 255 }, { 1000, 255 } };
+	static const struct { unsigned int nr, few; } cases[] = { { 1, 1 }, { 2, 2 }, { 254, 254 },
+		{ 255, 255 }, { 1000, 255 } };
 	const struct processor *processor;
 	struct found found[2];
 
@@ -238,10 +240,13 @@ static void dmidecode(void)
 	CHECK(fread(out, 1, sizeof(out) - 1, pipe) > 0);
 	CHECK(!pclose(pipe));
 	unlink(name);
-	CHECK(!strstr(out, "Wrong") && !strstr(out, "Invalid") && !strstr(out, "TRUNCATED") && !strstr(out, "OUT OF SPEC") &&
+	CHECK(!strstr(out, "Wrong") && !strstr(out, "Invalid") && !strstr(out, "TRUNCATED") &&
+	      !strstr(out, "OUT OF SPEC") &&
 	      !strstr(out, "BAD INDEX"));
-	CHECK(strstr(out, "SMBIOS 3.0.0 present") && strstr(out, "Size: 40 GB") && strstr(out, "Core Count: 4") &&
-	      strstr(out, "Range Size: 38 GB") && strstr(out, "System is a virtual machine") && strstr(out, "End Of Table"));
+	CHECK(strstr(out, "SMBIOS 3.0.0 present") && strstr(out, "Size: 40 GB") &&
+	      strstr(out, "Core Count: 4") &&
+	      strstr(out, "Range Size: 38 GB") && strstr(out, "System is a virtual machine") &&
+	      strstr(out, "End Of Table"));
 	if (nr_bad)
 		printf("%s\n", out);
 }
@@ -250,7 +255,8 @@ static void uuids(void)
 {
 	static const char *const bad[] = {
 		"", "1234", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeeff0",
-		"00112233-4455-6677-8899-aabbccddeefg", "001122334455-6677-8899-aabbccddeeff-", "+0112233-4455-6677-8899-aabbccddeeff",
+		"00112233-4455-6677-8899-aabbccddeefg", "001122334455-6677-8899-aabbccddeeff-",
+		"+0112233-4455-6677-8899-aabbccddeeff",
 		"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
 	};
 	__u8 a[UUID_SIZE], b[UUID_SIZE];

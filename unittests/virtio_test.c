@@ -445,7 +445,9 @@ static void disk_resets_late(void)
 /* What a request asks for is done in pieces, so that none takes long. */
 static void disk_does_pieces(void)
 {
-	const struct virtio_blk_discard_write_zeroes range = { .sector = 8, .num_sectors = 0x2400000 / SECTOR };
+	const struct virtio_blk_discard_write_zeroes range = {
+		.sector = 8, .num_sectors = 0x2400000 / SECTOR,
+	};
 	struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_OUT, .sector = 8 };
 	const __u32 size = 0xa8000;
 

@@ -316,7 +316,8 @@ int main(void)
 	options.disks[0].path = path;
 	options.nr_disks = 1;
 	if (area.hva == MAP_FAILED || fd < 0 || ftruncate(fd, IMAGE_SIZE) ||
-	    loop_create(&vm.io, &vm, &vm.lock) || pci_create(&vm) || chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
+	    loop_create(&vm.io, &vm, &vm.lock) || pci_create(&vm) || chipset_create(&vm) ||
+	    virtio_blk_create(&vm) || virtio_net_create(&vm) ||
 	    virtio_rng_create(&vm) || virtio_rng_create(&vm))
 		return 1;
 	status = run_all(tests, ARRAY_SIZE(tests));

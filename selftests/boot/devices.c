@@ -73,24 +73,33 @@ static pid_t serve(void)
 	_exit(0);
 }
 
-/* Tell the machine the size of a terminal, as soon as it can be reached. */
+static void say_size(int columns, int rows)
+{
+	static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock" };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char text[256];
+
+	if (!connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+		sprintf(text, "{\"version\":1,\"do\":\"terminal-size\",\"columns\":%d,\"rows\":%d}\n", columns, rows);
+		if (write(fd, text, strlen(text)) > 0 && read(fd, text, sizeof(text)) <= 0)
+			_exit(1);
+	}
+	close(fd);
+}
+
+/* Linux forgets a size that it is told before somebody has opened its terminal: say it again and again. */
 static pid_t resize(void)
 {
-	static const char request[] = "{\"do\":\"terminal-size\",\"columns\":132,\"rows\":43}\n";
-	static const struct sockaddr_un address = {
-		.sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock",
-	};
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	char answer[256];
 	pid_t pid = fork();
 
-	if (pid) {
-		close(fd);
+	if (pid)
 		return pid;
+	for (;;) {
+		say_size(80, 24);
+		usleep(20000);
+		say_size(132, 43);
+		sleep(1);
 	}
-	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)))
-		usleep(100000);
-	_exit(write(fd, request, strlen(request)) < 0 || read(fd, answer, sizeof(answer)) <= 0);
 }
 
 /* Until the guest says so in the file "out", for a quarter of an hour at most. */

@@ -98,13 +98,15 @@ TEST_F(firmware, bad_input)
 	command_run(command, "mote run --firmware=uefi");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "install Debian's package ovmf"));
-	command_run(command, "mote run --firmware=uefi --variables new; status=$?; [ ! -e new ] && exit $status");
+	command_run(command, "mote run --firmware=uefi --variables new; status=$?; "
+		"[ ! -e new ] && exit $status");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "install Debian's package ovmf"));
 	command_run(command, "mote run --firmware=bios.bin --variables nosuchfile");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "cannot open the variables"));
-	command_run(command, "printf x > x; mote run --firmware=bios.bin --variables x; status=$?; rm x; exit $status");
+	command_run(command, "printf x > x; mote run --firmware=bios.bin --variables x; status=$?; rm x; "
+		"exit $status");
 	EXPECT_EQ(2, command->status);
 	EXPECT_NE(NULL, strstr(command->err, "holds no variables"));
 	command_run(command, "mote run --firmware");

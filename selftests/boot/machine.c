@@ -269,7 +269,8 @@ TEST(fw_cfg)
 }
 
 /* The port takes both events; it is the first one that counts. */
-GUEST(panic, 16, "mov $0x505, %dx; in %dx, %al; cmp $3, %al; jne 1f; mov $1, %al; out %al, %dx; hlt; 1:" EXIT_WITH(1));
+GUEST(panic, 16, "mov $0x505, %dx; in %dx, %al; cmp $3, %al; jne 1f; mov $1, %al; out %al, %dx; "
+      "hlt; 1:" EXIT_WITH(1));
 GUEST(crash, 16, "mov $0x505, %dx; mov $2, %al; mov $1000, %cx; 1: out %al, %dx; loop 1b;" EXIT_WITH(5));
 
 TEST(panic)
@@ -287,7 +288,8 @@ TEST(panic)
 	/* Another kernel takes over; that is said once. */
 	run_flat(&command, &guest_crash, "", "");
 	EXPECT_EQ(STATUS_DEBUG(5), command.status);
-	EXPECT_STREQ("mote: flat.bin: the guest has panicked, and its crash kernel takes over\n", command.err);
+	EXPECT_STREQ("mote: flat.bin: the guest has panicked, and its crash kernel takes over\n",
+		command.err);
 }
 
 #define CONFIG(at) "mov $0xcf8, %dx; mov $" #at ", %eax; out %eax, %dx; mov $0xcfc, %dx\n"
@@ -296,12 +298,15 @@ TEST(panic)
 
 /*
  * With a flat data segment: the watchdog in slot 3, behind the chipset's and virtio-rng's, if it is
- * one, with the shortest stages, enabled at 1 MHz; then nothing.  If it is known why this machine began, it is over.
+ * one, with the shortest stages, enabled at 1 MHz; then nothing.  If it is known why this machine began,
+ * it is over.
  */
 GUEST(watchdog, 16, "jmp 1f; 2: .quad 0, 0x00cf93000000ffff; 3: .word 15; .long 0x7c02\n"
       "1: xor %ax, %ax; mov %ax, %ds; lgdt 0x7c12; mov %cr0, %eax; inc %ax; mov %eax, %cr0\n"
-      "mov $8, %ax; mov %ax, %ds\n" CONFIG(0x80001800) "in %dx, %eax; cmp $0x25ab8086, %eax; je 4f\n" EXIT_WITH(1)
-      "4:" CONFIG(0x80001810) "in %dx, %eax; and $0xfff0, %ax; mov %eax, %ebx; testw $0x200, 12(%ebx); jz 5f\n"
+      "mov $8, %ax; mov %ax, %ds\n" CONFIG(0x80001800) "in %dx, %eax; cmp $0x25ab8086, %eax; "
+      "je 4f\n" EXIT_WITH(1)
+      "4:" CONFIG(0x80001810) "in %dx, %eax; and $0xfff0, %ax; mov %eax, %ebx; testw $0x200, 12(%ebx); "
+      "jz 5f\n"
       EXIT_WITH(0x16) "5:" CONFIG(0x80001860) "mov $7, %ax; out %ax, %dx\n" UNLOCK "movl $0, (%ebx)\n"
       UNLOCK "movl $0, 4(%ebx)\n" CONFIG(0x80001868) "mov $2, %al; out %al, %dx; 6: sti; hlt; jmp 6b");
 
@@ -325,7 +330,8 @@ GUEST(test_ports, 16, "mov $0x01234567, %eax; out %eax, $0xe0; in $0xe2, %al; mo
       "mov $0x10203040, %eax; out %eax, $0xe8; mov $0x44, %al; out %al, $0xe9; in $0xe8, %eax\n"
       "cmp $0x10204440, %eax; jne 1f; mov %bl, %al;" EXIT "1:" EXIT_WITH(1));
 /* Line 3 interrupts by the 8259, once for each edge. */
-GUEST(test_lines, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xor %ax, %ax; mov %ax, %ds\n"
+GUEST(test_lines, 16, "jmp 1f; 2: inc %bx; mov $0x20, %al; out %al, $0x20; iret; 1: xor %ax, %ax; "
+      "mov %ax, %ds\n"
       "movw $0x7c02, 0x8c; mov %ax, 0x8e; xor %bx, %bx\n" PIC_INIT "mov $0xf7, %al; out %al, $0x21; sti\n"
       "mov $0x2003, %dx; mov $1, %al; out %al, %dx; nop; out %al, %dx; xor %al, %al; out %al, %dx; nop\n"
       "inc %al; out %al, %dx; nop; nop; mov %bl, %al\n" EXIT);

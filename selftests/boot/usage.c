@@ -35,7 +35,7 @@ TEST(options)
 	EXPECT_REFUSED("unknown option -x", "-x vmlinuz");
 	EXPECT_REFUSED("wants a value", "--memory");
 	EXPECT_REFUSED("-m wants a value", "-m");
-	EXPECT_REFUSED("not a size: lots", "-m lots vmlinuz");
+	EXPECT_REFUSED("not a size from 1M to 4096G (512M, 2G ...): lots", "-m lots vmlinuz");
 	EXPECT_REFUSED("not a number", "-c 0 vmlinuz");
 	EXPECT_REFUSED("options come before the image: --cpus", "vmlinuz --cpus 2");
 	EXPECT_REFUSED("--firmware=uefi, with a =", "--firmware uefi");
@@ -168,7 +168,8 @@ TEST(networks)
 	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
 	EXPECT_REFUSED("8 are the most", "$(seq 9 | sed 's/.*/--net user/') vmlinuz");
 	EXPECT_REFUSED("of which card", "--net user --net user --forward 2222:22 vmlinuz");
-	EXPECT_REFUSED("cannot listen at port 2222", "--net user,forward=2222:1 --net user,forward=2222:1 vmlinuz");
+	EXPECT_REFUSED("cannot listen at port 2222",
+		"--net user,forward=2222:1 --net user,forward=2222:1 vmlinuz");
 	EXPECT_REFUSED("there is no nosuch, but mac", "--net user,nosuch vmlinuz");
 	EXPECT_REFUSED("host-loopback is of user alone", "--net tap:lo,host-loopback vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");
@@ -287,13 +288,13 @@ TEST_F(share, daemons_that_lie)
 		size_t size;
 		const char *say;
 	} lies[] = {
-		{ { GET_FEATURES, IS_ANSWER, 8 }, 0, "does not answer" },
-		{ { GET_FEATURES, IS_ANSWER, 8 }, 4, "does not answer" },
-		{ { GET_FEATURES, IS_ANSWER, 8 }, ANSWER_SIZE + 4, "does not answer" },
-		{ { GET_FEATURES + 1, IS_ANSWER, 8 }, sizeof(struct answer), "does not answer" },
-		{ { GET_FEATURES, 1, 8 }, sizeof(struct answer), "does not answer" },
-		{ { GET_FEATURES, IS_ANSWER, 4 }, sizeof(struct answer), "does not answer" },
-		{ { GET_FEATURES, IS_ANSWER, ~0u }, sizeof(struct answer), "does not answer" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, 0, "the daemon has ended" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, 4, "the daemon has ended" },
+		{ { GET_FEATURES, IS_ANSWER, 8 }, ANSWER_SIZE + 4, "the daemon has ended" },
+		{ { GET_FEATURES + 1, IS_ANSWER, 8 }, sizeof(struct answer), "answers what nobody has asked" },
+		{ { GET_FEATURES, 1, 8 }, sizeof(struct answer), "answers what nobody has asked" },
+		{ { GET_FEATURES, IS_ANSWER, 4 }, sizeof(struct answer), "answers what nobody has asked" },
+		{ { GET_FEATURES, IS_ANSWER, ~0u }, sizeof(struct answer), "answers what nobody has asked" },
 		{ { GET_FEATURES, IS_ANSWER, 8 }, sizeof(struct answer), "does not know virtio 1.0" },
 		/* It has a protocol, and then nothing to say of that, for longer than anybody waits. */
 		{ { GET_FEATURES, IS_ANSWER, 8, { 1 << 30, 1 } }, sizeof(struct answer), "does not answer" },

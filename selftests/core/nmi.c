@@ -144,7 +144,8 @@ TEST_F(nmi, behind_a_shadow_with_flags)
 	int nmis, others;
 
 	if (host_is_trinity())
-		SKIP(return, "not on this hardware: Bochs ends at an NMI behind a step, with a third fault of the host's");
+		SKIP(return, "not on this hardware: Bochs ends at an NMI behind a step, "
+			"with a third fault of the host's");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		guest_start(&self->guest, GUEST_LONG, rows[i].code);
 		guest_get(&self->guest, &state, MOTE_STATE_EVENTS | MOTE_STATE_GPRS);

@@ -270,7 +270,8 @@ TEST_F(supervisor, answers_and_ends)
 		if (strstr(variant->options, SILENT))
 			ASSERT_LT(0, self->daemon = start_silent_daemon());
 		self->runner.terminal = 1;
-		snprintf(arguments, sizeof(arguments), "--name busy --memory 64M %s --append '%s' --timeout %d "
+		snprintf(arguments, sizeof(arguments),
+			"--name busy --memory 64M %s --append '%s' --timeout %d "
 			 "hostile_guest", variant->options, variant->append, way->end ? 7000 : TIME_LIMIT);
 		ASSERT_TRUE(start(&self->runner, 0, arguments));
 		ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));

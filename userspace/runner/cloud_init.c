@@ -69,7 +69,8 @@ static int put(const char *directory, const char *name, const char *data, size_t
 static int put_meta_data(const char *directory, const struct options *options, const char *user_data)
 {
 	char text[2 * NAME_MOST + 100];
-	int size = snprintf(text, sizeof(text), "instance-id: %s-%016llx\nlocal-hostname: %s\n", options->name,
+	int size = snprintf(text, sizeof(text), "instance-id: %s-%016llx\nlocal-hostname: %s\n",
+		options->name,
 			    name_hash(options->name, user_data, 0), options->name);
 
 	return put(directory, names[META_DATA], text, size);
@@ -126,9 +127,11 @@ static int make_with(char *const *arguments, int image)
 
 static int make_image(char *directory, int image)
 {
-	char *const genisoimage[] = { "genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock", directory, NULL };
+	char *const genisoimage[] = { "genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock",
+		directory, NULL };
 	char *const xorriso[] = {
-		"xorriso", "-as", "mkisofs", "-quiet", "-volid", "cidata", "-joliet", "-rock", directory, NULL,
+		"xorriso", "-as", "mkisofs", "-quiet", "-volid", "cidata", "-joliet", "-rock",
+		directory, NULL,
 	};
 	char *const *tried = genisoimage;
 	int err = make_with(genisoimage, image);
@@ -138,7 +141,8 @@ static int make_image(char *directory, int image)
 		err = make_with(xorriso, image);
 	}
 	if (err > 0)
-		complain("--cloud-init: genisoimage: %s (Debian's package genisoimage, or xorriso)", strerror(err));
+		complain("--cloud-init: genisoimage: %s (Debian's package genisoimage, or xorriso)",
+			strerror(err));
 	else if (err)
 		complain("--cloud-init: %s cannot make the disk", tried[0]);
 	return err ? -1 : 0;

@@ -32,7 +32,10 @@ struct console_ops {
 
 /* ---- the device's end; its lock is held ---------------------------------------------- */
 
-/* @device begins with struct device.  @kind: "stdio", "socket" (clients alone) or "none".  NULL after a complaint. */
+/*
+ * @device begins with struct device.  @kind: "stdio", "socket" (clients alone) or "none".  NULL after a
+ * complaint.
+ */
 struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind);
 /* The device is going: there is no more input, and what it has written is still brought out. */
 void console_close(struct console *console);

@@ -138,7 +138,10 @@ enum {
 
 /* ---- making them ----------------------------------------------------------------------- */
 
-/* A structure, the type of which tells its handle (@nth of its kind), and its strings, which end with NULL. */
+/*
+ * A structure, the type of which tells its handle (@nth of its kind), and its strings, which end with
+ * NULL.
+ */
 static void put(struct smbios *smbios, __u8 type, unsigned int nth, struct structure *structure, size_t size,
 		const char *const *strings)
 {
@@ -172,7 +175,8 @@ static void put_bios(struct smbios *smbios)
 		.controller_minor = NONE_OR_UNKNOWN,
 	};
 
-	put(smbios, TYPE_BIOS, 0, &bios.header, sizeof(bios), (const char *[]) { "mote", MOTE_VERSION, DATE, NULL });
+	put(smbios, TYPE_BIOS, 0, &bios.header, sizeof(bios),
+	    (const char *[]) { "mote", MOTE_VERSION, DATE, NULL });
 }
 
 static void uuid_print(const __u8 *uuid, char text[UUID_TEXT_SIZE])

@@ -119,7 +119,8 @@ static void change(struct flash *flash, __u64 offset, __u64 size)
 static int show(struct flash *flash, bool is_memory)
 {
 	const struct mote_slot slot = {
-		.slot = SLOT_FLASH, .flags = is_memory ? MOTE_SLOT_READONLY : 0, .gpa = is_memory ? flash->gpa : 0,
+		.slot = SLOT_FLASH, .flags = is_memory ? MOTE_SLOT_READONLY : 0,
+		.gpa = is_memory ? flash->gpa : 0,
 		.size = is_memory ? flash->size : 0, .hva = is_memory ? (unsigned long)flash->bytes : 0,
 	};
 

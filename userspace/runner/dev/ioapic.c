@@ -67,10 +67,10 @@ static bool is_level(__u64 entry)
 static bool send(struct ioapic *ioapic, unsigned int pin)
 {
 	__u64 entry = ioapic->table[pin];
-	struct mote_msi msi = msi_of_guest(
-		LAPIC_BASE | entry >> DEST_SHIFT << 12 | (entry >> EXT_DEST_SHIFT & EXT_DEST) << 5 |
-		(entry & LOGICAL ? MSI_LOGICAL : 0),
-		(entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0));
+	__u64 address = LAPIC_BASE | entry >> DEST_SHIFT << 12 |
+			(entry >> EXT_DEST_SHIFT & EXT_DEST) << 5 | (entry & LOGICAL ? MSI_LOGICAL : 0);
+	struct mote_msi msi =
+		msi_of_guest(address, (entry & 0x7ff) | (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0));
 
 	return mode(entry) != MODE_EXTINT && mote_msi(ioapic->device.vm->machine.fd, &msi) >= 0;
 }

@@ -35,7 +35,10 @@
 #define RELOAD_TIMEOUT 0x0200
 #define REGISTERS_SIZE 16
 
-/* Written to the reload register one after the other, they let one write through to it or a preload register. */
+/*
+ * Written to the reload register one after the other, they let one write through to it or a preload
+ * register.
+ */
 #define UNLOCK_1 0x80
 #define UNLOCK_2 0x86
 enum { LOCKED, HALF_LOCKED, UNLOCKED };
