@@ -75,12 +75,15 @@ static pid_t serve(void)
 
 static void say_size(int columns, int rows)
 {
-	static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock" };
+	static const struct sockaddr_un address = {
+		.sun_family = AF_UNIX, .sun_path = "/run/mote/vmlinuz.sock",
+	};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char text[256];
 
 	if (!connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
-		sprintf(text, "{\"version\":1,\"do\":\"terminal-size\",\"columns\":%d,\"rows\":%d}\n", columns, rows);
+		sprintf(text, "{\"version\":1,\"do\":\"terminal-size\",\"columns\":%d,\"rows\":%d}\n",
+			columns, rows);
 		if (write(fd, text, strlen(text)) > 0 && read(fd, text, sizeof(text)) <= 0)
 			_exit(1);
 	}
