@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "acpi.h"
+#include "checksum.h"
 #include "dsdt.hex"
 #include "loader.h"
 #include "runner.h"
@@ -314,15 +315,6 @@ void acpi_make_tables(struct acpi_tables *tables, unsigned int nr_cpus)
 }
 
 /* ---- linking them ------------------------------------------------------------------ */
-
-static __u8 checksum(const __u8 *byte, size_t size)
-{
-	__u8 sum = 0;
-
-	while (size--)
-		sum += *byte++;
-	return -sum;
-}
 
 static __u8 *bytes_of(struct acpi_tables *tables, bool in_rsdp)
 {

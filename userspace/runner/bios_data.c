@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "acpi.h"
+#include "checksum.h"
 #include "loader.h"
 #include "runner.h"
 #include "smbios.h"
@@ -196,16 +197,6 @@ static void add_entries(struct mp_table *table, unsigned int nr_cpus)
 	/* Virtual wire mode: LINT0 is the 8259s', LINT1 the NMI. */
 	add_interrupt(table, ENTRY_LOCAL_INTERRUPT, EXT_INT, 0, 0, 0);
 	add_interrupt(table, ENTRY_LOCAL_INTERRUPT, NMI, 0, 0xff, 1);
-}
-
-static __u8 checksum(const void *data, size_t size)
-{
-	const __u8 *byte = data;
-	__u8 sum = 0;
-
-	while (size--)
-		sum += *byte++;
-	return -sum;
 }
 
 static int write_mp_table(struct vm *vm)

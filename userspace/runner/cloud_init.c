@@ -69,9 +69,9 @@ static int put(const char *directory, const char *name, const char *data, size_t
 static int put_meta_data(const char *directory, const struct options *options, const char *user_data)
 {
 	char text[2 * NAME_MOST + 100];
+	__u64 hash = name_hash(options->name, user_data, 0);
 	int size = snprintf(text, sizeof(text), "instance-id: %s-%016llx\nlocal-hostname: %s\n",
-		options->name,
-			    name_hash(options->name, user_data, 0), options->name);
+			    options->name, hash, options->name);
 
 	return put(directory, names[META_DATA], text, size);
 }

@@ -16,6 +16,13 @@ static bool is_option(const struct row *row)
 	return row->help;
 }
 
+/* Its value is the name of a file, or begins with one. */
+static bool takes_file(const struct row *row)
+{
+	return row->type == ROW_FILE || row->type == ROW_DIRECTORY || row->type == ROW_OBJECT ||
+	       row->type == ROW_VERB;
+}
+
 static void print_verbs(FILE *out)
 {
 	for (const struct verb *verb = verbs; verb->name; verb++)
@@ -37,7 +44,7 @@ static void print_keys(FILE *out, const struct row *row)
 /* It has a value that is no name of a file, or behind which there may be keys. */
 static void bash_option(FILE *out, const struct row *row)
 {
-	bool is_file = row->type == ROW_FILE || row->type == ROW_OBJECT || row->type == ROW_VERB;
+	bool is_file = takes_file(row);
 
 	if (!row->value || (is_file && !row->words && !row->keys))
 		return;
@@ -116,7 +123,7 @@ static void zsh_help(FILE *out, const char *help)
 /* What stands behind a name: what it is, and its value. */
 static void zsh_rest(FILE *out, const struct row *row)
 {
-	bool is_file = row->type == ROW_FILE || row->type == ROW_OBJECT || row->type == ROW_VERB;
+	bool is_file = takes_file(row);
 
 	fputc('[', out);
 	zsh_help(out, row->help);

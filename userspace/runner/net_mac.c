@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Addresses of network cards, and UUIDs of machines.  A card whose owner names none has one that is the
- * same at each
- * start, and no other's: of another host, another machine, or another card of that.
+ * Addresses of network cards, and UUIDs of machines.  A card whose owner names none has one that
+ * is the same at each start, and no other's: of another host, another machine, or another card of
+ * that.
  */
 #include <limits.h>
 #include <stdio.h>

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checksum.h"
 #include "loader.h"
 #include "net.h"
 #include "runner.h"
@@ -288,16 +289,6 @@ static void put_memory(struct smbios *smbios, const struct vm *vm)
 	put_range(smbios, 0, 0, vm->low);
 	if (vm->high)
 		put_range(smbios, 1, HIGH_MEMORY, vm->high);
-}
-
-static __u8 checksum(const void *data, size_t size)
-{
-	const __u8 *byte = data;
-	__u8 sum = 0;
-
-	while (size--)
-		sum += *byte++;
-	return -sum;
 }
 
 static void make_entry(struct smbios *smbios)

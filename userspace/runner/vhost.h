@@ -28,6 +28,10 @@ int vhost_refused(struct virtio *virtio);
 
 /* ---- another process (vhost_user.c) -------------------------------------------------- */
 
+#define VHOST_USER_EXPECTED_MOST 128
+/* A header and a number. */
+#define VHOST_USER_ANSWER 20
+
 /**
  * struct vhost_user - a daemon that serves a device
  * @source: its socket
@@ -45,10 +49,6 @@ int vhost_refused(struct virtio *virtio);
  * @nr_answer: how many bytes there are
  * @answer: of it
  */
-#define VHOST_USER_EXPECTED_MOST 128
-/* A header and a number. */
-#define VHOST_USER_ANSWER 20
-
 struct vhost_user {
 	struct source source;
 	struct virtio *virtio;

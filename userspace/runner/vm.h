@@ -127,7 +127,8 @@ struct cpu_features {
 struct json_object;
 struct mote_cpuid_entry;
 
-/* Read -NAME and +NAME, with commas between them, into @features, such a struct; 0, or -1 after a
+/*
+ * Read -NAME and +NAME, with commas between them, into @features, such a struct; 0, or -1 after a
  * complaint, which begins with @where.
  */
 int cpu_features_parse(const char *where, const char *text, void *features);
@@ -501,7 +502,5 @@ int flash_create(struct vm *vm);
 
 /* Ask the guest to get by with so many bytes of its memory; -ENODEV if there is no balloon. */
 int balloon_leave(struct vm *vm, __u64 memory);
-/* How many bytes it has given back for that. */
-__u64 balloon_size(const struct vm *vm);
 
 #endif /* VM_H */

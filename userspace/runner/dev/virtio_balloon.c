@@ -153,18 +153,6 @@ static const struct virtio_ops ops = {
 	.reset = balloon_reset, .destroy = balloon_destroy,
 };
 
-__u64 balloon_size(const struct vm *vm)
-{
-	__u64 size = 0;
-
-	if (vm->balloon) {
-		pthread_mutex_lock(&vm->balloon->pci.lock);
-		size = le32toh(balloon_of(vm->balloon)->config.actual) * PAGE_SIZE;
-		pthread_mutex_unlock(&vm->balloon->pci.lock);
-	}
-	return size;
-}
-
 int balloon_leave(struct vm *vm, __u64 memory)
 {
 	__u64 all = vm->options->memory, pages = memory < all ? (all - memory) / PAGE_SIZE : 0;
