@@ -3,21 +3,11 @@
  * The disk for cloud-init: by libblkid's and isoinfo's account it has the label, and the files with
  * what was given.  It wants genisoimage or xorriso; without isoinfo the files are not looked at.
  */
-#include <stdarg.h>
 
 #include "../userspace/runner/cloud_init.c"
-#include "tests.h"
+#include "complaints.h"
 
 static char directory[32] = "/tmp/seed-XXXXXX";
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
 
 bool host_read_line(const char *path, char *line, int size)
 {

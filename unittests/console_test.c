@@ -3,33 +3,17 @@
 #include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "../userspace/runner/console.c"
-#include "tests.h"
+#include "complaints.h"
+#include "loops.h"
 
 static const struct options options;
 static struct vm vm = { .options = &options, .name = "test", .lock = PTHREAD_MUTEX_INITIALIZER };
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
-
-pthread_mutex_t *device_lock(struct vm *which, const struct device *device)
-{
-	(void)device;
-	return &which->lock;
-}
 
 void control_console(struct vm *which)
 {
@@ -83,25 +67,6 @@ static const struct console_ops ops = {
 
 /* ---- the threads ------------------------------------------------------------------------- */
 
-static bool handle(struct loop *loop)
-{
-	struct epoll_event event;
-	struct source *source;
-
-	if (epoll_wait(loop->epoll, &event, 1, 0) != 1)
-		return false;
-	source = event.data.ptr;
-	source->ready(&vm, source, event.events);
-	return true;
-}
-
-/* Until there is nothing to do. */
-static void settle(void)
-{
-	while (handle(&vm.supervisor) || handle(&vm.io))
-		;
-}
-
 /* A console whose standard output is @out, which TAP has again afterwards. */
 static struct console *open_with(int out, const char *kind)
 {
@@ -117,7 +82,7 @@ static struct console *open_with(int out, const char *kind)
 	close(tap);
 	CHECK(console);
 	console_wants_more(console);
-	settle();
+	settle(&vm);
 	return console;
 }
 
@@ -134,7 +99,7 @@ static size_t say(struct console *console, const char *text)
 {
 	size_t nr = console_write(console, text, strlen(text));
 
-	settle();
+	settle(&vm);
 	return nr;
 }
 
@@ -186,14 +151,14 @@ static void test_slow(void)
 
 		nr = console_write(console, data + sent, sizeof(data) - sent);
 		sent += nr;
-		settle();
+		settle(&vm);
 		CHECK(sent == sizeof(data) || !consoles_are_drained(&vm));
 		for (nr = 0; nr < 4096 && read(pipes[0], &byte, 1) == 1; nr++)
 			CHECK((unsigned char)byte == data[got++]);
-		settle();
+		settle(&vm);
 		CHECK(sent == sizeof(data) || nr_writable > before);
 	}
-	for (; !consoles_are_drained(&vm) || got < sizeof(data); settle())
+	for (; !consoles_are_drained(&vm) || got < sizeof(data); settle(&vm))
 		for (; read(pipes[0], &byte, 1) == 1; got++)
 			CHECK((unsigned char)byte == data[got]);
 	EQ(sizeof(data), got);
@@ -232,12 +197,12 @@ static void test_size(void)
 	EQ(0, size.columns + size.rows + nr_resized);
 	console_resize(console, &(const struct tty_size) { 80, 25 });
 	console_resize(console, &(const struct tty_size) { 132, 43 });
-	settle();
+	settle(&vm);
 	EQ(1, nr_resized);
 	CHECK(told.columns == 132 && told.rows == 43);
 	console_close(console);
 	console_resize(console, &(const struct tty_size) { 100, 50 });
-	settle();
+	settle(&vm);
 	EQ(1, nr_resized);
 	CHECK(console_open(&vm, &ops, &vm, "socket") == console);
 	console_size(console, &size);
@@ -260,12 +225,12 @@ static void test_terminal(void)
 	window.ws_col = 91;
 	CHECK(!ioctl(terminal, TIOCSWINSZ, &window));
 	consoles_resize_terminal(&vm);
-	settle();
+	settle(&vm);
 	CHECK(nr_resized == 1 && told.columns == 91 && told.rows == 30);
 	/* Nobody's session: it is not made raw, so a line is to be ended. */
 	EQ(8, write(terminal, "a\001\001b\001x\001\n", 8));
 	poll(&(struct pollfd) { .fd = STDIN_FILENO, .events = POLLIN }, 1, -1);
-	settle();
+	settle(&vm);
 	EQ(3, nr_input);
 	CHECK(!memcmp(input, "a\001b", 3));
 	EQ(1, nr_quits);

@@ -4,15 +4,14 @@
  * what docs/control.schema.json says, bad ones change nothing, and what takes its time is answered later.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "../selftests/lib/schema.h"
 #include "../userspace/runner/requests.c"
-#include "tests.h"
+#include "complaints.h"
+#include "loops.h"
 
 #define ANSWER_MOST 16384
 #define MEBIBYTE (1ull << 20)
@@ -34,21 +33,6 @@ static unsigned int nr_done, nr_pressed;
 static __u64 left;
 static struct job *posted;
 static bool has_drained;
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
-
-pthread_mutex_t *device_lock(struct vm *which, const struct device *device)
-{
-	(void)device;
-	return &which->lock;
-}
 
 void vm_pause(struct vm *which, const char *why)
 {
@@ -130,24 +114,6 @@ static const struct console_ops console_ops = {
 
 /* ---- clients ------------------------------------------------------------------------------------- */
 
-static bool handle(struct loop *loop)
-{
-	struct epoll_event event;
-	struct source *source;
-
-	if (epoll_wait(loop->epoll, &event, 1, 0) != 1)
-		return false;
-	source = event.data.ptr;
-	source->ready(&vm, source, event.events);
-	return true;
-}
-
-static void settle(void)
-{
-	while (handle(&vm.supervisor) || handle(&vm.io))
-		;
-}
-
 static void do_job(void)
 {
 	struct job *job = posted;
@@ -156,7 +122,7 @@ static void do_job(void)
 	posted = NULL;
 	if (job)
 		job->run(&vm, job);
-	settle();
+	settle(&vm);
 }
 
 static int dial(void)
@@ -165,14 +131,14 @@ static int dial(void)
 	int fd = rundir_get(0, directory, sizeof(directory), false) ? -1 : rundir_connect(directory, "unit");
 
 	CHECK(fd >= 0);
-	settle();
+	settle(&vm);
 	return fd;
 }
 
 static void say(int fd, const char *text)
 {
 	EQ(strlen(text), send(fd, text, strlen(text), MSG_NOSIGNAL));
-	settle();
+	settle(&vm);
 }
 
 /* What has come by now, once all that can be done has been. */
@@ -181,7 +147,7 @@ static const char *hear(int fd)
 	static char answer[ANSWER_MOST];
 	ssize_t nr;
 
-	settle();
+	settle(&vm);
 	nr = recv(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT);
 	answer[nr > 0 ? nr : 0] = '\0';
 	return answer;
@@ -207,7 +173,7 @@ static const char *ask(const char *request)
 	answer = hear(fd);
 	CHECK(is_line(answer));
 	close(fd);
-	settle();
+	settle(&vm);
 	return answer;
 }
 
@@ -408,7 +374,7 @@ static void test_later(void)
 	/* Who does not wait has asked nevertheless. */
 	say(fd, MEMORY);
 	close(fd);
-	settle();
+	settle(&vm);
 	EQ(0, left);
 	do_job();
 	EQ(MEBIBYTE, left);
@@ -431,7 +397,7 @@ static void test_ends_before(void)
 	posted = NULL;
 	say(gone, MEMORY);
 	close(gone);
-	settle();
+	settle(&vm);
 	posted = NULL;
 	control_destroy(&vm);
 	CHECK(schema_has_exchange(schema, "power-button", BUTTON, hear(button)));

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The flash with UEFI's variables: commands as OVMF gives them, when it is memory, and what the file has. */
-#include <stdarg.h>
 
 #include "../userspace/runner/dev/flash.c"
-#include "tests.h"
+#include "complaints.h"
 
 #define BLOCKS 4
 #define CODE_SIZE 0x10000
@@ -16,15 +15,6 @@ static struct mote_slot slot;
 static unsigned int nr_slot_calls, nr_settled;
 static struct transfer *in_flight;
 static ssize_t result_of_next;
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
 
 int mote_set_slot(int machine, const struct mote_slot *config)
 {

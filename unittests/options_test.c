@@ -4,7 +4,6 @@
  * complaint.
  */
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,23 +12,12 @@
 #include "net.h"
 #include "options.h"
 #include "runner.h"
-#include "tests.h"
+#include "complaints.h"
 #include "usage.h"
 
 #define MEBI (1ull << 20)
 #define ROUNDS 20000
 
-static unsigned int nr_complaints;
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-	nr_complaints++;
-}
 
 /* Of main.c: the ones that completion asks for. */
 const struct verb verbs[] = {
@@ -625,6 +613,7 @@ static void bash(void)
 	COMPLETES("mote run --disk a,ro,f", "a,ro,format=");
 	COMPLETES("mote run --config /proc/cmdlin", "/proc/cmdline");
 	COMPLETES("mote run -c 1 /proc/cmdlin", "/proc/cmdline");
+	COMPLETES("mote run --cloud-init /proc/cmdlin", "/proc/cmdline");
 }
 
 /* With what it has of its own in the place of zsh's functions. */

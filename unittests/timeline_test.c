@@ -3,7 +3,6 @@
  * mote trace timeline and files that are damaged: whatever is in the records, there is a picture,
  * or a message, and the sanitizers have nothing to say.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,20 +11,10 @@
 
 #include "../userspace/runner/runner.h"
 #include "../userspace/trace/tool.h"
+#include "complaints.h"
 
 #define RECORDS 400
 #define ROUNDS 300
-
-static char said[256];
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
 
 static uint64_t seed = 88172645463325252ul;
 

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "device_console.h"
+#include "device_mirror.h"
+#include "device_vm.h"
 #include "../userspace/runner/net.h"
 #include "../userspace/runner/virtio.h"
 
@@ -64,42 +66,6 @@ void vm_hold(struct vm *which, const char *format, ...)
 {
 	(void)which;
 	(void)format;
-}
-
-void io_settled(struct vm *which)
-{
-	(void)which;
-}
-
-void vm_end(struct vm *which, enum ending end, int detail)
-{
-	(void)which;
-	(void)end;
-	(void)detail;
-}
-
-/* A network that sends back what it gets. */
-static struct net mirror;
-
-static void reflect(struct net *net, const void *frame, size_t size)
-{
-	net->receive(net->card, frame, size);
-}
-
-static void keep(struct net *net)
-{
-	(void)net;
-}
-
-struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
-{
-	static const struct net_ops ops = { .transmit = reflect, .destroy = keep };
-
-	(void)which;
-	(void)nic;
-	mirror = *card;
-	mirror.ops = &ops;
-	return &mirror;
 }
 
 /* A console that now takes all, now nothing, and has input of its own. */

@@ -29,7 +29,8 @@
 #include "../userspace/runner/traffic.h"
 #include "../userspace/runner/vhost.h"
 #include "device_console.h"
-#include "tests.h"
+#include "device_vm.h"
+#include "complaints.h"
 
 #define MEMORY 0x100000
 #define QUEUE_AT(nr) (0x1000 + 0x4000 * (nr))
@@ -55,15 +56,6 @@ static struct vm vm = {
 
 static bool is_held;
 
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-}
-
 void vm_hold(struct vm *which, const char *format, ...)
 {
 	va_list args;
@@ -84,18 +76,6 @@ void memory_discard(struct vm *which, void *hva, __u64 size)
 	(void)hva;
 	nr_discards++;
 	discarded += size;
-}
-
-void io_settled(struct vm *which)
-{
-	(void)which;
-}
-
-void vm_end(struct vm *which, enum ending end, int detail)
-{
-	(void)which;
-	(void)end;
-	(void)detail;
 }
 
 /* A network that keeps what it gets, and from which the tests send. */

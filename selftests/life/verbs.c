@@ -314,6 +314,17 @@ TEST_F(verbs, beside_stdio)
 	EXPECT_TRUE(comes_true("test \"$(cat " RUNTIME_DIR "/both.out)\" = '>runseen'"));
 }
 
+/* mote console on a terminal of its own, whose other end is ours. */
+static pid_t console_on_terminal(const char *name, int *fd)
+{
+	pid_t pid = forkpty(fd, NULL, NULL, NULL);
+
+	if (pid)
+		return pid;
+	execlp("mote", "mote", "console", name, NULL);
+	_exit(127);
+}
+
 TEST_F(verbs, terminal)
 {
 	struct termios before, during, after;
@@ -321,11 +332,7 @@ TEST_F(verbs, terminal)
 	pid_t pid;
 
 	ASSERT_TRUE(vm_start_flat("echo", &guest_echo, "--serial socket"));
-	pid = forkpty(&fd, NULL, NULL, NULL);
-	if (!pid) {
-		execlp("mote", "mote", "console", "echo", NULL);
-		_exit(127);
-	}
+	pid = console_on_terminal("echo", &fd);
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, tcgetattr(fd, &before));
 	EXPECT_TRUE(shows(fd, ">"));
@@ -351,11 +358,7 @@ TEST_F(verbs, deaf)
 	pid_t pid;
 
 	ASSERT_TRUE(vm_start_flat("deaf", &guest_spin, "--serial socket"));
-	pid = forkpty(&fd, NULL, NULL, NULL);
-	if (!pid) {
-		execlp("mote", "mote", "console", "deaf", NULL);
-		_exit(127);
-	}
+	pid = console_on_terminal("deaf", &fd);
 	ASSERT_LT(0, pid);
 	EXPECT_TRUE(shows(fd, "the console of deaf"));
 	memset(keys, 'x', sizeof(keys));
