@@ -24,6 +24,7 @@
 #include <linux/types.h>
 
 struct device;
+struct state;
 struct vm;
 
 #define container_of(pointer, type, member) \
@@ -77,6 +78,8 @@ void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int 
  * @write: likewise; bits beyond @size are zero
  * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
  * @resume: the VM goes on after a pause; may be NULL
+ * @state: name what the guest can see of it, of a VM that is paused and drained, or was just made
+ *	and has not begun: state.h; NULL: nothing of it changes
  * @destroy: free it; its regions are gone
  */
 struct device_ops {
@@ -87,6 +90,7 @@ struct device_ops {
 		      unsigned int size, __u64 data);
 	bool (*drain)(struct device *device);
 	void (*resume)(struct device *device);
+	void (*state)(struct device *device, struct state *state);
 	void (*destroy)(struct device *device);
 };
 

@@ -13,6 +13,7 @@
 #define TICKS_H
 
 #include "device.h"
+#include "state.h"
 
 #define TICK_LEAST_NS 100000
 #define TICKS_LATE_NS (10 * NS_PER_S)
@@ -56,6 +57,13 @@ static inline __u64 ticks_owed(__u64 owed, __u64 period)
 static inline __u64 ticks_pace(__u64 period)
 {
 	return period / 4 > TICK_LEAST_NS ? period / 4 : TICK_LEAST_NS;
+}
+
+static inline void ticks_state(struct ticks *ticks, struct state *state)
+{
+	STATE(state, ticks, at_once);
+	state_time(state, "since", &ticks->since);
+	state_time(state, "rest", &ticks->rest);
 }
 
 #endif /* TICKS_H */

@@ -440,6 +440,54 @@ static void pit_write(struct device *device, const struct region *region, __u64 
 	}
 }
 
+/* ---- state --------------------------------------------------------------------------- */
+
+static void channel_state(struct channel *channel, struct state *state)
+{
+	/* Since now: the clock of another host is another one. */
+	channel->held = elapsed(channel);
+	channel->start = pulses();
+	STATE(state, channel, mode);
+	STATE(state, channel, access);
+	STATE(state, channel, is_bcd);
+	STATE(state, channel, gate);
+	STATE(state, channel, initial);
+	STATE(state, channel, count);
+	STATE(state, channel, null_count);
+	STATE(state, channel, counting);
+	STATE(state, channel, held);
+	STATE(state, channel, reload_at);
+	STATE(state, channel, edges);
+	STATE(state, channel, owed);
+	STATE(state, channel, latch);
+	STATE(state, channel, latched);
+	STATE(state, channel, status);
+	STATE(state, channel, has_status);
+	STATE(state, channel, low);
+	STATE(state, channel, has_low);
+	STATE(state, channel, high_next);
+	state_require(state, channel->mode <= 5 && channel->access <= BOTH, "there is no such mode");
+	state_require(state, channel->count <= 0x10000 && channel->initial <= 0x10000 &&
+		      (!channel->counting || channel->count), "there is no such count");
+}
+
+static void pit_state(struct device *device, struct state *state)
+{
+	static const char *const names[] = { "counter0", "counter1", "counter2" };
+	struct pit *pit = pit_of(device);
+
+	for (int i = 0; i < 3; i++) {
+		if (!state_enter(state, names[i]))
+			continue;
+		channel_state(&pit->channels[i], state);
+		state_leave(state);
+	}
+	STATE(state, pit, speaker);
+	ticks_state(&pit->ticks, state);
+	if (state->loads)
+		timer_set(&pit->timer, next_time(&pit->channels[0]), 0);
+}
+
 static void pit_destroy(struct device *device)
 {
 	struct pit *pit = pit_of(device);
@@ -449,7 +497,7 @@ static void pit_destroy(struct device *device)
 }
 
 static const struct device_ops ops = {
-	.name = "i8254", .read = pit_read, .write = pit_write, .destroy = pit_destroy,
+	.name = "i8254", .read = pit_read, .write = pit_write, .state = pit_state, .destroy = pit_destroy,
 };
 
 int pit_create(struct vm *vm)
