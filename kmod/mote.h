@@ -76,7 +76,7 @@ struct mote_exit {
  * Set at creation: @ref, @id, @uid, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU:
  * @vendor, @msr_map.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
- * @slots and @ioeventfds, which is read under RCU.
+ * @slots and @ioeventfds, which is read under RCU; of @tsc_base.
  * Under @srcu for readers: @slots.
  * Under @npt_lock: @npt, @ranges, @by_hva, @walks (see mem.c).
  */
@@ -87,6 +87,7 @@ struct mote_vm {
 	u32 flags;
 	u32 tsc_khz;
 	u64 tsc_ratio;		/* guest TSC by host TSC, 16.48 bits of which 32 are used; 0: one */
+	u64 tsc_base;		/* see mote_tsc_base() */
 	struct mm_struct *mm;
 	void *vendor;		/* a page of the vendor's, or NULL */
 	void *msr_map;		/* which MSRs exit; all VMs without an MSR filter have the same */
@@ -292,6 +293,12 @@ static inline u64 mote_edx_eax(const struct mote_vcpu *vcpu)
 static inline u64 mote_tsc_scale(const struct mote_vm *vm, u64 tsc)
 {
 	return vm->tsc_ratio ? mul_u64_u64_shr(tsc, vm->tsc_ratio, 48) : tsc;
+}
+
+/* The VM's TSC, from which user space counts offsets, less the host's, after these resumes. */
+static inline u64 mote_tsc_base(const struct mote_vm *vm, const struct mote_resumes *resumes)
+{
+	return READ_ONCE(vm->tsc_base) + mote_tsc_scale(vm, resumes->tsc_lost);
 }
 
 /* What the guest's TSC is at a TSC of the host. */

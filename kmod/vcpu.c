@@ -49,6 +49,8 @@ static void vcpu_set_msrs(struct mote_vcpu *vcpu, const struct mote_msrs *msrs)
 /* All but the XSAVE image. */
 static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask)
 {
+	const struct mote_vm *vm = vcpu->vm;
+
 	if (mask & MOTE_STATE_GPRS) {
 		memcpy(state->gprs.gpr, vcpu->gpr, sizeof(vcpu->gpr));
 		state->gprs.rip = vcpu->rip;
@@ -75,8 +77,9 @@ static void vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32
 			.halted = vcpu->halted,
 		};
 	if (mask & MOTE_STATE_TSC) {
-		state->tsc.offset = vcpu->tsc_offset;
-		state->tsc.value = mote_guest_tsc(vcpu, rdtsc());
+		state->tsc.offset = vcpu->tsc_offset - mote_tsc_base(vm, &vcpu->resumes);
+		state->tsc.value = mote_tsc_scale(vm, rdtsc()) + mote_tsc_base(vm, &mote_resumes) +
+				   state->tsc.offset;
 	}
 	mote_ops->get_state(vcpu, state, mask);
 }
@@ -107,7 +110,8 @@ int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *
 
 	if (!vcpu_is_reserved_zero(vcpu, state))
 		return -EINVAL;
-	if (mask & MOTE_STATE_APIC && mote_lapic_withdraw_eoi(vcpu, true))
+	if ((mask & MOTE_STATE_APIC && mote_lapic_withdraw_eoi(vcpu, true)) ||
+	    (mask & MOTE_STATE_MSRS && !mote_pv_settle(vcpu)))
 		return -EINTR;
 	*state = (struct mote_state){
 		.mask = mask, .xsave_size = state->xsave_size, .xsave = state->xsave,
@@ -144,7 +148,8 @@ void mote_vcpu_set(struct mote_vcpu *vcpu, const struct mote_state *state)
 	if (mask & MOTE_STATE_EVENTS)
 		mote_event_set(vcpu, &state->events);
 	if (mask & MOTE_STATE_TSC)
-		mote_time_set_offset(vcpu, state->tsc.offset);
+		mote_time_set_offset(vcpu, state->tsc.offset +
+					   mote_tsc_base(vcpu->vm, &vcpu->resumes));
 	if (mask & MOTE_STATE_GPRS)
 		vcpu->next_rip = 0;
 	vcpu->check = true;

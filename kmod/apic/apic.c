@@ -302,8 +302,8 @@ enum mote_apic_effect mote_apic_write(struct mote_apic *apic, u32 reg, bool x2, 
 
 bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2)
 {
+	u32 signals = apic->signals, i, free;
 	struct mote_apic like;
-	u32 i, free;
 
 	mote_apic_reset(&like, id, x2);
 	/* Any errors may be shown. */
@@ -317,7 +317,10 @@ bool mote_apic_is_valid(const struct mote_apic *apic, u32 id, bool x2)
 		if ((apic->reg[i] ^ like.reg[i]) & ~free)
 			return false;
 	}
-	return !(apic->errors & ~0xffu) && !apic->pad;
+	/* Only a start-up IPI has a vector. */
+	free = MOTE_APIC_INIT | MOTE_APIC_WAKE |
+	       (signals & MOTE_APIC_STARTUP ? MOTE_APIC_STARTUP | MOTE_APIC_VECTOR : 0);
+	return !(apic->errors & ~0xffu) && !(signals & ~free);
 }
 
 /* ---- destinations --------------------------------------------------------------------- */

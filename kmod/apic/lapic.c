@@ -17,12 +17,8 @@
 #include "../vendor.h"
 #include "lapic.h"
 
-/* &mote_lapic.signals: bits 0 to 7 are the vector of a start-up IPI. */
-#define SIGNAL_VECTOR 0xff
-#define SIGNAL_STARTUP BIT(8)
-#define SIGNAL_INIT BIT(9)
-#define SIGNAL_TIMER BIT(10)
-#define SIGNAL_KICK BIT(11)
+/* In &mote_lapic.signals beside those of &mote_apic.signals: the timer has expired. */
+#define SIGNAL_TIMER BIT(11)
 
 struct mote_lapic {
 	struct mote_apic apic;		/* the registers */
@@ -30,7 +26,7 @@ struct mote_lapic {
 	u64 expires;			/* of @timer, ns of CLOCK_MONOTONIC; 0: not armed */
 	DECLARE_BITMAP(posted, 256);	/* vectors that were sent and are not in IRR yet */
 	DECLARE_BITMAP(level, 256);	/* which of them are level-triggered */
-	atomic_t signals;		/* SIGNAL_* */
+	atomic_t signals;		/* MOTE_APIC_*, SIGNAL_TIMER */
 	struct mote_vcpu *vcpu;
 };
 
@@ -159,14 +155,15 @@ static void lapic_timer_fires(struct mote_vcpu *vcpu)
 		lapic_start_timer(lapic, now + max_t(u64, period, RESPITE_NS));
 }
 
+/* Ticks that have begun: 0 is for a timer that has fired. */
 static u32 lapic_current_count(const struct mote_lapic *lapic)
 {
-	u64 now = ktime_get_ns();
+	s64 left = lapic->expires - ktime_get_ns();
 
-	if (!lapic->expires || lapic->expires <= now ||
+	if (!lapic->expires ||
 	    mote_apic_timer_mode(&lapic->apic) == APIC_LVT_TIMER_TSCDEADLINE)
 		return 0;
-	return div64_u64(lapic->expires - now, mote_apic_tick_ns(&lapic->apic));
+	return left <= 0 ? 1 : DIV64_U64_ROUND_UP(left, mote_apic_tick_ns(&lapic->apic));
 }
 
 /* ---- sending --------------------------------------------------------------- */
@@ -215,10 +212,10 @@ static enum lapic_fate lapic_deliver(struct mote_vcpu *vcpu, u32 icr)
 		break;
 	case APIC_DM_INIT:
 		/* An earlier start-up IPI came to a CPU that did not wait for one yet. */
-		lapic_signal(vcpu, SIGNAL_INIT, SIGNAL_STARTUP | SIGNAL_VECTOR);
+		lapic_signal(vcpu, MOTE_APIC_INIT, MOTE_APIC_STARTUP | MOTE_APIC_VECTOR);
 		break;
 	case APIC_DM_STARTUP:
-		lapic_signal(vcpu, SIGNAL_STARTUP | vector, SIGNAL_VECTOR);
+		lapic_signal(vcpu, MOTE_APIC_STARTUP | vector, MOTE_APIC_VECTOR);
 		break;
 	}
 	return LAPIC_TAKEN;
@@ -231,7 +228,7 @@ bool mote_lapic_send(struct mote_vcpu *vcpu, u32 icr)
 
 void mote_lapic_kick(struct mote_vcpu *vcpu)
 {
-	lapic_signal(vcpu, SIGNAL_KICK, 0);
+	lapic_signal(vcpu, MOTE_APIC_WAKE, 0);
 }
 
 static bool lapic_is_addressed(const struct mote_vcpu *vcpu, const struct mote_vcpu *from, u32 icr,
@@ -458,8 +455,8 @@ int mote_lapic_pending(struct mote_vcpu *vcpu, u32 *windows)
 	bool held;
 
 	lapic_sync(vcpu);
-	if (vcpu->halted && atomic_read(&vcpu->lapic->signals) & SIGNAL_KICK) {
-		atomic_andnot(SIGNAL_KICK, &vcpu->lapic->signals);
+	if (vcpu->halted && atomic_read(&vcpu->lapic->signals) & MOTE_APIC_WAKE) {
+		atomic_andnot(MOTE_APIC_WAKE, &vcpu->lapic->signals);
 		vcpu->halted = 0;
 	}
 	vector = mote_apic_pending(&vcpu->lapic->apic, lapic_tpr(vcpu), &held);
@@ -485,15 +482,17 @@ bool mote_lapic_takes_extint(const struct mote_vcpu *vcpu)
 
 bool mote_lapic_is_signalled(const struct mote_vcpu *vcpu)
 {
-	return vcpu->lapic && atomic_read(&vcpu->lapic->signals) & (SIGNAL_INIT | SIGNAL_STARTUP);
+	return vcpu->lapic &&
+	       atomic_read(&vcpu->lapic->signals) & (MOTE_APIC_INIT | MOTE_APIC_STARTUP);
 }
 
 void mote_lapic_start(struct mote_vcpu *vcpu)
 {
 	struct mote_lapic *lapic = vcpu->lapic;
-	u32 signals = atomic_fetch_andnot(SIGNAL_INIT | SIGNAL_STARTUP, &lapic->signals);
+	u32 signals = atomic_fetch_andnot(MOTE_APIC_INIT | MOTE_APIC_STARTUP | MOTE_APIC_VECTOR,
+					  &lapic->signals);
 
-	if (signals & SIGNAL_INIT) {
+	if (signals & MOTE_APIC_INIT) {
 		mote_lapic_withdraw_eoi(vcpu, true);
 		bitmap_zero(lapic->posted, 256);
 		mote_apic_reset(&lapic->apic, vcpu->id, lapic_is_x2(vcpu));
@@ -501,7 +500,7 @@ void mote_lapic_start(struct mote_vcpu *vcpu)
 		mote_vcpu_signal_init(vcpu);
 	}
 	/* Only a vCPU that waits takes a SIPI (SDM 3A, "Multiple-Processor Initialization"). */
-	if (signals & SIGNAL_STARTUP && vcpu->halted == MOTE_WAITS_FOR_SIPI)
+	if (signals & MOTE_APIC_STARTUP && vcpu->halted == MOTE_WAITS_FOR_SIPI)
 		mote_vcpu_signal_startup(vcpu, signals);
 	/* What came while it waited for one has had its request. */
 	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
@@ -530,6 +529,7 @@ void mote_lapic_get(struct mote_vcpu *vcpu, struct mote_apic *state)
 	*state = vcpu->lapic->apic;
 	state->reg[APIC_REG(TASKPRI)] = lapic_tpr(vcpu);
 	state->reg[APIC_REG(TMCCT)] = lapic_current_count(vcpu->lapic);
+	state->signals = atomic_read(&vcpu->lapic->signals) & ~SIGNAL_TIMER;
 }
 
 void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
@@ -537,6 +537,7 @@ void mote_lapic_set(struct mote_vcpu *vcpu, const struct mote_apic *state)
 	struct mote_lapic *lapic = vcpu->lapic;
 
 	lapic->apic = *state;
+	atomic_set(&lapic->signals, state->signals);
 	if (state->reg[APIC_REG(LDR)] && !lapic_is_x2(vcpu))
 		WRITE_ONCE(vcpu->vm->xapic_logical, true);
 	lapic->apic.reg[APIC_REG(TMCCT)] = 0;

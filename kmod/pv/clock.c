@@ -22,21 +22,17 @@
 
 /* ---- clock ----------------------------------------------------------------- */
 
-/* The host's time since it booted, suspended or not, as the guest counts it. */
-static u64 pv_clock_now(const struct mote_vm *vm)
-{
-	return ktime_get_boottime_ns() + vm->clock.offset;
-}
-
 /*
  * The host's two clocks are read one after the other: of some tries the one between whose
- * halves least came.  Interrupts are off.
+ * halves least came.
  */
-static void pv_read_pair(u64 *tsc, u64 *ns)
+static void pv_read_pair(u64 *tsc, u64 *boot)
 {
 	u64 least = U64_MAX;
+	unsigned long flags;
 	u32 i;
 
+	local_irq_save(flags);
 	for (i = 0; i < 5; i++) {
 		u64 before = rdtsc_ordered(), now = ktime_get_boottime_ns();
 		u64 took = rdtsc_ordered() - before;
@@ -44,59 +40,72 @@ static void pv_read_pair(u64 *tsc, u64 *ns)
 		if (took < least) {
 			least = took;
 			*tsc = before;
-			*ns = now;
+			*boot = now;
 		}
 	}
+	local_irq_restore(flags);
 }
 
-/* What was told of @clock goes on to a new pair: its time is not behind.  Return: its time. */
-static u64 pv_go_on(struct mote_vm *vm, const struct pvclock_vcpu_time_info *info, u64 tsc, u64 ns)
+/* Does what the vCPUs were told go on, or will there be another pair? */
+static bool pv_pair_holds(const struct mote_clock *clock)
 {
-	struct mote_clock *clock = &vm->clock;
-	s64 ticks = tsc + mote_resumes.tsc_lost - (clock->tsc + clock->tsc_lost);
-	s64 ahead;
-
-	if (!clock->tsc || ticks < 0)
-		return ns;
-	ahead = clock->ns - ns + pvclock_scale_delta(mote_tsc_scale(vm, ticks),
-						     info->tsc_to_system_mul, info->tsc_shift);
-	/* A TSC that is further off than this has not shown the time before, either. */
-	if (ahead <= 0 || ahead > NSEC_PER_SEC)
-		return ns;
-	clock->offset += ahead;
-	return ns + ahead;
+	return clock->tsc && clock->resumes == mote_resumes.count && !check_tsc_unstable();
 }
 
 /*
  * Where all CPUs have the same TSC, one pair of TSC and time is for all vCPUs, so that none is
  * ahead of another.  Else each has its own, of the CPU that it runs on.
  */
+static void pv_set_pair(struct mote_clock *clock, u64 tsc, u64 boot, u64 ns)
+{
+	clock->tsc = check_tsc_unstable() ? 0 : tsc;
+	clock->ns = ns;
+	clock->offset = ns - boot;
+	clock->resumes = mote_resumes.count;
+	clock->tsc_lost = mote_resumes.tsc_lost;
+}
+
+/*
+ * What the guest's clock shows at a TSC and a time since boot, read together: by the pair that
+ * it was told, from which the host's time drifts away.  Where that does not hold any more the
+ * host's time counts, suspended or not, and is not behind what was told before.
+ */
+static u64 pv_clock_at(const struct mote_vm *vm, u64 tsc, u64 boot)
+{
+	const struct mote_clock *clock = &vm->clock;
+	s64 ticks = mote_tsc_scale(vm, tsc + mote_resumes.tsc_lost) -
+		    mote_tsc_scale(vm, clock->tsc + clock->tsc_lost);
+	u64 ns = boot + clock->offset, told;
+
+	if (!clock->tsc || ticks < 0)
+		return ns;
+	told = clock->ns + pvclock_scale_delta(ticks, clock->mul, clock->shift);
+	if (pv_pair_holds(clock))
+		return told;
+	/* A TSC that is further off than this has not shown the time before, either. */
+	return told - ns > NSEC_PER_SEC ? ns : told;
+}
+
 static void pv_clock_pair(struct mote_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
 {
 	struct mote_clock *clock = &vcpu->vm->clock;
 	bool stable = !check_tsc_unstable();
-	u64 tsc, ns;
+	u64 tsc, boot;
 
 	mutex_lock(&vcpu->vm->lock);
-	if (stable && clock->tsc && clock->resumes == mote_resumes.count) {
-		tsc = clock->tsc;
-		ns = clock->ns;
-	} else {
+	tsc = clock->tsc;
+	if (!pv_pair_holds(clock)) {
 		local_irq_disable();
 		/* Here or where it is loaded next, the guest's TSC goes on. */
 		if (!stable && vcpu->tsc_cpu != smp_processor_id())
 			mote_time_move(vcpu);
-		pv_read_pair(&tsc, &ns);
+		pv_read_pair(&tsc, &boot);
 		local_irq_enable();
-		ns = pv_go_on(vcpu->vm, info, tsc, ns + clock->offset);
-		clock->tsc = stable ? tsc : 0;
-		clock->ns = ns;
-		clock->resumes = mote_resumes.count;
-		clock->tsc_lost = mote_resumes.tsc_lost;
+		pv_set_pair(clock, tsc, boot, pv_clock_at(vcpu->vm, tsc, boot));
 	}
+	info->system_time = clock->ns;
 	mutex_unlock(&vcpu->vm->lock);
 	info->tsc_timestamp = mote_guest_tsc(vcpu, tsc);
-	info->system_time = ns;
 	info->flags = stable ? PVCLOCK_TSC_STABLE_BIT : 0;
 }
 
@@ -135,12 +144,12 @@ static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
 
 static void pv_publish_clock(struct mote_vcpu *vcpu)
 {
-	struct pvclock_vcpu_time_info info = {};
-	u32 seen = READ_ONCE(vcpu->vm->clock.generation), khz = vcpu->vm->tsc_khz, shift;
+	const struct mote_clock *clock = &vcpu->vm->clock;
+	struct pvclock_vcpu_time_info info = {
+		.tsc_to_system_mul = clock->mul, .tsc_shift = clock->shift,
+	};
+	u32 seen = READ_ONCE(clock->generation);
 
-	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
-	clocks_calc_mult_shift(&info.tsc_to_system_mul, &shift, khz, NSEC_PER_MSEC, 0);
-	info.tsc_shift = 32 - shift;
 	pv_clock_pair(vcpu, &info);
 	vcpu->pv.clock_seen = seen;
 	pv_write_versioned(vcpu, vcpu->msrs.pv_system_time & ~MOTE_PV_ENABLED, &info,
@@ -150,11 +159,12 @@ static void pv_publish_clock(struct mote_vcpu *vcpu)
 /* The wall clock is the time of day when the guest's clock began. */
 static void pv_publish_wall_clock(struct mote_vcpu *vcpu)
 {
-	u64 start = ktime_get_real_ns() - pv_clock_now(vcpu->vm);
 	struct pvclock_wall_clock wall = {};
+	struct mote_clock_value now;
 	u32 nsec;
 
-	wall.sec = div_u64_rem(start, NSEC_PER_SEC, &nsec);
+	mote_pv_get_clock(vcpu->vm, &now);
+	wall.sec = div_u64_rem(ktime_get_real_ns() - now.ns, NSEC_PER_SEC, &nsec);
 	wall.nsec = nsec;
 	vcpu->pv.wall_wanted = false;
 	pv_write_versioned(vcpu, vcpu->msrs.pv_wall_clock, &wall, sizeof(wall), &wall.version);
@@ -162,19 +172,27 @@ static void pv_publish_wall_clock(struct mote_vcpu *vcpu)
 
 int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value)
 {
+	u64 tsc, boot;
+
 	mutex_lock(&vm->lock);
-	value->ns = pv_clock_now(vm);
+	pv_read_pair(&tsc, &boot);
+	value->ns = pv_clock_at(vm, tsc, boot);
+	value->tsc = mote_tsc_scale(vm, tsc) + mote_tsc_base(vm, &mote_resumes);
 	mutex_unlock(&vm->lock);
 	return 0;
 }
 
 int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value)
 {
+	u64 tsc, boot;
+
 	if (value->ns >> 63)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
-	vm->clock.offset = value->ns - ktime_get_boottime_ns();
-	vm->clock.tsc = 0;
+	pv_read_pair(&tsc, &boot);
+	pv_set_pair(&vm->clock, tsc, boot, value->ns);
+	WRITE_ONCE(vm->tsc_base, value->tsc - mote_tsc_scale(vm, tsc) -
+				 mote_tsc_scale(vm, mote_resumes.tsc_lost));
 	WRITE_ONCE(vm->clock.generation, vm->clock.generation + 1);
 	mutex_unlock(&vm->lock);
 	mote_vm_request(vm, MOTE_REQ_EVENT);
@@ -183,9 +201,16 @@ int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value)
 
 void mote_pv_init_clock(struct mote_vm *vm)
 {
-	vm->clock.offset = -ktime_get_boottime_ns();
-	vm->clock.generation = 1;
-	atomic_set(&vm->clock.version, get_random_u32() & ~1);
+	struct mote_clock *clock = &vm->clock;
+	u32 shift;
+
+	clock->offset = -ktime_get_boottime_ns();
+	clock->generation = 1;
+	/* ns = (ticks * mul) >> shift; the guest shifts by 32 after it, so by the rest before. */
+	clocks_calc_mult_shift(&clock->mul, &shift, vm->tsc_khz, NSEC_PER_MSEC, 0);
+	clock->shift = 32 - shift;
+	atomic_set(&clock->version, get_random_u32() & ~1);
+	vm->tsc_base = -mote_tsc_scale(vm, mote_resumes.tsc_lost);
 }
 
 /* ---- steal time --------------------------------------------------------------- */
@@ -211,10 +236,10 @@ static void pv_publish_steal(struct mote_vcpu *vcpu)
 	struct kvm_steal_time steal = {};
 	u64 delay = pv_run_delay();
 
-	vcpu->pv.steal += delay - vcpu->pv.delay_seen;
+	vcpu->msrs.pv_steal_ns += delay - vcpu->pv.delay_seen;
 	vcpu->pv.delay_seen = delay;
 	vcpu->pv.steal_stale = false;
-	steal.steal = vcpu->pv.steal;
+	steal.steal = vcpu->msrs.pv_steal_ns;
 	pv_write_versioned(vcpu, vcpu->msrs.pv_steal_time & ~MOTE_PV_ENABLED, &steal,
 			   sizeof(steal), &steal.version);
 }
@@ -250,12 +275,18 @@ bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
 	       vcpu->pv.eoi_waits;
 }
 
+bool mote_pv_settle(struct mote_vcpu *vcpu)
+{
+	if (vcpu->pv.wall_wanted)
+		pv_publish_wall_clock(vcpu);
+	return !vcpu->pv.wall_wanted;
+}
+
 void mote_pv_publish(struct mote_vcpu *vcpu)
 {
 	if (vcpu->pv.eoi_waits)
 		mote_pv_eoi_bring(vcpu);
-	if (vcpu->pv.wall_wanted)
-		pv_publish_wall_clock(vcpu);
+	mote_pv_settle(vcpu);
 	if (pv_clock_is_stale(vcpu))
 		pv_publish_clock(vcpu);
 	if (pv_steal_is_stale(vcpu))

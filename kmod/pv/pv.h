@@ -20,6 +20,8 @@ struct mote_clock {
 	u64 ns;		/* what the clock shows at @tsc */
 	u64 tsc_lost;	/* &mote_resumes.tsc_lost then */
 	u32 resumes;	/* &mote_resumes.count then */
+	u32 mul;	/* ns by the guest's ticks: << @shift, * @mul, >> 32 */
+	s8 shift;
 	u32 generation;	/* changes when the vCPUs are to be told anew */
 	atomic_t version;	/* of the struct that was written last, even */
 };
@@ -32,8 +34,7 @@ struct mote_pv {
 	u64 eoi_offered;	/* the MSR by which an EOI without an exit is offered, or 0 */
 	bool eoi_waits;		/* its page was not there: mote_pv_publish() has it brought in */
 	bool eoi_gone;		/* it cannot be had: what was offered counts as taken */
-	u64 steal;		/* ns that the vCPU's threads have waited for a CPU */
-	u64 delay_seen;		/* how much of its thread's waiting is in @steal */
+	u64 delay_seen;		/* how much of its thread's waiting is in &mote_msrs.pv_steal_ns */
 	struct mote_vcpu *yield_to;	/* by the guest's last hypercall, or NULL */
 };
 
@@ -48,6 +49,8 @@ int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value);
 /* Is what the guest reads out of date?  Then mote_pv_publish() is next, with the vCPU unloaded. */
 bool mote_pv_is_stale(const struct mote_vcpu *vcpu);
 void mote_pv_publish(struct mote_vcpu *vcpu);
+/* Unloaded: write what no state asks for again; false: a signal came. */
+bool mote_pv_settle(struct mote_vcpu *vcpu);
 /* The vCPU's MSRs or its TSC were set: all of it is out of date. */
 void mote_pv_changed(struct mote_vcpu *vcpu);
 /* The guest has written an MSR; true: mote_pv_publish() is due now. */

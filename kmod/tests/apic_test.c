@@ -291,6 +291,26 @@ static void apic_random_test(struct kunit *test)
 	}
 }
 
+/* Only a start-up IPI has a vector, and nothing else is known. */
+static void apic_signals_test(struct kunit *test)
+{
+	struct mote_apic apic;
+	u32 signals, high;
+
+	start(&apic, false);
+	for (signals = 0; signals < 0x1000; signals++) {
+		bool valid = signals < 0x800 && (signals & MOTE_APIC_STARTUP || !(u8)signals);
+
+		apic.signals = signals;
+		KUNIT_ASSERT_EQ_MSG(test, valid, mote_apic_is_valid(&apic, ID, false), "%#x",
+				    signals);
+	}
+	for (high = 12; high < 32; high++) {
+		apic.signals = BIT(high);
+		KUNIT_EXPECT_FALSE_MSG(test, mote_apic_is_valid(&apic, ID, false), "%u", high);
+	}
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(apic_registers_test),
 	KUNIT_CASE(apic_priorities_test),
@@ -299,6 +319,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(apic_timer_test),
 	KUNIT_CASE(apic_disabled_test),
 	KUNIT_CASE(apic_random_test),
+	KUNIT_CASE(apic_signals_test),
 	{}
 };
 

@@ -885,7 +885,7 @@ TEST_F(lapic, state)
 			bad.apic.reg[0x3d] = 1;
 			break;
 		case 4:
-			bad.apic.pad = 1;
+			bad.apic.signals = MOTE_APIC_INIT | 0x41;
 			break;
 		}
 		EXPECT_EQ(-EINVAL, mote_set_state(self->guest.cpu.fd, &bad)) {

@@ -17,6 +17,7 @@
 
 #include "kselftest_harness.h"
 #include "guest.h"
+#include "pvclock.h"
 #include "selftest.h"
 #include "x2apic.h"
 
@@ -27,18 +28,6 @@
 #define WALL 0x20100
 #define STEAL 0x20140
 #define FLAG 0x20200
-
-/* <asm/pvclock-abi.h> of the kernel, which it does not export. */
-struct clock {
-	__u32 version;
-	__u32 pad;
-	__u64 tsc;
-	__u64 ns;
-	__u32 mul;
-	__s8 shift;
-	__u8 flags;
-	__u8 pad2[2];
-};
 
 struct wall {
 	__u32 version;
@@ -99,16 +88,9 @@ GUEST(clock, 64, WRMSR(0x4b564d00, 0x20100) WRMSR(0x4b564d01, 0x20001)
       "1: rdtsc; shl $32, %rdx; or %rdx, %rax; out %al, $0x80; test %rbx, %rbx; jz 1b\n"
       "xor %eax, %eax; xor %edx, %edx; mov $0x10, %ecx; wrmsr; xor %ebx, %ebx; jmp 1b\n");
 
-/* The guest's time, as a guest finds it. */
 static __u64 clock_ns(const struct guest *guest, __u64 tsc)
 {
-	const struct clock *clock = (const void *)(guest->ram + CLOCK);
-	__u64 ticks = tsc - clock->tsc;
-
-	if (clock->version % 2 || !clock->version)
-		return 0;
-	ticks = clock->shift < 0 ? ticks >> -clock->shift : ticks << clock->shift;
-	return clock->ns + (__u64)((__uint128_t)ticks * clock->mul >> 32);
+	return pvclock_ns((const void *)(guest->ram + CLOCK), tsc);
 }
 
 static __u64 vm_clock(const struct guest *guest)
@@ -123,9 +105,6 @@ static void pin(int n)
 	pin_to_cpu(n % sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-#define STABLE 1 /* of flags: all CPUs have the same */
-#define SLACK 2000000 /* ns: by how much two clocks of the host may differ */
-
 TEST_F(pv, clock)
 {
 	__u64 before, now, after, slack, last = 0, last_tsc = 0;
@@ -139,8 +118,8 @@ TEST_F(pv, clock)
 	EXPECT_PORT(0x80);
 	now = clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]);
 	after = vm_clock(&self->guest);
-	EXPECT_LE(before, now + SLACK);
-	EXPECT_LE(now, after + SLACK);
+	EXPECT_LE(before, now + PVCLOCK_SLACK);
+	EXPECT_LE(now, after + PVCLOCK_SLACK);
 
 	memcpy(&wall, self->guest.ram + WALL, sizeof(wall));
 	EXPECT_EQ(0, wall.version % 2);
@@ -152,7 +131,7 @@ TEST_F(pv, clock)
 	 * host's TSC is no clock, each CPU has its own, and who reads them takes the latest; the
 	 * two clocks of the host may differ.
 	 */
-	slack = ((const struct clock *)(self->guest.ram + CLOCK))->flags & STABLE ? 0 : SLACK;
+	slack = ((const struct pvclock *)(self->guest.ram + CLOCK))->flags & PVCLOCK_STABLE ? 0 : PVCLOCK_SLACK;
 	for (int i = 0; i < 300; i++) {
 		bool rewind = i % 50 == 49;
 
@@ -176,7 +155,7 @@ TEST_F(pv, clock)
 	EXPECT_EQ(0, mote_set_clock(self->guest.machine.fd, &value));
 	EXPECT_PORT(0x80);
 	now = clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]);
-	EXPECT_LE(value.ns, now + SLACK);
+	EXPECT_LE(value.ns, now + PVCLOCK_SLACK);
 	EXPECT_GT(value.ns + 60000000000, now);
 }
 
@@ -188,18 +167,18 @@ TEST_F(pv, versions)
 	guest_start(&self->guest, GUEST_LONG, &guest_clock);
 	EXPECT_PORT(0x80);
 	wall = ((struct wall *)(self->guest.ram + WALL))->version;
-	clock = ((struct clock *)(self->guest.ram + CLOCK))->version;
+	clock = ((struct pvclock *)(self->guest.ram + CLOCK))->version;
 	EXPECT_NE(wall, clock);
 	guest_start(&self->guest, GUEST_LONG, &guest_clock);
 	EXPECT_PORT(0x80);
 	EXPECT_NE(wall, ((struct wall *)(self->guest.ram + WALL))->version);
-	EXPECT_NE(clock, ((struct clock *)(self->guest.ram + CLOCK))->version);
+	EXPECT_NE(clock, ((struct pvclock *)(self->guest.ram + CLOCK))->version);
 }
 
 /* Where the host's CPUs agree on the time, so do the guest's, to the nanosecond. */
 TEST_F(pv, clocks_of_two)
 {
-	struct clock one, two;
+	struct pvclock one, two;
 	struct guest second = self->guest;
 	struct mote_state state;
 
@@ -215,7 +194,7 @@ TEST_F(pv, clocks_of_two)
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&second));
 	memcpy(&two, self->guest.ram + CLOCK, sizeof(two));
 	EXPECT_EQ(one.flags, two.flags);
-	if (one.flags & STABLE) {
+	if (one.flags & PVCLOCK_STABLE) {
 		EXPECT_EQ(one.ns, two.ns);
 		EXPECT_EQ(one.tsc + (1ull << 50), two.tsc);
 	} else {
@@ -597,12 +576,12 @@ TEST_F(pv, pause_loop)
 /* The host gives its TSC up as a clock: the guest is told at once, and its time goes on. */
 TEST_F(pv, tsc_becomes_unstable)
 {
-	volatile struct clock *clock = (void *)(self->guest.ram + CLOCK);
+	volatile struct pvclock *clock = (void *)(self->guest.ram + CLOCK);
 	__u64 last, last_tsc;
 
 	guest_start(&self->guest, GUEST_LONG, &guest_clock);
 	EXPECT_PORT(0x80);
-	if (!(clock->flags & STABLE))
+	if (!(clock->flags & PVCLOCK_STABLE))
 		SKIP(return, "not on this hardware: the TSC is no clock");
 	if (sh("modprobe mote_peek"))
 		SKIP(return, "there is no mote_peek.ko");
@@ -610,7 +589,7 @@ TEST_F(pv, tsc_becomes_unstable)
 	last = clock_ns(&self->guest, last_tsc);
 	ASSERT_EQ(0, sh("echo 1 > /sys/module/mote_peek/parameters/tsc_unstable"));
 	EXPECT_PORT(0x80);
-	EXPECT_EQ(0, clock->flags & STABLE);
+	EXPECT_EQ(0, clock->flags & PVCLOCK_STABLE);
 	EXPECT_LT(last_tsc, self->guest.run->gpr[MOTE_RAX]);
 	EXPECT_LE(last, clock_ns(&self->guest, self->guest.run->gpr[MOTE_RAX]));
 	sh("rmmod mote_peek");

@@ -13,7 +13,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define MOTE_ABI_VERSION 2
+#define MOTE_ABI_VERSION 3
 
 /* No entry of Documentation/userspace-api/ioctl/ioctl-number.rst uses it. */
 #define MOTE_IOC 0xD3
@@ -434,13 +434,19 @@ struct mote_ioeventfd {
 
 /**
  * struct mote_clock_value - MOTE_GET_CLOCK, MOTE_SET_CLOCK: a VM's paravirtual clock
- * @ns: since the VM was created, if it was not set; below 2^63
+ * @ns: what its guest reads now: since the VM was created, if it was not set; below 2^63
+ * @tsc: the VM's TSC at the same moment, that of a vCPU with &mote_tsc.offset 0: the
+ *	host's, at the guest's frequency, if it was not set
  *
- * It goes on while the host is suspended.  A VM that is restored is given the
- * value that it had when it was saved, before its vCPUs run.
+ * Both go on while the host is suspended.  A VM that is restored is given the values that it
+ * had when it was saved, before MOTE_SET_STATE: its clock and its TSCs go on from there,
+ * together.  So no reading is below an earlier one, and between the two calls no time passes
+ * for the guest; who wants that to count adds it to both.  A vCPU's TSC stays what it
+ * is until MOTE_SET_STATE sets its offset.
  */
 struct mote_clock_value {
 	__u64 ns;
+	__u64 tsc;
 };
 
 #define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
@@ -545,6 +551,7 @@ struct mote_drs {
  * Values are those of the MSR of the same name; a value that WRMSR would
  * refuse is refused with EINVAL.  Those from @pv_wall_clock on are the
  * paravirtual interface's (docs/guest-abi.md); @pv_eoi needs %MOTE_VM_LAPIC.
+ * @pv_steal_ns is no MSR: the steal time that the guest has been told, in ns.
  */
 struct mote_msrs {
 	__u64 efer;
@@ -565,7 +572,8 @@ struct mote_msrs {
 	__u64 pv_system_time;
 	__u64 pv_steal_time;
 	__u64 pv_eoi;
-	__u64 reserved[2];
+	__u64 pv_steal_ns;
+	__u64 reserved[1];
 };
 
 /* Types of an event, as both vendors encode them (SDM 3C, "Event Injection"). */
@@ -618,8 +626,8 @@ struct mote_events {
 
 /**
  * struct mote_tsc - time
- * @offset: guest TSC less host TSC (at the guest's frequency), modulo 2^64
- * @value: out: the guest's TSC at the call; ignored on input
+ * @offset: the vCPU's TSC less the VM's (&mote_clock_value.tsc), modulo 2^64
+ * @value: out: the vCPU's TSC at the call; ignored on input
  */
 struct mote_tsc {
 	__u64 offset;
@@ -632,17 +640,23 @@ struct mote_tsc {
  * struct mote_apic - a local APIC
  * @reg: its registers, each at its offset in the xAPIC page / 16 (SDM 3A, "Local
  *	APIC Register Address Map"), in x2APIC mode too.  TPR's upper half is CR8;
- *	TMCCT is what the timer has left to count.
+ *	TMCCT is what the timer has left to count, and not 0 before it has fired.
  * @deadline: IA32_TSC_DEADLINE
  * @errors: what the next write to ESR will show
- * @pad: zero
+ * @signals: what else has come and waits for the vCPU: MOTE_APIC_*
  */
 struct mote_apic {
 	__u32 reg[MOTE_APIC_REGS];
 	__u64 deadline;
 	__u32 errors;
-	__u32 pad;
+	__u32 signals;
 };
+
+/* &mote_apic.signals: INIT; a start-up IPI, with its vector; a hypercall that ends HLT. */
+#define MOTE_APIC_VECTOR 0xffu
+#define MOTE_APIC_STARTUP (1u << 8)
+#define MOTE_APIC_INIT (1u << 9)
+#define MOTE_APIC_WAKE (1u << 10)
 
 #define MOTE_STATE_GPRS (1u << 0)
 #define MOTE_STATE_SEGS (1u << 1)
@@ -674,6 +688,11 @@ struct mote_apic {
  *
  * The state is the same on both vendors.  What is set is judged as a whole at
  * the next MOTE_RUN: an impossible combination is a %MOTE_EXIT_FAIL_ENTRY.
+ *
+ * A state to be restored is read when the vCPU's last exit is complete, and before the guest's
+ * memory, to which reading may write.  It is set after MOTE_SET_CLOCK, and if in
+ * several calls, %MOTE_STATE_GPRS not after %MOTE_STATE_EVENTS, and %MOTE_STATE_MSRS and
+ * %MOTE_STATE_TSC before %MOTE_STATE_APIC.  No vCPU is run until all are set.
  */
 struct mote_state {
 	__u32 mask;

@@ -137,7 +137,7 @@ SIZE(mote_vcpu_config, 32);
 SIZE(mote_msi, 16);
 SIZE(mote_irqfd, 24);
 SIZE(mote_ioeventfd, 24);
-SIZE(mote_clock_value, 8);
+SIZE(mote_clock_value, 16);
 SIZE(mote_segment, 16);
 SIZE(mote_table, 16);
 SIZE(mote_gprs, 144);
