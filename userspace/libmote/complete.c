@@ -320,6 +320,7 @@ static void write_part(struct job *job, __u64 gpa, const __u8 *data, unsigned in
 
 	if (area && !(area->flags & MOTE_SLOT_READONLY)) {
 		copy_bytes(area->hva + (gpa - area->gpa), data, len);
+		mote_machine_wrote(job->cpu->machine, area->hva + (gpa - area->gpa), len);
 		return;
 	}
 	while (len) {

@@ -152,6 +152,7 @@ static int copy(const struct mote_machine *machine, __u64 gpa, unsigned char *to
 			to += here;
 		} else {
 			memcpy(area->hva + offset, from, here);
+			mote_machine_wrote(machine, area->hva + offset, here);
 			from += here;
 		}
 		gpa += here;
@@ -168,6 +169,18 @@ int mote_machine_read(const struct mote_machine *machine, __u64 gpa, void *data,
 int mote_machine_write(const struct mote_machine *machine, __u64 gpa, const void *data, size_t len)
 {
 	return copy(machine, gpa, NULL, data, len);
+}
+
+void mote_machine_note(const struct mote_machine *machine, const void *hva, __u64 len)
+{
+	const struct mote_written *written = machine->written;
+	__u64 at = (const unsigned char *)hva - written->hva, first = at >> 12, last;
+
+	if (!len || first >= written->nr)
+		return;
+	last = (at + len - 1) >> 12;
+	for (; first <= last && first < written->nr; first++)
+		__atomic_or_fetch(&written->bits[first / 64], 1ull << first % 64, __ATOMIC_RELAXED);
 }
 
 int mote_cpu_create(struct mote_cpu *cpu, struct mote_machine *machine, __u32 id)

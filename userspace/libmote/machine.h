@@ -46,12 +46,26 @@ struct mote_doorbell {
 };
 
 /**
+ * struct mote_written - which pages this process has written, beside the guest (MOTE_GET_DIRTY)
+ * @hva: of the first page, a multiple of 4096
+ * @nr: how many pages, from there on
+ * @bits: of them, a bit each, in words of 64 bits; set by any thread
+ */
+struct mote_written {
+	unsigned char *hva;
+	__u64 nr;
+	__u64 *bits;
+};
+
+/**
  * struct mote_machine - a VM
  * @fd: of the VM
  * @nr_areas: how many slots there are
  * @areas: of the slots, ascending by gpa
  * @nr_doorbells: how many there are
  * @doorbells: in any order
+ * @written: where is noted what mote_machine_write(), mote_walk() and the completion of exits
+ *	write to memory, and whoever else says so; NULL: nowhere
  */
 struct mote_machine {
 	int fd;
@@ -59,6 +73,7 @@ struct mote_machine {
 	struct mote_area *areas;
 	size_t nr_doorbells;
 	struct mote_doorbell *doorbells;
+	struct mote_written *written;
 };
 
 /* Create a VM; @flags are MOTE_VM_*.  0 or a negative errno. */
@@ -108,6 +123,14 @@ int mote_machine_remove_doorbell(struct mote_machine *machine, const struct mote
 /* The guest has written: was it a doorbell? */
 bool mote_machine_ring(const struct mote_machine *machine, __u64 gpa, unsigned int size,
 		       __u64 data);
+
+/* Bytes at @hva have been written by this process. */
+void mote_machine_note(const struct mote_machine *machine, const void *hva, __u64 len);
+static inline void mote_machine_wrote(const struct mote_machine *machine, const void *hva, __u64 len)
+{
+	if (__builtin_expect(!!machine->written, 0))
+		mote_machine_note(machine, hva, len);
+}
 
 struct mote_insn;
 struct mote_native;

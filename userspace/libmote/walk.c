@@ -127,15 +127,17 @@ static bool walk_denied(const struct walk *walk, unsigned int access)
 	return access & MOTE_ACCESS_WRITE && paging->cr0 & CR0_WP && !(walk->rights & PTE_W);
 }
 
-static void walk_mark(const struct walk *walk, unsigned int access)
+static void walk_mark(const struct walk *walk, const struct mote_machine *machine, unsigned int access)
 {
 	for (int i = 0; i < walk->nr_entries; i++) {
 		bool page = i == walk->nr_entries - 1;
 		__u32 bits = page && access & MOTE_ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
 		__u32 *low = (__u32 *)walk->entries[i];
 
-		if ((*low & bits) != bits)
-			__atomic_fetch_or(low, bits, __ATOMIC_RELAXED);
+		if ((*low & bits) == bits)
+			continue;
+		__atomic_fetch_or(low, bits, __ATOMIC_RELAXED);
+		mote_machine_wrote(machine, low, sizeof(*low));
 	}
 }
 
@@ -227,7 +229,7 @@ int mote_walk(const struct mote_machine *machine, const struct mote_paging *pagi
 			why = PF_P;
 			err = -EFAULT;
 		} else {
-			walk_mark(&walk, access);
+			walk_mark(&walk, machine, access);
 		}
 	}
 	if (err && error)
