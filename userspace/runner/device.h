@@ -77,7 +77,7 @@ void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int 
  * @read: @size bytes, at most the region's width, @offset bytes into the region
  * @write: likewise; bits beyond @size are zero
  * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
- * @resume: the VM goes on after a pause; may be NULL
+ * @resume: the VM goes on after a pause, or from a state that was loaded; may be NULL
  * @state: name what the guest can see of it, of a VM that is paused and drained, or was just made
  *	and has not begun: state.h; NULL: nothing of it changes
  * @destroy: free it; its regions are gone
@@ -193,10 +193,12 @@ int source_add_eventfd(struct loop *loop, struct source *source);
 /**
  * struct timer - a moment that a loop waits for
  * @source: its timerfd
+ * @at: when it fires next; 0: it does not
  * @fire: called once for all of the expirations that have come to pass
  */
 struct timer {
 	struct source source;
+	__u64 at;
 	void (*fire)(struct vm *vm, struct timer *timer);
 };
 

@@ -75,8 +75,10 @@ static void timer_ready(struct vm *vm, struct source *source, __u32 events)
 
 	(void)events;
 	/* It may have been set anew since. */
-	if (read(source->fd, &times, sizeof(times)) == sizeof(times))
-		timer->fire(vm, timer);
+	if (read(source->fd, &times, sizeof(times)) != sizeof(times))
+		return;
+	timer->at = 0;
+	timer->fire(vm, timer);
 }
 
 int timer_create_fd(struct loop *loop, struct timer *timer,
@@ -102,6 +104,7 @@ void timer_set(struct timer *timer, __u64 at, __u64 period)
 		.it_interval = { period / NS_PER_S, period % NS_PER_S },
 	};
 
+	timer->at = at;
 	timerfd_settime(timer->source.fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 

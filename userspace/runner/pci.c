@@ -13,6 +13,7 @@
 #include "irq.h"
 #include "pci.h"
 #include "runner.h"
+#include "state.h"
 
 #define PORT_ADDRESS 0xcf8
 #define PORT_DATA 0xcfc
@@ -176,6 +177,14 @@ static void bus_device_write(struct device *device, const struct region *region,
 	}
 }
 
+static void bus_device_state(struct device *device, struct state *state)
+{
+	struct bus_device *bus = bus_of(device);
+
+	STATE(state, bus, address);
+	STATE(state, bus, reset);
+}
+
 static void bus_device_destroy(struct device *device)
 {
 	free(bus_of(device));
@@ -183,7 +192,7 @@ static void bus_device_destroy(struct device *device)
 
 static const struct device_ops bus_ops = {
 	.name = "pci", .read = bus_device_read, .write = bus_device_write,
-	.destroy = bus_device_destroy,
+	.state = bus_device_state, .destroy = bus_device_destroy,
 };
 
 /* ---- making functions ------------------------------------------------------------------- */
@@ -349,4 +358,35 @@ void msix_write(struct pci_device *pci, __u64 offset, unsigned int size, __u64 d
 		return;
 	memcpy((char *)pci->msix + offset, &data, size);
 	msix_flush(pci);
+}
+
+/* ---- state ---------------------------------------------------------------------------------- */
+
+/* Is it the function that it was, but for what the guest can change? */
+static bool is_same(const struct pci_device *pci, const __u8 *config)
+{
+	for (unsigned int i = 0; i < PCI_CONFIG; i++)
+		if ((pci->config[i] ^ config[i]) & ~pci->writable[i])
+			return false;
+	return true;
+}
+
+void pci_state(struct pci_device *pci, struct state *state)
+{
+	__u8 config[PCI_CONFIG];
+
+	memcpy(config, pci->config, sizeof(config));
+	state_value(state, "config", config, sizeof(config));
+	state_value(state, "msix", pci->msix, pci->nr_vectors * sizeof(pci->msix[0]));
+	STATE(state, pci, msix_pending);
+	state_require(state, is_same(pci, config), "the device that is there now is another one");
+	if (!state->loads || state_has_failed(state))
+		return;
+	memcpy(pci->config, config, sizeof(config));
+	update_bars(pci);
+}
+
+void pci_device_state(struct device *device, struct state *state)
+{
+	pci_state(container_of(device, struct pci_device, device), state);
 }

@@ -136,4 +136,12 @@ bool msix_message(const struct pci_device *pci, unsigned int vector, struct mote
 /* Interrupt, if the guest has switched MSI-X on. */
 void msix_send(struct pci_device *pci, unsigned int vector);
 
+/*
+ * Its configuration, where its BARs are, and its messages; of a function that was made like the
+ * one that was saved.
+ */
+void pci_state(struct pci_device *pci, struct state *state);
+/* The same for a function that has nothing else. */
+void pci_device_state(struct device *device, struct state *state);
+
 #endif /* PCI_H */

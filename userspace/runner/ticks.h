@@ -61,9 +61,23 @@ static inline __u64 ticks_pace(__u64 period)
 
 static inline void ticks_state(struct ticks *ticks, struct state *state)
 {
+	/* What is over lies before the beginning of a clock that is younger. */
+	if (ticks->rest <= state->now)
+		ticks->rest = 0;
 	STATE(state, ticks, at_once);
 	state_time(state, "since", &ticks->since);
 	state_time(state, "rest", &ticks->rest);
+}
+
+/* A timer, which when loaded is set; at once if its time has come. */
+static inline void timer_state(struct timer *timer, const char *name, struct state *state)
+{
+	state_time(state, name, &timer->at);
+	if (!state->loads)
+		return;
+	if (timer->at && (__s64)(timer->at - state->now) < 0)
+		timer->at = state->now;
+	timer_set(timer, timer->at, 0);
 }
 
 #endif /* TICKS_H */

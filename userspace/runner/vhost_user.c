@@ -37,7 +37,7 @@ enum {
 /* A daemon that says nothing for so long is taken for dead. */
 #define PATIENCE_S 10
 
-struct state {
+struct ring_state {
 	__u32 index, num;
 };
 
@@ -70,7 +70,7 @@ struct message {
 	__u32 request, flags, size;
 	union {
 		__u64 number;
-		struct state state;
+		struct ring_state state;
 		struct parts parts;
 		struct memory memory;
 		struct config config;

@@ -113,7 +113,7 @@ static void notified(struct vm *vm, struct source *source, __u32 events)
 }
 
 /* What the driver has put into its queues before it was ready is looked at now. */
-static void notify_all(struct virtio *virtio)
+void virtio_notify_all(struct virtio *virtio)
 {
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
 		if (virtio->queues[i].enabled)
@@ -151,8 +151,10 @@ static void moved(struct pci_device *pci, unsigned int bar)
 
 static void disable_queues(struct virtio *virtio)
 {
-	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
+	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++) {
 		virtio->queues[i].enabled = false;
+		virtio->queues[i].is_begun = false;
+	}
 }
 
 static void forget_driver(struct virtio *virtio)
@@ -192,11 +194,6 @@ void virtio_settled(struct virtio *virtio)
 		reset(virtio);
 }
 
-static __u64 offered(const struct virtio *virtio)
-{
-	return virtio->features | VIRTIO_FEATURES;
-}
-
 static void set_status(struct virtio *virtio, __u8 status)
 {
 	bool was_ready = virtio->status & VIRTIO_CONFIG_S_DRIVER_OK;
@@ -207,7 +204,7 @@ static void set_status(struct virtio *virtio, __u8 status)
 	}
 	/* Who has accepted what was not offered, or nothing of this version, gets no further. */
 	if (status & VIRTIO_CONFIG_S_FEATURES_OK &&
-	    (virtio->driver_features & ~offered(virtio) ||
+	    (virtio->driver_features & ~virtio_offered(virtio) ||
 	     !(virtio->driver_features >> VIRTIO_F_VERSION_1 & 1)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	virtio->status = status | (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET);
@@ -216,7 +213,7 @@ static void set_status(struct virtio *virtio, __u8 status)
 	if (virtio->ops->start && virtio->ops->start(virtio))
 		virtio_break(virtio);
 	else
-		notify_all(virtio);
+		virtio_notify_all(virtio);
 }
 
 /* The queue that is being set up; NULL if there is none of that number. */
@@ -262,7 +259,7 @@ static __u64 read_common(struct virtio *virtio, unsigned int offset)
 		return virtio->device_select;
 	case VIRTIO_PCI_COMMON_DF:
 		return virtio->device_select < 2 ?
-		       offered(virtio) >> 32 * virtio->device_select : 0;
+		       virtio_offered(virtio) >> 32 * virtio->device_select : 0;
 	case VIRTIO_PCI_COMMON_GFSELECT:
 		return virtio->driver_select;
 	case VIRTIO_PCI_COMMON_GF:
@@ -501,7 +498,7 @@ static void virtio_resume(struct device *device)
 
 static const struct device_ops device_ops = {
 	.name = "virtio", .read = virtio_read, .write = virtio_write, .drain = virtio_drain,
-	.resume = virtio_resume, .destroy = virtio_destroy,
+	.resume = virtio_resume, .state = virtio_state, .destroy = virtio_destroy,
 };
 
 static void add_capability(struct virtio *virtio, __u8 type, __u8 bar, __u32 offset, __u32 length)

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "pci.h"
+#include "state.h"
 
 /* What all devices offer. */
 #define VIRTIO_FEATURES (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC)
@@ -46,6 +47,8 @@ struct virtio;
  * @next_avail: the next entry to be taken
  * @next_used: the next entry to be given back
  * @budget: how much work may be done for it until somebody else has his turn
+ * @is_begun: the chain that was taken last is being worked at, and nothing of that is saved: who
+ *	loads the state takes it again
  */
 struct virtqueue {
 	struct virtio *virtio;
@@ -66,6 +69,7 @@ struct virtqueue {
 	__u16 next_avail;
 	__u16 next_used;
 	unsigned int budget;
+	bool is_begun;
 };
 
 /**
@@ -93,6 +97,8 @@ struct chain {
  * @configure: the driver writes to the configuration; may be NULL
  * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
  * @resume: the VM goes on after a pause; may be NULL
+ * @state: what it has beside what all have, see &device_ops.state; its queues are as they were;
+ *	may be NULL
  * @reset: forget the driver, whose queues are off; false: something is in flight yet, and
  *	virtio_settled() will tell, after which it is called again; may be NULL
  * @destroy: free it, whatever is in flight
@@ -108,6 +114,7 @@ struct virtio_ops {
 			  __u64 data);
 	bool (*drain)(struct virtio *virtio);
 	void (*resume)(struct virtio *virtio);
+	void (*state)(struct virtio *virtio, struct state *state);
 	bool (*reset)(struct virtio *virtio);
 	void (*destroy)(struct virtio *virtio);
 };
@@ -153,6 +160,18 @@ struct virtio {
 	struct virtqueue queues[VIRTQUEUES_MOST];
 };
 
+/* All that it may accept. */
+static inline __u64 virtio_offered(const struct virtio *virtio)
+{
+	return virtio->features | VIRTIO_FEATURES;
+}
+
+/* As &device_ops.state (virtio_state.c). */
+void virtio_state(struct device *device, struct state *state);
+
+/* Look at all queues, as if the driver had notified them. */
+void virtio_notify_all(struct virtio *virtio);
+
 /* Put a device on the bus; on failure, -1 after a complaint, it still is the caller's. */
 int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops *ops);
 
@@ -184,6 +203,9 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
  * is taken, would have the devices' lock held for ever.
  */
 bool virtqueue_charge(struct virtqueue *queue, unsigned int work);
+
+/* The chain that begins with descriptor @head, which has been taken before; false likewise. */
+bool virtqueue_again(struct virtqueue *queue, __u16 head, struct chain *chain);
 
 /* A new turn has begun. */
 static inline void virtqueue_refill(struct virtqueue *queue)

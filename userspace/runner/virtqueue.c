@@ -134,9 +134,20 @@ bool virtqueue_charge(struct virtqueue *queue, unsigned int work)
 	return true;
 }
 
+bool virtqueue_again(struct virtqueue *queue, __u16 head, struct chain *chain)
+{
+	chain->nr_out = 0;
+	chain->nr_in = 0;
+	chain->head = head;
+	if (walk(queue, chain, queue->desc_hva, queue->size, head, true))
+		return true;
+	virtio_break(queue->virtio);
+	return false;
+}
+
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 {
-	__u16 index, waiting;
+	__u16 index, waiting, head;
 	unsigned int nr;
 
 	if (!queue->enabled || queue->virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
@@ -147,18 +158,30 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 		return false;
 	if (!virtqueue_charge(queue, 1))
 		return false;
-	chain->nr_out = 0;
-	chain->nr_in = 0;
-	chain->head = __atomic_load_n(&queue->avail_hva->ring[queue->next_avail % queue->size],
-				      __ATOMIC_RELAXED);
+	head = __atomic_load_n(&queue->avail_hva->ring[queue->next_avail % queue->size], __ATOMIC_RELAXED);
 	queue->next_avail++;
-	if (waiting > queue->size || !walk(queue, chain, queue->desc_hva, queue->size, chain->head, true)) {
+	if (waiting > queue->size) {
 		virtio_break(queue->virtio);
 		return false;
 	}
+	if (!virtqueue_again(queue, head, chain))
+		return false;
 	nr = chain->nr_out + chain->nr_in;
 	charge(queue, iov_size(chain->iov, nr) / BYTES_CHARGED + nr / BUFFERS_CHARGED);
 	return true;
+}
+
+/* Who copies the memory meanwhile is to know of it: the chain, as it still is, and its entry. */
+static void note(struct virtqueue *queue, __u16 head, const struct vring_used_elem *elem)
+{
+	const struct mote_machine *machine = &queue->virtio->pci.device.vm->machine;
+	struct chain chain = { .head = head };
+
+	walk(queue, &chain, queue->desc_hva, queue->size, head, true);
+	for (unsigned int i = chain.nr_out; i < chain.nr_out + chain.nr_in; i++)
+		mote_machine_wrote(machine, chain.iov[i].iov_base, chain.iov[i].iov_len);
+	mote_machine_wrote(machine, elem, sizeof(*elem));
+	mote_machine_wrote(machine, &queue->used_hva->idx, sizeof(queue->used_hva->idx));
 }
 
 void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written)
@@ -171,6 +194,8 @@ void virtqueue_push(struct virtqueue *queue, __u16 head, __u32 written)
 	elem->id = head;
 	elem->len = written;
 	__atomic_store_n(&queue->used_hva->idx, ++queue->next_used, __ATOMIC_RELEASE);
+	if (queue->virtio->pci.device.vm->machine.written)
+		note(queue, head, elem);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!(__atomic_load_n(&queue->avail_hva->flags, __ATOMIC_RELAXED) &
 	      VRING_AVAIL_F_NO_INTERRUPT))

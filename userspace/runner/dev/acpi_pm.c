@@ -8,6 +8,7 @@
 
 #include "acpi.h"
 #include "runner.h"
+#include "state.h"
 #include "vm.h"
 
 #define HZ 3579545
@@ -22,6 +23,7 @@ struct acpi_pm {
 	__u16 status;
 	__u16 enable;
 	__u16 control;
+	__u64 started;		/* the timer, by clock_ns() */
 };
 
 static struct acpi_pm *pm_of(struct device *device)
@@ -50,7 +52,7 @@ static __u64 pm_read(struct device *device, const struct region *region, __u64 o
 
 	(void)size;
 	if (region->id == ACPI_PM_TIMER)
-		return (__u32)scale(clock_ns(), HZ, NS_PER_S) >> 8 * offset;
+		return (__u32)scale(clock_ns() - pm->started, HZ, NS_PER_S) >> 8 * offset;
 	if (region->id == ACPI_PM_CONTROL)
 		value = pm->control | CNT_SCI_EN;
 	else
@@ -90,13 +92,25 @@ void acpi_power_button(struct vm *vm)
 	say_event(vm, "power-button", NULL);
 }
 
+static void pm_state(struct device *device, struct state *state)
+{
+	struct acpi_pm *pm = pm_of(device);
+
+	STATE(state, pm, status);
+	STATE(state, pm, enable);
+	STATE(state, pm, control);
+	state_time(state, "started", &pm->started);
+	state_require(state, !(pm->status & ~EN_POWER_BUTTON) && !(pm->control & CNT_SLP_EN),
+		      "there is no such register");
+}
+
 static void pm_destroy(struct device *device)
 {
 	free(pm_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "acpi-pm", .read = pm_read, .write = pm_write, .destroy = pm_destroy,
+	.name = "acpi-pm", .read = pm_read, .write = pm_write, .state = pm_state, .destroy = pm_destroy,
 };
 
 int acpi_pm_create(struct vm *vm)
@@ -107,6 +121,7 @@ int acpi_pm_create(struct vm *vm)
 		complain("no memory for ACPI's registers");
 		return -1;
 	}
+	pm->started = clock_ns();
 	device_add(vm, &pm->device, &ops);
 	vm->acpi_pm = &pm->device;
 	if (device_ports(&pm->device, ACPI_PM_EVENT, 4, 2, ACPI_PM_EVENT) ||

@@ -71,7 +71,9 @@ static void function_destroy(struct device *device)
 	free(container_of(device, struct pci_device, device));
 }
 
-static const struct device_ops ops = { .name = "chipset", .destroy = function_destroy };
+static const struct device_ops ops = {
+	.name = "chipset", .state = pci_device_state, .destroy = function_destroy,
+};
 
 int chipset_create(struct vm *vm)
 {

@@ -19,6 +19,7 @@
 #include "disk.h"
 #include "loader.h"
 #include "runner.h"
+#include "state.h"
 
 #define SLOT_FLASH 3
 #define BLOCK 4096
@@ -47,6 +48,7 @@ enum {
  * @transfer: the one that there is
  * @iov: its bytes
  * @has_failed: a transfer has, and that has been said
+ * @is_loaded: it holds what was loaded, which the file gets when the VM goes on
  */
 struct flash {
 	struct device device;
@@ -61,6 +63,7 @@ struct flash {
 	struct transfer transfer;
 	struct iovec iov;
 	bool has_failed;
+	bool is_loaded;
 };
 
 static struct flash *flash_of(struct device *device)
@@ -210,6 +213,44 @@ static bool flash_drain(struct device *device)
 	return !flash->transfers.in_flight;
 }
 
+/* From now on the file is this machine's. */
+static void flash_resume(struct device *device)
+{
+	struct flash *flash = flash_of(device);
+
+	if (flash->is_loaded)
+		change(flash, 0, flash->size);
+	flash->is_loaded = false;
+	write_back(flash);
+}
+
+static bool is_command(__u8 command)
+{
+	return command == READ_ARRAY || command == READ_STATUS || command == PROGRAM ||
+	       command == PROGRAM_TOO || command == ERASE;
+}
+
+static void flash_state(struct device *device, struct state *state)
+{
+	struct flash *flash = flash_of(device);
+	const void *bytes = flash->bytes;
+	__u8 command = flash->command;
+	size_t size = flash->size;
+	bool has_bytes;
+
+	state_value(state, "command", &command, sizeof(command));
+	STATE(state, flash, status);
+	has_bytes = state_block(state, "bytes", &bytes, &size);
+	state_require(state, is_command(command), "there is no such command");
+	state_require(state, !has_bytes || size == flash->size, "it has another size");
+	if (!state->loads || state_has_failed(state))
+		return;
+	if (has_bytes)
+		memcpy(flash->bytes, bytes, size);
+	flash->is_loaded = has_bytes;
+	await(flash, command);
+}
+
 static void flash_destroy(struct device *device)
 {
 	struct flash *flash = flash_of(device);
@@ -226,7 +267,7 @@ static void flash_destroy(struct device *device)
 
 static const struct device_ops ops = {
 	.name = "flash", .read = flash_read, .write = flash_write, .drain = flash_drain,
-	.destroy = flash_destroy,
+	.resume = flash_resume, .state = flash_state, .destroy = flash_destroy,
 };
 
 /* The whole of a file into memory that is its size; NULL after a complaint. */

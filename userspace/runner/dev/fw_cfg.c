@@ -11,6 +11,7 @@
 #include "loader.h"
 #include "runner.h"
 #include "smbios.h"
+#include "state.h"
 
 #define PORT 0x510
 #define FILE_NAME 56
@@ -140,13 +141,23 @@ static void fw_cfg_write(struct device *device, const struct region *region, __u
 	fw->offset = 0;
 }
 
+/* The items are made of the machine's options, which are those of the one that was saved. */
+static void fw_cfg_state(struct device *device, struct state *state)
+{
+	struct fw_cfg *fw = fw_cfg_of(device);
+
+	STATE(state, fw, select);
+	STATE(state, fw, offset);
+}
+
 static void fw_cfg_destroy(struct device *device)
 {
 	free(fw_cfg_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "fw_cfg", .read = fw_cfg_read, .write = fw_cfg_write, .destroy = fw_cfg_destroy,
+	.name = "fw_cfg", .read = fw_cfg_read, .write = fw_cfg_write, .state = fw_cfg_state,
+	.destroy = fw_cfg_destroy,
 };
 
 static void add_item(struct fw_cfg *fw, __u16 select, const void *data, size_t size)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runner.h"
+#include "state.h"
 #include "vm.h"
 
 #define PORT_DATA 0x60
@@ -286,13 +287,30 @@ static void i8042_write(struct device *device, const struct region *region, __u6
 	update(kbc);
 }
 
+static void i8042_state(struct device *device, struct state *state)
+{
+	struct i8042 *kbc = i8042_of(device);
+
+	STATE(state, kbc, memory);
+	STATE(state, kbc, output);
+	STATE(state, kbc, nr);
+	STATE(state, kbc, flags);
+	STATE(state, kbc, last);
+	STATE(state, kbc, command);
+	STATE(state, kbc, was_command);
+	STATE(state, kbc, output_port);
+	state_require(state, kbc->nr <= MOST, "it has more to be read than there is room for");
+	state_require(state, !(kbc->flags & ~(STATUS_AUX | STATUS_TIMEOUT)), "there is no such status");
+}
+
 static void i8042_destroy(struct device *device)
 {
 	free(i8042_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "i8042", .read = i8042_read, .write = i8042_write, .destroy = i8042_destroy,
+	.name = "i8042", .read = i8042_read, .write = i8042_write, .state = i8042_state,
+	.destroy = i8042_destroy,
 };
 
 int i8042_create(struct vm *vm)

@@ -467,8 +467,9 @@ static void channel_state(struct channel *channel, struct state *state)
 	STATE(state, channel, has_low);
 	STATE(state, channel, high_next);
 	state_require(state, channel->mode <= 5 && channel->access <= BOTH, "there is no such mode");
-	state_require(state, channel->count <= 0x10000 && channel->initial <= 0x10000 &&
-		      (!channel->counting || channel->count), "there is no such count");
+	state_require(state, channel->count <= 0x10000 && channel->initial <= 0x10000,
+		      "there is no such count");
+	channel->counting = channel->counting && channel->count;
 }
 
 static void pit_state(struct device *device, struct state *state)
@@ -484,8 +485,7 @@ static void pit_state(struct device *device, struct state *state)
 	}
 	STATE(state, pit, speaker);
 	ticks_state(&pit->ticks, state);
-	if (state->loads)
-		timer_set(&pit->timer, next_time(&pit->channels[0]), 0);
+	timer_state(&pit->timer, "timer", state);
 }
 
 static void pit_destroy(struct device *device)

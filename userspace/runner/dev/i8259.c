@@ -14,6 +14,7 @@
 
 #include "irq.h"
 #include "runner.h"
+#include "state.h"
 
 #define PORT_FIRST 0x20
 #define PORT_SECOND 0xa0
@@ -338,13 +339,54 @@ static __u64 pic_read(struct device *device, const struct region *region, __u64 
 	return chip->reads_isr ? chip->isr : chip->irr;
 }
 
+static void chip_state(struct chip *chip, struct state *state, __u8 always_edge)
+{
+	STATE(state, chip, lines);
+	STATE(state, chip, irr);
+	STATE(state, chip, imr);
+	STATE(state, chip, isr);
+	STATE(state, chip, elcr);
+	STATE(state, chip, base);
+	STATE(state, chip, lowest);
+	STATE(state, chip, init);
+	STATE(state, chip, wants_icw4);
+	STATE(state, chip, slaves);
+	STATE(state, chip, single);
+	STATE(state, chip, auto_eoi);
+	STATE(state, chip, rotates);
+	STATE(state, chip, fully_nested);
+	STATE(state, chip, special_mask);
+	STATE(state, chip, reads_isr);
+	STATE(state, chip, polled);
+	state_require(state, chip->lowest < 8 && !(chip->base & 7), "there is no such input");
+	state_require(state, chip->init <= 4 && chip->init != 1, "there is no such initialization word");
+	state_require(state, !(chip->elcr & always_edge), "an input is level-triggered that never is");
+}
+
+/* Lines that have ended are told of at once: there are none now. */
+static void pic_state(struct device *device, struct state *state)
+{
+	static const char *const names[] = { "first", "second" };
+	static const __u8 always_edge[] = { ALWAYS_EDGE_FIRST, ALWAYS_EDGE_SECOND };
+	struct pic *pic = pic_of(device);
+
+	for (int i = 0; i < 2; i++) {
+		if (!state_enter(state, names[i]))
+			continue;
+		chip_state(&pic->chips[i], state, always_edge[i]);
+		state_leave(state);
+	}
+	if (state->loads)
+		pic->output = pending(pic, 0) >= 0;
+}
+
 static void pic_destroy(struct device *device)
 {
 	free(pic_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "i8259", .read = pic_read, .write = pic_write, .destroy = pic_destroy,
+	.name = "i8259", .read = pic_read, .write = pic_write, .state = pic_state, .destroy = pic_destroy,
 };
 
 int pic_create(struct vm *vm)

@@ -9,6 +9,7 @@
 
 #include "irq.h"
 #include "runner.h"
+#include "state.h"
 
 #define NR_PINS 24
 #define VERSION 0x11
@@ -190,13 +191,35 @@ static void ioapic_write(struct device *device, const struct region *region, __u
 		write_register(ioapic, data);
 }
 
+/* Could it have come about? */
+static bool is_entry(__u64 entry)
+{
+	const __u64 bits = 0x1ffff & ~DELIVERY_STATUS;
+
+	return !(entry & ~(bits | (__u64)HIGH_BITS << 32)) && (is_level(entry) || !(entry & REMOTE_IRR));
+}
+
+static void ioapic_state(struct device *device, struct state *state)
+{
+	struct ioapic *ioapic = ioapic_of(device);
+
+	STATE(state, ioapic, select);
+	STATE(state, ioapic, id);
+	STATE(state, ioapic, lines);
+	STATE(state, ioapic, table);
+	state_require(state, ioapic->id <= 0xf && !(ioapic->lines >> NR_PINS), "there is no such pin");
+	for (unsigned int pin = 0; pin < NR_PINS; pin++)
+		state_require(state, is_entry(ioapic->table[pin]), "there is no such redirection entry");
+}
+
 static void ioapic_destroy(struct device *device)
 {
 	free(ioapic_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "ioapic", .read = ioapic_read, .write = ioapic_write, .destroy = ioapic_destroy,
+	.name = "ioapic", .read = ioapic_read, .write = ioapic_write, .state = ioapic_state,
+	.destroy = ioapic_destroy,
 };
 
 int ioapic_create(struct vm *vm)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "runner.h"
+#include "state.h"
 #include "vm.h"
 
 #define PORT 0x505
@@ -63,13 +64,21 @@ static void pvpanic_write(struct device *device, const struct region *region, __
 		go_on(pvpanic_of(device));
 }
 
+static void pvpanic_state(struct device *device, struct state *state)
+{
+	struct pvpanic *pvpanic = pvpanic_of(device);
+
+	STATE(state, pvpanic, is_crashing);
+}
+
 static void pvpanic_destroy(struct device *device)
 {
 	free(pvpanic_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "pvpanic", .read = pvpanic_read, .write = pvpanic_write, .destroy = pvpanic_destroy,
+	.name = "pvpanic", .read = pvpanic_read, .write = pvpanic_write, .state = pvpanic_state,
+	.destroy = pvpanic_destroy,
 };
 
 int pvpanic_create(struct vm *vm)

@@ -254,14 +254,20 @@ static __u64 sooner(__u64 at, __u64 other)
 	return at && at < other ? at : other;
 }
 
+/* When the next update may interrupt; 0: it does not. */
+static __u64 next_update(const struct rtc *rtc)
+{
+	__u8 wanted = rtc->cmos[REG_B] & ~rtc->cmos[REG_C];
+
+	return wanted & (B_ALARM | B_UPDATE) && updates(rtc) ? clock_ns() + NS_PER_S - phase(rtc) : 0;
+}
+
 /* Look again when the next interrupt may be due, which one whose flag is set is not. */
 static void set_timer(struct rtc *rtc)
 {
 	__u8 wanted = rtc->cmos[REG_B] & ~rtc->cmos[REG_C];
-	__u64 now = clock_ns(), at = 0;
+	__u64 now = clock_ns(), at = next_update(rtc);
 
-	if (wanted & (B_ALARM | B_UPDATE) && updates(rtc))
-		at = now + NS_PER_S - phase(rtc);
 	if (wanted & B_PERIODIC && period(rtc)) {
 		__u64 due = rtc->restarted + to_ns((rtc->periods + 1) * period(rtc)) + 1;
 
@@ -421,6 +427,36 @@ static void rtc_write(struct device *device, const struct region *region, __u64 
 		rtc->index = data & (SIZE - 1);
 }
 
+/* The time goes on with the host's meanwhile, as that of a PC which is off; the divider stands. */
+static void rtc_state(struct device *device, struct state *state)
+{
+	const __s64 most = 1ll << 40;
+	struct rtc *rtc = rtc_of(device);
+	__u64 update;
+
+	STATE(state, rtc, offset);
+	STATE(state, rtc, shift);
+	STATE(state, rtc, seen);
+	state_time(state, "restarted", &rtc->restarted);
+	STATE(state, rtc, periods);
+	STATE(state, rtc, owed);
+	ticks_state(&rtc->ticks, state);
+	STATE(state, rtc, weekday);
+	STATE(state, rtc, index);
+	STATE(state, rtc, cmos);
+	/* Registers say no year behind 25755. */
+	state_require(state, rtc->offset > -most && rtc->offset < most && rtc->seen > -most &&
+		      rtc->seen < most && rtc->shift < NS_PER_S && rtc->weekday < 7, "there is no such time");
+	state_require(state, rtc->index < SIZE && !(rtc->cmos[REG_A] & A_UPDATING),
+		      "there is no such register");
+	timer_state(&rtc->timer, "timer", state);
+	if (!state->loads || state_has_failed(state))
+		return;
+	/* A second of this host's begins at another time. */
+	update = next_update(rtc);
+	timer_set(&rtc->timer, update ? sooner(rtc->timer.at, update) : rtc->timer.at, 0);
+}
+
 static void rtc_destroy(struct device *device)
 {
 	struct rtc *rtc = rtc_of(device);
@@ -430,7 +466,7 @@ static void rtc_destroy(struct device *device)
 }
 
 static const struct device_ops ops = {
-	.name = "rtc", .read = rtc_read, .write = rtc_write, .destroy = rtc_destroy,
+	.name = "rtc", .read = rtc_read, .write = rtc_write, .state = rtc_state, .destroy = rtc_destroy,
 };
 
 /* Two bytes, in units of @unit, as far as they reach. */

@@ -13,6 +13,7 @@
 
 #include "console.h"
 #include "runner.h"
+#include "ticks.h"
 #include "vm.h"
 
 #define FIFO 16
@@ -166,7 +167,7 @@ static void receive(struct serial *serial, __u8 data, __u8 errors)
 	struct uart *uart = &serial->uart;
 	unsigned int at = uart->nr_rx;
 
-	if (at == rx_size(uart)) {
+	if (at >= rx_size(uart)) {
 		uart->overrun = LSR_OVERRUN;
 		if (at == FIFO)
 			return;
@@ -431,6 +432,43 @@ static void serial_write(struct device *device, const struct region *region, __u
 	update(serial);
 }
 
+/* What the console had not taken is sent now; and it has not been asked for input yet. */
+static void serial_resume(struct device *device)
+{
+	struct serial *serial = serial_of(device);
+
+	if (serial->uart.nr_tx)
+		console_writable(serial);
+	console_wants_more(serial->console);
+}
+
+static void serial_state(struct device *device, struct state *state)
+{
+	struct serial *serial = serial_of(device);
+	struct uart *uart = &serial->uart;
+
+	STATE(state, uart, ier);
+	STATE(state, uart, fcr);
+	STATE(state, uart, lcr);
+	STATE(state, uart, mcr);
+	STATE(state, uart, scratch);
+	STATE(state, uart, overrun);
+	STATE(state, uart, msr);
+	STATE(state, uart, tx_pending);
+	STATE(state, uart, rx_timeout);
+	STATE(state, uart, divisor);
+	STATE(state, uart, nr_rx);
+	STATE(state, uart, nr_tx);
+	STATE(state, uart, rx);
+	STATE(state, uart, tx);
+	STATE(state, uart, errors);
+	timer_state(&serial->timer, "timer", state);
+	state_require(state, uart->nr_rx <= FIFO && uart->nr_tx <= FIFO, "a FIFO has more than it can hold");
+	state_require(state, uart->ier <= 0x0f && uart->mcr <= 0x1f &&
+		      !(uart->fcr & ~(FCR_ENABLE | FCR_TRIGGER)) && !(uart->overrun & ~LSR_OVERRUN),
+		      "there is no such register");
+}
+
 static void serial_destroy(struct device *device)
 {
 	struct serial *serial = serial_of(device);
@@ -441,7 +479,8 @@ static void serial_destroy(struct device *device)
 }
 
 static const struct device_ops ops = {
-	.name = "serial", .read = serial_read, .write = serial_write, .destroy = serial_destroy,
+	.name = "serial", .read = serial_read, .write = serial_write, .resume = serial_resume,
+	.state = serial_state, .destroy = serial_destroy,
 };
 
 static const struct console_ops console_ops = {

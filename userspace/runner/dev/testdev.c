@@ -15,6 +15,7 @@
 
 #include "irq.h"
 #include "runner.h"
+#include "state.h"
 
 #define PORT_ECHO 0xe0
 #define PORT_FLUSH 0xe4
@@ -87,13 +88,24 @@ static void testdev_write(struct device *device, const struct region *region, __
 		memory_remap(device->vm, data);
 }
 
+/* The levels of lines are the interrupt controllers'. */
+static void testdev_state(struct device *device, struct state *state)
+{
+	struct testdev *testdev = testdev_of(device);
+
+	STATE(state, testdev, echo);
+	STATE(state, testdev, echo_bytes);
+	STATE(state, testdev, memory);
+}
+
 static void testdev_destroy(struct device *device)
 {
 	free(testdev_of(device));
 }
 
 static const struct device_ops ops = {
-	.name = "testdev", .read = testdev_read, .write = testdev_write, .destroy = testdev_destroy,
+	.name = "testdev", .read = testdev_read, .write = testdev_write, .state = testdev_state,
+	.destroy = testdev_destroy,
 };
 
 int testdev_create(struct vm *vm)

@@ -26,17 +26,11 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING, NR_QUEUES = 5 };
 #define PAGE_SIZE (1ull << VIRTIO_BALLOON_PFN_SHIFT)
 #define ACTUAL offsetof(struct virtio_balloon_config, actual)
 
-/* A chain that takes more than a turn is gone on with in the next one. */
-struct work {
-	bool is_begun;
-	struct chain chain;
-};
-
 struct balloon {
 	struct virtio virtio;
 	struct virtio_balloon_config config;
 	struct traffic *traffic;
-	struct work works[NR_QUEUES];
+	struct chain chains[NR_QUEUES];	/* that take more than a turn, and are gone on with in the next */
 };
 
 static struct balloon *balloon_of(struct virtio *virtio)
@@ -105,15 +99,15 @@ static bool work_off(struct vm *vm, struct virtqueue *queue, struct chain *chain
 
 static void balloon_kick(struct virtio *virtio, struct virtqueue *queue)
 {
-	struct work *work = &balloon_of(virtio)->works[queue - virtio->queues];
+	struct chain *chain = &balloon_of(virtio)->chains[queue - virtio->queues];
 
-	while (work->is_begun || virtqueue_pop(queue, &work->chain)) {
-		work->is_begun = true;
-		while (work_off(virtio->pci.device.vm, queue, &work->chain))
+	while (queue->is_begun || virtqueue_pop(queue, chain)) {
+		queue->is_begun = true;
+		while (work_off(virtio->pci.device.vm, queue, chain))
 			if (!virtqueue_charge(queue, 0))
 				return;
-		work->is_begun = false;
-		virtqueue_push(queue, work->chain.head, 0);
+		queue->is_begun = false;
+		virtqueue_push(queue, chain->head, 0);
 	}
 }
 
@@ -134,12 +128,20 @@ static void balloon_configure(struct virtio *virtio, unsigned int offset, unsign
 static bool balloon_reset(struct virtio *virtio)
 {
 	static const __le32 none;
-	struct balloon *balloon = balloon_of(virtio);
 
-	set_actual(balloon, ACTUAL, &none, sizeof(none));
-	for (unsigned int i = 0; i < NR_QUEUES; i++)
-		balloon->works[i].is_begun = false;
+	set_actual(balloon_of(virtio), ACTUAL, &none, sizeof(none));
 	return true;
+}
+
+static void balloon_state(struct virtio *virtio, struct state *state)
+{
+	struct balloon *balloon = balloon_of(virtio);
+	__le32 actual = balloon->config.actual;
+
+	state_value(state, "num_pages", &balloon->config.num_pages, sizeof(balloon->config.num_pages));
+	state_value(state, "actual", &actual, sizeof(actual));
+	if (state->loads)
+		set_actual(balloon, ACTUAL, &actual, sizeof(actual));
 }
 
 static void balloon_destroy(struct virtio *virtio)
@@ -150,7 +152,7 @@ static void balloon_destroy(struct virtio *virtio)
 static const struct virtio_ops ops = {
 	.name = "virtio-balloon", .id = VIRTIO_ID_BALLOON, .class = 0x00ff00,
 	.nr_queues = NR_QUEUES, .kick = balloon_kick, .configure = balloon_configure,
-	.reset = balloon_reset, .destroy = balloon_destroy,
+	.state = balloon_state, .reset = balloon_reset, .destroy = balloon_destroy,
 };
 
 int balloon_leave(struct vm *vm, __u64 memory)

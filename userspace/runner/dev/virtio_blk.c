@@ -17,6 +17,7 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "disk.h"
@@ -226,27 +227,34 @@ static __u8 *take_status(struct chain *chain)
 	return (__u8 *)last->iov_base + --last->iov_len;
 }
 
+/* A request whose chain there is; false if that is none. */
+static bool begin(struct blk *blk, struct request *request)
+{
+	unsigned int before = blk->transfers.in_flight;
+	__u8 status;
+
+	request->written = 0;
+	request->size = 0;
+	request->status = take_status(&request->chain);
+	if (!request->status) {
+		virtio_break(&blk->virtio);
+		return false;
+	}
+	blk->free = request->next;
+	status = start(blk, request);
+	if (blk->transfers.in_flight == before)
+		finish(blk, request, status);
+	return true;
+}
+
 static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 {
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	while ((request = blk->free) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain)) {
-		unsigned int before = blk->transfers.in_flight;
-		__u8 status;
-
-		request->written = 0;
-		request->size = 0;
-		request->status = take_status(&request->chain);
-		if (!request->status) {
-			virtio_break(virtio);
+	while ((request = blk->free) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain))
+		if (!begin(blk, request))
 			break;
-		}
-		blk->free = request->next;
-		status = start(blk, request);
-		if (blk->transfers.in_flight == before)
-			finish(blk, request, status);
-	}
 	transfers_submit(&blk->transfers);
 }
 
@@ -383,6 +391,50 @@ static bool blk_reset(struct virtio *virtio)
 	return !blk->transfers.in_flight;
 }
 
+/* A guest whose disk was written to since is not the one that was saved: it would destroy it. */
+static void image_state(struct blk *blk, struct state *state)
+{
+	__u64 capacity = blk->config.capacity, modified[2] = { 0 }, was[2];
+	struct stat stat;
+
+	if (!blk->readonly && !fstat(blk->image.fd, &stat) && S_ISREG(stat.st_mode)) {
+		modified[0] = stat.st_mtim.tv_sec;
+		modified[1] = stat.st_mtim.tv_nsec;
+	}
+	memcpy(was, modified, sizeof(was));
+	state_value(state, "capacity", &capacity, sizeof(capacity));
+	state_value(state, "modified", was, sizeof(was));
+	if (state->loads && capacity != blk->config.capacity)
+		state_fail(state, "the disk %s has another size than it had", blk->path);
+	if (state->loads && memcmp(was, modified, sizeof(was)))
+		state_fail(state, "the disk %s has been written to since (a copy keeps its time by cp -p)", blk->path);
+}
+
+/* What is held is begun anew, all of it: writes of the same once more. */
+static void blk_state(struct virtio *virtio, struct state *state)
+{
+	struct blk *blk = blk_of(virtio);
+	__u16 held[VIRTQUEUE_SIZE];
+	const void *heads = held;
+	size_t size = 0;
+
+	for (const struct request *request = blk->held; request; request = request->next, size += sizeof(held[0]))
+		held[size / sizeof(held[0])] = request->chain.head;
+	image_state(blk, state);
+	STATE(state, blk, is_lost);
+	if (!state_block(state, "held", &heads, &size) || !state->loads)
+		return;
+	state_require(state, size <= sizeof(held) && !(size % sizeof(held[0])) &&
+		      (!size || virtio->queues[0].enabled), "there cannot be such requests");
+	if (state_has_failed(state))
+		return;
+	memcpy(held, heads, size);
+	for (size_t i = 0; i < size / sizeof(held[0]) && blk->free; i++)
+		if (virtqueue_again(&virtio->queues[0], held[i], &blk->free->chain))
+			begin(blk, blk->free);
+	transfers_submit(&blk->transfers);
+}
+
 /* ---- making one ---------------------------------------------------------------------- */
 
 static void blk_destroy(struct virtio *virtio)
@@ -397,8 +449,8 @@ static void blk_destroy(struct virtio *virtio)
 
 static const struct virtio_ops ops = {
 	.name = "virtio-blk", .id = VIRTIO_ID_BLOCK, .class = 0x010000, .nr_queues = 1,
-	.kick = blk_kick, .drain = blk_drain, .resume = blk_resume, .reset = blk_reset,
-	.destroy = blk_destroy,
+	.kick = blk_kick, .drain = blk_drain, .resume = blk_resume, .state = blk_state,
+	.reset = blk_reset, .destroy = blk_destroy,
 };
 
 static void configure(struct blk *blk, const struct disk *disk)

@@ -25,8 +25,8 @@ struct port {
 	struct console *console;
 	size_t nr_input;
 	unsigned char input[INPUT_MOST];
-	bool is_sending;		/* this: */
-	struct chain output;
+	struct chain output;	/* of the driver's, if its queue is begun */
+	size_t sent;		/* of a chain that is taken again, after the state was loaded */
 };
 
 /* ---- input ----------------------------------------------------------------------- */
@@ -84,13 +84,32 @@ static bool send_chain(struct port *port)
 	return true;
 }
 
+/* The next one, but for what has been written of it. */
+static bool take_chain(struct port *port)
+{
+	struct chain *chain = &port->output;
+
+	if (!virtqueue_pop(&port->virtio.queues[QUEUE_TX], chain))
+		return false;
+	for (unsigned int i = 0; i < chain->nr_out; i++) {
+		struct iovec *iov = &chain->iov[i];
+		size_t nr = iov->iov_len < port->sent ? iov->iov_len : port->sent;
+
+		iov->iov_base = (char *)iov->iov_base + nr;
+		iov->iov_len -= nr;
+		port->sent -= nr;
+	}
+	port->sent = 0;
+	return true;
+}
+
 static void send_all(struct port *port)
 {
 	struct virtqueue *queue = &port->virtio.queues[QUEUE_TX];
 
-	while (port->is_sending || virtqueue_pop(queue, &port->output)) {
-		port->is_sending = !send_chain(port);
-		if (port->is_sending)
+	while (queue->is_begun || take_chain(port)) {
+		queue->is_begun = !send_chain(port);
+		if (queue->is_begun)
 			break;
 		virtqueue_push(queue, port->output.head, 0);
 	}
@@ -134,8 +153,32 @@ static void console_kick(struct virtio *virtio, struct virtqueue *queue)
 
 static bool console_reset(struct virtio *virtio)
 {
-	container_of(virtio, struct port, virtio)->is_sending = false;
+	container_of(virtio, struct port, virtio)->sent = 0;
 	return true;
+}
+
+/* How much of the chain that is begun has been written. */
+static size_t bytes_sent(struct port *port)
+{
+	struct virtqueue *queue = &port->virtio.queues[QUEUE_TX];
+	const struct chain *chain = &port->output;
+	struct chain whole;
+
+	if (!queue->is_begun || !virtqueue_again(queue, chain->head, &whole))
+		return port->sent;
+	return iov_size(whole.iov, whole.nr_out) - iov_size(chain->iov, chain->nr_out);
+}
+
+static void console_state(struct virtio *virtio, struct state *state)
+{
+	struct port *port = container_of(virtio, struct port, virtio);
+	__u64 sent = state->loads ? 0 : bytes_sent(port);
+
+	state_value(state, "sent", &sent, sizeof(sent));
+	STATE(state, port, nr_input);
+	STATE(state, port, input);
+	state_require(state, port->nr_input <= INPUT_MOST, "there is too much input");
+	port->sent = state->loads ? sent : port->sent;
 }
 
 static void console_destroy(struct virtio *virtio)
@@ -148,7 +191,7 @@ static void console_destroy(struct virtio *virtio)
 
 static const struct virtio_ops ops = {
 	.name = "virtio-console", .id = VIRTIO_ID_CONSOLE, .class = 0x078000, .nr_queues = 2,
-	.kick = console_kick, .reset = console_reset, .destroy = console_destroy,
+	.kick = console_kick, .state = console_state, .reset = console_reset, .destroy = console_destroy,
 };
 
 static const struct console_ops console_ops = {

@@ -13,6 +13,7 @@
 
 #include "pci.h"
 #include "runner.h"
+#include "state.h"
 
 /* Configuration space. */
 #define WDT_CONFIG 0x60
@@ -250,6 +251,34 @@ static void watchdog_resume(struct device *device)
 	timer_set(&watchdog->timer, watchdog->due, 0);
 }
 
+/* Of a machine that is paused, which goes on with what is left. */
+static void watchdog_state(struct device *device, struct state *state)
+{
+	struct watchdog *watchdog = watchdog_of(device);
+	__u8 lock;
+
+	pci_state(&watchdog->pci, state);
+	STATE(state, watchdog, preload);
+	STATE(state, watchdog, status);
+	STATE(state, watchdog, lock);
+	STATE(state, watchdog, is_known);
+	STATE(state, watchdog, stage);
+	STATE(state, watchdog, left);
+	STATE(state, device->vm, has_expired);
+	state_require(state, watchdog->lock <= UNLOCKED && watchdog->stage <= 2 &&
+		      watchdog->status <= WDT_INT_ACT && watchdog->preload[0] <= PRELOAD_BITS &&
+		      watchdog->preload[1] <= PRELOAD_BITS,
+		      "there is no such register");
+	state_require(state, watchdog->left <= ((PRELOAD_BITS + 1ull) << TICK_1_KHZ) * 1000 / PCI_MHZ,
+		      "no stage is so long");
+	if (!state->loads)
+		return;
+	lock = watchdog->pci.config[WDT_LOCK];
+	watchdog->was_enabled = lock & LOCK_ENABLE;
+	if (lock & LOCK_LOCK)
+		watchdog->pci.writable[WDT_LOCK] = 0;
+}
+
 static void watchdog_destroy(struct device *device)
 {
 	struct watchdog *watchdog = watchdog_of(device);
@@ -260,7 +289,7 @@ static void watchdog_destroy(struct device *device)
 
 static const struct device_ops ops = {
 	.name = "watchdog", .read = watchdog_read, .write = watchdog_write, .drain = watchdog_drain,
-	.resume = watchdog_resume, .destroy = watchdog_destroy,
+	.resume = watchdog_resume, .state = watchdog_state, .destroy = watchdog_destroy,
 };
 
 int watchdog_create(struct vm *vm)
