@@ -76,9 +76,12 @@ clean: ## remove what was built (the cache of kernels stays)
 packages: ## install the Debian packages that building and testing need
 	@packaging/install-packages packaging/packages lab/packages
 
-.PHONY: demo check check-long bench lint
+.PHONY: demo demo-migrate check check-long bench lint
 demo: packages ## see Debian run as a guest of mote, on an emulated AMD machine
 	+@tools/demo
+
+demo-migrate: packages images build/distro/mote.ko ## see a machine go from an emulated AMD machine to an Intel one and back
+	+@tools/move svm vmx svm
 
 check: packages ## test on emulated machines of both vendors
 	+@tools/check

@@ -29,7 +29,7 @@ static struct vm vm = { .options = &options, .nr_vcpus = 1, .vcpus = vcpus };
 #define WALL_START 1782345598500000000ull
 
 static __u64 now = NS_PER_S, wall = WALL_START;
-static struct { struct timer *timer; __u64 at; } timers[16];
+static struct timer *timers[16];
 static unsigned int nr_timers, nr_fired;
 
 __u64 clock_ns(void)
@@ -47,17 +47,14 @@ int timer_create_fd(struct loop *loop, struct timer *timer,
 {
 	(void)loop;
 	timer->fire = fire;
-	timers[nr_timers++].timer = timer;
+	timers[nr_timers++] = timer;
 	return 0;
 }
 
 void timer_set(struct timer *timer, __u64 at, __u64 period)
 {
 	(void)period;
-	for (unsigned int i = 0; i < nr_timers; i++) {
-		if (timers[i].timer == timer)
-			timers[i].at = at;
-	}
+	timer->at = at;
 }
 
 void timer_destroy(struct timer *timer)
@@ -71,15 +68,15 @@ static struct timer *due(__u64 then, __u64 *at)
 	unsigned int first = nr_timers;
 
 	for (unsigned int i = 0; i < nr_timers; i++) {
-		if (timers[i].at && timers[i].at <= then &&
-		    (first == nr_timers || timers[i].at < timers[first].at))
+		if (timers[i]->at && timers[i]->at <= then &&
+		    (first == nr_timers || timers[i]->at < timers[first]->at))
 			first = i;
 	}
 	if (first == nr_timers)
 		return NULL;
-	*at = timers[first].at;
-	timers[first].at = 0;
-	return timers[first].timer;
+	*at = timers[first]->at;
+	timers[first]->at = 0;
+	return timers[first];
 }
 
 static inline void pass(__u64 ns)

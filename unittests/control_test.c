@@ -4,7 +4,9 @@
  * what docs/control.schema.json says, bad ones change nothing, and what takes its time is answered later.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,10 +31,10 @@ static struct json_object *schema;
 
 /* ---- what else the runner has -------------------------------------------------------------- */
 
-static unsigned int nr_done, nr_pressed;
+static unsigned int nr_done, nr_pressed, nr_ended;
 static __u64 left;
 static struct job *posted;
-static bool has_drained;
+static bool has_drained, logs;
 
 void vm_pause(struct vm *which, const char *why)
 {
@@ -55,9 +57,9 @@ bool vm_is_paused(struct vm *which)
 void vm_end(struct vm *which, enum ending end, int detail)
 {
 	(void)which;
-	(void)end;
 	(void)detail;
 	nr_done++;
+	nr_ended += end == END_MIGRATED;
 }
 
 void vm_quit(struct vm *which)
@@ -68,8 +70,49 @@ void vm_quit(struct vm *which)
 void io_post(struct vm *which, struct job *job)
 {
 	(void)which;
-	CHECK(!posted);
+	CHECK(!posted || posted == job);
 	posted = job;
+}
+
+bool vm_hold_for(struct vm *which, const void *holder)
+{
+	if (!which->paused || which->holder)
+		return false;
+	which->holder = holder;
+	return true;
+}
+
+void vm_state(struct vm *which, struct state *state)
+{
+	STATE(state, which, paused);
+}
+
+int memory_log(struct vm *which, bool is_on)
+{
+	(void)which;
+	logs = is_on;
+	return 0;
+}
+
+int memory_get_dirty(struct vm *which, __u64 *bits)
+{
+	(void)which;
+	bits[0] |= 1;
+	return 0;
+}
+
+void cpuid_state(struct vm *which, struct state *state)
+{
+	(void)which;
+	(void)state;
+}
+
+bool host_read_line(const char *path, char *line, int size)
+{
+	(void)path;
+	(void)line;
+	(void)size;
+	return false;
 }
 
 void acpi_power_button(struct vm *which)
@@ -168,7 +211,7 @@ static const char *ask(const char *request)
 
 	say(fd, request);
 	say(fd, "\n");
-	if (posted)
+	while (posted)
 		do_job();
 	answer = hear(fd);
 	CHECK(is_line(answer));
@@ -179,7 +222,7 @@ static const char *ask(const char *request)
 
 static void begin(void)
 {
-	nr_done = nr_pressed = 0;
+	nr_done = nr_pressed = nr_ended = 0;
 	left = 0;
 	posted = NULL;
 	has_drained = true;
@@ -425,6 +468,275 @@ static void test_half_closed(void)
 	end();
 }
 
+/* ---- files that come with a request ------------------------------------------------------------ */
+
+#define SAVE "{\"version\":1,\"do\":\"save\",\"file\":9223372036854775807}"
+
+static void send_files(int fd, const char *text, const int *files, unsigned int nr)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	struct iovec iov = { (char *)text, strlen(text) };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+		.msg_controllen = CMSG_SPACE(nr * sizeof(int)),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	*header = (struct cmsghdr) {
+		.cmsg_len = CMSG_LEN(nr * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+	};
+	memcpy(CMSG_DATA(header), files, nr * sizeof(int));
+	EQ(iov.iov_len, sendmsg(fd, &message, MSG_NOSIGNAL));
+	settle(&vm);
+}
+
+/* How many this process has open. */
+static unsigned int nr_open(void)
+{
+	unsigned int nr = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+/* The machine is written, once it is paused, and no file stays open, however many came. */
+static void test_save(void)
+{
+	static unsigned char memory[2 * MEBIBYTE] __attribute__((aligned(4096))) = { [1000000] = 1 };
+	int files[8], fd;
+	unsigned int nr;
+
+	begin();
+	options.memory = sizeof(memory);
+	vm.ram = memory;
+	vm.pagemap = -1;
+	vm.memory_fd = -1;
+	for (int i = 0; i < 8; i++)
+		files[i] = memfd_create("file", 0);
+	fd = dial();
+	nr = nr_open();
+	send_files(fd, SAVE "\n", files, 2);
+	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
+	vm.paused = true;
+	say(fd, SAVE "\n");
+	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
+	send_files(fd, SAVE "\n", files, 1);
+	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
+	send_files(fd, STATUS, files, 8);
+	CHECK(schema_has_exchange(schema, "status", STATUS, hear(fd)));
+	EQ(nr, nr_open());
+	send_files(fd, SAVE "\n", files, 2);
+	CHECK(!hear(fd)[0]);
+	while (posted)
+		do_job();
+	CHECK(schema_has_exchange(schema, "save", SAVE, hear(fd)));
+	EQ(nr, nr_open());
+	EQ(sizeof(memory) + sizeof(memory) / SNAPSHOT_CHUNK * sizeof(__u64), lseek(files[1], 0, SEEK_END));
+	CHECK(lseek(files[0], 0, SEEK_END) > (off_t)sizeof(struct snapshot_head));
+	/* Who does not wait is not written to, nor is a machine that has ended saved. */
+	send_files(fd, SAVE "\n", files, 2);
+	close(fd);
+	settle(&vm);
+	while (posted)
+		do_job();
+	fd = dial();
+	send_files(fd, SAVE "\n", files + 2, 2);
+	posted = NULL;
+	control_destroy(&vm);
+	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
+	close(fd);
+	vm.holder = NULL;
+	for (int i = 0; i < 8; i++)
+		close(files[i]);
+	options.memory = 512 * MEBIBYTE;
+	end();
+}
+
+/* ---- migrations ----------------------------------------------------------------------------- */
+
+#define MIGRATE "{\"version\":1,\"do\":\"migrate\",\"downtime_ms\":0}"
+
+/* All that the machine sends, until it waits; the kinds of the messages, in their order. */
+static size_t read_stream(int peer, char *kinds, size_t most, __u64 *bytes)
+{
+	static unsigned char stream[8 * MEBIBYTE];
+	size_t nr = 0, nr_kinds = 0;
+	struct wire wire;
+	ssize_t done = 1;
+
+	while (done > 0 || posted) {
+		if (posted)
+			do_job();
+		settle(&vm);
+		done = recv(peer, stream + nr, sizeof(stream) - nr, MSG_DONTWAIT);
+		nr += done > 0 ? done : 0;
+	}
+	for (size_t at = 0; at < nr; at += sizeof(wire) + wire.size) {
+		memcpy(&wire, stream + at, sizeof(wire));
+		CHECK(nr_kinds < most && at + sizeof(wire) + wire.size <= nr);
+		kinds[nr_kinds++] = wire.kind == WIRE_HELLO ? 'H' : " PZSG"[wire.kind];
+		*bytes += wire.kind == WIRE_PAGES ? wire.size : 0;
+	}
+	kinds[nr_kinds] = 0;
+	return nr;
+}
+
+static void reply(int peer, enum wire_kind kind, const char *text)
+{
+	const struct wire wire = { .kind = kind, .size = strlen(text) };
+
+	EQ(sizeof(wire), send(peer, &wire, sizeof(wire), MSG_NOSIGNAL));
+	EQ(wire.size, send(peer, text, wire.size, MSG_NOSIGNAL));
+	settle(&vm);
+}
+
+static unsigned char *begin_migration(int *fd, int *peer)
+{
+	static unsigned char memory[2 * MEBIBYTE] __attribute__((aligned(4096)));
+	int ends[2];
+
+	begin();
+	memset(memory + 4096, 1, 4 * 65536);
+	options.memory = sizeof(memory);
+	vm.ram = memory;
+	vm.memory_fd = vm.pagemap = -1;
+	EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+	*fd = dial();
+	*peer = ends[1];
+	send_files(*fd, MIGRATE "\n", ends, 1);
+	close(ends[0]);
+	return memory;
+}
+
+static void end_migration(int fd, int peer)
+{
+	close(fd);
+	if (peer >= 0)
+		close(peer);
+	settle(&vm);
+	posted = NULL;
+	options.memory = 512 * MEBIBYTE;
+	vm.holder = NULL;
+	end();
+	migration_destroy(&vm);
+}
+
+/* The whole memory, then what was written meanwhile, then the state; and then it is gone. */
+static void test_migrate(void)
+{
+	char kinds[256];
+	__u64 bytes = 0;
+	int fd, peer;
+
+	begin_migration(&fd, &peer);
+	read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+	snprintf(said, sizeof(said), "%s", kinds);
+	CHECK(!strncmp(kinds, "HZPPPPZ", 7) && !strcmp(kinds + strlen(kinds) - 2, "ZS"));
+	EQ(4 * 65536, bytes);
+	CHECK(logs && vm.paused && !hear(fd)[0]);
+	reply(peer, WIRE_READY, "");
+	read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+	CHECK(!strcmp(kinds, "G"));
+	EQ(0, nr_ended);
+	reply(peer, WIRE_RUNS, "");
+	EQ(1, nr_ended);
+	CHECK(schema_has_exchange(schema, "migrate", MIGRATE, hear(fd)));
+	end_migration(fd, peer);
+}
+
+/* What the other end says or does, at each moment before the last word: the machine is here. */
+static void test_migrate_fails(void)
+{
+	static const struct {
+		enum wire_kind kind;
+		const char *text, *why;
+	} answers[] = {
+		{ WIRE_REFUSED, "it has no disk", "refuses it: it has no disk" },
+		{ WIRE_RUNS, "", "another language" },
+		{ 77, "", "another language" },
+		{ 0, NULL, "gone" },
+	};
+	char kinds[256];
+	__u64 bytes = 0;
+	int fd, peer;
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(answers); i++) {
+		const char *answer, *text = answers[i / 2].text;
+
+		begin_migration(&fd, &peer);
+		if (i % 2)
+			read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+		if (text)
+			reply(peer, answers[i / 2].kind, text);
+		else
+			close(peer);
+		settle(&vm);
+		while (posted)
+			do_job();
+		answer = hear(fd);
+		snprintf(said, sizeof(said), "%s", answer);
+		CHECK(schema_has_exchange(schema, "refusal", MIGRATE, answer) &&
+		      (strstr(answer, answers[i / 2].why) || (!text && strstr(answer, "ended"))));
+		CHECK(!vm.paused && !vm.holder && !vm.machine.written && !logs);
+		EQ(0, nr_ended);
+		end_migration(fd, text ? peer : -1);
+	}
+}
+
+/* The moment itself: whoever hears nothing more does not go on. */
+static void test_migrate_unknown(void)
+{
+	char kinds[256];
+	__u64 bytes = 0;
+	int fd, peer;
+
+	begin_migration(&fd, &peer);
+	read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+	reply(peer, WIRE_READY, "");
+	close(peer);
+	settle(&vm);
+	while (posted)
+		do_job();
+	CHECK(strstr(hear(fd), "is not known"));
+	CHECK(vm.paused && !vm.holder);
+	EQ(0, nr_ended);
+	end_migration(fd, -1);
+}
+
+/* The other end takes all, and says nothing. */
+static void test_migrate_silence(void)
+{
+	const char *answer;
+	char kinds[256];
+	__u64 bytes = 0;
+	int fd, peer;
+
+	begin_migration(&fd, &peer);
+	read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+	for (answer = hear(fd); !answer[0]; answer = hear(fd))
+		if (posted)
+			do_job();
+	CHECK(strstr(answer, "has said nothing"));
+	CHECK(!vm.paused && !vm.holder && !logs);
+	end_migration(fd, peer);
+}
+
+/* Who has asked hangs up. */
+static void test_migrate_cancelled(void)
+{
+	int fd, peer;
+
+	begin_migration(&fd, &peer);
+	do_job();
+	close(fd);
+	settle(&vm);
+	while (posted)
+		do_job();
+	CHECK(!vm.paused && !vm.holder && !logs && !migration_is_under_way(&vm));
+	end_migration(dial(), peer);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
@@ -435,6 +747,12 @@ int main(int argc, char **argv)
 		{ "answers that come later", test_later },
 		{ "a machine that ends before the answer", test_ends_before },
 		{ "a last line without a newline", test_half_closed },
+		{ "files that come with a request", test_save },
+		{ "a migration", test_migrate },
+		{ "a migration that fails", test_migrate_fails },
+		{ "a migration of which nothing more is heard", test_migrate_unknown },
+		{ "a migration to one who says nothing", test_migrate_silence },
+		{ "a migration that is cancelled", test_migrate_cancelled },
 	};
 	char directory[] = "/tmp/control_test.XXXXXX", command[64];
 	int status;

@@ -24,6 +24,11 @@ int mote_set_slot(int machine, const struct mote_slot *config)
 	return 0;
 }
 
+__u64 clock_ns(void)
+{
+	return NS_PER_S;
+}
+
 void io_settled(struct vm *which)
 {
 	(void)which;
@@ -253,6 +258,88 @@ static void file_follows(void)
 	EQ(0, in_file(0x3001));
 }
 
+static struct state save(void)
+{
+	struct state state;
+
+	CHECK(flash_drain(&flash()->device));
+	state_begin_save(&state);
+	flash_state(&flash()->device, &state);
+	CHECK(!state_end(&state));
+	return state;
+}
+
+/* A copy of it, cut to this size, as it is marked. */
+static int load(const struct state *state, size_t size)
+{
+	unsigned char *copy = malloc(size + !size);
+	struct state other;
+	int err;
+
+	memcpy(copy, state->data, size);
+	state_begin_load(&other, copy, size);
+	flash_state(&flash()->device, &other);
+	err = state_end(&other);
+	free(copy);
+	return err;
+}
+
+/* A flash that is saved between two writes goes on between them, and so does the file. */
+static void is_loaded(void)
+{
+	struct state state, again;
+
+	start();
+	program_byte(0x30, 0);
+	put(0x31, PROGRAM);
+	CHECK(!flash_drain(&flash()->device));
+	finish(&flash()->transfers);
+	state = save();
+	end();
+	/* Elsewhere, the file has never had it. */
+	start();
+	CHECK(is_memory());
+	CHECK(!load(&state, state.size));
+	CHECK(!slot.size);
+	again = save();
+	CHECK(state.size == again.size && !memcmp(state.data, again.data, state.size));
+	state_free(&again);
+	CHECK(!in_flight);
+	EQ(0x30, in_file(0x30));
+	flash_resume(&flash()->device);
+	CHECK(in_flight);
+	finish(&flash()->transfers);
+	EQ(0, in_file(0x30));
+	put(0x31, 0x11);
+	EQ(STATUS_READY, get(0x31));
+	put(0, READ_ARRAY);
+	CHECK(is_memory());
+	EQ(0, get(0x30));
+	EQ(0x11, get(0x31));
+	EQ(0x32, get(0x32));
+	end();
+	EQ(0x11, in_file(0x31));
+	/* One that is not begun leaves the file alone; and so does one that is refused. */
+	start();
+	CHECK(!load(&state, state.size));
+	end();
+	EQ(0x30, in_file(0x30));
+	start();
+	for (size_t size = 0; size < state.size; size += size < 64 ? 1 : 61)
+		load(&state, size);
+	CHECK(load(&state, state.size - 1));
+	end();
+	EQ(0x30, in_file(0x30));
+	/* A command that there is not, behind the record of that name. */
+	start();
+	state.data[sizeof(struct state_record) + strlen("command")] = 0x12;
+	CHECK(load(&state, state.size));
+	flash_resume(&flash()->device);
+	CHECK(!in_flight && is_memory());
+	end();
+	state_free(&state);
+}
+
 static void failures_are_said_once(void)
 {
 	start();
@@ -301,6 +388,7 @@ int main(void)
 		{ "it is found, and memory while it is read", is_found },
 		{ "it is programmed and erased", programs_and_erases },
 		{ "the file has what was programmed", file_follows },
+		{ "a flash that is loaded goes on, and its file then", is_loaded },
 		{ "what cannot be written is said once", failures_are_said_once },
 		{ "a file that is none, or somebody else's", files_that_cannot_be },
 	};

@@ -85,6 +85,37 @@ static void words(void)
 	EQ(0, nr_complaints);
 }
 
+/* What is hidden is not there, and a machine that was shown something wants it wherever it goes. */
+static void cpus(void)
+{
+	struct mote_cpuid_entry rows[] = {
+		{ .leaf = 1, .ecx = ~0u, .edx = ~0u },
+		{ .leaf = 7, .flags = MOTE_CPUID_SUBLEAF, .ebx = ~0u, .ecx = ~0u, .edx = ~0u },
+		{ .leaf = 0x80000001, .ecx = ~0u, .edx = ~0u }, { .leaf = 0x80000007, .edx = ~0u },
+	}, other[4];
+	char name[FEATURE_NAME_MOST];
+
+	memcpy(other, rows, sizeof(rows));
+	begin();
+	CHECK(!cpu_features_missing(rows, 4, other, 4, name));
+	CHECK(!set("cpu", "portable,+avx") && !cpu_features_apply(&options.features, rows, 4));
+	/* SSE 4.2 and AVX, not FMA and XSAVE; no SYSENTER; SYSCALL, and what AMD repeats. */
+	EQ(1u << 20 | 1u << 28, rows[0].ecx & (1u << 20 | 1u << 28 | 1u << 12 | 1u << 26));
+	EQ(1u << 26, rows[0].edx & (1u << 26 | 1u << 11));
+	EQ(0, rows[1].ebx | rows[1].ecx | rows[1].edx | rows[3].edx);
+	EQ(1u << 11 | 1u << 29 | 1, rows[2].edx & (1u << 11 | 1u << 29 | 1 | 1u << 27 | 1u << 31));
+	CHECK(!cpu_features_missing(rows, 4, other, 4, name));
+	CHECK(cpu_features_missing(other, 4, rows, 4, name) && !strcmp(name, "CPUID leaf 0x1 bit 10"));
+	other[0].ecx = rows[0].ecx & ~(1u << 28);
+	CHECK(cpu_features_missing(rows, 4, other, 4, name) && !strcmp(name, "avx"));
+	other[0].ecx = ~0u;
+	/* Intel's do not repeat them, and a leaf may not be there. */
+	other[2].edx = 1u << 11 | 1u << 20 | 1u << 29;
+	CHECK(!cpu_features_missing(rows, 3, other, 3, name));
+	CHECK(cpu_features_missing(rows, 3, other, 2, name));
+	EQ(0, nr_complaints);
+}
+
 /* A comma is the name's, but before a key. */
 static void disks(void)
 {
@@ -345,7 +376,7 @@ static const struct {
 	{ "{\"image\": {}}", "image: not a string" },
 	{ "{\"serial\": \"port\"}", "serial: not stdio, socket or none: \"port\"" },
 	{ "{\"firmware\": false}", "firmware: not the name of a file: false" },
-	{ "{\"cpu\": [3]}", "cpu[0]: not -NAME" },
+	{ "{\"cpu\": [3]}", "cpu[0]: not portable,-NAME" },
 	{ "{\"disk\": [\"a\", {\"ro\": true}]}", "disk[1]: there is no file" },
 	{ "{\"disk\": [[\"a\"]]}", "disk[0]: not an object or a string: [\"a\"]" },
 	{ "{\"disk\": 3}", "disk: not an object" },
@@ -636,6 +667,7 @@ int main(void)
 	static const struct unit_test tests[] = {
 		{ "numbers", numbers },
 		{ "words and texts", words },
+		{ "CPU features", cpus },
 		{ "disks", disks },
 		{ "other objects", others },
 		{ "what is refused", refusals },

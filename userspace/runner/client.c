@@ -198,23 +198,44 @@ static char *read_line(int fd)
 	return NULL;
 }
 
+/* Files go with the first byte. */
+static ssize_t send_some(int fd, const char *line, size_t nr, const int *files, unsigned int nr_files)
+{
+	char control[CMSG_SPACE(REQUEST_FILES * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	struct iovec iov = { (char *)line, nr };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *header = (struct cmsghdr *)control;
+
+	if (nr_files) {
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(nr_files * sizeof(int));
+		memcpy(CMSG_DATA(header), files, nr_files * sizeof(int));
+		message.msg_control = control;
+		message.msg_controllen = CMSG_SPACE(nr_files * sizeof(int));
+	}
+	return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
 /* All of it: it is short, but the other end may take it in pieces. */
-static bool send_line(int fd, const char *line, size_t nr)
+static bool send_line(int fd, const char *line, size_t nr, const int *files, unsigned int nr_files)
 {
 	while (nr) {
-		ssize_t done = send(fd, line, nr, MSG_NOSIGNAL);
+		ssize_t done = send_some(fd, line, nr, files, nr_files);
 
 		if (done < 0 && errno != EINTR)
 			return false;
 		if (done > 0) {
 			line += done;
 			nr -= done;
+			nr_files = 0;
 		}
 	}
 	return true;
 }
 
-static bool send_request(int fd, const char *what, struct json_object *request)
+static bool send_request(int fd, const char *what, struct json_object *request, const int *files,
+			 unsigned int nr_files)
 {
 	const char *text;
 	bool is_sent;
@@ -222,40 +243,56 @@ static bool send_request(int fd, const char *what, struct json_object *request)
 	json_object_object_add(request, "version", json_object_new_int(CONTROL_VERSION));
 	json_object_object_add(request, "do", json_object_new_string(what));
 	text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
-	is_sent = send_line(fd, text, strlen(text)) && send_line(fd, "\n", 1);
+	is_sent = send_line(fd, text, strlen(text), files, nr_files) && send_line(fd, "\n", 1, NULL, 0);
 	json_object_put(request);
 	return is_sent;
 }
 
-struct json_object *client_request(int fd, const char *what, struct json_object *arguments)
+bool client_send(int fd, const char *what, struct json_object *arguments, const int *files, unsigned int nr)
 {
-	struct json_object *answer = NULL;
-	char *line = NULL;
+	return send_request(fd, what, arguments ? arguments : json_object_new_object(), files, nr);
+}
 
-	if (send_request(fd, what, arguments ? arguments : json_object_new_object()))
-		line = read_line(fd);
-	if (line)
-		answer = json_tokener_parse(line);
+static struct json_object *hear(int fd)
+{
+	char *line = read_line(fd);
+	struct json_object *answer = line ? json_tokener_parse(line) : NULL;
+
 	free(line);
 	return answer;
 }
 
+struct json_object *client_request(int fd, const char *what, struct json_object *arguments)
+{
+	return client_send(fd, what, arguments, NULL, 0) ? hear(fd) : NULL;
+}
+
+/* What is no refusal. */
+static struct json_object *judge(struct json_object *answer)
+{
+	const char *error = answer ? answer_text(answer, "error") : "the VM has ended, or does not answer";
+
+	if (!error[0])
+		return answer;
+	complain("%s", error);
+	json_object_put(answer);
+	return NULL;
+}
+
+struct json_object *client_hear(int fd)
+{
+	return judge(hear(fd));
+}
+
+struct json_object *client_ask_with(int fd, const char *what, struct json_object *arguments, const int *files,
+				    unsigned int nr)
+{
+	return judge(client_send(fd, what, arguments, files, nr) ? hear(fd) : NULL);
+}
+
 struct json_object *client_ask(int fd, const char *what, struct json_object *arguments)
 {
-	struct json_object *answer = client_request(fd, what, arguments);
-	const char *error;
-
-	if (!answer) {
-		complain("the VM has ended, or does not answer");
-		return NULL;
-	}
-	error = answer_text(answer, "error");
-	if (error[0]) {
-		complain("%s", error);
-		json_object_put(answer);
-		return NULL;
-	}
-	return answer;
+	return client_ask_with(fd, what, arguments, NULL, 0);
 }
 
 const char *answer_text(struct json_object *answer, const char *key)

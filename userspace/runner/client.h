@@ -56,6 +56,14 @@ struct json_object *client_ask(int fd, const char *what, struct json_object *arg
 /* The same without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
+/* As client_ask(), with files that go with the request. */
+struct json_object *client_ask_with(int fd, const char *what, struct json_object *arguments, const int *files,
+				    unsigned int nr);
+
+/* The two halves of that: false if it cannot be sent; the answer, or NULL after a complaint. */
+bool client_send(int fd, const char *what, struct json_object *arguments, const int *files, unsigned int nr);
+struct json_object *client_hear(int fd);
+
 /* The answers of all VMs of this user, in an array; of one that gives none, "name", "pid" and "state". */
 struct json_object *vms_ask(const char *what);
 

@@ -31,6 +31,7 @@
  * @next: another one
  * @nr_in: how many bytes are in @in
  * @in: what came and has not been dealt with
+ * @files: what came with that, -1 for none
  * @out: the answer, or NULL
  * @sent: how much of that is out
  * @has_ended: it asks for nothing more, but still reads
@@ -43,6 +44,7 @@ struct client {
 	struct client *next;
 	size_t nr_in;
 	char in[REQUEST_MOST];
+	int files[REQUEST_FILES];
 	char *out;
 	size_t sent;
 	bool has_ended;
@@ -104,12 +106,22 @@ static void forget(struct vm *vm, struct client *client)
 	free(client);
 }
 
+static void close_files(struct client *client)
+{
+	for (unsigned int i = 0; i < REQUEST_FILES; i++) {
+		if (client->files[i] >= 0)
+			close(client->files[i]);
+		client->files[i] = -1;
+	}
+}
+
 static void drop(struct vm *vm, struct client *client)
 {
+	close_files(client);
 	source_remove(&client->source);
 	close(client->source.fd);
 	client->is_gone = true;
-	if (!client->reply.job.run)
+	if (!request_abandon(vm, &client->reply))
 		forget(vm, client);
 }
 
@@ -185,7 +197,8 @@ static void take_requests(struct vm *vm, struct client *client)
 
 	while (!client->out && !client->reply.is_console && (end = line_end(client))) {
 		*end++ = '\0';
-		set_answer(client, request_do(vm, client->in, &client->reply));
+		set_answer(client, request_do(vm, client->in, client->files, &client->reply));
+		close_files(client);
 		client->nr_in -= end - client->in;
 		memmove(client->in, end, client->nr_in);
 	}
@@ -225,17 +238,33 @@ static void serve(struct vm *vm, struct client *client)
 		watch(vm, client);
 }
 
+/* What is sent with a request; what is too much is closed by the kernel, or here. */
+static void take_files(struct client *client, struct msghdr *message)
+{
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+			continue;
+		close_files(client);
+		memcpy(client->files, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+	}
+}
+
 /* False: the client is gone. Who has said all that he had to say may still want to hear. */
 static bool receive(struct client *client)
 {
-	size_t room = sizeof(client->in) - client->nr_in;
+	char files[CMSG_SPACE(sizeof(client->files))] __attribute__((aligned(8)));
+	struct iovec iov = { client->in + client->nr_in, sizeof(client->in) - client->nr_in };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = files, .msg_controllen = sizeof(files),
+	};
 	ssize_t nr;
 
-	if (!room || client->has_ended)
+	if (!iov.iov_len || client->has_ended)
 		return true;
-	nr = recv(client->source.fd, client->in + client->nr_in, room, MSG_DONTWAIT);
+	nr = recvmsg(client->source.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (nr < 0)
 		return errno == EAGAIN || errno == EINTR;
+	take_files(client, &message);
 	client->has_ended = !nr;
 	client->nr_in += nr;
 	return true;
@@ -281,6 +310,7 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 		return;
 	}
 	client->source = (struct source) { .fd = fd, .ready = client_ready };
+	memset(client->files, -1, sizeof(client->files));
 	if (source_add(&vm->supervisor, &client->source, EPOLLIN)) {
 		close(fd);
 		free(client);
@@ -445,8 +475,7 @@ void control_destroy(struct vm *vm)
 	/* Who waits for an answer gets it: that of "kill" is one. Jobs are not done any more. */
 	for (struct client *client = control->clients, *next; client; client = next) {
 		next = client->next;
-		client->reply.is_due = NULL;
-		client->reply.job.run = NULL;
+		request_forget(&client->reply);
 		if (client->is_gone) {
 			forget(vm, client);
 			continue;

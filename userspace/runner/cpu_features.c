@@ -4,6 +4,7 @@
  * CPUID: SDM 2A, "CPUID"; APM 3, "Obtaining Processor Information Via the CPUID
  * Instruction".
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "runner.h"
@@ -73,6 +74,8 @@ static const struct word words[FEATURE_WORDS] = {
 	{ 6, 0, EAX, { [2] = "arat" } },
 };
 
+#define PORTABLE "portable"
+
 /* Bits of leaf 1 EDX that AMD repeats. */
 #define REPEATED 0x0183f3ffu
 
@@ -95,6 +98,29 @@ static bool find(const char *text, size_t length, unsigned int *word, __u32 *bit
 	return false;
 }
 
+/*
+ * What the CPUs of both vendors have had for long, and is the same: x86-64-v2, but without SYSENTER, which
+ * Intel's alone have in long mode.
+ */
+static const char *const portable[] = {
+	"fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "mtrr", "pge", "mca", "cmov", "pat",
+	"pse36", "clflush", "mmx", "fxsr", "sse", "sse2", "ht", "pni", "ssse3", "cx16", "sse4_1", "sse4_2",
+	"x2apic", "tsc_deadline_timer", "popcnt", "hypervisor", "syscall", "nx", "lm", "lahf_lm", "arat",
+};
+
+/* Hide all else, whether it has a name or not. */
+static void hide_others(struct cpu_features *features)
+{
+	unsigned int word;
+	__u32 bit;
+
+	memset(features->hidden, 0xff, sizeof(features->hidden));
+	for (size_t i = 0; i < ARRAY_SIZE(portable); i++)
+		if (find(portable[i], strlen(portable[i]), &word, &bit))
+			features->hidden[word] &= ~bit;
+	features->hidden[WORD_EXTENDED_EDX] &= features->hidden[WORD_1_EDX] | ~REPEATED;
+}
+
 static int parse_one(const char *where, const char *text, size_t length, struct cpu_features *features)
 {
 	unsigned int word;
@@ -104,8 +130,12 @@ static int parse_one(const char *where, const char *text, size_t length, struct 
 		complain("%s is about features: --cpus %.*s", where, (int)length, text);
 		return -1;
 	}
+	if (is_called(PORTABLE, text, length)) {
+		hide_others(features);
+		return 0;
+	}
 	if (length < 2 || (text[0] != '-' && text[0] != '+')) {
-		complain("%s: neither -NAME nor +NAME: %.*s", where, (int)length, text);
+		complain("%s: neither -NAME nor +NAME nor " PORTABLE ": %.*s", where, (int)length, text);
 		return -1;
 	}
 	if (!find(text + 1, length - 1, &word, &bit)) {
@@ -138,9 +168,10 @@ int cpu_features_parse(const char *where, const char *text, void *features)
 /* ---- the table ------------------------------------------------------------------- */
 
 /* A word of the table; NULL if the leaf is not there. */
-static __u32 *find_register(struct mote_cpuid_entry *rows, unsigned int nr, const struct word *word)
+static __u32 *find_register(const struct mote_cpuid_entry *row, unsigned int nr, const struct word *word)
 {
-	for (; nr; nr--, rows++) {
+	for (; nr; nr--, row++) {
+		struct mote_cpuid_entry *rows = (struct mote_cpuid_entry *)row;
 		__u32 *const registers[] = { &rows->eax, &rows->ebx, &rows->ecx, &rows->edx };
 
 		if (rows->leaf == word->leaf &&
@@ -173,4 +204,28 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
 			*bits &= ~hidden;
 	}
 	return 0;
+}
+
+bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr, const struct mote_cpuid_entry *host,
+			  unsigned int nr_host, char name[FEATURE_NAME_MOST])
+{
+	for (unsigned int i = 0; i < FEATURE_WORDS; i++) {
+		const __u32 *wanted = find_register(rows, nr, &words[i]);
+		const __u32 *offered = find_register(host, nr_host, &words[i]);
+		__u32 missing = (wanted ? *wanted : 0) & ~(offered ? *offered : 0);
+		unsigned int bit;
+
+		/* Of AMD's CPUs alone, and the first word has them. */
+		if (i == WORD_EXTENDED_EDX)
+			missing &= ~REPEATED;
+		if (!missing)
+			continue;
+		bit = __builtin_ctz(missing);
+		if (words[i].names[bit])
+			snprintf(name, FEATURE_NAME_MOST, "%s", words[i].names[bit]);
+		else
+			snprintf(name, FEATURE_NAME_MOST, "CPUID leaf 0x%x bit %u", words[i].leaf, bit);
+		return true;
+	}
+	return false;
 }

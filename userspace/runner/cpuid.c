@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "runner.h"
-#include "vm.h"
+#include "snapshot.h"
 
 #define FEATURE_HTT (1u << 28)		/* leaf 1 EDX: more than one APIC id in a package */
+#define INVARIANT_TSC (1u << 8)		/* leaf 0x80000007 EDX */
 #define LEVEL_SMT (1u << 8)		/* leaf 0xb ECX: SDM 2A, "CPUID" */
 #define LEVEL_CORE (2u << 8)
 #define KVM_LEAF_FEATURES 0x40000101	/* see docs/guest-abi.md */
@@ -63,28 +64,79 @@ static void adjust(struct mote_cpuid_entry *row, unsigned int id, unsigned int n
 	}
 }
 
+/* Of another host's guest: what it may use is here, too. */
+static void check(const struct mote_cpuid_entry *rows, unsigned int nr, const struct mote_cpuid_entry *host,
+		  unsigned int nr_host, struct state *state)
+{
+	char missing[64];
+
+	if (cpu_features_missing(rows, nr, host, nr_host, missing))
+		state_fail(state, "this host has no %s for guests (start it with --cpu portable)", missing);
+}
+
+/* Rows that were saved take the place of the host's. */
+static void rows_state(struct vm *vm, struct state *state)
+{
+	struct mote_cpuid_entry host[MOTE_MAX_CPUID];
+	size_t size = vm->nr_cpuid * sizeof(vm->cpuid[0]);
+	const void *rows = vm->cpuid;
+	unsigned int nr_host = vm->nr_cpuid;
+
+	if (!state_block(state, "rows", &rows, &size) || !state->loads)
+		return;
+	state_require(state, !(size % sizeof(vm->cpuid[0])) && size <= sizeof(vm->cpuid), "there are no such rows");
+	if (state_has_failed(state))
+		return;
+	memcpy(host, vm->cpuid, sizeof(host));
+	memcpy(vm->cpuid, rows, size);
+	vm->nr_cpuid = size / sizeof(vm->cpuid[0]);
+	check(vm->cpuid, vm->nr_cpuid, host, nr_host, state);
+}
+
+void cpuid_state(struct vm *vm, struct state *state)
+{
+	if (!state_enter(state, "cpuid"))
+		return;
+	rows_state(vm, state);
+	state_leave(state);
+}
+
+int cpuid_create(struct vm *vm)
+{
+	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)vm->cpuid };
+	int err = mote_get_cpuid(vm->fd, &table);
+
+	vm->nr_cpuid = table.nr;
+	if (err)
+		complain("cannot learn what CPUID may say here: %s", strerror(-err));
+	return err ? -1 : 0;
+}
+
 int vcpu_set_cpuid(struct vcpu *vcpu)
 {
-	struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
-	struct mote_cpuid_table table = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
-	struct vm *vm = vcpu->vm;
-	int err = mote_get_cpuid(vm->fd, &table);
-	__u32 kept = 0;
+	struct mote_cpuid_entry rows[MOTE_MAX_CPUID + 2];
+	struct mote_cpuid_table table = { .entries = (unsigned long)rows };
+	const struct vm *vm = vcpu->vm;
+	int err;
 
-	for (__u32 i = 0; !err && i < table.nr; i++) {
-		if (rows[i].leaf == 0xb)
+	for (unsigned int i = 0; i < vm->nr_cpuid; i++) {
+		if (vm->cpuid[i].leaf == 0xb)
 			continue;
-		rows[kept] = rows[i];
-		adjust(&rows[kept++], vcpu->cpu.id, vm->options->cpus);
+		rows[table.nr] = vm->cpuid[i];
+		adjust(&rows[table.nr++], vcpu->cpu.id, vm->options->cpus);
 	}
-	if (!err && cpu_features_apply(&vm->options->features, rows, kept))
-		return -1;
-	if (!err && kept + 2 <= MOTE_MAX_CPUID) {
-		add_topology(rows + kept, vcpu->cpu.id, vm->options->cpus);
-		table.nr = kept + 2;
-		err = mote_set_cpuid(vcpu->cpu.fd, &table);
-	}
+	add_topology(rows + table.nr, vcpu->cpu.id, vm->options->cpus);
+	table.nr += 2;
+	err = mote_set_cpuid(vcpu->cpu.fd, &table);
 	if (err)
 		complain("cannot set the CPUID of vCPU %u: %s", vcpu->cpu.id, strerror(-err));
 	return err ? -1 : 0;
+}
+
+bool cpuid_has_steady_tsc(const struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_cpuid; i++)
+		if (vm->cpuid[i].leaf == 0x80000007)
+			return vm->cpuid[i].edx & INVARIANT_TSC;
+	return false;
 }

@@ -31,12 +31,14 @@ static const struct {
 	[END_QUIT] = { "quit", 128 + SIGINT },
 	[END_SIGNAL] = { "signal", 128 },
 	[END_STOPPED] = { "stopped", 10 },
+	[END_MIGRATED] = { "migrated", EXIT_OK },
 };
 
 /* Those who are outside do not wait until the guest's last words are read. */
 static bool comes_from_outside(enum ending end)
 {
-	return end == END_TIMEOUT || end == END_QUIT || end == END_SIGNAL || end == END_STOPPED;
+	return end == END_TIMEOUT || end == END_QUIT || end == END_SIGNAL || end == END_STOPPED ||
+	       end == END_MIGRATED;
 }
 
 /* With the lock of the VM's life held. */
@@ -69,6 +71,7 @@ void vm_revive(struct vm *vm)
 	vm->end = END_NOT_YET;
 	vm->closed = false;
 	vm->paused = false;
+	vm->holder = NULL;
 	vm->resumes = false;
 	vm->quits = false;
 	pthread_mutex_unlock(&vm->life);

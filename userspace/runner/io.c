@@ -67,11 +67,16 @@ void io_settled(struct vm *vm)
 
 static void settle(struct vm *vm)
 {
+	struct job *job;
+
 	if (!is_pausing(vm) || !are_drained(vm))
 		return;
 	pthread_mutex_lock(&vm->life);
 	vm->drained = vm->paused;
+	job = vm->when_paused;
 	pthread_mutex_unlock(&vm->life);
+	if (job)
+		io_post(vm, job);
 	control_wake(vm);
 }
 

@@ -4,6 +4,7 @@
  * part of it is below 1 MiB, too, in memory that can be written to.  It takes the
  * ACPI tables from fw_cfg (dev/fw_cfg.c).
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,42 +17,48 @@
 #define SHADOW_MOST (EXTENDED_MEMORY - FIRMWARE)
 #define LEAST_MEMORY (16ull << 20)
 
-/* A copy of its own: the file may change or shrink while the guest runs, and nobody writes it. */
-static unsigned char *read_file(const struct file *file)
+/* Let the guest have a copy, and nobody write it. */
+static int map(struct vm *vm, unsigned char *hva, __u64 size)
 {
-	unsigned char *hva = mmap(NULL, file->size, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct mote_slot slot = {
+		.slot = SLOT_FIRMWARE, .flags = MOTE_SLOT_READONLY, .size = size,
+		.gpa = HIGH_MEMORY - size, .hva = (unsigned long)hva,
+	};
+	int err = mprotect(hva, size, PROT_READ) ? -errno : mote_machine_set_slot(&vm->machine, &slot);
+
+	if (err)
+		complain("cannot map the firmware: %s", strerror(-err));
+	return err ? -1 : 0;
+}
+
+/* A copy of its own: the file may change or shrink while the guest runs. */
+static unsigned char *create(struct vm *vm, __u64 size)
+{
+	unsigned char *hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (hva == MAP_FAILED) {
-		complain("no memory for the firmware %s", file->path);
+		complain("no memory for the firmware");
 		return NULL;
 	}
-	if (file_read(file, 0, hva, file->size) || mprotect(hva, file->size, PROT_READ)) {
-		munmap(hva, file->size);
-		return NULL;
-	}
+	vm->firmware = hva;
+	vm->firmware_size = size;
 	return hva;
 }
 
-static int map(struct vm *vm, const struct file *file)
+int firmware_restore(struct vm *vm, const void *data, size_t size)
 {
-	unsigned char *hva = read_file(file);
-	const struct mote_slot slot = {
-		.slot = SLOT_FIRMWARE, .flags = MOTE_SLOT_READONLY, .size = file->size,
-		.gpa = HIGH_MEMORY - file->size, .hva = (unsigned long)hva,
-	};
-	int err = hva ? mote_machine_set_slot(&vm->machine, &slot) : 0;
+	unsigned char *hva = create(vm, size);
 
-	vm->firmware = hva;
-	vm->firmware_size = file->size;
-	if (err)
-		complain("cannot map the firmware %s: %s", file->path, strerror(-err));
-	return err || !hva ? -1 : 0;
+	if (!hva)
+		return -1;
+	memcpy(hva, data, size);
+	return map(vm, hva, size);
 }
 
 static int load(struct vm *vm, const struct file *file)
 {
 	__u64 shadow = file->size < SHADOW_MOST ? file->size : SHADOW_MOST;
+	unsigned char *hva;
 
 	if (file->size % PAGE_SIZE || file->size > FIRMWARE_MOST) {
 		complain("%s is no firmware: its size is no multiple of 4096, or more than 16M",
@@ -62,7 +69,8 @@ static int load(struct vm *vm, const struct file *file)
 		complain("firmware wants %lluM of memory at least (--memory)", LEAST_MEMORY >> 20);
 		return -1;
 	}
-	if (map(vm, file) ||
+	hva = create(vm, file->size);
+	if (!hva || file_read(file, 0, hva, file->size) || map(vm, hva, file->size) ||
 	    place_at(vm, file->path, EXTENDED_MEMORY - shadow, shadow, "the firmware"))
 		return -1;
 	return file_load(vm, file, file->size - shadow, EXTENDED_MEMORY - shadow, shadow);

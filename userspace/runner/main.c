@@ -23,6 +23,10 @@ const struct verb verbs[] = {
 	{ "pause", "stop the processors of one", pause_usage, pause_run },
 	{ "resume", "let them go on", resume_usage, resume_run },
 	{ "memory", "change how much of its memory it is to get by with", memory_usage, memory_run },
+	{ "snapshot", "save one as it is, memory and all", snapshot_usage, snapshot_run },
+	{ "restore", "run what was saved", restore_usage, restore_run },
+	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
+	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", trace_usage,
 	  trace_run },
@@ -45,6 +49,19 @@ void complain(const char *format, ...)
 			*c = '?';
 	fprintf(stderr, "mote: %s\n", line ? line : "no memory to say what is wrong");
 	free(line);
+}
+
+int verb_option(const struct verb *verb, int argc, char **argv, const struct option *options, int *which)
+{
+	int at = optind ? optind : 1, option;
+
+	opterr = 0;
+	option = getopt_long(argc, argv, ":h", options, which);
+	if (option != '?' && option != ':')
+		return option;
+	complain(option == ':' ? "%s: %s wants a value (try mote %s --help)" :
+		 "%s: unknown option %s (try mote %s --help)", verb->name, argv[at], verb->name);
+	return 0;
 }
 
 int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json)

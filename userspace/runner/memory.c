@@ -11,17 +11,27 @@
 #include <unistd.h>
 
 #include "runner.h"
-#include "vm.h"
+#include "snapshot.h"
 
 #define HUGE_PAGE 0x200000ull
 #define PAGE_SIZE 4096ull
 
-static int add_slot(struct vm *vm, __u32 slot, __u64 gpa, unsigned char *hva, __u64 size)
+enum { SLOT_LOW, SLOT_HIGH };
+
+static int set_slot(struct vm *vm, __u32 slot, __u32 flags)
 {
+	bool is_low = slot == SLOT_LOW;
 	const struct mote_slot memory = {
-		.slot = slot, .gpa = gpa, .size = size, .hva = (unsigned long)hva,
+		.slot = slot, .flags = flags, .gpa = is_low ? 0 : HIGH_MEMORY, .size = is_low ? vm->low : vm->high,
+		.hva = (unsigned long)(is_low ? vm->ram : vm->ram + vm->low),
 	};
-	int err = size ? mote_machine_set_slot(&vm->machine, &memory) : 0;
+
+	return memory.size ? mote_machine_set_slot(&vm->machine, &memory) : 0;
+}
+
+static int add_slot(struct vm *vm, __u32 slot, __u64 gpa)
+{
+	int err = set_slot(vm, slot, 0);
 
 	if (err)
 		complain("cannot give the VM memory at 0x%llx: %s", gpa, strerror(-err));
@@ -38,11 +48,17 @@ static bool is_file(const struct options *options)
 	return is_file;
 }
 
-/* Put a file where the memory is. */
+static bool is_received(const struct vm *vm)
+{
+	return vm->snapshot && vm->snapshot->connection >= 0;
+}
+
+/* Put a file where the memory is: an empty one, or what another runner has sent. */
 static bool share(struct vm *vm, __u64 size)
 {
-	vm->memory_fd = memfd_create("mote", MFD_CLOEXEC);
-	return vm->memory_fd >= 0 && !ftruncate(vm->memory_fd, size) &&
+	vm->memory_fd = is_received(vm) ? fcntl(vm->snapshot->memory_fd, F_DUPFD_CLOEXEC, 3) :
+					  memfd_create("mote", MFD_CLOEXEC);
+	return vm->memory_fd >= 0 && (is_received(vm) || !ftruncate(vm->memory_fd, size)) &&
 	       mmap(vm->ram, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 		    vm->memory_fd, 0) != MAP_FAILED;
 }
@@ -53,6 +69,8 @@ int memory_create(struct vm *vm)
 	__u64 size = vm->options->memory;
 	unsigned char *ram;
 
+	vm->is_restored = false;
+	vm->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	vm->low = size < LOW_MEMORY_END ? size : LOW_MEMORY_END;
 	vm->high = size - vm->low;
 	ram = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
@@ -60,15 +78,75 @@ int memory_create(struct vm *vm)
 	vm->mapping = ram != MAP_FAILED ? ram : NULL;
 	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
-	if (ram == MAP_FAILED || (is_file(vm->options) && !share(vm, size))) {
+	if (ram == MAP_FAILED || ((is_file(vm->options) || is_received(vm)) && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
 		return -1;
 	}
 	/* Only advice: not every kernel has them. */
 	madvise(vm->ram, size, MADV_HUGEPAGE);
-	if (add_slot(vm, 0, 0, vm->ram, vm->low))
+	if (add_slot(vm, SLOT_LOW, 0))
 		return -1;
-	return add_slot(vm, 1, HIGH_MEMORY, vm->ram + vm->low, vm->high);
+	return add_slot(vm, SLOT_HIGH, HIGH_MEMORY);
+}
+
+int memory_log(struct vm *vm, bool is_on)
+{
+	__u32 flags = is_on ? MOTE_SLOT_LOG_DIRTY : 0;
+	int err = set_slot(vm, SLOT_LOW, flags);
+
+	return err ? err : set_slot(vm, SLOT_HIGH, flags);
+}
+
+/* Where there is high memory the low one is as large as it can be: whole words of bits. */
+static int add_dirty(struct vm *vm, __u32 slot, __u64 pages, __u64 *bits)
+{
+	__u64 part[4096];
+
+	for (__u64 first = 0; first < pages; first += 64 * ARRAY_SIZE(part)) {
+		struct mote_dirty dirty = {
+			.slot = slot, .first = first, .nr = 64 * ARRAY_SIZE(part), .bitmap = (unsigned long)part,
+		};
+		int err;
+
+		if (dirty.nr > pages - first)
+			dirty.nr = pages - first;
+		err = mote_get_dirty(vm->machine.fd, &dirty);
+		if (err)
+			return err;
+		for (__u64 i = 0; i < (dirty.nr + 63) / 64; i++)
+			bits[first / 64 + i] |= part[i];
+	}
+	return 0;
+}
+
+int memory_get_dirty(struct vm *vm, __u64 *bits)
+{
+	int err = add_dirty(vm, SLOT_LOW, vm->low / PAGE_SIZE, bits);
+
+	return err ? err : add_dirty(vm, SLOT_HIGH, vm->high / PAGE_SIZE, bits + vm->low / PAGE_SIZE / 64);
+}
+
+/* Of a file of somebody's own it becomes a copy at once, else page by page as the guest uses it. */
+int memory_restore(struct vm *vm, int fd)
+{
+	__u64 size = vm->options->memory, at = 0;
+	ssize_t nr = 1;
+
+	if (is_received(vm))
+		return 0;
+	if (vm->memory_fd < 0) {
+		vm->is_restored = mmap(vm->ram, size, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) != MAP_FAILED;
+		if (vm->is_restored)
+			return 0;
+		nr = -1;
+	}
+	for (; at < size && nr > 0; at += nr)
+		nr = pread(fd, vm->ram + at, size - at, at);
+	if (at == size)
+		return 0;
+	complain("cannot read the memory that was saved: %s", nr < 0 ? strerror(errno) : "it is truncated");
+	return -1;
 }
 
 void memory_discard(struct vm *vm, void *hva, __u64 size)
@@ -102,6 +180,9 @@ void memory_destroy(struct vm *vm)
 	if (vm->memory_fd >= 0)
 		close(vm->memory_fd);
 	vm->memory_fd = -1;
+	if (vm->pagemap >= 0)
+		close(vm->pagemap);
+	vm->pagemap = -1;
 	if (vm->mapping)
 		munmap(vm->mapping, vm->options->memory + HUGE_PAGE);
 	vm->mapping = NULL;

@@ -6,10 +6,13 @@
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "acpi.h"
 #include "console.h"
+#include "migrate.h"
 #include "requests.h"
 #include "runner.h"
 #include "tty.h"
@@ -182,6 +185,98 @@ static struct json_object *do_memory(struct vm *vm, struct reply *reply, const _
 	return refuse("the VM has ended");
 }
 
+/* ---- saving ------------------------------------------------------------------------------- */
+
+static void saved(struct vm *vm, struct save *save)
+{
+	struct reply *reply = save->data;
+
+	done(vm, reply, save->err);
+}
+
+static void free_save(struct reply *reply)
+{
+	if (reply->save)
+		save_free(reply->save);
+	reply->save = NULL;
+}
+
+static struct json_object *do_save(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	struct save *save;
+
+	if (reply->files[0] < 0 || reply->files[1] < 0)
+		return refuse("save wants two files, for the state and for the memory");
+	save = calloc(1, sizeof(*save));
+	if (!save)
+		return refuse("the runner has no memory");
+	*save = (struct save) {
+		.state_fd = reply->files[0], .memory_fd = reply->files[1], .memory.file = values[0],
+		.data = reply, .done = saved,
+	};
+	if (!vm_hold_for(vm, save)) {
+		free(save);
+		return refuse("the VM is not paused, or is being saved already");
+	}
+	reply->files[0] = reply->files[1] = -1;
+	reply->save = save;
+	reply->is_due = is_done;
+	save_begin(vm, save);
+	return refuse("the VM has ended");
+}
+
+static struct json_object *save_answer(struct vm *vm, struct reply *reply)
+{
+	const struct save *save = reply->save;
+	struct json_object *answer;
+
+	if (save->err)
+		answer = refuse("%s", state_has_failed(&save->state) ? save->state.why : strerror(-save->err));
+	else
+		answer = vm_status(vm);
+	if (!save->err)
+		json_add_number(answer, "saved_bytes", save->written);
+	free_save(reply);
+	return answer;
+}
+
+/* ---- migrating ---------------------------------------------------------------------------- */
+
+static void migrated(struct vm *vm, void *data)
+{
+	done(vm, data, 0);
+}
+
+static struct json_object *do_migrate(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	int fd = reply->files[0];
+
+	if (fd < 0)
+		return refuse("migrate wants a connection, which goes with it");
+	if (migration_is_under_way(vm) || vm->holder)
+		return refuse("the VM is being migrated or saved already");
+	reply->files[0] = -1;
+	reply->is_due = is_done;
+	reply->migrates = migration_begin(vm, fd, values[0] * 1000000, migrated, reply);
+	if (!reply->migrates)
+		reply->is_due = NULL;
+	return refuse(reply->migrates ? "the VM has ended" : "the runner has no memory");
+}
+
+static struct json_object *migrate_answer(struct vm *vm)
+{
+	const char *why = migration_failure(vm);
+
+	return why ? refuse("%s", why) : vm_status(vm);
+}
+
+bool request_abandon(struct vm *vm, struct reply *reply)
+{
+	if (reply->migrates && reply->is_due)
+		migration_cancel(vm);
+	return reply->job.run || reply->save || reply->migrates;
+}
+
 static const struct request requests[] = {
 	{ "status", { { 0 } }, do_status },
 	{ "stat", { { 0 } }, do_stat },
@@ -192,6 +287,8 @@ static const struct request requests[] = {
 	{ "console", { { "columns", 1, 0xffff, true }, { "rows", 1, 0xffff, true } }, do_console },
 	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false } },
 	  do_terminal_size },
+	{ "migrate", { { "downtime_ms", 0, 3600000, false } }, do_migrate },
+	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
 };
 
@@ -290,11 +387,11 @@ static struct json_object *seal(const struct reply *reply, struct json_object *a
 	return answer;
 }
 
-struct json_object *request_do(struct vm *vm, const char *line, struct reply *reply)
+struct json_object *request_do(struct vm *vm, const char *line, int *files, struct reply *reply)
 {
 	struct json_object *request = json_tokener_parse(line), *answer;
 
-	*reply = (struct reply) { 0 };
+	*reply = (struct reply) { .files = files };
 	answer = seal(reply, do_line(vm, reply, request));
 	json_object_put(request);
 	return answer;
@@ -306,5 +403,19 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		return NULL;
 	reply->is_due = NULL;
 	reply->job.run = NULL;
+	if (reply->save)
+		return seal(reply, save_answer(vm, reply));
+	if (reply->migrates) {
+		reply->migrates = false;
+		return seal(reply, migrate_answer(vm));
+	}
 	return seal(reply, reply->err ? refuse("%s", strerror(-reply->err)) : vm_status(vm));
+}
+
+void request_forget(struct reply *reply)
+{
+	reply->is_due = NULL;
+	reply->job.run = NULL;
+	reply->migrates = false;
+	free_save(reply);
 }

@@ -15,23 +15,32 @@ struct json_object;
 
 /* ---- requests (requests.c) ----------------------------------------------------------- */
 
+/* As many files come with a request. */
+#define REQUEST_FILES 2
+
 /**
  * struct reply - how the answer to a request comes about
+ * @files: what has come with the request, see request_do()
  * @is_versioned: the request has said its version, so the answer does
  * @is_due: asked after each control_wake(): can it be answered now? NULL: it has been
  * @job: what the I/O thread does for it; @run is NULL if there is nothing (any more)
  * @number: an argument of that
  * @err: what came of it: 0 or a negative errno
  * @is_done: it has been done
+ * @save: what is being saved for it, or NULL
+ * @migrates: the VM is being migrated for it
  * @is_console: behind the answer the connection is the console
  */
 struct reply {
+	int *files;
 	bool is_versioned;
 	bool (*is_due)(struct vm *vm, const struct reply *reply);
 	struct job job;
 	__u64 number;
 	int err;
 	bool is_done;
+	struct save *save;
+	bool migrates;
 	bool is_console;
 };
 
@@ -39,12 +48,18 @@ struct reply {
  * request_do() - do what is asked for
  * @vm: of it
  * @line: a request
+ * @files: what has come with it, -1 for none; who takes one puts -1 there
  * @reply: of nothing that is under way; filled in
  * Return: the answer; if @reply->is_due is set, the one for the case that the VM ends before it is due
  */
-struct json_object *request_do(struct vm *vm, const char *line, struct reply *reply);
+struct json_object *request_do(struct vm *vm, const char *line, int *files, struct reply *reply);
 /* The answer that was not there at once; NULL: there still is none, or was none to come. */
 struct json_object *request_finish(struct vm *vm, struct reply *reply);
+
+/* The VM has ended, and nothing is done for it any more. */
+void request_forget(struct reply *reply);
+/* Who has asked is gone; true: what is done for it ends nevertheless with an answer. */
+bool request_abandon(struct vm *vm, struct reply *reply);
 
 struct json_object *json_refusal(const char *why);
 

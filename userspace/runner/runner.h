@@ -49,6 +49,11 @@ int pause_run(const struct verb *verb, int argc, char **argv);
 int resume_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
+extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[];
+int snapshot_run(const struct verb *verb, int argc, char **argv);
+int restore_run(const struct verb *verb, int argc, char **argv);
+int migrate_run(const struct verb *verb, int argc, char **argv);
+int receive_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 
@@ -64,6 +69,19 @@ int trace_run(const struct verb *verb, int argc, char **argv);
  * Return: -1 to go on, else the exit status
  */
 int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json);
+
+struct option;
+
+/**
+ * verb_option() - the next option of a verb, by getopt_long(3)
+ * @verb: the verb
+ * @argc: its arguments
+ * @argv: its arguments
+ * @options: of the verb; -h is one, too
+ * @which: out: its index there, unless it is -h
+ * Return: -1 if there are no more; 0 after a complaint if it is unknown or lacks its value
+ */
+int verb_option(const struct verb *verb, int argc, char **argv, const struct option *options, int *which);
 
 /* One line on stderr: what is wrong and what to do. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

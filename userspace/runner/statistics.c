@@ -9,6 +9,7 @@
 
 #include <libmote.h>
 
+#include "migrate.h"
 #include "requests.h"
 #include "runner.h"
 #include "traffic.h"
@@ -44,6 +45,21 @@ static __u64 resident(void)
 	return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* Of the one that has begun last. */
+static struct json_object *migration_json(const struct vm *vm)
+{
+	struct json_object *object = json_object_new_object();
+	struct progress progress;
+
+	migration_progress(vm, &progress);
+	json_add_number(object, "rounds", progress.rounds);
+	json_add_number(object, "sent_bytes", progress.sent);
+	json_add_number(object, "pages", progress.pages);
+	json_add_number(object, "left_bytes", progress.left);
+	json_add_number(object, "downtime_ns", progress.downtime_ns);
+	return object;
+}
+
 struct json_object *vm_status(struct vm *vm)
 {
 	struct json_object *answer = json_object_new_object();
@@ -56,6 +72,8 @@ struct json_object *vm_status(struct vm *vm)
 	json_add_number(answer, "cpus", vm->nr_vcpus);
 	json_add_number(answer, "uptime_ns", clock_ns() - vm->started);
 	json_add_text(answer, "image", vm->options->image ? vm->options->image : vm->options->firmware);
+	if (vm->migration)
+		json_object_object_add(answer, "migration", migration_json(vm));
 	return answer;
 }
 

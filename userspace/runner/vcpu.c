@@ -295,17 +295,32 @@ void vm_hold(struct vm *vm, const char *format, ...)
 		complain("%s: %s: it is paused (mote resume %s)", vm->name, why, vm->name);
 }
 
-void vm_resume(struct vm *vm)
+bool vm_hold_for(struct vm *vm, const void *holder)
 {
-	bool was_paused;
+	bool is_held;
 
 	pthread_mutex_lock(&vm->life);
-	was_paused = vm->paused;
-	vm->resumes |= was_paused;
-	__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&vm->resumed);
+	is_held = vm->paused && vm->drained && !vm->holder && !vm_has_ended(vm);
+	if (is_held)
+		vm->holder = holder;
 	pthread_mutex_unlock(&vm->life);
-	if (!was_paused)
+	return is_held;
+}
+
+/* Not while somebody holds it. */
+void vm_resume(struct vm *vm)
+{
+	bool resumes;
+
+	pthread_mutex_lock(&vm->life);
+	resumes = vm->paused && !vm->holder;
+	if (resumes) {
+		vm->resumes = true;
+		__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
+		pthread_cond_broadcast(&vm->resumed);
+	}
+	pthread_mutex_unlock(&vm->life);
+	if (!resumes)
 		return;
 	io_wake(vm);
 	say_event(vm, "resume", NULL);
@@ -326,11 +341,13 @@ static void *run_vcpu(void *data)
 	vcpu->tid = gettid();
 	current_run = run;
 	while (!vm_has_ended(vcpu->vm)) {
+		bool pauses = __atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST);
 		int err;
 
-		if (__atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST))
-			park(vcpu);
-		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) ? MOTE_WINDOW_INTERRUPT : 0;
+		/* What was completed last comes into the vCPU, and no further, before it waits. */
+		if (pauses)
+			__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) && !pauses ? MOTE_WINDOW_INTERRUPT : 0;
 		err = mote_run(vcpu->cpu.fd);
 		if (!err) {
 			/* A newer module may know more reasons. */
@@ -338,6 +355,8 @@ static void *run_vcpu(void *data)
 				vcpu->exits[run->reason]++;
 			handle_exit(vcpu, &bus);
 		} else if (err == -EINTR) {
+			if (pauses)
+				park(vcpu);
 			/* Who kicked has made its change before: it is seen from here on. */
 			__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		} else if (err != -ENOMEM) {

@@ -13,6 +13,7 @@
 #include "console.h"
 #include "control.h"
 #include "irq.h"
+#include "migrate.h"
 #include "runner.h"
 #include "traffic.h"
 #include "virtio.h"
@@ -41,8 +42,31 @@ static void complain_of_module(int err)
 		complain("cannot create a VM: %s (mote doctor says more)", strerror(-err));
 }
 
+/* A guest that was saved counts on its TSC's frequency, as far as it was told that it may. */
+#define TSC_PPM 250
+/* It can be scaled by so much, up and down. */
+#define TSC_MOST 16
+
+static bool is_near(__u32 khz, __u32 other)
+{
+	return (khz > other ? khz - other : other - khz) * 1000000ull <= (__u64)other * TSC_PPM;
+}
+
+/* 0 is the host's. */
+static __u32 choose_tsc_khz(struct vm *vm, const struct mote_info *info)
+{
+	vm->tsc_khz = info->tsc_khz;
+	if (vm->snapshot)
+		STATE(&vm->snapshot->state, vm, tsc_khz);
+	if (is_near(vm->tsc_khz, info->tsc_khz) || !(info->features >> MOTE_FEATURE_TSC_SCALING & 1) ||
+	    vm->tsc_khz < info->tsc_khz / TSC_MOST || vm->tsc_khz / TSC_MOST > info->tsc_khz)
+		return 0;
+	return vm->tsc_khz;
+}
+
 static int open_machine(struct vm *vm)
 {
+	struct mote_vm_config config = { .flags = MOTE_VM_LAPIC };
 	struct mote_info info;
 	int err;
 
@@ -58,7 +82,10 @@ static int open_machine(struct vm *vm)
 		return -1;
 	}
 	if (!err)
-		err = mote_machine_create(&vm->machine, vm->fd, MOTE_VM_LAPIC);
+		config.tsc_khz = choose_tsc_khz(vm, &info);
+	if (!err)
+		err = mote_machine_create_with(&vm->machine, vm->fd, &config);
+	vm->has_other_tsc = !err && !config.tsc_khz && !is_near(vm->tsc_khz, info.tsc_khz);
 	if (err)
 		complain_of_module(err);
 	return err ? -1 : 0;
@@ -161,12 +188,65 @@ static int watch(struct vm *vm, struct source *source, const sigset_t *set)
 	return -1;
 }
 
+static int complain_of_snapshot(const struct vm *vm)
+{
+	struct snapshot *snapshot = vm->options->snapshot;
+
+	if (!state_has_failed(&snapshot->state))
+		return 0;
+	complain("it cannot be restored here: %s", snapshot->state.why);
+	receive_refuse(snapshot, snapshot->state.why);
+	return -1;
+}
+
+/* What it saw before it was saved. */
+static int restore_memory(struct vm *vm)
+{
+	struct state *state = &vm->snapshot->state;
+	const void *firmware;
+	size_t size;
+
+	if (memory_restore(vm, vm->snapshot->memory_fd))
+		return -1;
+	return state_block(state, "firmware", &firmware, &size) ? firmware_restore(vm, firmware, size) :
+								  complain_of_snapshot(vm);
+}
+
+static int restore_state(struct vm *vm)
+{
+	struct state *state = &vm->snapshot->state;
+
+	vm_state(vm, state);
+	state_end(state);
+	vm->paused = vm->snapshot->is_paused;
+	/* To the devices it has been paused in any case. */
+	vm->resumes = !vm->paused;
+	io_wake(vm);
+	/* After a reset it begins with its image. */
+	vm->snapshot = NULL;
+	return complain_of_snapshot(vm);
+}
+
+static int create_cpuid(struct vm *vm)
+{
+	if (cpuid_create(vm))
+		return -1;
+	if (!vm->snapshot)
+		return cpu_features_apply(&vm->options->features, vm->cpuid, vm->nr_cpuid);
+	cpuid_state(vm, &vm->snapshot->state);
+	if (vm->has_other_tsc && cpuid_has_steady_tsc(vm))
+		state_fail(&vm->snapshot->state, "its TSC runs at %u kHz, which this host cannot give it (start "
+			   "it with --cpu portable)", vm->tsc_khz);
+	return complain_of_snapshot(vm);
+}
+
 /* What a reset makes anew. */
 static int create_machine(struct vm *vm)
 {
-	if (open_machine(vm) || memory_create(vm) || vcpus_create(vm) || load_image(vm))
+	if (open_machine(vm) || memory_create(vm) || create_cpuid(vm) || vcpus_create(vm) ||
+	    (vm->snapshot ? restore_memory(vm) : load_image(vm)) || create_devices(vm))
 		return -1;
-	return create_devices(vm);
+	return vm->snapshot ? restore_state(vm) : 0;
 }
 
 /* The devices are gone if there was an I/O thread. */
@@ -188,7 +268,9 @@ static int create(struct vm *vm)
 {
 	if (loop_create(&vm->supervisor, vm, NULL) || io_create(vm) || create_machine(vm))
 		return -1;
-	return control_create(vm);
+	if (control_create(vm))
+		return -1;
+	return vm->options->snapshot ? receive_commit(vm->options->snapshot) : 0;
 }
 
 static void destroy(struct vm *vm)
@@ -198,6 +280,7 @@ static void destroy(struct vm *vm)
 	control_destroy(vm);
 	consoles_destroy(vm);
 	traffic_destroy(vm);
+	migration_destroy(vm);
 	io_destroy(vm);
 	loop_destroy(&vm->supervisor);
 }
@@ -270,7 +353,7 @@ int vm_run(const struct options *options)
 		.posted.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
-		.memory_fd = -1, .started = clock_ns(), .status = EXIT_USAGE,
+		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot, .started = clock_ns(), .status = EXIT_USAGE,
 	};
 	sigset_t set;
 
@@ -279,6 +362,8 @@ int vm_run(const struct options *options)
 	if (!create(&vm)) {
 		run(&vm, &set);
 		end_report(&vm);
+	} else if (options->snapshot) {
+		receive_refuse(options->snapshot, "it could not be made there, which says why");
 	}
 	destroy(&vm);
 	return vm.status;

@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include <linux/mote.h>
 #include <machine.h>
 
 #include "control.h"
@@ -111,6 +112,8 @@ struct nic {
 	struct forward forwards[FORWARDS_MOST];
 };
 
+struct snapshot;
+
 #define FEATURE_WORDS 12
 #define FEATURES_MOST 64
 
@@ -135,6 +138,12 @@ int cpu_features_parse(const char *where, const char *text, void *features);
 /* Hide what is to be hidden in a CPUID table; -1 after a complaint if something is missing. */
 int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_entry *rows,
 		       unsigned int nr);
+
+#define FEATURE_NAME_MOST 64
+
+/* Has @rows a feature that @host lacks?  Then what the first one is called. */
+bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr, const struct mote_cpuid_entry *host,
+			  unsigned int nr_host, char name[FEATURE_NAME_MOST]);
 
 /* What happens when the guest's watchdog expires (dev/watchdog.c); WATCHDOG_NONE: it has none. */
 enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAUSE, WATCHDOG_NMI };
@@ -177,6 +186,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @watchdog: there is a watchdog, which does this
  * @testdev: there are the devices of test guests
  * @json: say as JSON what happens
+ * @snapshot: with what the machine begins; NULL: with its image
  */
 struct options {
 	struct json_object *config;
@@ -214,10 +224,13 @@ struct options {
 	enum watchdog_action watchdog;
 	bool testdev;
 	bool json;
+	struct snapshot *snapshot;
 };
 
 struct virtio;
 struct place;
+struct migration;
+struct state;
 struct traffic;
 
 /* How a VM ended, each with an exit status: see end.c. */
@@ -234,6 +247,7 @@ enum ending {
 	END_QUIT,
 	END_SIGNAL,
 	END_STOPPED,
+	END_MIGRATED,
 };
 
 /**
@@ -276,10 +290,17 @@ struct job {
  * @firmware: NULL, or a copy of it
  * @firmware_size: of this
  * @memory_fd: the file that it is; -1: it is none
+ * @pagemap: of this process: which pages there are; -1: that cannot be known
+ * @is_restored: what nobody has touched is what was saved, not zeros
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
  * @nr_places: how many @places there are
  * @places: what a loader has put into memory (place.c), ascending; none once it has
+ * @tsc_khz: frequency of its TSC, in kHz
+ * @has_other_tsc: the host cannot give it that
+ * @nr_cpuid: how many @cpuid are there
+ * @cpuid: what CPUID says, but for what each vCPU has of its own
+ * @snapshot: with what it begins; NULL: with its image
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
  * @name: what it is called
@@ -302,6 +323,7 @@ struct job {
  * @button: one of these: the terminal's power button
  * @io_thread: it
  * @supervisor: what the supervisor waits for
+ * @migration: the last one, or NULL
  * @console: whose far end a client may be, or NULL
  * @consoles: all of them
  * @control: the control socket
@@ -311,6 +333,8 @@ struct job {
  * @resumed: they need not any more
  * @paused: vCPUs are to wait; is read without the lock
  * @drained: of a pause, the devices have done what they had begun
+ * @holder: what keeps it paused, as it is being saved or migrated; or NULL
+ * @when_paused: done whenever it is, and drained; or NULL
  * @resumes: the I/O thread is to tell the devices that the VM goes on
  * @end: how the VM ended; is read without the lock
  * @hurries: what the guest wrote need not be brought out any more
@@ -329,10 +353,17 @@ struct vm {
 	void *firmware;
 	__u64 firmware_size;
 	int memory_fd;
+	int pagemap;
+	bool is_restored;
 	__u64 low;
 	__u64 high;
 	size_t nr_places;
 	struct place *places;
+	__u32 tsc_khz;
+	bool has_other_tsc;
+	unsigned int nr_cpuid;
+	struct mote_cpuid_entry cpuid[MOTE_MAX_CPUID];
+	struct snapshot *snapshot;
 	unsigned int nr_vcpus;
 	struct vcpu *vcpus;
 
@@ -358,6 +389,7 @@ struct vm {
 	struct job button;
 	pthread_t io_thread;
 	struct loop supervisor;
+	struct migration *migration;
 	struct console *console;
 	struct console *consoles;
 	struct control *control;
@@ -368,6 +400,8 @@ struct vm {
 	pthread_cond_t resumed;
 	bool paused;
 	bool drained;
+	const void *holder;
+	struct job *when_paused;
 	bool resumes;
 	enum ending end;
 	bool hurries;
@@ -394,6 +428,12 @@ void detach_started(void);
 
 /* 0, or -1 after a complaint. */
 int memory_create(struct vm *vm);
+/* Note what the guest writes from now on, or no more; the VM is paused. 0 or a negative errno. */
+int memory_log(struct vm *vm, bool is_on);
+/* Which pages it has written, each a bit that is set in @bits, since the last time; likewise. */
+int memory_get_dirty(struct vm *vm, __u64 *bits);
+/* It is what @fd has, and what the guest writes is not there; 0, or -1 after a complaint. */
+int memory_restore(struct vm *vm, int fd);
 /* The guest does not need what is here; whole pages of it become free, and zeros. */
 void memory_discard(struct vm *vm, void *hva, __u64 size);
 /*
@@ -411,8 +451,13 @@ int vcpus_start(struct vm *vm);
 /* The VM has ended: wait for the threads. */
 void vcpus_stop(struct vm *vm);
 void vcpus_destroy(struct vm *vm);
-/* Its CPUID table (cpuid.c). */
+/* What all of them say by CPUID, and each its own (cpuid.c); 0, or -1 after a complaint. */
+int cpuid_create(struct vm *vm);
 int vcpu_set_cpuid(struct vcpu *vcpu);
+/* Do they say that the TSC always runs at one frequency? */
+bool cpuid_has_steady_tsc(const struct vm *vm);
+/* The first; what was saved for another host is refused where the guest may use what is not here. */
+void cpuid_state(struct vm *vm, struct state *state);
 /* Make a vCPU look at what is new, whatever it does; from any thread. */
 void vcpu_kick(struct vcpu *vcpu);
 
@@ -426,6 +471,8 @@ void vcpu_kick(struct vcpu *vcpu);
  */
 void vm_pause(struct vm *vm, const char *why);
 void vm_resume(struct vm *vm);
+/* It is paused: nothing resumes it until @holder lets go; false: it is not, or somebody holds it. */
+bool vm_hold_for(struct vm *vm, const void *holder);
 bool vm_is_paused(struct vm *vm);
 /* Something outside stands in the way, which the owner hears of: pause. */
 void vm_hold(struct vm *vm, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -484,6 +531,8 @@ void print_registers(struct vcpu *vcpu);
 
 /* Put the image into memory and vCPU 0 at its start; 0, or -1 after a complaint. */
 int load_image(struct vm *vm);
+/* The firmware alone, which was saved with the machine; likewise (loader_firmware.c). */
+int firmware_restore(struct vm *vm, const void *data, size_t size);
 
 /* ---- devices (dev/) -------------------------------------------------------------------- */
 

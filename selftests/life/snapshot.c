@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Machines that are saved, restored and migrated.  The guest says the alphabet, a letter with each interrupt of
+ * its timer: whatever was lost or done twice is a letter too few or too many.
+ */
+#include <sys/file.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "life.h"
+
+#define DIR RUNTIME_DIR "/saved"
+
+/* The 8259, the 8254 at 100 Hz, and an interrupt handler that writes what is at 0x9000. */
+GUEST(alphabet, 16,
+      "cli; xor %ax, %ax; mov %ax, %ds; mov %ax, %ss; mov $0x7000, %sp\n"
+      "mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21\n"
+      "mov $4, %al; out %al, $0x21; mov $1, %al; out %al, $0x21; mov $0xfe, %al; out %al, $0x21\n"
+      "call 1f; 1: pop %bx; add $(9f - 1b), %bx; mov %bx, 0x80; movw $0, 0x82; movb $0x61, 0x9000\n"
+      "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40; mov $0x2e, %al; out %al, $0x40\n"
+      "sti; 2: hlt; jmp 2b\n"
+      "9: mov $0x3fd, %dx; 3: in %dx, %al; test $0x20, %al; jz 3b\n"
+      "mov $0x3f8, %dx; mov 0x9000, %al; out %al, %dx\n"
+      "inc %al; cmp $0x7b, %al; jne 4f; mov $0x61, %al; 4: mov %al, 0x9000\n"
+      "mov $0x20, %al; out %al, $0x20; iret");
+
+FIXTURE(snapshot)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(snapshot)
+{
+	life_begin();
+}
+
+FIXTURE_TEARDOWN(snapshot)
+{
+	life_end();
+	sh("rm -f " FLAT_IMAGE);
+}
+
+/* A machine that begins in another way than by `mote run`: as VM(), with what it is called. */
+#define ARRIVE(name, how)								\
+	"cd " RUNTIME_DIR " && { " how " < /dev/null > " name ".out 2> " name ".err & "	\
+	"echo $! > " name ".pid; wait $!; echo $? > " name ".status; } > /dev/null 2>&1 &"
+
+static bool has_said(const char *name, unsigned int letters)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "[ $(wc -c < " RUNTIME_DIR "/%s.out) -ge %u ]", name, letters);
+	return comes_true(text);
+}
+
+/* Nothing is on its way any more: between two looks nothing has come. */
+static bool is_silent(const char *name)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "cd " RUNTIME_DIR "; was=$(wc -c < %s.out); sleep 1; "
+		 "[ $was = $(wc -c < %s.out) ]", name, name);
+	return comes_true(text);
+}
+
+/* Is what these have said, one after the other, the alphabet again and again? */
+static bool is_alphabet(const char *files)
+{
+	return !sh("cd " RUNTIME_DIR "; all=$(cat %s); said=${#all}; "
+		   "want=$(awk -v n=$said 'BEGIN { for (i = 0; i < n; i++) printf \"%%c\", 97 + i %% 26 }'); "
+		   "[ $said -ge 60 ] && [ \"$all\" = \"$want\" ]", files);
+}
+
+TEST_F(snapshot, goes_on)
+{
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, ""));
+	ASSERT_TRUE(has_said("one", 40));
+	command_run(&self->command, "mote snapshot --pause one " DIR);
+	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
+	EXPECT_NE(NULL, strstr(self->command.out, "one is saved in " DIR ": ")) TH_LOG("%s", self->command.out);
+	EXPECT_TRUE(vm_is("one", "paused"));
+	EXPECT_EQ(0, sh("mote snapshot --show " DIR " > show && grep -q '\"vcpu0\":' show && "
+			"grep -q '\"i82540\":' show; rm -f show"));
+	ASSERT_TRUE(is_silent("one"));
+	ASSERT_EQ(0, sh("mote stop --force one"));
+	/* It is called as it was, and its files are not where we are. */
+	ASSERT_EQ(0, sh(ARRIVE("one2", "mote restore --timeout 7000 " DIR)));
+	ASSERT_TRUE(has_said("one2", 40));
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_TRUE(is_alphabet("one.out one2.out"));
+	/* As often as wanted, and beside each other; each goes on where the first did. */
+	ASSERT_EQ(0, sh(ARRIVE("one3", "mote restore --verify --json --paused --timeout 7000 " DIR)));
+	EXPECT_TRUE(comes_true("mote ps | grep '^one-2 .* paused '"));
+	EXPECT_EQ(0, sh("[ ! -s " RUNTIME_DIR "/one3.out ] && mote resume one-2"));
+	ASSERT_TRUE(has_said("one3", 40));
+	EXPECT_TRUE(is_alphabet("one.out one3.out"));
+	EXPECT_EQ(0, sh("mote stop --force one-2; mote stop --force one"));
+	EXPECT_EQ(10, vm_status("one3"));
+}
+
+/* The new one takes the place of the old one, of which nothing is left; the guest does not notice. */
+TEST_F(snapshot, again)
+{
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, ""));
+	ASSERT_TRUE(has_said("one", 30));
+	EXPECT_EQ(0, sh("mote snapshot one " DIR " && was=$(ls " DIR ") && mote snapshot --json one " DIR
+			" | grep -q '\"saved_bytes\":' && [ \"$was\" != \"$(ls " DIR ")\" ]"));
+	EXPECT_EQ(0, sh("[ $(ls " DIR " | wc -l) = 2 ]"));
+	ASSERT_TRUE(has_said("one", 60));
+	EXPECT_TRUE(is_alphabet("one.out"));
+	EXPECT_EQ(0, sh("mote snapshot --stop one " DIR));
+	EXPECT_EQ(10, vm_status("one"));
+}
+
+/* Nothing is left behind, and what was there stays. */
+TEST_F(snapshot, bad_input)
+{
+	int directory;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, ""));
+	ASSERT_TRUE(has_said("one", 10));
+	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote snapshot two " DIR);
+	EXPECT_COMPLAINT(2, "takes a VM and a directory", "mote snapshot one");
+	EXPECT_COMPLAINT(2, "--pause or --stop", "mote snapshot --pause --stop one " DIR);
+	EXPECT_COMPLAINT(2, "unknown option --full", "mote snapshot --full one " DIR);
+	EXPECT_COMPLAINT(1, "cannot make /nowhere/saved", "mote snapshot one /nowhere/saved");
+	EXPECT_COMPLAINT(1, "cannot save in /etc/passwd", "mote snapshot one /etc/passwd");
+	EXPECT_COMPLAINT(1, "No space left", "mkdir -p small && mount -t tmpfs -o size=64k none small && "
+			 "mote snapshot one small/saved; status=$?; ls small; umount small; exit $status");
+	EXPECT_TRUE(vm_is("one", "running"));
+	ASSERT_EQ(0, sh("mote snapshot one " DIR));
+	directory = open(DIR, O_RDONLY | O_DIRECTORY);
+	EXPECT_EQ(0, flock(directory, LOCK_EX));
+	EXPECT_COMPLAINT(1, "another machine is being saved", "mote snapshot one " DIR);
+	close(directory);
+	EXPECT_COMPLAINT(2, "restore takes a directory", "mote restore");
+	EXPECT_COMPLAINT(2, "unknown option --nosuch", "mote restore --nosuch " DIR);
+	EXPECT_COMPLAINT(2, "there is no machine in it", "mote restore " RUNTIME_DIR);
+	EXPECT_COMPLAINT(2, "there is a VM called one", "mote restore --name one " DIR);
+	EXPECT_COMPLAINT(2, "its memory, memory-", "cp -r " DIR " part && rm part/memory-* && mote restore part");
+	EXPECT_COMPLAINT(2, "not whole", "head -c 1000 " DIR "/machine > part/machine && mote restore part");
+	EXPECT_COMPLAINT(2, "damaged: its checksum", "cp " DIR "/machine part && "
+			 "printf x | dd of=part/machine bs=1 seek=2000 conv=notrunc 2> /dev/null && mote restore part");
+	EXPECT_COMPLAINT(2, "its memory is damaged at 0x0", "cp " DIR "/* part && "
+			 "printf x | dd of=$(echo part/memory-*) bs=1 seek=36864 conv=notrunc 2> /dev/null && "
+			 "mote restore --verify part");
+	sh("rm -rf part small");
+	ASSERT_TRUE(has_said("one", 60));
+	EXPECT_TRUE(is_alphabet("one.out"));
+}
+
+/* Wait for one that comes by this socket. */
+#define RECEIVE(name)									\
+	(!sh(ARRIVE(name, "mote receive --timeout 7000 --name " name " unix:" RUNTIME_DIR "/wire")) &&	\
+	 comes_true("[ -S " RUNTIME_DIR "/wire ]"))
+
+TEST_F(snapshot, migrates)
+{
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--cpus 2"));
+	ASSERT_TRUE(has_said("one", 30));
+	ASSERT_TRUE(RECEIVE("two"));
+	command_run(&self->command, "mote migrate one unix:" RUNTIME_DIR "/wire");
+	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
+	EXPECT_NE(NULL, strstr(self->command.out, "one runs at unix:")) TH_LOG("%s", self->command.out);
+	EXPECT_EQ(0, vm_status("one"));
+	ASSERT_TRUE(has_said("two", 40));
+	EXPECT_TRUE(vm_is("two", "running"));
+	EXPECT_TRUE(is_alphabet("one.out two.out"));
+	/* On by a command, and as it was: paused. */
+	EXPECT_EQ(0, sh("mote pause two"));
+	ASSERT_TRUE(is_silent("two"));
+	EXPECT_EQ(0, sh("mote migrate --json two 'exec:exec mote receive --timeout 7000 --name three --serial socket "
+			"--detach -' | grep -q '\"rounds\":'"));
+	EXPECT_EQ(0, vm_status("two"));
+	EXPECT_TRUE(vm_is("three", "paused"));
+	EXPECT_EQ(0, sh("mote resume three && mote stop --force three"));
+}
+
+/* Whatever fails on the way, the machine is here, and does not notice. */
+TEST_F(snapshot, stays)
+{
+	static const struct {
+		const char *command, *why;
+	} cases[] = {
+		{ "false", "the connection ended\\|the other end is gone" },
+		{ "head -c 1000 > /dev/null", "the connection ended\\|the other end is gone" },
+		{ "exec yes", "speaks another language" },
+		{ "mote receive --name one -", "refuses it: it could not be made there" },
+		{ "mote receive --name ../x -", "refuses it: it could not be made there" },
+	};
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--cpus 2"));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		EXPECT_EQ(0, sh("mote migrate one 'exec:%s' 2> said; [ $? = 1 ] && grep -q '%s' said",
+				cases[i].command, cases[i].why))
+			TH_LOG("%s", cases[i].command);
+		EXPECT_TRUE(vm_is("one", "running"));
+	}
+	/* One who does not read, and one who is tired of waiting. */
+	EXPECT_NE(0, sh("timeout -s INT 1 mote migrate one 'exec:exec sleep 1000' 2> said"));
+	EXPECT_TRUE(comes_true("mote snapshot one " DIR));
+	EXPECT_COMPLAINT(2, "neither unix:PATH", "mote migrate one nowhere");
+	EXPECT_COMPLAINT(2, "cannot connect to unix:/nowhere/wire", "mote migrate one unix:/nowhere/wire");
+	EXPECT_COMPLAINT(2, "cannot connect to tcp:127.0.0.1:1", "mote migrate one tcp:127.0.0.1:1");
+	EXPECT_COMPLAINT(2, "--downtime: not a number", "mote migrate --downtime x one unix:/x");
+	EXPECT_COMPLAINT(2, "takes a VM and where", "mote migrate one");
+	EXPECT_COMPLAINT(2, "standard input is no socket", "mote receive -");
+	EXPECT_COMPLAINT(2, "unknown option --verify", "mote receive --verify -");
+	EXPECT_COMPLAINT(2, "neither unix:PATH", "mote receive nowhere");
+	ASSERT_TRUE(has_said("one", 60));
+	EXPECT_TRUE(is_alphabet("one.out"));
+	sh("rm -f said");
+}
+
+TEST_HARNESS_MAIN

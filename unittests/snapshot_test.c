@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A machine's files: what is saved is what is opened, and whatever is changed in them, missing or
+ * another version's is refused with one line.
+ */
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "complaints.h"
+#include "tests.h"
+#include "../userspace/runner/net.h"
+#include "../userspace/runner/snapshot.h"
+
+#define MEMORY (1536ull << 10)
+#define NUMBER 0x1234
+
+static unsigned char memory[MEMORY] __attribute__((aligned(4096)));
+static struct options options = { .memory = MEMORY, .nr_nics = 1 };
+static struct vm vm = {
+	.options = &options, .name = "saved", .ram = memory, .memory_fd = -1, .pagemap = -1,
+	.life = PTHREAD_MUTEX_INITIALIZER,
+};
+static char directory[] = "/tmp/snapshot_test.XXXXXX";
+static unsigned int nr_ended;
+static int failure;
+
+/* ---- what else the runner has ------------------------------------------------------------- */
+
+__u64 clock_ns(void)
+{
+	return 1000;
+}
+
+void mac_get(const struct vm *which, __u32 index, __u8 *mac)
+{
+	(void)which;
+	memset(mac, index + 2, MAC_SIZE);
+}
+
+void io_post(struct vm *which, struct job *job)
+{
+	which->jobs = job;
+}
+
+void cpuid_state(struct vm *which, struct state *state)
+{
+	STATE(state, which, started);
+}
+
+void vm_state(struct vm *which, struct state *state)
+{
+	if (failure)
+		state_fail(state, "it is not to be");
+	STATE(state, which, low);
+}
+
+static void ended(struct vm *which, struct save *save)
+{
+	(void)which;
+	(void)save;
+	nr_ended++;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static int file(const char *name, int flags)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	fd = open(path, flags, 0600);
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static int memory_file(int flags)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), SNAPSHOT_MEMORY, (unsigned long long)NUMBER);
+	return file(name, flags);
+}
+
+/* What became of it: 0 or a negative errno. */
+static int save(void)
+{
+	int flags = O_RDWR | O_CREAT | O_TRUNC;
+	struct save *save = calloc(1, sizeof(*save));
+	int err;
+
+	*save = (struct save) {
+		.state_fd = file(SNAPSHOT_STATE, flags), .memory_fd = memory_file(flags), .memory.file = NUMBER,
+		.done = ended,
+	};
+
+	options.config = options.config ? options.config : json_object_new_object();
+	vm.holder = save;
+	for (save_begin(&vm, save); vm.jobs;) {
+		struct job *job = vm.jobs;
+
+		vm.jobs = NULL;
+		job->run(&vm, job);
+	}
+	CHECK(!vm.holder);
+	err = save->err;
+	save_free(save);
+	return err;
+}
+
+/* Is it refused, with one line that has these words? */
+static bool is_refused(const char *words)
+{
+	struct snapshot snapshot;
+	bool is_refused;
+
+	nr_complaints = 0;
+	is_refused = (snapshot_open(&snapshot, directory) || snapshot_verify(&snapshot, directory)) &&
+		     nr_complaints == 1 && strstr(said, words);
+	snapshot_close(&snapshot);
+	return is_refused;
+}
+
+static void poke(int fd, off_t at, const void *data, size_t size)
+{
+	EQ(size, pwrite(fd, data, size, at));
+}
+
+/* ---- tests ------------------------------------------------------------------------------------ */
+
+static void test_there_and_back(void)
+{
+	struct snapshot snapshot;
+	unsigned char data[4096];
+	const void *block;
+	struct stat stat;
+	size_t size;
+	int fd;
+
+	memset(memory, 0, MEMORY);
+	memory[0] = 1;
+	memory[MEMORY - 1] = 2;
+	memset(memory + 700000, 3, 100000);
+	vm.low = 0x123456789abcdef;
+	vm.started = 77;
+	EQ(0, save());
+	EQ(1, nr_ended);
+	CHECK(!snapshot_open(&snapshot, directory));
+	CHECK(!snapshot_verify(&snapshot, directory));
+	EQ(MEMORY, snapshot.memory.size);
+	EQ(NUMBER, snapshot.memory.file);
+	for (size_t at = 0; at < MEMORY; at += sizeof(data)) {
+		EQ(sizeof(data), pread(snapshot.memory_fd, data, sizeof(data), at));
+		CHECK(!memcmp(data, memory + at, sizeof(data)));
+	}
+	vm.low = vm.started = 0;
+	cpuid_state(&vm, &snapshot.state);
+	vm_state(&vm, &snapshot.state);
+	STATE(&snapshot.state, &vm, tsc_khz);
+	EQ(0x123456789abcdef, vm.low);
+	EQ(77, vm.started);
+	CHECK(state_block(&snapshot.state, "name", &block, &size) && size == 5 && !memcmp(block, "saved", 5));
+	CHECK(state_block(&snapshot.state, "network_addresses", &block, &size) && size == MAC_SIZE &&
+	      ((const __u8 *)block)[0] == 2);
+	CHECK(state_block(&snapshot.state, "config", &block, &size));
+	CHECK(state_block(&snapshot.state, "directory", &block, &size));
+	EQ(0, state_end(&snapshot.state));
+	snapshot_close(&snapshot);
+	/* What is zeros takes no room. */
+	fd = memory_file(O_RDONLY);
+	CHECK(!fstat(fd, &stat) && stat.st_blocks * 512ull < MEMORY / 2);
+	close(fd);
+}
+
+/* Any byte of either file. */
+static void test_damage(void)
+{
+	unsigned char byte, bad;
+	unsigned int nr = 100000;
+	struct stat stat;
+	int fds[2];
+
+	EQ(0, save());
+	fds[0] = file(SNAPSHOT_STATE, O_RDWR);
+	fds[1] = memory_file(O_RDWR);
+	srandom(4);
+	while (nr--) {
+		/* The memory is looked at whole, which takes its time. */
+		int fd = fds[!(nr % 500)];
+		off_t at;
+
+		fstat(fd, &stat);
+		at = random() % stat.st_size;
+		EQ(1, pread(fd, &byte, 1, at));
+		bad = byte ^ (1 << random() % 8);
+		poke(fd, at, &bad, 1);
+		CHECK(is_refused(directory));
+		poke(fd, at, &byte, 1);
+	}
+	CHECK(!is_refused(""));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_not_whole(void)
+{
+	struct stat stat;
+	int fd;
+
+	EQ(0, save());
+	fd = file(SNAPSHOT_STATE, O_RDWR);
+	fstat(fd, &stat);
+	for (off_t size = stat.st_size - 1; size >= 0; size--) {
+		EQ(0, ftruncate(fd, size));
+		CHECK(is_refused("not whole"));
+	}
+	close(fd);
+	EQ(0, save());
+	fd = memory_file(O_RDWR);
+	fstat(fd, &stat);
+	EQ(0, ftruncate(fd, stat.st_size - 1));
+	CHECK(is_refused("not whole"));
+	close(fd);
+	EQ(0, save());
+	fd = open(directory, O_RDONLY | O_DIRECTORY);
+	EQ(0, unlinkat(fd, "memory-0000000000001234", 0));
+	CHECK(is_refused("its memory, memory-0000000000001234: No such file"));
+	EQ(0, unlinkat(fd, SNAPSHOT_STATE, 0));
+	CHECK(is_refused("there is no machine in it"));
+	close(fd);
+}
+
+static void test_another(void)
+{
+	__u32 version = SNAPSHOT_VERSION + 1;
+	int fd;
+
+	EQ(0, save());
+	fd = file(SNAPSHOT_STATE, O_RDWR);
+	poke(fd, offsetof(struct snapshot_head, version), &version, sizeof(version));
+	CHECK(is_refused("another version"));
+	poke(fd, 0, "QEVM", 4);
+	CHECK(is_refused("no machine of mote's"));
+	close(fd);
+}
+
+static void test_fails(void)
+{
+	failure = 1;
+	EQ(-22, save());
+	failure = 0;
+	EQ(0, save());
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		{ "what is saved is what is opened", test_there_and_back },
+		{ "damage is refused", test_damage },
+		{ "what is not whole is refused", test_not_whole },
+		{ "another version, or another thing", test_another },
+		{ "a machine that cannot be saved", test_fails },
+	};
+	char command[64];
+	int status;
+
+	if (!mkdtemp(directory))
+		return 1;
+	status = run_all(tests, sizeof(tests) / sizeof(tests[0]));
+	json_object_put(options.config);
+	snprintf(command, sizeof(command), "rm -rf '%s'", directory);
+	return system(command) ? 1 : status;
+}

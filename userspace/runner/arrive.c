@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote restore and receive: machines that begin with what they were. */
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migrate.h"
+#include "options.h"
+#include "runner.h"
+
+#define COMMON_USAGE						\
+	"  --name NAME    of the VM; as it was called before, unless another one is\n"	\
+	"  --serial WHAT  stdio, socket or none, as for mote run\n"			\
+	"  --timeout S    end it after so many seconds\n"				\
+	"  --detach       in the background\n"						\
+	"  --json         events as JSON\n"						\
+	"  --help         this text\n"
+
+const char restore_usage[] =
+	"usage: mote restore [OPTION]... DIR\n"
+	"\n"
+	"Runs a VM from where it was saved (mote snapshot), as often as wanted: DIR is not\n"
+	"changed. Memory is read as the guest uses it. Exit statuses are those of mote run.\n"
+	"\n"
+	"  --paused       do not go on before mote resume\n"
+	"  --verify       look at the checksums of all of its memory first\n"
+	COMMON_USAGE;
+
+const char receive_usage[] =
+	"usage: mote receive [OPTION]... unix:PATH | tcp:[HOST]:PORT | -\n"
+	"\n"
+	"Waits for a VM that mote migrate lets go, and runs it from there on; - is a socket on\n"
+	"standard input. Its disks have to be here by the same names. The connection is neither\n"
+	"secret nor authenticated: use it where nobody else is, or through ssh (mote migrate\n"
+	"NAME 'exec:ssh HOST mote receive -'). Exit statuses are those of mote run.\n"
+	"\n"
+	COMMON_USAGE;
+
+/* Said of one start of the machine, not of the machine. */
+static bool is_of_one_run(const char *name)
+{
+	static const char *const names[] = { "name", "timeout", "detach", "json" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+static int take_config(struct options *options, const char *text, size_t size, const char *path)
+{
+	struct json_tokener *tokener = json_tokener_new();
+	struct json_object *config = size < INT32_MAX ? json_tokener_parse_ex(tokener, text, size) : NULL;
+	int err = json_object_is_type(config, json_type_object) ? 0 : -1;
+
+	json_tokener_free(tokener);
+	if (err)
+		complain("%s: it does not say what the machine has", path);
+	json_object_object_foreach(err ? NULL : config, name, value) {
+		const struct row *row = row_find(option_rows, name, strlen(name));
+
+		if (err || is_of_one_run(name))
+			continue;
+		if (!row || row->type == ROW_VERB) {
+			complain("%s: the machine has a \"%s\", which this mote does not know", path, name);
+			err = -1;
+		} else {
+			err = options_take(options, row, value, path);
+		}
+	}
+	json_object_put(config);
+	return err;
+}
+
+/* A text of the state; false after a complaint. */
+static bool read_text(struct snapshot *snapshot, const char *path, const char *name, char *text, size_t room)
+{
+	const void *block;
+	size_t size;
+
+	if (!state_block(&snapshot->state, name, &block, &size) || size >= room || memchr(block, 0, size)) {
+		complain("%s: it says nothing of the machine's %s", path, name);
+		return false;
+	}
+	memcpy(text, block, size);
+	text[size] = '\0';
+	return true;
+}
+
+static int take_addresses(struct snapshot *snapshot, struct options *options, const char *path)
+{
+	const void *block;
+	size_t size;
+
+	if (!state_block(&snapshot->state, "network_addresses", &block, &size) ||
+	    size != options->nr_nics * MAC_SIZE) {
+		complain("%s: its network cards have no addresses", path);
+		return -1;
+	}
+	for (unsigned int i = 0; i < options->nr_nics; i++)
+		memcpy(options->nics[i].mac, (const __u8 *)block + i * MAC_SIZE, MAC_SIZE);
+	return 0;
+}
+
+/**
+ * struct restored - a machine that is to be restored
+ * @snapshot: it
+ * @name: what it was called
+ * @directory: where its files' names begin
+ */
+struct restored {
+	struct snapshot snapshot;
+	char name[NAME_MOST + 1];
+	char directory[4096];
+};
+
+static int take_options(struct restored *restored, struct options *options, const char *path)
+{
+	struct snapshot *snapshot = &restored->snapshot;
+	const void *config;
+	size_t size;
+
+	if (!state_block(&snapshot->state, "config", &config, &size)) {
+		complain("%s: it does not say what the machine has", path);
+		return -1;
+	}
+	if (take_config(options, config, size, path) ||
+	    !read_text(snapshot, path, "name", restored->name, sizeof(restored->name)) ||
+	    !read_text(snapshot, path, "directory", restored->directory, sizeof(restored->directory)))
+		return -1;
+	if (!is_name(restored->name)) {
+		complain("%s: the machine's name is none", path);
+		return -1;
+	}
+	return 0;
+}
+
+static int check_options(struct restored *restored, struct options *options, const char *path)
+{
+	if (options_check(options) || take_addresses(&restored->snapshot, options, path))
+		return -1;
+	if (!options->name)
+		options->name = restored->name;
+	if (restored->snapshot.memory.size < options->memory) {
+		complain("%s: its memory is less than the machine's", path);
+		return -1;
+	}
+	options->snapshot = &restored->snapshot;
+	/* Files are called as they were; where there is no such directory they are not found. */
+	if (chdir(restored->directory))
+		complain("%s: there is no %s, where its files were: %m", path, restored->directory);
+	return 0;
+}
+
+enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY };
+
+static const struct option arrival_options[] = {
+	{ "name", required_argument, NULL, OPTION_ROW }, { "serial", required_argument, NULL, OPTION_ROW },
+	{ "timeout", required_argument, NULL, OPTION_ROW }, { "detach", no_argument, NULL, OPTION_ROW },
+	{ "json", no_argument, NULL, OPTION_ROW }, { "help", no_argument, NULL, 'h' },
+	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY }, { 0 },
+};
+
+/**
+ * struct arrival - how a machine comes to be here
+ * @open: it, and complain if that cannot be
+ * @wants: what the verb wants
+ * @is_stored: it knows --paused and --verify
+ * @is_paused: the first was said
+ * @verifies: and the second
+ */
+struct arrival {
+	int (*open)(struct snapshot *snapshot, const char *where);
+	const char *wants;
+	bool is_stored;
+	bool is_paused;
+	bool verifies;
+};
+
+/* What the command line says, twice: to find the machine, and then on top of what it was. */
+static int parse(const struct verb *verb, int argc, char **argv, struct arrival *arrival, struct options *options)
+{
+	int option, which;
+
+	optind = 0;
+	while ((option = verb_option(verb, argc, argv, arrival_options, &which)) > 0) {
+		const char *name = arrival_options[which].name;
+
+		if (option == 'h') {
+			fputs(verb->usage, stdout);
+			return EXIT_OK;
+		}
+		if (option != OPTION_ROW && !arrival->is_stored) {
+			complain("%s: unknown option --%s (try mote %s --help)", verb->name, name, verb->name);
+			return EXIT_USAGE;
+		}
+		arrival->is_paused |= option == OPTION_PAUSED;
+		arrival->verifies |= option == OPTION_VERIFY;
+		if (option == OPTION_ROW && options &&
+		    options_set(options, row_find(option_rows, name, strlen(name)), optarg))
+			return EXIT_USAGE;
+	}
+	if (option < 0 && argc - optind == 1)
+		return -1;
+	if (option < 0)
+		complain("%s takes %s (try mote %s --help)", verb->name, arrival->wants, verb->name);
+	return EXIT_USAGE;
+}
+
+static int arrive(const struct verb *verb, int argc, char **argv, struct arrival *arrival)
+{
+	struct options options = { .config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1 };
+	int status = parse(verb, argc, argv, arrival, NULL);
+	const char *where = argv[optind];
+	struct restored restored;
+
+	if (status >= 0) {
+		json_object_put(options.config);
+		return status;
+	}
+	if (arrival->open(&restored.snapshot, where) ||
+	    (arrival->verifies && snapshot_verify(&restored.snapshot, where)) ||
+	    take_options(&restored, &options, where))
+		status = EXIT_USAGE;
+	if (status < 0)
+		status = parse(verb, argc, argv, arrival, &options);
+	if (status < 0 && check_options(&restored, &options, where))
+		status = EXIT_USAGE;
+	if (status < 0) {
+		restored.snapshot.is_paused |= arrival->is_paused;
+		status = options.detach ? detach_run(&options) : vm_run(&options);
+	} else {
+		receive_refuse(&restored.snapshot, "it could not be made there, which says why");
+	}
+	snapshot_close(&restored.snapshot);
+	json_object_put(options.config);
+	return status;
+}
+
+int restore_run(const struct verb *verb, int argc, char **argv)
+{
+	struct arrival arrival = { .open = snapshot_open, .wants = "a directory", .is_stored = true };
+
+	return arrive(verb, argc, argv, &arrival);
+}
+
+/* Whoever comes first. */
+static int receive_from(struct snapshot *snapshot, const char *where)
+{
+	int fd = wire_accept(where);
+
+	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	return fd < 0 ? -1 : receive_machine(snapshot, fd);
+}
+
+int receive_run(const struct verb *verb, int argc, char **argv)
+{
+	struct arrival arrival = { .open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -" };
+
+	return arrive(verb, argc, argv, &arrival);
+}

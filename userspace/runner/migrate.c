@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Letting a machine go: see migrate.h. */
+#define XXH_INLINE_ALL
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "migrate.h"
+#include "runner.h"
+
+#define PAGE_SIZE 4096
+#define PAGES_AT_ONCE (WIRE_PAGES_MOST / PAGE_SIZE)
+/* What is sent between two looks at what else there is. */
+#define TURN (4u << 20)
+/* Over the memory, before the guest has to wait. */
+#define ROUNDS_MOST 8
+
+enum phase {
+	STARTS,		/* the VM pauses, so that nothing is under way when the log begins */
+	COPIES,		/* rounds */
+	PAUSES,		/* for the last one */
+	LAST,		/* it */
+	ASKS,		/* the state is sent: can the destination go on? */
+	GOES,		/* it is told to */
+	FAILS,		/* the VM pauses, so that the log can end */
+	ENDED,
+};
+
+struct migration {
+	struct job job;
+	struct source source;
+	struct timer patience;
+	struct vm *vm;
+	enum phase phase;
+	bool is_busy;		/* it has begun, and nobody has been told of its end */
+	bool was_paused;	/* by somebody else, so it is there */
+	bool is_cancelled;
+	__u64 downtime;		/* ns that the guest may stand still */
+	__u64 paused_at;
+	struct mote_written written;
+	__u64 *todo;		/* pages of this round, a bit each */
+	__u64 at;		/* the next one to be looked at */
+	__u64 round_at;		/* when the round began, */
+	__u64 round_sent;	/* and what had been sent then */
+	unsigned char *out;	/* messages */
+	size_t out_size;
+	size_t out_at;
+	struct state state;	/* that will be sent */
+	struct wire in;		/* the answer, */
+	char text[WIRE_TEXT_MOST + 1];
+	size_t nr_in;		/* as much of it as has come */
+	struct progress progress;
+	char why[300];
+	void (*done)(struct vm *vm, void *data);
+	void *data;
+};
+
+static __u64 nr_words(const struct migration *m)
+{
+	return (m->written.nr + 63) / 64;
+}
+
+/* ---- ends ------------------------------------------------------------------------------ */
+
+static void note_failure(struct migration *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note_failure(struct migration *m, const char *format, ...)
+{
+	va_list args;
+
+	if (m->why[0])
+		return;
+	va_start(args, format);
+	vsnprintf(m->why, sizeof(m->why), format, args);
+	va_end(args);
+}
+
+static void end(struct migration *m)
+{
+	struct vm *vm = m->vm;
+
+	timer_destroy(&m->patience);
+	source_remove(&m->source);
+	close(m->source.fd);
+	m->phase = ENDED;
+	pthread_mutex_lock(&vm->life);
+	vm->when_paused = NULL;
+	vm->holder = m->why[0] ? NULL : vm->holder;
+	pthread_mutex_unlock(&vm->life);
+	free(m->written.bits);
+	free(m->todo);
+	free(m->out);
+	state_free(&m->state);
+	m->written.bits = m->todo = NULL;
+	m->out = NULL;
+}
+
+/* The last that is done for it: who is told may begin another one. */
+static void tell_end(struct vm *vm, struct migration *m)
+{
+	void (*done)(struct vm *vm, void *data) = m->done;
+	void *data = m->data;
+
+	if (m->phase != ENDED || !m->is_busy)
+		return;
+	if (!m->why[0])
+		vm_end(vm, END_MIGRATED, 0);
+	__atomic_store_n(&m->is_busy, false, __ATOMIC_RELEASE);
+	done(vm, data);
+}
+
+/* All that was changed for it is as before. */
+static void end_failed(struct migration *m)
+{
+	struct vm *vm = m->vm;
+
+	memory_log(vm, false);
+	vm->machine.written = NULL;
+	end(m);
+	if (!m->was_paused)
+		vm_resume(vm);
+}
+
+static void fail(struct migration *m)
+{
+	if (m->phase == GOES) {
+		note_failure(m, "the connection ended");
+		snprintf(m->why + strlen(m->why), sizeof(m->why) - strlen(m->why),
+			 ": whether %s runs there now is not known, so it does not here: look there, and then "
+			 "mote resume or mote stop --force", m->vm->name);
+		memory_log(m->vm, false);
+		m->vm->machine.written = NULL;
+		end(m);
+		return;
+	}
+	if (m->phase == COPIES) {
+		m->was_paused = m->vm->paused;
+		vm_pause(m->vm, NULL);
+	}
+	if (m->phase == COPIES || m->phase == STARTS || m->phase == PAUSES)
+		m->phase = FAILS;
+	else
+		end_failed(m);
+}
+
+/* ---- what is sent ------------------------------------------------------------------------ */
+
+static void put(struct migration *m, enum wire_kind kind, __u64 at, const void *data, size_t size)
+{
+	const struct wire wire = {
+		.kind = kind, .size = size, .at = at, .sum = XXH3_64bits_withSeed(data, size, kind + at),
+	};
+	size_t needed = m->out_size + sizeof(wire) + size;
+	unsigned char *grown = realloc(m->out, needed);
+
+	if (!grown) {
+		note_failure(m, "there is no memory for it");
+		return;
+	}
+	m->out = grown;
+	memcpy(grown + m->out_size, &wire, sizeof(wire));
+	if (size)
+		memcpy(grown + m->out_size + sizeof(wire), data, size);
+	m->out_size = needed;
+}
+
+/* False: the connection takes no more for now, or there is none any more. */
+static bool send_out(struct migration *m)
+{
+	while (m->out_at < m->out_size) {
+		ssize_t nr = send(m->source.fd, m->out + m->out_at, m->out_size - m->out_at,
+				  MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (nr < 0 && errno == EINTR)
+			continue;
+		if (nr < 0 && errno != EAGAIN)
+			note_failure(m, "the connection ended: %s", strerror(errno));
+		if (nr < 0)
+			return false;
+		m->out_at += nr;
+		m->progress.sent += nr;
+	}
+	m->out_at = m->out_size = 0;
+	return true;
+}
+
+/* What there is to say of the machine; with all of it when it is paused. */
+static void make_state(struct migration *m, bool is_whole)
+{
+	struct snapshot_memory memory = { .size = m->vm->options->memory };
+
+	state_begin_save(&m->state);
+	snapshot_memory_state(&memory, &m->state);
+	machine_state(m->vm, &m->state);
+	if (is_whole) {
+		state_flag(&m->state, "paused", &m->was_paused, sizeof(m->was_paused));
+		vm_state(m->vm, &m->state);
+	}
+	if (state_end(&m->state))
+		note_failure(m, "%s", m->state.why);
+}
+
+static void put_state(struct migration *m, enum wire_kind kind, __u64 at)
+{
+	if (!state_has_failed(&m->state))
+		put(m, kind, at, m->state.data, m->state.size);
+	state_free(&m->state);
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static bool is_due(const struct migration *m, __u64 page)
+{
+	return page < m->written.nr && m->todo[page / 64] >> page % 64 & 1;
+}
+
+static bool is_zero(const unsigned char *page)
+{
+	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
+}
+
+/* The next page of this round, or the number of all. */
+static __u64 next_page(const struct migration *m, __u64 page)
+{
+	while (page < m->written.nr && !is_due(m, page))
+		page = m->todo[page / 64] >> page % 64 ? page + 1 : (page / 64 + 1) * 64;
+	return page < m->written.nr ? page : m->written.nr;
+}
+
+/* Pages that are all zeros, or none of which is, as a message; false: the round is over. */
+static bool put_pages(struct migration *m)
+{
+	__u64 first = next_page(m, m->at), nr, size;
+	unsigned char *hva = m->written.hva + first * PAGE_SIZE;
+	bool zero = first < m->written.nr && is_zero(hva);
+	__u64 most = zero ? 64 * PAGES_AT_ONCE : PAGES_AT_ONCE;
+
+	if (first == m->written.nr)
+		return false;
+	for (nr = 1; nr < most && is_due(m, first + nr) && is_zero(hva + nr * PAGE_SIZE) == zero; nr++)
+		;
+	size = nr * PAGE_SIZE;
+	if (zero)
+		put(m, WIRE_ZEROS, first * PAGE_SIZE, &size, sizeof(size));
+	else
+		put(m, WIRE_PAGES, first * PAGE_SIZE, hva, size);
+	m->progress.pages += zero ? 0 : nr;
+	m->at = first + nr;
+	return true;
+}
+
+/* What the guest has written since the last time, and what was written for it. */
+static void collect(struct migration *m)
+{
+	int err = memory_get_dirty(m->vm, m->todo);
+
+	for (__u64 i = 0; i < nr_words(m); i++)
+		m->todo[i] |= __atomic_exchange_n(&m->written.bits[i], 0, __ATOMIC_ACQ_REL);
+	if (err)
+		note_failure(m, "what the guest writes cannot be seen: %s", strerror(-err));
+}
+
+static void begin_round(struct migration *m)
+{
+	__u64 pages = 0;
+
+	for (__u64 i = 0; i < nr_words(m); i++)
+		pages += __builtin_popcountll(m->todo[i]);
+	m->progress.left = pages * PAGE_SIZE;
+	m->progress.rounds++;
+	m->at = 0;
+	m->round_at = clock_ns();
+	m->round_sent = m->progress.sent;
+}
+
+/* As fast as in the round that is over, how long would the rest take? */
+static bool fits_downtime(const struct migration *m, __u64 left)
+{
+	__u64 took = clock_ns() - m->round_at, sent = m->progress.sent - m->round_sent;
+
+	return (double)left * took <= (double)m->downtime * (sent ? sent : 1);
+}
+
+static void end_round(struct migration *m)
+{
+	__u64 pages = 0;
+
+	memset(m->todo, 0, nr_words(m) * sizeof(m->todo[0]));
+	collect(m);
+	for (__u64 i = 0; i < nr_words(m); i++)
+		pages += __builtin_popcountll(m->todo[i]);
+	if (m->progress.rounds < ROUNDS_MOST && !fits_downtime(m, pages * PAGE_SIZE)) {
+		begin_round(m);
+		return;
+	}
+	m->was_paused = m->vm->paused;
+	m->paused_at = clock_ns();
+	vm_pause(m->vm, "it is being migrated");
+	m->phase = PAUSES;
+}
+
+/* ---- phases -------------------------------------------------------------------------------- */
+
+/* Nothing is under way: from here on all that is written is noted. */
+static void start(struct migration *m)
+{
+	int err = memory_log(m->vm, true);
+
+	if (err)
+		note_failure(m, "what the guest writes cannot be seen: %s", strerror(-err));
+	m->vm->machine.written = &m->written;
+	memset(m->todo, 0xff, nr_words(m) * sizeof(m->todo[0]));
+	if (m->written.nr % 64)
+		m->todo[nr_words(m) - 1] = (1ull << m->written.nr % 64) - 1;
+	make_state(m, false);
+	put_state(m, WIRE_HELLO, WIRE_VERSION);
+	begin_round(m);
+	m->phase = COPIES;
+	if (!m->was_paused)
+		vm_resume(m->vm);
+}
+
+/* Do what is next; false: something has to come first. */
+static bool advance(struct migration *m)
+{
+	struct vm *vm = m->vm;
+
+	switch (m->phase) {
+	case STARTS:
+	case FAILS:
+		/* Somebody may have resumed it. */
+		vm_pause(vm, NULL);
+		if (!vm_is_paused(vm))
+			return false;
+		if (m->phase == STARTS)
+			start(m);
+		else
+			end_failed(m);
+		return m->phase != ENDED;
+	case COPIES:
+		if (!put_pages(m))
+			end_round(m);
+		return true;
+	case PAUSES:
+		vm_pause(vm, NULL);
+		if (!vm_hold_for(vm, m))
+			return false;
+		/* Reading the registers may write to memory. */
+		make_state(m, true);
+		collect(m);
+		begin_round(m);
+		m->phase = LAST;
+		return true;
+	case LAST:
+		if (put_pages(m))
+			return true;
+		put_state(m, WIRE_STATE, 0);
+		m->phase = ASKS;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* While the guest stands still for it. */
+static void wait_for(struct migration *m)
+{
+	bool is_patient = m->phase < LAST || m->phase > GOES;
+
+	timer_set(&m->patience, is_patient ? 0 : clock_ns() + MIGRATION_PATIENCE_MS * 1000000ull, 0);
+	source_change(&m->source, EPOLLIN | (m->out_at < m->out_size ? EPOLLOUT : 0));
+}
+
+/* Until the connection is full, or something has to come first, or others are to have their turn. */
+static void go_on(struct migration *m)
+{
+	__u64 until = m->progress.sent + TURN;
+	bool advances = true;
+
+	while (advances && m->phase != ENDED && !m->why[0] && m->progress.sent < until)
+		advances = send_out(m) && (m->why[0] || advance(m));
+	if (m->phase == ENDED)
+		return;
+	if (m->why[0] && m->phase != FAILS)
+		fail(m);
+	if (m->phase == FAILS)
+		advance(m);
+	if (m->phase == ENDED)
+		return;
+	wait_for(m);
+	if (advances)
+		io_post(m->vm, &m->job);
+}
+
+static void do_job(struct vm *vm, struct job *job)
+{
+	struct migration *m = container_of(job, struct migration, job);
+
+	if (m->phase == ENDED)
+		return;
+	if (__atomic_load_n(&m->is_cancelled, __ATOMIC_ACQUIRE) && m->phase != GOES)
+		note_failure(m, "it was cancelled");
+	go_on(m);
+	tell_end(vm, m);
+}
+
+/* ---- answers -------------------------------------------------------------------------------- */
+
+/* The next piece of the answer; false: it is not whole yet. */
+static bool read_answer(struct migration *m)
+{
+	bool has_head = m->nr_in >= sizeof(m->in);
+	size_t in_text = has_head ? m->nr_in - sizeof(m->in) : 0;
+	void *to = has_head ? (void *)(m->text + in_text) : (char *)&m->in + m->nr_in;
+	size_t wanted = has_head ? m->in.size - in_text : sizeof(m->in) - m->nr_in;
+	ssize_t nr = wanted ? recv(m->source.fd, to, wanted, MSG_DONTWAIT) : 0;
+
+	if (wanted && nr <= 0) {
+		if (!nr || (errno != EAGAIN && errno != EINTR))
+			note_failure(m, "the other end is gone");
+		return false;
+	}
+	m->nr_in += nr;
+	if (m->nr_in < sizeof(m->in))
+		return false;
+	if (m->in.size > WIRE_TEXT_MOST) {
+		note_failure(m, "the other end speaks another language");
+		return false;
+	}
+	return m->nr_in == sizeof(m->in) + m->in.size;
+}
+
+static void take_answer(struct migration *m)
+{
+	m->nr_in = 0;
+	m->text[m->in.size] = '\0';
+	if (m->in.kind == WIRE_READY && m->phase == ASKS) {
+		put(m, WIRE_GO, 0, NULL, 0);
+		m->phase = m->why[0] ? ASKS : GOES;
+	} else if (m->in.kind == WIRE_RUNS && m->phase == GOES) {
+		m->progress.downtime_ns = clock_ns() - m->paused_at;
+		end(m);
+	} else if (m->in.kind == WIRE_REFUSED) {
+		note_failure(m, "the other end refuses it: %s", m->text);
+	} else {
+		note_failure(m, "the other end speaks another language");
+	}
+}
+
+static void ready(struct vm *vm, struct source *source, __u32 events)
+{
+	struct migration *m = container_of(source, struct migration, source);
+
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		while (m->phase != ENDED && !m->why[0] && read_answer(m))
+			take_answer(m);
+	if (m->phase != ENDED)
+		go_on(m);
+	tell_end(vm, m);
+}
+
+static void has_waited(struct vm *vm, struct timer *timer)
+{
+	struct migration *m = container_of(timer, struct migration, patience);
+
+	note_failure(m, "the other end has said nothing for %d seconds", MIGRATION_PATIENCE_MS / 1000);
+	go_on(m);
+	tell_end(vm, m);
+}
+
+/* ---- the whole of it -------------------------------------------------------------------------- */
+
+static bool allocate(struct migration *m)
+{
+	m->written.hva = m->vm->ram;
+	m->written.nr = m->vm->options->memory / PAGE_SIZE;
+	m->written.bits = calloc(nr_words(m), sizeof(m->written.bits[0]));
+	m->todo = calloc(nr_words(m), sizeof(m->todo[0]));
+	return m->written.bits && m->todo;
+}
+
+/* The one that the VM has, and that is used again; a job of the last one may be on its way yet. */
+static struct migration *renew(struct vm *vm)
+{
+	struct migration *m = vm->migration ? vm->migration : calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	vm->migration = m;
+	memset(&m->source, 0, sizeof(*m) - offsetof(struct migration, source));
+	m->vm = vm;
+	m->job.run = do_job;
+	return m;
+}
+
+static bool watch(struct vm *vm, struct migration *m)
+{
+	if (source_add(&vm->io, &m->source, 0))
+		return false;
+	if (timer_create_fd(&vm->io, &m->patience, has_waited)) {
+		source_remove(&m->source);
+		return false;
+	}
+	/* They take the locks that they need. */
+	m->source.lock = m->patience.source.lock = NULL;
+	return true;
+}
+
+struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
+				  void (*done)(struct vm *vm, void *data), void *data)
+{
+	struct migration *m = renew(vm);
+
+	if (!m || !allocate(m)) {
+		close(fd);
+		return NULL;
+	}
+	m->source = (struct source) { .fd = fd, .ready = ready };
+	m->downtime = downtime_ns;
+	m->was_paused = vm->paused;
+	m->done = done;
+	m->data = data;
+	if (!watch(vm, m)) {
+		free(m->written.bits);
+		free(m->todo);
+		close(fd);
+		return NULL;
+	}
+	m->is_busy = true;
+	pthread_mutex_lock(&vm->life);
+	vm->when_paused = &m->job;
+	pthread_mutex_unlock(&vm->life);
+	io_post(vm, &m->job);
+	return m;
+}
+
+bool migration_is_under_way(const struct vm *vm)
+{
+	return vm->migration && __atomic_load_n(&vm->migration->is_busy, __ATOMIC_ACQUIRE);
+}
+
+void migration_cancel(struct vm *vm)
+{
+	__atomic_store_n(&vm->migration->is_cancelled, true, __ATOMIC_RELEASE);
+	io_post(vm, &vm->migration->job);
+}
+
+const char *migration_failure(const struct vm *vm)
+{
+	return vm->migration->why[0] ? vm->migration->why : NULL;
+}
+
+void migration_progress(const struct vm *vm, struct progress *progress)
+{
+	*progress = vm->migration->progress;
+}
+
+void migration_destroy(struct vm *vm)
+{
+	struct migration *m = vm->migration;
+
+	vm->migration = NULL;
+	if (m && m->is_busy) {
+		close(m->patience.source.fd);
+		close(m->source.fd);
+		free(m->written.bits);
+		free(m->todo);
+		free(m->out);
+		state_free(&m->state);
+	}
+	free(m);
+}

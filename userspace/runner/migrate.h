@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A machine on its way to another runner, over one connection; docs/migration.md has the protocol
+ * and why there are never two machines that run.  What is sent is what a snapshot has (snapshot.h).
+ *
+ * The source copies the memory while the guest runs, and then what it has written since, some
+ * times; then it pauses, and sends the rest, and its state.  The destination says that it could
+ * go on with that.  The source's WIRE_GO is the moment: before it the machine is here, whatever
+ * fails, and after it there.
+ */
+#ifndef MIGRATE_H
+#define MIGRATE_H
+
+#include "snapshot.h"
+
+#define WIRE_VERSION 1
+#define WIRE_PAGES_MOST (64u << 10)
+#define WIRE_TEXT_MOST 200
+
+/* For so long the guest stands still for a destination that neither takes anything nor says something. */
+#ifndef MIGRATION_PATIENCE_MS
+#define MIGRATION_PATIENCE_MS 60000
+#endif
+
+enum wire_kind {
+	/* From the source; @at is %WIRE_VERSION: machine_state(). */
+	WIRE_HELLO = 0x65746f6d,
+	/* Memory from @at on. */
+	WIRE_PAGES = 1,
+	/* So many bytes of it are zeros: a number of 64 bits. */
+	WIRE_ZEROS,
+	/* machine_state(), vm_state() and whether it is paused: there is no more. */
+	WIRE_STATE,
+	/* It is yours. */
+	WIRE_GO,
+	/* From the destination: it has all that it needs. */
+	WIRE_READY,
+	/* Or not, and why: a text. */
+	WIRE_REFUSED,
+	/* It runs there. */
+	WIRE_RUNS,
+};
+
+/**
+ * struct wire - what stands before each message
+ * @kind: &enum wire_kind
+ * @size: bytes that follow
+ * @at: see the kind; else 0
+ * @sum: XXH3 of 64 bits of these bytes, with @kind + @at as its seed
+ */
+struct wire {
+	__u32 kind;
+	__u32 size;
+	__u64 at;
+	__u64 sum;
+};
+
+/* ---- the source (migrate.c): the I/O thread's ----------------------------------------------- */
+
+/**
+ * struct progress - how far it is; read by any thread
+ * @rounds: over the memory that have begun
+ * @sent: bytes
+ * @pages: of memory that were sent, zeros not counted
+ * @left: of memory that were to be sent when the round began
+ * @downtime_ns: from the pause to the destination's last word
+ */
+struct progress {
+	unsigned int rounds;
+	__u64 sent;
+	__u64 pages;
+	__u64 left;
+	__u64 downtime_ns;
+};
+
+/**
+ * migration_begin() - let a machine go, of which none is under way
+ * @vm: it
+ * @fd: a connection to a runner that receives; the migration's own from here on
+ * @downtime_ns: for how long the guest may stand still, as far as that can be foreseen
+ * @done: called at the end, in the I/O thread
+ * @data: for that
+ * Return: NULL: there is no memory, and the connection is closed
+ */
+struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
+				  void (*done)(struct vm *vm, void *data), void *data);
+bool migration_is_under_way(const struct vm *vm);
+/* Of the one that has begun last: leave it, if it is not gone; */
+void migration_cancel(struct vm *vm);
+/* at its end, NULL: it is gone, else why not; */
+const char *migration_failure(const struct vm *vm);
+/* how far it is. */
+void migration_progress(const struct vm *vm, struct progress *progress);
+/* The VM has ended. */
+void migration_destroy(struct vm *vm);
+
+/* ---- connections (wire.c) ------------------------------------------------------------------- */
+
+/* To unix:PATH, tcp:HOST:PORT or exec:COMMAND; a socket, or -1 after a complaint. */
+int wire_connect(const char *where);
+/* From unix:PATH, tcp:[HOST]:PORT, or what - is; likewise. */
+int wire_accept(const char *where);
+
+/* ---- the destination (receive.c) ---------------------------------------------------------------- */
+
+/* Read a machine from a connection, which becomes the snapshot's; 0, or -1 after a complaint. */
+int receive_machine(struct snapshot *snapshot, int fd);
+/* All of it is here, and could run: may it? 0, or -1 after a complaint. */
+int receive_commit(struct snapshot *snapshot);
+/* It cannot: let the source know why. */
+void receive_refuse(struct snapshot *snapshot, const char *why);
+
+#endif /* MIGRATE_H */

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Opening a machine that was saved, which is taken for a stranger's: see snapshot.h. */
+#define XXH_INLINE_ALL
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "runner.h"
+#include "snapshot.h"
+
+static bool read_all(int fd, void *data, size_t size, off_t at)
+{
+	while (size) {
+		ssize_t nr = pread(fd, data, size, at);
+
+		if (nr < 0 && errno == EINTR)
+			continue;
+		if (nr <= 0)
+			return false;
+		data = (char *)data + nr;
+		at += nr;
+		size -= nr;
+	}
+	return true;
+}
+
+/* NULL, or what is wrong. */
+static const char *check_head(const struct snapshot_head *head, __u64 size)
+{
+	if (memcmp(head->magic, SNAPSHOT_MAGIC, sizeof(head->magic)))
+		return "it is no machine of mote's";
+	if (head->version != SNAPSHOT_VERSION)
+		return "it is of another version than this mote reads";
+	if (head->pad || head->size > SNAPSHOT_STATE_MOST || head->size != size - sizeof(*head))
+		return "it is not whole";
+	return NULL;
+}
+
+/* The state's bytes, in memory of their own; NULL, and then what is wrong. */
+static void *read_state(int fd, size_t *size, const char **why)
+{
+	struct snapshot_head head;
+	struct stat stat;
+	void *data;
+
+	*why = "it is not whole";
+	if (fstat(fd, &stat) || !read_all(fd, &head, sizeof(head), 0))
+		return NULL;
+	*why = check_head(&head, stat.st_size);
+	data = *why ? NULL : malloc(head.size + 1);
+	*size = head.size;
+	if (!data || !read_all(fd, data, head.size, sizeof(head)))
+		*why = *why ? *why : "it cannot be read";
+	else if (XXH3_64bits(data, head.size) != head.sum)
+		*why = "it is damaged: its checksum is another one";
+	if (!*why)
+		return data;
+	free(data);
+	return NULL;
+}
+
+static int open_memory(struct snapshot *snapshot, int directory)
+{
+	struct snapshot_memory *memory = &snapshot->memory;
+	char name[32];
+	struct stat stat;
+
+	snapshot_memory_state(memory, &snapshot->state);
+	snprintf(name, sizeof(name), SNAPSHOT_MEMORY, memory->file);
+	snapshot->memory_fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (snapshot->memory_fd < 0)
+		state_fail(&snapshot->state, "its memory, %s: %s", name, strerror(errno));
+	else if (memory->size % SNAPSHOT_CHUNK || memory->size > MEMORY_MOST || !memory->size ||
+		 fstat(snapshot->memory_fd, &stat) ||
+		 (__u64)stat.st_size != memory->size + memory->size / SNAPSHOT_CHUNK * sizeof(__u64))
+		state_fail(&snapshot->state, "its memory, %s, is not whole", name);
+	return state_has_failed(&snapshot->state) ? -1 : 0;
+}
+
+int snapshot_open(struct snapshot *snapshot, const char *path)
+{
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = directory < 0 ? -1 : openat(directory, SNAPSHOT_STATE, O_RDONLY | O_CLOEXEC);
+	const char *why = fd < 0 ? strerror(errno) : NULL;
+	void *data = NULL;
+	size_t size = 0;
+
+	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	if (directory >= 0 && fd < 0 && errno == ENOENT)
+		why = "there is no machine in it (mote snapshot)";
+	if (fd >= 0)
+		data = read_state(fd, &size, &why);
+	if (data) {
+		state_begin_load(&snapshot->state, data, size);
+		if (open_memory(snapshot, directory))
+			why = snapshot->state.why;
+	}
+	if (why)
+		complain("%s: %s", path, why);
+	if (fd >= 0)
+		close(fd);
+	if (directory >= 0)
+		close(directory);
+	return why ? -1 : 0;
+}
+
+/* Of one that is zeros nothing else is expected. */
+static bool is_chunk_good(const struct snapshot *snapshot, unsigned char *chunk, __u64 at, __u64 sum)
+{
+	if (!read_all(snapshot->memory_fd, chunk, SNAPSHOT_CHUNK, at))
+		return false;
+	if (!sum)
+		return !chunk[0] && !memcmp(chunk, chunk + 1, SNAPSHOT_CHUNK - 1);
+	return XXH3_64bits(chunk, SNAPSHOT_CHUNK) == sum;
+}
+
+static __u64 *read_sums(const struct snapshot *snapshot)
+{
+	size_t size = snapshot->memory.size / SNAPSHOT_CHUNK * sizeof(__u64);
+	__u64 *sums = malloc(size);
+
+	if (sums && read_all(snapshot->memory_fd, sums, size, snapshot->memory.size) &&
+	    XXH3_64bits(sums, size) == snapshot->memory.sum)
+		return sums;
+	free(sums);
+	return NULL;
+}
+
+int snapshot_verify(const struct snapshot *snapshot, const char *path)
+{
+	unsigned char *chunk = malloc(SNAPSHOT_CHUNK);
+	__u64 *sums = chunk ? read_sums(snapshot) : NULL, at = 0;
+
+	if (!sums) {
+		complain("%s: its memory's checksums are damaged", path);
+		free(chunk);
+		return -1;
+	}
+	while (at < snapshot->memory.size && is_chunk_good(snapshot, chunk, at, sums[at / SNAPSHOT_CHUNK]))
+		at += SNAPSHOT_CHUNK;
+	free(sums);
+	free(chunk);
+	if (at == snapshot->memory.size)
+		return 0;
+	complain("%s: its memory is damaged at 0x%llx", path, at);
+	return -1;
+}
+
+void snapshot_close(struct snapshot *snapshot)
+{
+	if (snapshot->memory_fd >= 0)
+		close(snapshot->memory_fd);
+	if (snapshot->connection >= 0)
+		close(snapshot->connection);
+	free(snapshot->state.data);
+	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+}

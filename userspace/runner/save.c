@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Saving a VM that is paused, in parts, between which the I/O thread looks at what else there is:
+ * its memory, as far as it is not zeros, and then its state.
+ */
+#define XXH_INLINE_ALL
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "net.h"
+#include "runner.h"
+#include "snapshot.h"
+
+/* How much of the memory is a part. */
+#define PART (8ull << 20)
+
+#define PAGE_SIZE 4096
+#define PAGES_PER_CHUNK (SNAPSHOT_CHUNK / PAGE_SIZE)
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (3ull << 62)
+
+static int write_all(int fd, const void *data, size_t size, off_t at)
+{
+	while (size) {
+		ssize_t nr = pwrite(fd, data, size, at);
+
+		if (nr < 0 && errno == EINTR)
+			continue;
+		if (nr <= 0)
+			return nr ? -errno : -ENOSPC;
+		data = (const char *)data + nr;
+		at += nr;
+		size -= nr;
+	}
+	return 0;
+}
+
+/* ---- memory --------------------------------------------------------------------------- */
+
+/* Nobody has touched it: it is zeros, and would be memory if it were looked at. */
+static bool is_untouched(const struct vm *vm, const unsigned char *chunk)
+{
+	__u64 entries[PAGES_PER_CHUNK];
+
+	if (vm->memory_fd >= 0 || vm->is_restored || vm->pagemap < 0 || pread(vm->pagemap, entries, sizeof(entries),
+				     (unsigned long)chunk / PAGE_SIZE * sizeof(entries[0])) != sizeof(entries))
+		return false;
+	for (size_t i = 0; i < PAGES_PER_CHUNK; i++)
+		if (entries[i] & PAGEMAP_PRESENT)
+			return false;
+	return true;
+}
+
+static bool is_zero(const unsigned char *data, size_t size)
+{
+	return !data[0] && !memcmp(data, data + 1, size - 1);
+}
+
+static void save_chunk(struct vm *vm, struct save *save)
+{
+	const unsigned char *chunk = vm->ram + save->at;
+	__u64 size = vm->options->memory - save->at;
+	unsigned char last[SNAPSHOT_CHUNK];
+
+	/* The file has whole chunks. */
+	if (size < SNAPSHOT_CHUNK) {
+		memset(last, 0, sizeof(last));
+		chunk = memcpy(last, chunk, size);
+	}
+	size = SNAPSHOT_CHUNK;
+	/* A sum of 0 stands for a chunk that is not there. */
+	if (!is_untouched(vm, chunk) && !is_zero(chunk, size)) {
+		save->sums[save->at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, size);
+		save->err = write_all(save->memory_fd, chunk, size, save->at);
+		save->written += size;
+	}
+	save->at += size;
+}
+
+static void save_sums(struct vm *vm, struct save *save)
+{
+	size_t size = (vm->options->memory + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK * sizeof(save->sums[0]);
+
+	save->memory.sum = XXH3_64bits(save->sums, size);
+	save->err = write_all(save->memory_fd, save->sums, size, save->memory.size);
+}
+
+/* ---- state ---------------------------------------------------------------------------- */
+
+static void options_state(struct vm *vm, struct state *state)
+{
+	const char *config = json_object_to_json_string_ext(vm->options->config, JSON_C_TO_STRING_PLAIN);
+	const void *block = config;
+	size_t size = strlen(config);
+	char *directory = getcwd(NULL, 0);
+
+	state_block(state, "config", &block, &size);
+	block = vm->name;
+	size = strlen(vm->name);
+	state_block(state, "name", &block, &size);
+	block = directory ? directory : "/";
+	size = strlen(block);
+	state_block(state, "directory", &block, &size);
+	free(directory);
+}
+
+/* By another name the cards would have other addresses. */
+static void cards_state(struct vm *vm, struct state *state)
+{
+	__u8 addresses[NICS_MOST][MAC_SIZE];
+	const void *block = addresses;
+	size_t size = vm->options->nr_nics * MAC_SIZE;
+
+	for (unsigned int i = 0; i < vm->options->nr_nics; i++)
+		mac_get(vm, i, addresses[i]);
+	state_block(state, "network_addresses", &block, &size);
+}
+
+void machine_state(struct vm *vm, struct state *state)
+{
+	const void *firmware = vm->firmware;
+	size_t size = vm->firmware_size;
+
+	options_state(vm, state);
+	cards_state(vm, state);
+	STATE(state, vm, tsc_khz);
+	cpuid_state(vm, state);
+	if (firmware)
+		state_block(state, "firmware", &firmware, &size);
+}
+
+/* Before the memory, to which reading the registers may write. */
+static void make_state(struct vm *vm, struct save *save)
+{
+	state_begin_save(&save->state);
+	machine_state(vm, &save->state);
+	vm_state(vm, &save->state);
+}
+
+static void write_state(struct save *save)
+{
+	struct snapshot_head head = { .magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION };
+	struct state *state = &save->state;
+
+	snapshot_memory_state(&save->memory, state);
+	if (state_end(state)) {
+		save->err = -EINVAL;
+		return;
+	}
+	head.size = state->size;
+	head.sum = XXH3_64bits(state->data, state->size);
+	save->err = write_all(save->state_fd, &head, sizeof(head), 0);
+	save->err = save->err ? save->err : write_all(save->state_fd, state->data, state->size, sizeof(head));
+}
+
+/* ---- the whole of it --------------------------------------------------------------------- */
+
+static void end(struct vm *vm, struct save *save)
+{
+	pthread_mutex_lock(&vm->life);
+	vm->holder = NULL;
+	pthread_mutex_unlock(&vm->life);
+	save->done(vm, save);
+}
+
+static void save_part(struct vm *vm, struct job *job)
+{
+	struct save *save = container_of(job, struct save, job);
+	__u64 until = save->at + PART;
+
+	if (!save->at)
+		make_state(vm, save);
+	if (state_has_failed(&save->state))
+		save->err = -EINVAL;
+	while (!save->err && save->at < vm->options->memory && save->at < until)
+		save_chunk(vm, save);
+	if (!save->err && save->at < vm->options->memory) {
+		io_post(vm, job);
+		return;
+	}
+	if (!save->err)
+		save_sums(vm, save);
+	if (!save->err)
+		write_state(save);
+	end(vm, save);
+}
+
+void save_free(struct save *save)
+{
+	close(save->state_fd);
+	close(save->memory_fd);
+	free(save->sums);
+	state_free(&save->state);
+	free(save);
+}
+
+void save_begin(struct vm *vm, struct save *save)
+{
+	__u64 chunks = (vm->options->memory + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK;
+
+	save->memory.size = chunks * SNAPSHOT_CHUNK;
+	save->sums = calloc(chunks, sizeof(save->sums[0]));
+	save->err = save->sums ? 0 : -ENOMEM;
+	save->job.run = save_part;
+	io_post(vm, &save->job);
+}

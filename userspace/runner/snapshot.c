@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mote snapshot. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "requests.h"
+#include "runner.h"
+#include "snapshot.h"
+
+const char snapshot_usage[] =
+	"usage: mote snapshot [--pause | --stop] [--json] NAME DIR\n"
+	"       mote snapshot --show DIR\n"
+	"\n"
+	"Saves a VM as it is in a directory, which is made if it is not there: its memory, its\n"
+	"processors and its devices, but not its disks, which have to be as they are now when it\n"
+	"is restored. The VM stands still meanwhile. What was saved there before is replaced when\n"
+	"all of it is on the disk: whatever happens, the old or the new one is whole. NAME is the\n"
+	"whole name.\n"
+	"\n"
+	"  --pause   it does not go on after it\n"
+	"  --stop    it ends after it\n"
+	"  --json    say as JSON what was saved\n"
+	"  --show    print as JSON what was saved of processors and devices\n"
+	"  --help    this text\n"
+	"\n"
+	"Exit status: 0; 1 it cannot be saved, and goes on; 2 no such VM.\n";
+
+/* ---- the directory ------------------------------------------------------------------ */
+
+/**
+ * struct place - a directory in which a machine is being saved
+ * @path: of it
+ * @is_new: it was made for that
+ * @fd: it, locked
+ * @number: of the memory's file
+ * @files: for the state and for the memory
+ */
+struct target {
+	const char *path;
+	bool is_new;
+	int fd;
+	__u64 number;
+	int files[REQUEST_FILES];
+};
+
+static void memory_name(const struct target *target, char name[32])
+{
+	snprintf(name, 32, SNAPSHOT_MEMORY, target->number);
+}
+
+static int open_files(struct target *target)
+{
+	char name[32];
+
+	if (getrandom(&target->number, sizeof(target->number), 0) != sizeof(target->number))
+		return -1;
+	target->number = target->number >> 1 | 1;
+	memory_name(target, name);
+	target->files[0] = openat(target->fd, SNAPSHOT_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+				  0600);
+	target->files[1] = openat(target->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return target->files[0] < 0 || target->files[1] < 0 ? -1 : 0;
+}
+
+static int target_open(struct target *target, const char *path)
+{
+	*target = (struct target) { .path = path, .fd = -1, .files = { -1, -1 } };
+	target->is_new = !mkdir(path, 0700);
+	if (!target->is_new && errno != EEXIST) {
+		complain("cannot make %s: %m", path);
+		return -1;
+	}
+	target->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (target->fd < 0)
+		complain("cannot save in %s: %m", path);
+	else if (flock(target->fd, LOCK_EX | LOCK_NB))
+		complain("another machine is being saved in %s", path);
+	else if (!open_files(target))
+		return 0;
+	else
+		complain("cannot make files in %s: %m", path);
+	return -1;
+}
+
+/* What was saved here before is not needed any more, nor is what was left by who did not get here. */
+static void remove_others(const struct target *target)
+{
+	char name[32] = "";
+	int fd = dup(target->fd);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (target->number)
+		memory_name(target, name);
+	while (dir && (entry = readdir(dir)))
+		if (!strncmp(entry->d_name, "memory-", strlen("memory-")) && strcmp(entry->d_name, name))
+			unlinkat(target->fd, entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+}
+
+/* In this order: who finds the new state finds its memory. */
+static int target_commit(const struct target *target)
+{
+	if (fsync(target->files[1]) || fsync(target->files[0]) || fsync(target->fd) ||
+	    renameat(target->fd, SNAPSHOT_NEW, target->fd, SNAPSHOT_STATE) || fsync(target->fd)) {
+		complain("cannot save in %s: %m", target->path);
+		return -1;
+	}
+	remove_others(target);
+	return 0;
+}
+
+static void target_close(struct target *target, bool is_good)
+{
+	char name[32];
+
+	memory_name(target, name);
+	if (!is_good && target->files[1] >= 0)
+		unlinkat(target->fd, name, 0);
+	if (!is_good && target->files[0] >= 0)
+		unlinkat(target->fd, SNAPSHOT_NEW, 0);
+	for (int i = 0; i < REQUEST_FILES; i++)
+		if (target->files[i] >= 0)
+			close(target->files[i]);
+	if (target->fd >= 0)
+		close(target->fd);
+	if (!is_good && target->is_new)
+		rmdir(target->path);
+}
+
+/* ---- saving ---------------------------------------------------------------------------- */
+
+/**
+ * struct wishes - what is to become of a machine that has been saved
+ * @pause: it does not go on
+ * @stop: it ends
+ * @json: say as JSON what was saved
+ */
+struct wishes {
+	bool pause;
+	bool stop;
+	bool json;
+};
+
+/* Saving takes its time. */
+static void wait_for_ever(int fd)
+{
+	const struct timeval never = { 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never));
+}
+
+static bool tell(int fd, const char *what)
+{
+	struct json_object *answer = client_ask(fd, what, NULL);
+
+	json_object_put(answer);
+	return answer;
+}
+
+static struct json_object *save_to(int fd, const struct target *target)
+{
+	struct json_object *arguments = json_object_new_object(), *answer;
+
+	json_object_object_add(arguments, "file", json_object_new_uint64(target->number));
+	answer = client_ask_with(fd, "save", arguments, target->files, REQUEST_FILES);
+	if (answer && target_commit(target)) {
+		json_object_put(answer);
+		return NULL;
+	}
+	return answer;
+}
+
+static void report(struct json_object *answer, const char *path, const struct wishes *wishes)
+{
+	struct json_object *root;
+
+	if (!wishes->json) {
+		printf("%s is saved in %s: %llu MiB of memory\n", answer_text(answer, "name"), path,
+		       answer_number(answer, "saved_bytes") >> 20);
+		return;
+	}
+	root = json_object_new_object();
+	json_object_object_add(root, "name", json_object_new_string(answer_text(answer, "name")));
+	json_object_object_add(root, "directory", json_object_new_string(path));
+	json_object_object_add(root, "saved_bytes",
+			       json_object_new_uint64(answer_number(answer, "saved_bytes")));
+	print_json(root);
+}
+
+static int save(int fd, const char *path, const struct wishes *wishes)
+{
+	struct json_object *status = client_ask(fd, "status", NULL), *answer = NULL;
+	bool was_running = status && strcmp(answer_text(status, "state"), "paused");
+	struct target target;
+
+	json_object_put(status);
+	if (!status || target_open(&target, path)) {
+		if (status)
+			target_close(&target, false);
+		return EXIT_PROBLEM;
+	}
+	wait_for_ever(fd);
+	if (!was_running || tell(fd, "pause"))
+		answer = save_to(fd, &target);
+	target_close(&target, answer);
+	if (answer && wishes->stop)
+		tell(fd, "kill");
+	else if (was_running && !(answer && wishes->pause))
+		tell(fd, "resume");
+	if (answer)
+		report(answer, path, wishes);
+	json_object_put(answer);
+	return answer ? EXIT_OK : EXIT_PROBLEM;
+}
+
+static int show(const char *path)
+{
+	struct json_object *root;
+	struct snapshot snapshot;
+
+	if (snapshot_open(&snapshot, path))
+		return EXIT_USAGE;
+	root = state_to_json(snapshot.state.data, snapshot.state.size);
+	if (root)
+		print_json(root);
+	else
+		complain("%s: its state is no tree of values", path);
+	snapshot_close(&snapshot);
+	return root ? EXIT_OK : EXIT_USAGE;
+}
+
+enum { OPTION_PAUSE = 256, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
+
+int snapshot_run(const struct verb *verb, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "pause", no_argument, NULL, OPTION_PAUSE }, { "stop", no_argument, NULL, OPTION_STOP },
+		{ "json", no_argument, NULL, OPTION_JSON }, { "show", no_argument, NULL, OPTION_SHOW },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	struct wishes wishes = { 0 };
+	bool shows = false;
+	char found[NAME_MOST + 1];
+	int option, which, fd, status;
+
+	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
+		if (option == 'h') {
+			fputs(verb->usage, stdout);
+			return EXIT_OK;
+		}
+		wishes.pause |= option == OPTION_PAUSE;
+		wishes.stop |= option == OPTION_STOP;
+		wishes.json |= option == OPTION_JSON;
+		shows |= option == OPTION_SHOW;
+	}
+	if (!option)
+		return EXIT_USAGE;
+	if (shows && argc - optind == 1)
+		return show(argv[optind]);
+	if (shows || argc - optind != 2 || (wishes.pause && wishes.stop)) {
+		complain(shows ? "snapshot --show takes a directory (try mote snapshot --help)" :
+			 argc - optind != 2 ? "snapshot takes a VM and a directory (try mote snapshot --help)" :
+			 "snapshot: --pause or --stop");
+		return EXIT_USAGE;
+	}
+	fd = client_open(argv[optind], true, found);
+	if (fd < 0)
+		return EXIT_USAGE;
+	status = save(fd, argv[optind + 1], &wishes);
+	close(fd);
+	return status;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A machine as two files: its state (state.h), and its memory; docs/snapshot.md has their formats.
+ *
+ * The runner writes into files that a client has opened (save.c), who sees to their names and
+ * that they are on the disk (snapshot.c), and begins with what was opened before it began
+ * (restore.c, vm_state.c).
+ */
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+
+#include "state.h"
+#include "vm.h"
+
+#define SNAPSHOT_MAGIC "mote\r\n\032\n"
+#define SNAPSHOT_VERSION 1
+/* What the state may have at most: firmware is in it, and each vCPU. */
+#define SNAPSHOT_STATE_MOST (256ull << 20)
+/* The unit in which memory is looked at, and has checksums. */
+#define SNAPSHOT_CHUNK (64ull << 10)
+
+/* The names of the files in a directory: the state, and the memory, which that names by a number. */
+#define SNAPSHOT_STATE "machine"
+#define SNAPSHOT_NEW "machine.new"
+#define SNAPSHOT_MEMORY "memory-%016llx"
+
+/**
+ * struct snapshot_head - how the file of the state begins
+ * @magic: %SNAPSHOT_MAGIC
+ * @version: %SNAPSHOT_VERSION: of this struct, and of what state.h says of records
+ * @pad: zero
+ * @size: bytes of the state, which follows
+ * @sum: XXH3 of 64 bits of it
+ */
+struct snapshot_head {
+	char magic[8];
+	__u32 version;
+	__u32 pad;
+	__u64 size;
+	__u64 sum;
+};
+
+/**
+ * struct snapshot_memory - what the state says of the memory
+ * @file: its number
+ * @size: bytes of memory that are in the file, from the beginning, in chunks of %SNAPSHOT_CHUNK; behind
+ *	them is the XXH3 of 64 bits of each
+ * @sum: and that of these
+ */
+struct snapshot_memory {
+	__u64 file;
+	__u64 size;
+	__u64 sum;
+};
+
+/* Name all that the guest can see of a VM that is paused, or was just made (vm_state.c). */
+void vm_state(struct vm *vm, struct state *state);
+/* The memory's section of a state. */
+static inline void snapshot_memory_state(struct snapshot_memory *memory, struct state *state)
+{
+	if (!state_enter(state, "memory"))
+		return;
+	STATE(state, memory, file);
+	STATE(state, memory, size);
+	STATE(state, memory, sum);
+	state_leave(state);
+}
+
+/* What there is to say of it beside that, which is known before it is paused (save.c). */
+void machine_state(struct vm *vm, struct state *state);
+
+/* ---- saving (save.c): the I/O thread's -------------------------------------------------- */
+
+/**
+ * struct save - a machine that is being saved
+ * @job: the next part of it
+ * @state_fd: file of the state, empty
+ * @memory_fd: file of the memory, empty
+ * @memory: what the state will say of that
+ * @at: how much has been looked at
+ * @written: bytes of it that were not all zeros
+ * @sums: of the chunks
+ * @state: what it says of itself, and what is wrong with that
+ * @err: a negative errno
+ * @data: of who is told
+ * @done: that it is at its end
+ */
+struct save {
+	struct job job;
+	int state_fd;
+	int memory_fd;
+	struct snapshot_memory memory;
+	__u64 at;
+	__u64 written;
+	__u64 *sums;
+	struct state state;
+	int err;
+	void *data;
+	void (*done)(struct vm *vm, struct save *save);
+};
+
+/* Begin; @save is the caller's until it is done, or the VM has ended. */
+void save_begin(struct vm *vm, struct save *save);
+/* Close its files, and free it. */
+void save_free(struct save *save);
+
+/* ---- restoring (restore.c) ---------------------------------------------------------------- */
+
+/**
+ * struct snapshot - a machine that was saved, opened
+ * @state: its state, which is being read
+ * @memory: what that says of its memory
+ * @memory_fd: file of this
+ * @connection: by which it was received, and its file of memory is its own; -1: it was not
+ * @is_paused: it is to wait for a resume
+ */
+struct snapshot {
+	struct state state;
+	struct snapshot_memory memory;
+	int memory_fd;
+	int connection;
+	bool is_paused;
+};
+
+/* Open what is in a directory; 0, or -1 after a complaint. */
+int snapshot_open(struct snapshot *snapshot, const char *directory);
+/* Look at each chunk of its memory; likewise. */
+int snapshot_verify(const struct snapshot *snapshot, const char *directory);
+void snapshot_close(struct snapshot *snapshot);
+
+#endif /* SNAPSHOT_H */
