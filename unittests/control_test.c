@@ -722,6 +722,21 @@ static void test_migrate_silence(void)
 	end_migration(fd, peer);
 }
 
+/* The machine ends, or begins again, meanwhile. */
+static void test_migrate_ends(void)
+{
+	int fd, peer;
+
+	begin_migration(&fd, &peer);
+	do_job();
+	posted = NULL;
+	migration_end(&vm);
+	CHECK(!migration_is_under_way(&vm) && !vm.machine.written);
+	settle(&vm);
+	CHECK(strstr(hear(fd), "come to an end"));
+	end_migration(fd, peer);
+}
+
 /* Who has asked hangs up. */
 static void test_migrate_cancelled(void)
 {
@@ -751,6 +766,7 @@ int main(int argc, char **argv)
 		{ "a migration", test_migrate },
 		{ "a migration that fails", test_migrate_fails },
 		{ "a migration of which nothing more is heard", test_migrate_unknown },
+		{ "a migration of a machine that ends", test_migrate_ends },
 		{ "a migration to one who says nothing", test_migrate_silence },
 		{ "a migration that is cancelled", test_migrate_cancelled },
 	};

@@ -88,6 +88,7 @@ static void end(struct migration *m)
 	source_remove(&m->source);
 	close(m->source.fd);
 	m->phase = ENDED;
+	vm->machine.written = NULL;
 	pthread_mutex_lock(&vm->life);
 	vm->when_paused = NULL;
 	vm->holder = m->why[0] ? NULL : vm->holder;
@@ -120,7 +121,6 @@ static void end_failed(struct migration *m)
 	struct vm *vm = m->vm;
 
 	memory_log(vm, false);
-	vm->machine.written = NULL;
 	end(m);
 	if (!m->was_paused)
 		vm_resume(vm);
@@ -134,7 +134,6 @@ static void fail(struct migration *m)
 			 ": whether %s runs there now is not known, so it does not here: look there, and then "
 			 "mote resume or mote stop --force", m->vm->name);
 		memory_log(m->vm, false);
-		m->vm->machine.written = NULL;
 		end(m);
 		return;
 	}
@@ -152,20 +151,21 @@ static void fail(struct migration *m)
 
 static void put(struct migration *m, enum wire_kind kind, __u64 at, const void *data, size_t size)
 {
-	const struct wire wire = {
-		.kind = kind, .size = size, .at = at, .sum = XXH3_64bits_withSeed(data, size, kind + at),
-	};
+	struct wire wire = { .kind = kind, .size = size, .at = at };
 	size_t needed = m->out_size + sizeof(wire) + size;
-	unsigned char *grown = realloc(m->out, needed);
+	unsigned char *grown = realloc(m->out, needed), *to;
 
 	if (!grown) {
 		note_failure(m, "there is no memory for it");
 		return;
 	}
 	m->out = grown;
-	memcpy(grown + m->out_size, &wire, sizeof(wire));
+	to = grown + m->out_size;
+	/* The guest may write to it meanwhile: what counts is what is sent. */
 	if (size)
-		memcpy(grown + m->out_size + sizeof(wire), data, size);
+		memcpy(to + sizeof(wire), data, size);
+	wire.sum = XXH3_64bits_withSeed(to + sizeof(wire), size, kind + at);
+	memcpy(to, &wire, sizeof(wire));
 	m->out_size = needed;
 }
 
@@ -560,18 +560,19 @@ void migration_progress(const struct vm *vm, struct progress *progress)
 	*progress = vm->migration->progress;
 }
 
-void migration_destroy(struct vm *vm)
+void migration_end(struct vm *vm)
 {
 	struct migration *m = vm->migration;
 
+	if (!m || !m->is_busy)
+		return;
+	note_failure(m, "the machine has come to an end meanwhile");
+	end(m);
+	tell_end(vm, m);
+}
+
+void migration_destroy(struct vm *vm)
+{
+	free(vm->migration);
 	vm->migration = NULL;
-	if (m && m->is_busy) {
-		close(m->patience.source.fd);
-		close(m->source.fd);
-		free(m->written.bits);
-		free(m->todo);
-		free(m->out);
-		state_free(&m->state);
-	}
-	free(m);
 }

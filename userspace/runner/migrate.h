@@ -91,7 +91,8 @@ void migration_cancel(struct vm *vm);
 const char *migration_failure(const struct vm *vm);
 /* how far it is. */
 void migration_progress(const struct vm *vm, struct progress *progress);
-/* The VM has ended. */
+/* The machine has ended, even if it begins again, and all threads but the supervisor's: nothing is under way any more. */
+void migration_end(struct vm *vm);
 void migration_destroy(struct vm *vm);
 
 /* ---- connections (wire.c) ------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -245,11 +246,16 @@ void receive_refuse(struct snapshot *snapshot, const char *why)
 
 int receive_commit(struct snapshot *snapshot)
 {
+	const struct timeval patience = {
+		MIGRATION_PATIENCE_MS / 1000, MIGRATION_PATIENCE_MS % 1000 * 1000,
+	};
 	int fd = snapshot->connection;
 	struct wire wire;
 
 	if (fd < 0)
 		return 0;
+	/* It says so at once, if it still is there. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (!answer(fd, WIRE_READY, "") || !read_all(fd, &wire, sizeof(wire)) || wire.kind != WIRE_GO || wire.size) {
 		complain("the source has kept the machine");
 		return -1;

@@ -252,6 +252,7 @@ static int create_machine(struct vm *vm)
 /* The devices are gone if there was an I/O thread. */
 static void destroy_machine(struct vm *vm)
 {
+	migration_end(vm);
 	devices_destroy(vm);
 	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
 	vm->balloon = NULL;
