@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A machine that comes over a connection: what was sent is what is there, and a stream that is changed, cut, or
- * made by a stranger is refused with one line, there and here, and leaves nothing behind.
+ * A machine that comes over a connection: what was sent is what is there, and a stream that is
+ * changed, cut, or made by a stranger is refused with one line, there and here, and leaves nothing
+ * behind.
  */
 #define XXH_INLINE_ALL
 #include <fcntl.h>

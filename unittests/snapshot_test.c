@@ -23,7 +23,7 @@ static struct vm vm = {
 	.options = &options, .name = "saved", .ram = memory, .memory_fd = -1, .pagemap = -1,
 	.life = PTHREAD_MUTEX_INITIALIZER,
 };
-static char directory[] = "/tmp/snapshot_test.XXXXXX";
+static char directory[64] = "/tmp/snapshot_test.XXXXXX";
 static unsigned int nr_ended;
 static int failure;
 
@@ -93,8 +93,8 @@ static int save(void)
 	int err;
 
 	*save = (struct save) {
-		.state_fd = file(SNAPSHOT_STATE, flags), .memory_fd = memory_file(flags), .memory.file = NUMBER,
-		.done = ended,
+		.state_fd = file(SNAPSHOT_STATE, flags), .memory_fd = memory_file(flags),
+		.memory.file = NUMBER, .done = ended,
 	};
 
 	options.config = options.config ? options.config : json_object_new_object();
@@ -264,7 +264,7 @@ int main(void)
 		{ "another version, or another thing", test_another },
 		{ "a machine that cannot be saved", test_fails },
 	};
-	char command[64];
+	char command[96];
 	int status;
 
 	if (!mkdtemp(directory))

@@ -131,7 +131,8 @@ TEST_F(pv, clock)
 	 * host's TSC is no clock, each CPU has its own, and who reads them takes the latest; the
 	 * two clocks of the host may differ.
 	 */
-	slack = ((const struct pvclock *)(self->guest.ram + CLOCK))->flags & PVCLOCK_STABLE ? 0 : PVCLOCK_SLACK;
+	slack = ((const struct pvclock *)(self->guest.ram + CLOCK))->flags & PVCLOCK_STABLE ?
+		0 : PVCLOCK_SLACK;
 	for (int i = 0; i < 300; i++) {
 		bool rewind = i % 50 == 49;
 

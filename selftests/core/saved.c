@@ -203,7 +203,8 @@ TEST_F(saved, clock_and_tsc)
 		EXPECT_LE(last_ns, ns);
 		save(self);
 		if (clock->flags & PVCLOCK_STABLE)
-			EXPECT_EQ(saved.clock.ns, pvclock_ns(clock, saved.clock.tsc + saved.states[0].tsc.offset));
+			EXPECT_EQ(saved.clock.ns,
+				  pvclock_ns(clock, saved.clock.tsc + saved.states[0].tsc.offset));
 		EXPECT_LE(tsc, saved.clock.tsc + saved.states[0].tsc.offset);
 		EXPECT_LE(ns, saved.clock.ns + PVCLOCK_SLACK);
 		destroy(self);

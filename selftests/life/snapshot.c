@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Machines that are saved, restored and migrated.  The guest says the alphabet, a letter with each interrupt of
- * its timer: whatever was lost or done twice is a letter too few or too many.
+ * Machines that are saved, restored and migrated.  The guest says the alphabet, a letter with each
+ * interrupt of its timer: whatever was lost or done twice is a letter too few or too many.
  */
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -77,7 +77,8 @@ TEST_F(snapshot, goes_on)
 	ASSERT_TRUE(has_said("one", 40));
 	command_run(&self->command, "mote snapshot --pause one " DIR);
 	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
-	EXPECT_NE(NULL, strstr(self->command.out, "one is saved in " DIR ": ")) TH_LOG("%s", self->command.out);
+	EXPECT_NE(NULL, strstr(self->command.out, "one is saved in " DIR ": "))
+		TH_LOG("%s", self->command.out);
 	EXPECT_TRUE(vm_is("one", "paused"));
 	EXPECT_EQ(0, sh("mote snapshot --show " DIR " > show && grep -q '\"vcpu0\":' show && "
 			"grep -q '\"i82540\":' show; rm -f show"));
@@ -137,12 +138,15 @@ TEST_F(snapshot, bad_input)
 	EXPECT_COMPLAINT(2, "unknown option --nosuch", "mote restore --nosuch " DIR);
 	EXPECT_COMPLAINT(2, "there is no machine in it", "mote restore " RUNTIME_DIR);
 	EXPECT_COMPLAINT(2, "there is a VM called one", "mote restore --name one " DIR);
-	EXPECT_COMPLAINT(2, "its memory, memory-", "cp -r " DIR " part && rm part/memory-* && mote restore part");
+	EXPECT_COMPLAINT(2, "its memory, memory-", "cp -r " DIR " part && rm part/memory-* && "
+			 "mote restore part");
 	EXPECT_COMPLAINT(2, "not whole", "head -c 1000 " DIR "/machine > part/machine && mote restore part");
 	EXPECT_COMPLAINT(2, "damaged: its checksum", "cp " DIR "/machine part && "
-			 "printf x | dd of=part/machine bs=1 seek=2000 conv=notrunc 2> /dev/null && mote restore part");
+			 "printf x | dd of=part/machine bs=1 seek=2000 conv=notrunc 2> /dev/null && "
+			 "mote restore part");
 	EXPECT_COMPLAINT(2, "its memory is damaged at 0x0", "cp " DIR "/* part && "
-			 "printf x | dd of=$(echo part/memory-*) bs=1 seek=36864 conv=notrunc 2> /dev/null && "
+			 "printf x | dd of=$(echo part/memory-*) bs=1 seek=36864 conv=notrunc 2> /dev/null"
+			 " && "
 			 "mote restore --verify part");
 	sh("rm -rf part small");
 	ASSERT_TRUE(has_said("one", 60));
@@ -169,8 +173,8 @@ TEST_F(snapshot, migrates)
 	/* On by a command, and as it was: paused. */
 	EXPECT_EQ(0, sh("mote pause two"));
 	ASSERT_TRUE(is_silent("two"));
-	EXPECT_EQ(0, sh("mote migrate --json two 'exec:exec mote receive --timeout 7000 --name three --serial socket "
-			"--detach -' | grep -q '\"rounds\":'"));
+	EXPECT_EQ(0, sh("mote migrate --json two 'exec:exec mote receive --timeout 7000 --name three "
+			"--serial socket --detach -' | grep -q '\"rounds\":'"));
 	EXPECT_EQ(0, vm_status("two"));
 	EXPECT_TRUE(vm_is("three", "paused"));
 	EXPECT_EQ(0, sh("mote resume three && mote stop --force three"));

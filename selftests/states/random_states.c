@@ -300,7 +300,8 @@ static void spare_format(struct mote_state *s)
 	s->crs.flags = 0;
 	/* In a shadow a step pends if TF is set. */
 	if (s->events.shadow)
-		s->events.pending_debug = (s->events.pending_debug & ~0x4000ull) | (s->gprs.rflags & 0x100) << 6;
+		s->events.pending_debug = (s->events.pending_debug & ~0x4000ull) |
+					  (s->gprs.rflags & 0x100) << 6;
 	for (seg = s->segs.seg; seg < s->segs.seg + MOTE_NR_SEGS; seg++) {
 		if (seg->attr & 0x80)
 			seg->attr |= seg == &s->segs.seg[MOTE_TR] ? 2 : seg != &s->segs.seg[MOTE_LDTR];

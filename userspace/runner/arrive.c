@@ -181,7 +181,8 @@ struct arrival {
 };
 
 /* What the command line says, twice: to find the machine, and then on top of what it was. */
-static int parse(const struct verb *verb, int argc, char **argv, struct arrival *arrival, struct options *options)
+static int parse(const struct verb *verb, int argc, char **argv, struct arrival *arrival,
+		 struct options *options)
 {
 	int option, which;
 
@@ -194,7 +195,8 @@ static int parse(const struct verb *verb, int argc, char **argv, struct arrival 
 			return EXIT_OK;
 		}
 		if (option != OPTION_ROW && !arrival->is_stored) {
-			complain("%s: unknown option --%s (try mote %s --help)", verb->name, name, verb->name);
+			complain("%s: unknown option --%s (try mote %s --help)", verb->name, name,
+				 verb->name);
 			return EXIT_USAGE;
 		}
 		arrival->is_paused |= option == OPTION_PAUSED;

@@ -84,7 +84,8 @@ static void rows_state(struct vm *vm, struct state *state)
 
 	if (!state_block(state, "rows", &rows, &size) || !state->loads)
 		return;
-	state_require(state, !(size % sizeof(vm->cpuid[0])) && size <= sizeof(vm->cpuid), "there are no such rows");
+	state_require(state, !(size % sizeof(vm->cpuid[0])) && size <= sizeof(vm->cpuid),
+		      "there are no such rows");
 	if (state_has_failed(state))
 		return;
 	memcpy(host, vm->cpuid, sizeof(host));

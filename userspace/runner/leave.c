@@ -51,8 +51,8 @@ static void show_progress(const char *name)
 	struct json_object *migration = answer ? migration_of(answer) : NULL;
 
 	if (migration)
-		fprintf(stderr, "\r%s: round %llu, %llu MiB sent, %llu MiB to send in this round \033[K", name,
-			answer_number(migration, "rounds"), answer_number(migration, "sent_bytes") >> 20,
+		fprintf(stderr, "\r%s: round %llu, %llu MiB sent, %llu MiB to send in this round \033[K",
+			name, answer_number(migration, "rounds"), answer_number(migration, "sent_bytes") >> 20,
 			answer_number(migration, "left_bytes") >> 20);
 	json_object_put(answer);
 	if (fd >= 0)
@@ -74,7 +74,8 @@ static void report(struct json_object *answer, const char *where, bool json)
 	struct json_object *migration = migration_of(answer);
 
 	if (json) {
-		json_object_object_add(migration, "name", json_object_new_string(answer_text(answer, "name")));
+		json_object_object_add(migration, "name",
+				       json_object_new_string(answer_text(answer, "name")));
 		print_json(json_object_get(migration));
 		return;
 	}
@@ -123,7 +124,8 @@ static int parse_downtime(const char *text, unsigned long *downtime)
 int migrate_run(const struct verb *verb, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "downtime", required_argument, NULL, OPTION_DOWNTIME }, { "json", no_argument, NULL, OPTION_JSON },
+		{ "downtime", required_argument, NULL, OPTION_DOWNTIME },
+		{ "json", no_argument, NULL, OPTION_JSON },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	unsigned long downtime = 300;

@@ -22,7 +22,8 @@ static int set_slot(struct vm *vm, __u32 slot, __u32 flags)
 {
 	bool is_low = slot == SLOT_LOW;
 	const struct mote_slot memory = {
-		.slot = slot, .flags = flags, .gpa = is_low ? 0 : HIGH_MEMORY, .size = is_low ? vm->low : vm->high,
+		.slot = slot, .flags = flags, .gpa = is_low ? 0 : HIGH_MEMORY,
+		.size = is_low ? vm->low : vm->high,
 		.hva = (unsigned long)(is_low ? vm->ram : vm->ram + vm->low),
 	};
 
@@ -104,7 +105,8 @@ static int add_dirty(struct vm *vm, __u32 slot, __u64 pages, __u64 *bits)
 
 	for (__u64 first = 0; first < pages; first += 64 * ARRAY_SIZE(part)) {
 		struct mote_dirty dirty = {
-			.slot = slot, .first = first, .nr = 64 * ARRAY_SIZE(part), .bitmap = (unsigned long)part,
+			.slot = slot, .first = first, .nr = 64 * ARRAY_SIZE(part),
+			.bitmap = (unsigned long)part,
 		};
 		int err;
 

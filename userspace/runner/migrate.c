@@ -131,8 +131,8 @@ static void fail(struct migration *m)
 	if (m->phase == GOES) {
 		note_failure(m, "the connection ended");
 		snprintf(m->why + strlen(m->why), sizeof(m->why) - strlen(m->why),
-			 ": whether %s runs there now is not known, so it does not here: look there, and then "
-			 "mote resume or mote stop --force", m->vm->name);
+			 ": whether %s runs there now is not known, so it does not here: look there, and "
+			 "then mote resume or mote stop --force", m->vm->name);
 		memory_log(m->vm, false);
 		end(m);
 		return;

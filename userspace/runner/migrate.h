@@ -91,7 +91,7 @@ void migration_cancel(struct vm *vm);
 const char *migration_failure(const struct vm *vm);
 /* how far it is. */
 void migration_progress(const struct vm *vm, struct progress *progress);
-/* The machine has ended, even if it begins again, and all threads but the supervisor's: nothing is under way any more. */
+/* The machine has ended, even if it begins again, with all threads but the supervisor's. */
 void migration_end(struct vm *vm);
 void migration_destroy(struct vm *vm);
 

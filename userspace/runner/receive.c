@@ -153,7 +153,8 @@ static int create_memory(struct arrival *arrival, __u64 size)
 	arrival->memory_fd = memfd_create("mote", MFD_CLOEXEC);
 	if (arrival->memory_fd < 0 || ftruncate(arrival->memory_fd, size))
 		return refuse(arrival, strerror(errno));
-	arrival->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arrival->memory_fd, 0);
+	arrival->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			       arrival->memory_fd, 0);
 	if (arrival->memory == MAP_FAILED) {
 		arrival->memory = NULL;
 		return refuse(arrival, strerror(errno));
@@ -196,18 +197,16 @@ static void *take_messages(struct arrival *arrival, size_t *size)
 	struct wire wire;
 	int err = 0;
 
-	while (!err) {
+	do {
 		if (!read_all(arrival->fd, &wire, sizeof(wire)))
 			err = refuse(arrival, "the source is gone");
 		else if (wire.kind == WIRE_PAGES)
 			err = take_pages(arrival, &wire);
 		else if (wire.kind == WIRE_ZEROS)
 			err = take_zeros(arrival, &wire);
-		else if (wire.kind == WIRE_STATE)
-			break;
-		else
+		else if (wire.kind != WIRE_STATE)
 			err = refuse(arrival, "there is no such message");
-	}
+	} while (!err && wire.kind != WIRE_STATE);
 	*size = wire.size;
 	return err ? NULL : read_state(arrival, &wire);
 }
@@ -256,7 +255,8 @@ int receive_commit(struct snapshot *snapshot)
 		return 0;
 	/* It says so at once, if it still is there. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (!answer(fd, WIRE_READY, "") || !read_all(fd, &wire, sizeof(wire)) || wire.kind != WIRE_GO || wire.size) {
+	if (!answer(fd, WIRE_READY, "") || !read_all(fd, &wire, sizeof(wire)) || wire.kind != WIRE_GO ||
+	    wire.size) {
 		complain("the source has kept the machine");
 		return -1;
 	}

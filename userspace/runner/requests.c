@@ -231,7 +231,8 @@ static struct json_object *save_answer(struct vm *vm, struct reply *reply)
 	struct json_object *answer;
 
 	if (save->err)
-		answer = refuse("%s", state_has_failed(&save->state) ? save->state.why : strerror(-save->err));
+		answer = refuse("%s", state_has_failed(&save->state) ? save->state.why :
+				strerror(-save->err));
 	else
 		answer = vm_status(vm);
 	if (!save->err)

@@ -47,9 +47,10 @@ static int write_all(int fd, const void *data, size_t size, off_t at)
 static bool is_untouched(const struct vm *vm, const unsigned char *chunk)
 {
 	__u64 entries[PAGES_PER_CHUNK];
+	off_t at = (unsigned long)chunk / PAGE_SIZE * sizeof(entries[0]);
 
-	if (vm->memory_fd >= 0 || vm->is_restored || vm->pagemap < 0 || pread(vm->pagemap, entries, sizeof(entries),
-				     (unsigned long)chunk / PAGE_SIZE * sizeof(entries[0])) != sizeof(entries))
+	if (vm->memory_fd >= 0 || vm->is_restored || vm->pagemap < 0 ||
+	    pread(vm->pagemap, entries, sizeof(entries), at) != sizeof(entries))
 		return false;
 	for (size_t i = 0; i < PAGES_PER_CHUNK; i++)
 		if (entries[i] & PAGEMAP_PRESENT)

@@ -69,8 +69,8 @@ static int open_files(struct target *target)
 		return -1;
 	target->number = target->number >> 1 | 1;
 	memory_name(target, name);
-	target->files[0] = openat(target->fd, SNAPSHOT_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-				  0600);
+	target->files[0] = openat(target->fd, SNAPSHOT_NEW,
+				  O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	target->files[1] = openat(target->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return target->files[0] < 0 || target->files[1] < 0 ? -1 : 0;
 }
@@ -88,10 +88,10 @@ static int target_open(struct target *target, const char *path)
 		complain("cannot save in %s: %m", path);
 	else if (flock(target->fd, LOCK_EX | LOCK_NB))
 		complain("another machine is being saved in %s", path);
-	else if (!open_files(target))
-		return 0;
-	else
+	else if (open_files(target))
 		complain("cannot make files in %s: %m", path);
+	else
+		return 0;
 	return -1;
 }
 
@@ -274,8 +274,8 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 		return show(argv[optind]);
 	if (shows || argc - optind != 2 || (wishes.pause && wishes.stop)) {
 		complain(shows ? "snapshot --show takes a directory (try mote snapshot --help)" :
-			 argc - optind != 2 ? "snapshot takes a VM and a directory (try mote snapshot --help)" :
-			 "snapshot: --pause or --stop");
+			 wishes.pause && wishes.stop ? "snapshot: --pause or --stop" :
+			 "snapshot takes a VM and a directory (try mote snapshot --help)");
 		return EXIT_USAGE;
 	}
 	fd = client_open(argv[optind], true, found);

@@ -136,7 +136,7 @@ static inline bool state_has_failed(const struct state *state)
 }
 
 struct json_object;
-/* All of it, for who wants to look: numbers as such, other values in hexadecimal; NULL: it is broken (state_json.c). */
+/* All of it, for who wants to look (state_json.c); what is longer than 8 bytes in hexadecimal; NULL: it is broken. */
 struct json_object *state_to_json(const void *data, size_t size);
 
 #endif /* STATE_H */

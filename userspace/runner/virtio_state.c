@@ -18,8 +18,8 @@ static void queue_state(struct virtqueue *queue, struct state *state)
 	state_flag(state, "enabled", &enabled, sizeof(enabled));
 	state_value(state, "next_avail", &next_avail, sizeof(next_avail));
 	state_value(state, "next_used", &next_used, sizeof(next_used));
-	state_require(state, queue->size && queue->size <= VIRTQUEUE_SIZE && !(queue->size & (queue->size - 1)),
-		      "there is no queue of such a size");
+	state_require(state, queue->size && queue->size <= VIRTQUEUE_SIZE &&
+		      !(queue->size & (queue->size - 1)), "there is no queue of such a size");
 	if (!state->loads || state_has_failed(state) || !enabled)
 		return;
 	state_require(state, virtqueue_enable(queue), "the queue is not in memory");

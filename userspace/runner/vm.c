@@ -235,8 +235,8 @@ static int create_cpuid(struct vm *vm)
 		return cpu_features_apply(&vm->options->features, vm->cpuid, vm->nr_cpuid);
 	cpuid_state(vm, &vm->snapshot->state);
 	if (vm->has_other_tsc && cpuid_has_steady_tsc(vm))
-		state_fail(&vm->snapshot->state, "its TSC runs at %u kHz, which this host cannot give it (start "
-			   "it with --cpu portable)", vm->tsc_khz);
+		state_fail(&vm->snapshot->state, "its TSC runs at %u kHz, which this host cannot give it "
+			   "(start it with --cpu portable)", vm->tsc_khz);
 	return complain_of_snapshot(vm);
 }
 
@@ -354,7 +354,8 @@ int vm_run(const struct options *options)
 		.posted.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
-		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot, .started = clock_ns(), .status = EXIT_USAGE,
+		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot,
+		.started = clock_ns(), .status = EXIT_USAGE,
 	};
 	sigset_t set;
 

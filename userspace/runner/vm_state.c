@@ -122,8 +122,8 @@ static void registers_state(struct mote_state *registers, struct state *state)
 #define XCR0_COMMON 7ull	/* x87, SSE and AVX are at the same place everywhere: SDM 1, "XSAVE Area" */
 
 /*
- * The image is as long as the host's with all components that guests may have; of another host's what is the guest's
- * counts, and the module checks it.
+ * The image is as long as the host's with all components that guests may have; of another host's
+ * what is the guest's counts, and the module checks it.
  */
 static void xsave_state(struct mote_state *registers, unsigned char *image, struct state *state)
 {
@@ -148,8 +148,8 @@ static void xsave_state(struct mote_state *registers, unsigned char *image, stru
 static const char *refused_part(struct vcpu *vcpu, struct mote_state registers)
 {
 	static const char *const parts[] = {
-		"general registers", "segments", "control registers", "debug registers", "MSRs", "events", "TSC",
-		"XSAVE image", "local APIC",
+		"general registers", "segments", "control registers", "debug registers", "MSRs",
+		"events", "TSC", "XSAVE image", "local APIC",
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {

@@ -407,7 +407,8 @@ static void image_state(struct blk *blk, struct state *state)
 	if (state->loads && capacity != blk->config.capacity)
 		state_fail(state, "the disk %s has another size than it had", blk->path);
 	if (state->loads && memcmp(was, modified, sizeof(was)))
-		state_fail(state, "the disk %s has been written to since (a copy keeps its time by cp -p)", blk->path);
+		state_fail(state, "the disk %s has been written to since (a copy keeps its time by cp -p)",
+			   blk->path);
 }
 
 /* What is held is begun anew, all of it: writes of the same once more. */
@@ -418,8 +419,10 @@ static void blk_state(struct virtio *virtio, struct state *state)
 	const void *heads = held;
 	size_t size = 0;
 
-	for (const struct request *request = blk->held; request; request = request->next, size += sizeof(held[0]))
+	for (const struct request *request = blk->held; request; request = request->next) {
 		held[size / sizeof(held[0])] = request->chain.head;
+		size += sizeof(held[0]);
+	}
 	image_state(blk, state);
 	STATE(state, blk, is_lost);
 	if (!state_block(state, "held", &heads, &size) || !state->loads)
