@@ -104,7 +104,8 @@ static bool find(const char *text, size_t length, unsigned int *word, __u32 *bit
  */
 static const char *const portable[] = {
 	"fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "mtrr", "pge", "mca", "cmov",
-	"pat", "pse36", "clflush", "mmx", "fxsr", "sse", "sse2", "ht", "pni", "ssse3", "cx16", "sse4_1", "sse4_2",
+	"pat", "pse36", "clflush", "mmx", "fxsr", "sse", "sse2", "ht", "pni", "ssse3", "cx16",
+	"sse4_1", "sse4_2",
 	"x2apic", "tsc_deadline_timer", "popcnt", "hypervisor", "syscall", "nx", "lm", "lahf_lm", "arat",
 };
 
@@ -207,7 +208,8 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
 }
 
 bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr,
-			  const struct mote_cpuid_entry *host, unsigned int nr_host, char name[FEATURE_NAME_MOST])
+			  const struct mote_cpuid_entry *host, unsigned int nr_host,
+			  char name[FEATURE_NAME_MOST])
 {
 	for (unsigned int i = 0; i < FEATURE_WORDS; i++) {
 		const __u32 *wanted = find_register(rows, nr, &words[i]);

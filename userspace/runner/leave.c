@@ -52,7 +52,8 @@ static void show_progress(const char *name)
 
 	if (migration)
 		fprintf(stderr, "\r%s: round %llu, %llu MiB sent, %llu MiB to send in this round \033[K",
-			name, answer_number(migration, "rounds"), answer_number(migration, "sent_bytes") >> 20,
+			name, answer_number(migration, "rounds"),
+			answer_number(migration, "sent_bytes") >> 20,
 			answer_number(migration, "left_bytes") >> 20);
 	json_object_put(answer);
 	if (fd >= 0)

@@ -136,7 +136,7 @@ static inline bool state_has_failed(const struct state *state)
 }
 
 struct json_object;
-/* All of it, for who wants to look (state_json.c); what is longer than 8 bytes in hexadecimal; NULL: it is broken. */
+/* All of it, for who wants to look (state_json.c): longer values in hexadecimal; NULL: it is broken. */
 struct json_object *state_to_json(const void *data, size_t size);
 
 #endif /* STATE_H */

@@ -143,7 +143,8 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
 
 /* Has @rows a feature that @host lacks?  Then what the first one is called. */
 bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr,
-			  const struct mote_cpuid_entry *host, unsigned int nr_host, char name[FEATURE_NAME_MOST]);
+			  const struct mote_cpuid_entry *host, unsigned int nr_host,
+			  char name[FEATURE_NAME_MOST]);
 
 /* What happens when the guest's watchdog expires (dev/watchdog.c); WATCHDOG_NONE: it has none. */
 enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAUSE, WATCHDOG_NMI };
