@@ -6,6 +6,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
@@ -115,10 +116,17 @@ struct net *net_user_create(struct vm *which, const struct nic *nic, const struc
 	return &wire;
 }
 
+/* What the console has been given, and how much more it takes. */
+static char written[64];
+static size_t nr_written, console_takes = SIZE_MAX;
+
 size_t console_write(struct console *console, const void *data, size_t nr)
 {
 	(void)console;
-	(void)data;
+	nr = nr < console_takes ? nr : console_takes;
+	for (size_t i = 0; i < nr; i++)
+		written[nr_written++ % sizeof(written)] = ((const char *)data)[i];
+	console_takes -= nr;
 	return nr;
 }
 
@@ -136,7 +144,7 @@ static __u64 counted(enum traffic_kind kind, unsigned int count)
 /* ---- the host's kernel -------------------------------------------------------------- */
 
 static bool has_no_ring;
-static int write_error, sync_error, nr_synced;
+static int write_error, sync_error, nr_synced, nr_writes;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;	/* whoever has it holds writes up */
 static size_t most_moved, most_punched;
 
@@ -156,6 +164,7 @@ static void note(size_t *most, size_t size)
 ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t offset, int flags)
 {
 	note(&most_moved, iov_size(iov, nr));
+	nr_writes++;
 	pthread_mutex_lock(&writing);
 	pthread_mutex_unlock(&writing);
 	if (!write_error)
@@ -1063,6 +1072,193 @@ static void talkative_daemon(void)
 	EQ(0, epoll_wait(vm.io.epoll, &(struct epoll_event) { 0 }, 1, 0));
 }
 
+/* ---- devices that are saved ------------------------------------------------------------------- */
+
+static bool create_all(void)
+{
+	return !loop_create(&vm.io, &vm, NULL) && !pci_create(&vm) && !chipset_create(&vm) &&
+	       !virtio_blk_create(&vm) && !virtio_net_create(&vm) && !virtio_rng_create(&vm) &&
+	       !virtio_console_create(&vm) && !virtio_balloon_create(&vm) && !create_outside();
+}
+
+static void destroy(void)
+{
+	devices_destroy(&vm);
+	loop_destroy(&vm.io);
+}
+
+/* All but those that are served outside. */
+static void name_state(struct state *state)
+{
+	unsigned int nr = 0;
+	char name[16];
+
+	for (struct device *device = vm.devices; device; device = device->next, nr++) {
+		const struct virtio *virtio = container_of(device, struct virtio, pci.device);
+		bool is_virtio = !strcmp(device->ops->name, "virtio");
+
+		snprintf(name, sizeof(name), "device%u", nr);
+		if (!device->ops->state || (is_virtio && virtio->nr_outside) || !state_enter(state, name))
+			continue;
+		device->ops->state(device, state);
+		state_leave(state);
+	}
+}
+
+static void load(void *data, size_t size, const char *why)
+{
+	struct state state;
+
+	state_begin_load(&state, data, size);
+	name_state(&state);
+	state_end(&state);
+	CHECK(why ? !!strstr(state.why, why) : !state.why[0]);
+	if (state.why[0])
+		snprintf(said, sizeof(said), "%s", state.why);
+}
+
+/* The same machine with devices that have just been made; @why they refuse the state, or NULL. */
+static void move_devices(const char *why)
+{
+	struct state before, after;
+
+	state_begin_save(&before);
+	name_state(&before);
+	EQ(0, state_end(&before));
+	destroy();
+	CHECK(create_all());
+	load(before.data, before.size, why);
+	state_begin_save(&after);
+	name_state(&after);
+	/* What has been read is marked. */
+	for (size_t i = 0; !why && i < before.size; i++)
+		CHECK(before.size == after.size && !((before.data[i] ^ after.data[i]) & ~STATE_TAKEN));
+	state_free(&before);
+	state_free(&after);
+}
+
+static void resume_all(void)
+{
+	for (struct device *device = vm.devices; device; device = device->next)
+		if (device->ops->resume)
+			device->ops->resume(device);
+	handle_events(0);
+}
+
+/* The driver does not notice: it goes on where it was. */
+static void saved_disk(void)
+{
+	start(BLK, 1);
+	memset(area.hva + BUFFER, 0x77, 0x1000);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 16, 0x1000));
+	EQ(1, used(0)->idx);
+	move_devices(NULL);
+	resume_all();
+	EQ(15, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	memset(area.hva + BUFFER, 0, 0x1000);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 16, 0x1000));
+	EQ(2, used(0)->idx);
+	EQ(0x77, area.hva[BUFFER + 0xfff]);
+}
+
+/* A write that the host could not do is done when the machine goes on: before, the disk may be another's. */
+static void saved_held(void)
+{
+	start(BLK, 1);
+	is_held = false;
+	write_error = ENOSPC;
+	memset(area.hva + BUFFER, 0x66, 0x1000);
+	ask_disk(VIRTIO_BLK_T_OUT, 24, 0x1000);
+	for (int round = 0; round < 1000 && !is_held; round++)
+		handle_events(10);
+	CHECK(is_held);
+	write_error = 0;
+	nr_writes = 0;
+	move_devices(NULL);
+	handle_events(100);
+	EQ(0, nr_writes);
+	EQ(NOT_YET, area.hva[STATUS]);
+	/* Nor when it is saved again before it has gone on. */
+	move_devices(NULL);
+	EQ(0, nr_writes);
+	resume_all();
+	CHECK(wait_for(0));
+	EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
+	memset(area.hva + BUFFER, 0, 0x1000);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 24, 0x1000));
+	EQ(0x66, area.hva[BUFFER]);
+}
+
+/* Buffers that come while nobody is there are found. */
+static void saved_buffers(void)
+{
+	start(RNG, 1);
+	move_devices(NULL);
+	desc(0)[0] = (struct vring_desc) { BUFFER, 64, VRING_DESC_F_WRITE, 0 };
+	make_available(0, 0);
+	handle_events(0);
+	EQ(0, used(0)->idx);
+	resume_all();
+	CHECK(wait_for(0));
+}
+
+static void saved_console(void)
+{
+	start(CONSOLE, 2);
+	memcpy(area.hva + BUFFER, "0123456789", 10);
+	desc(1)[0] = (struct vring_desc) { BUFFER, 4, VRING_DESC_F_NEXT, 1 };
+	desc(1)[1] = (struct vring_desc) { BUFFER + 4, 6, 0, 0 };
+	nr_written = 0;
+	console_takes = 5;
+	make_available(1, 0);
+	notify(CONSOLE, 1);
+	EQ(5, nr_written);
+	move_devices(NULL);
+	/* Twice: what was sent is known before the chain is taken again. */
+	move_devices(NULL);
+	console_takes = SIZE_MAX;
+	resume_all();
+	CHECK(wait_for(1));
+	CHECK(nr_written == 10 && !memcmp(written, "0123456789", 10));
+}
+
+/* A chain that is begun is worked off from its beginning: the same pages once more. */
+static void saved_balloon(void)
+{
+	const __u32 size = 0x1000;
+
+	memset(area.hva + BUFFER, 0, size);
+	give_pages(0, size, 0);
+	loop_run_once(&vm.io);
+	CHECK(used(0)->idx != avail(0)->idx);
+	nr_discards = 0;
+	move_devices(NULL);
+	resume_all();
+	CHECK(wait_for(0));
+	EQ((SIZE - 1) * size / 4, nr_discards);
+}
+
+/* One that somebody else has written to would be destroyed. */
+static void saved_other_disk(void)
+{
+	struct state state;
+	int fd;
+
+	start(BLK, 1);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 16, 0x1000));
+	state_begin_save(&state);
+	name_state(&state);
+	EQ(0, state_end(&state));
+	destroy();
+	fd = open(options.disks[0].path, O_RDWR);
+	usleep(20000);
+	EQ(1, pwrite(fd, "x", 1, 0));
+	close(fd);
+	CHECK(create_all());
+	load(state.data, state.size, "has been written to since");
+	state_free(&state);
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 static bool make(unsigned int sector, __u64 size)
@@ -1076,20 +1272,11 @@ static bool make(unsigned int sector, __u64 size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	options.disks[0] = (struct disk) { .path = path, .sector = sector };
 	options.nr_disks = 1;
-	if (fd < 0 || ftruncate(fd, size) || loop_create(&vm.io, &vm, NULL) || pci_create(&vm) ||
-	    chipset_create(&vm) || virtio_blk_create(&vm) || virtio_net_create(&vm) ||
-	    virtio_rng_create(&vm) || virtio_console_create(&vm) || virtio_balloon_create(&vm) ||
-	    create_outside()) {
+	if (fd < 0 || ftruncate(fd, size) || !create_all()) {
 		printf("# cannot make the machine: %s\n", said);
 		return false;
 	}
 	return true;
-}
-
-static void destroy(void)
-{
-	devices_destroy(&vm);
-	loop_destroy(&vm.io);
 }
 
 int main(void)
@@ -1117,6 +1304,12 @@ int main(void)
 		{ "registers by configuration space", config_access },
 		{ "buffers from before DRIVER_OK", early_buffers },
 		{ "accesses that begin and end anywhere", odd_accesses },
+		{ "a disk that is saved", saved_disk },
+		{ "a write that is held and saved", saved_held },
+		{ "a queue that is saved", saved_buffers },
+		{ "a console that is saved while it writes", saved_console },
+		{ "a balloon that is saved in a turn", saved_balloon },
+		{ "a disk that was written to since", saved_other_disk },
 		{ "a daemon that answers in parts, and signals", interrupted_talk },
 		{ "a daemon that does not answer", silent_daemon },
 		{ "a daemon that answers without being asked", talkative_daemon },

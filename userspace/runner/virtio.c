@@ -113,7 +113,7 @@ static void notified(struct vm *vm, struct source *source, __u32 events)
 }
 
 /* What the driver has put into its queues before it was ready is looked at now. */
-void virtio_notify_all(struct virtio *virtio)
+static void notify_all(struct virtio *virtio)
 {
 	for (unsigned int i = 0; i < virtio->ops->nr_queues; i++)
 		if (virtio->queues[i].enabled)
@@ -213,7 +213,7 @@ static void set_status(struct virtio *virtio, __u8 status)
 	if (virtio->ops->start && virtio->ops->start(virtio))
 		virtio_break(virtio);
 	else
-		virtio_notify_all(virtio);
+		notify_all(virtio);
 }
 
 /* The queue that is being set up; NULL if there is none of that number. */
@@ -494,6 +494,9 @@ static void virtio_resume(struct device *device)
 
 	if (virtio->ops->resume)
 		virtio->ops->resume(virtio);
+	/* Of a machine whose state was loaded nobody has looked at the queues yet. */
+	if (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		notify_all(virtio);
 }
 
 static const struct device_ops device_ops = {

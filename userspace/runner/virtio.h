@@ -169,9 +169,6 @@ static inline __u64 virtio_offered(const struct virtio *virtio)
 /* As &device_ops.state (virtio_state.c). */
 void virtio_state(struct device *device, struct state *state);
 
-/* Look at all queues, as if the driver had notified them. */
-void virtio_notify_all(struct virtio *virtio);
-
 /* Put a device on the bus; on failure, -1 after a complaint, it still is the caller's. */
 int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops *ops);
 

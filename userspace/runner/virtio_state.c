@@ -27,17 +27,6 @@ static void queue_state(struct virtqueue *queue, struct state *state)
 	queue->next_used = next_used;
 }
 
-static void go_on(struct virtio *virtio, struct state *state)
-{
-	bool is_ready = virtio->status & VIRTIO_CONFIG_S_DRIVER_OK;
-
-	virtio->pci.msix_changed(&virtio->pci);
-	state_require(state, !is_ready || !virtio->ops->start || !virtio->ops->start(virtio),
-		      "who serves the device refuses its queues");
-	if (is_ready && !state_has_failed(state))
-		virtio_notify_all(virtio);
-}
-
 void virtio_state(struct device *device, struct state *state)
 {
 	struct virtio *virtio = container_of(device, struct virtio, pci.device);
@@ -67,6 +56,4 @@ void virtio_state(struct device *device, struct state *state)
 	}
 	if (virtio->ops->state)
 		virtio->ops->state(virtio, state);
-	if (state->loads && !state_has_failed(state))
-		go_on(virtio, state);
 }

@@ -71,6 +71,8 @@ struct request {
  * @bytes: of all requests in flight
  * @free: requests that are not
  * @held: those that the host could not do
+ * @nr_again: how many @again are there
+ * @again: heads of chains that were held when the state was saved which was loaded
  * @traffic: what has been done
  * @requests: all
  */
@@ -88,6 +90,8 @@ struct blk {
 	size_t bytes;
 	struct request *free;
 	struct request *held;
+	unsigned int nr_again;
+	__u16 again[VIRTQUEUE_SIZE];
 	struct traffic *traffic;
 	struct request requests[VIRTQUEUE_SIZE];
 };
@@ -365,11 +369,15 @@ static bool blk_drain(struct virtio *virtio)
 	return !blk->transfers.in_flight;
 }
 
-/* What could not be done before is tried again. */
+/* What could not be done before is tried again; what another runner could not do is begun anew. */
 static void blk_resume(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
+
+	for (; blk->nr_again && blk->free; blk->nr_again--)
+		if (virtqueue_again(&virtio->queues[0], blk->again[blk->nr_again - 1], &blk->free->chain))
+			begin(blk, blk->free);
 
 	while ((request = blk->held)) {
 		blk->held = request->next;
@@ -384,6 +392,7 @@ static bool blk_reset(struct virtio *virtio)
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
+	blk->nr_again = 0;
 	while ((request = blk->held)) {
 		blk->held = request->next;
 		forget(blk, request);
@@ -411,13 +420,16 @@ static void image_state(struct blk *blk, struct state *state)
 			   blk->path);
 }
 
-/* What is held is begun anew, all of it: writes of the same once more. */
+/*
+ * What is held will be begun anew, all of it: writes of the same once more.  When the machine goes
+ * on: until then the disk may be another runner's.
+ */
 static void blk_state(struct virtio *virtio, struct state *state)
 {
 	struct blk *blk = blk_of(virtio);
 	__u16 held[VIRTQUEUE_SIZE];
-	const void *heads = held;
-	size_t size = 0;
+	size_t size = blk->nr_again * sizeof(held[0]);
+	const void *heads = memcpy(held, blk->again, size);
 
 	for (const struct request *request = blk->held; request; request = request->next) {
 		held[size / sizeof(held[0])] = request->chain.head;
@@ -431,11 +443,8 @@ static void blk_state(struct virtio *virtio, struct state *state)
 		      (!size || virtio->queues[0].enabled), "there cannot be such requests");
 	if (state_has_failed(state))
 		return;
-	memcpy(held, heads, size);
-	for (size_t i = 0; i < size / sizeof(held[0]) && blk->free; i++)
-		if (virtqueue_again(&virtio->queues[0], held[i], &blk->free->chain))
-			begin(blk, blk->free);
-	transfers_submit(&blk->transfers);
+	memcpy(blk->again, heads, size);
+	blk->nr_again = size / sizeof(blk->again[0]);
 }
 
 /* ---- making one ---------------------------------------------------------------------- */
