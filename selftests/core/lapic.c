@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "expect.h"
 #include "guest.h"
 #include "selftest.h"
 #include "x2apic.h"
@@ -33,27 +33,6 @@ FIXTURE_TEARDOWN(lapic)
 {
 	guest_destroy(&self->guest);
 }
-
-/* The guest is next in the handler of this vector. */
-#define EXPECT_VECTOR(want)							\
-	do {									\
-		struct guest_frame frame = {};					\
-										\
-		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));		\
-		ASSERT_TRUE(guest_frame(&self->guest, GUEST_LONG, &frame)) {	\
-			TH_LOG("port %#x at %#llx", self->guest.run->pio.port,	\
-			       self->guest.run->rip);				\
-		}								\
-		ASSERT_EQ(want, frame.vector);					\
-	} while (0)
-
-#define EXPECT_PORT(want)							\
-	do {									\
-		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest)) {		\
-			TH_LOG("%s", guest_exit_name(self->guest.run->reason));	\
-		}								\
-		ASSERT_EQ(want, self->guest.run->pio.port);			\
-	} while (0)
 
 GUEST(registers, 64, X2APIC_ON READ(0x2, "%rbx") READ(0x3, "%rsi") READ(0xd, "%rdi") READ(0xf, "%rbp")
       READ(0x32, "%r8") "out %al, $0x80\n"

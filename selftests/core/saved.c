@@ -12,7 +12,7 @@
 #include <asm/kvm_para.h>
 #include <linux/kvm_para.h>
 
-#include "kselftest_harness.h"
+#include "expect.h"
 #include "guest.h"
 #include "pvclock.h"
 #include "selftest.h"
@@ -150,25 +150,6 @@ static bool save_and_restore(FIXTURE_DATA(saved) *self)
 	create(self);
 	return restore(self);
 }
-
-#define EXPECT_PORT(want)							\
-	do {									\
-		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest)) {		\
-			TH_LOG("%s", guest_exit_name(self->guest.run->reason));	\
-		}								\
-		ASSERT_EQ(want, self->guest.run->pio.port);			\
-	} while (0)
-
-#define EXPECT_VECTOR(want)							\
-	do {									\
-		struct guest_frame frame = {};					\
-										\
-		ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->guest));		\
-		ASSERT_TRUE(guest_frame(&self->guest, GUEST_LONG, &frame)) {	\
-			TH_LOG("port %#x", self->guest.run->pio.port);		\
-		}								\
-		ASSERT_EQ(want, frame.vector);					\
-	} while (0)
 
 /* ---- time ---------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Machines that are saved, restored and migrated.  The guest says the alphabet, a letter with each
- * interrupt of its timer: whatever was lost or done twice is a letter too few or too many.
+ * Machines that are saved, restored and migrated: the guest says the alphabet (alphabet.s), and nothing of
+ * it is lost or said twice.
  */
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -11,18 +11,7 @@
 
 #define DIR RUNTIME_DIR "/saved"
 
-/* The 8259, the 8254 at 100 Hz, and an interrupt handler that writes what is at 0x9000. */
-GUEST(alphabet, 16,
-      "cli; xor %ax, %ax; mov %ax, %ds; mov %ax, %ss; mov $0x7000, %sp\n"
-      "mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21\n"
-      "mov $4, %al; out %al, $0x21; mov $1, %al; out %al, $0x21; mov $0xfe, %al; out %al, $0x21\n"
-      "call 1f; 1: pop %bx; add $(9f - 1b), %bx; mov %bx, 0x80; movw $0, 0x82; movb $0x61, 0x9000\n"
-      "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40; mov $0x2e, %al; out %al, $0x40\n"
-      "sti; 2: hlt; jmp 2b\n"
-      "9: mov $0x3fd, %dx; 3: in %dx, %al; test $0x20, %al; jz 3b\n"
-      "mov $0x3f8, %dx; mov 0x9000, %al; out %al, %dx\n"
-      "inc %al; cmp $0x7b, %al; jne 4f; mov $0x61, %al; 4: mov %al, 0x9000\n"
-      "mov $0x20, %al; out %al, $0x20; iret");
+GUEST(alphabet, 16, ".include \"alphabet.s\"");
 
 FIXTURE(snapshot)
 {

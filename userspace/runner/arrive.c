@@ -11,6 +11,9 @@
 #include "options.h"
 #include "runner.h"
 
+/* The options as JSON, in bytes. */
+#define CONFIG_MOST 65536
+
 #define COMMON_USAGE						\
 	"  --name NAME    of the VM; as it was called before, unless another one is\n"	\
 	"  --serial WHAT  stdio, socket or none, as for mote run\n"			\
@@ -48,31 +51,6 @@ static bool is_of_one_run(const char *name)
 		if (!strcmp(names[i], name))
 			return true;
 	return false;
-}
-
-static int take_config(struct options *options, const char *text, size_t size, const char *path)
-{
-	struct json_tokener *tokener = json_tokener_new();
-	struct json_object *config = size < INT32_MAX ? json_tokener_parse_ex(tokener, text, size) : NULL;
-	int err = json_object_is_type(config, json_type_object) ? 0 : -1;
-
-	json_tokener_free(tokener);
-	if (err)
-		complain("%s: it does not say what the machine has", path);
-	json_object_object_foreach(err ? NULL : config, name, value) {
-		const struct row *row = row_find(option_rows, name, strlen(name));
-
-		if (err || is_of_one_run(name))
-			continue;
-		if (!row || row->type == ROW_VERB) {
-			complain("%s: the machine has a \"%s\", which this mote does not know", path, name);
-			err = -1;
-		} else {
-			err = options_take(options, row, value, path);
-		}
-	}
-	json_object_put(config);
-	return err;
 }
 
 /* A text of the state; false after a complaint. */
@@ -120,14 +98,10 @@ struct restored {
 static int take_options(struct restored *restored, struct options *options, const char *path)
 {
 	struct snapshot *snapshot = &restored->snapshot;
-	const void *config;
-	size_t size;
+	char config[CONFIG_MOST];
 
-	if (!state_block(&snapshot->state, "config", &config, &size)) {
-		complain("%s: it does not say what the machine has", path);
-		return -1;
-	}
-	if (take_config(options, config, size, path) ||
+	if (!read_text(snapshot, path, "config", config, sizeof(config)) ||
+	    options_read_text(options, path, config, is_of_one_run) ||
 	    !read_text(snapshot, path, "name", restored->name, sizeof(restored->name)) ||
 	    !read_text(snapshot, path, "directory", restored->directory, sizeof(restored->directory)))
 		return -1;
@@ -165,14 +139,14 @@ static const struct option arrival_options[] = {
 };
 
 /**
- * struct arrival - how a machine comes to be here
+ * struct way - how a machine comes to be here
  * @open: it, and complain if that cannot be
  * @wants: what the verb wants
  * @is_stored: it knows --paused and --verify
  * @is_paused: the first was said
  * @verifies: and the second
  */
-struct arrival {
+struct way {
 	int (*open)(struct snapshot *snapshot, const char *where);
 	const char *wants;
 	bool is_stored;
@@ -181,7 +155,7 @@ struct arrival {
 };
 
 /* What the command line says, twice: to find the machine, and then on top of what it was. */
-static int parse(const struct verb *verb, int argc, char **argv, struct arrival *arrival,
+static int parse(const struct verb *verb, int argc, char **argv, struct way *way,
 		 struct options *options)
 {
 	int option, which;
@@ -194,13 +168,13 @@ static int parse(const struct verb *verb, int argc, char **argv, struct arrival 
 			fputs(verb->usage, stdout);
 			return EXIT_OK;
 		}
-		if (option != OPTION_ROW && !arrival->is_stored) {
+		if (option != OPTION_ROW && !way->is_stored) {
 			complain("%s: unknown option --%s (try mote %s --help)", verb->name, name,
 				 verb->name);
 			return EXIT_USAGE;
 		}
-		arrival->is_paused |= option == OPTION_PAUSED;
-		arrival->verifies |= option == OPTION_VERIFY;
+		way->is_paused |= option == OPTION_PAUSED;
+		way->verifies |= option == OPTION_VERIFY;
 		if (option == OPTION_ROW && options &&
 		    options_set(options, row_find(option_rows, name, strlen(name)), optarg))
 			return EXIT_USAGE;
@@ -208,14 +182,14 @@ static int parse(const struct verb *verb, int argc, char **argv, struct arrival 
 	if (option < 0 && argc - optind == 1)
 		return -1;
 	if (option < 0)
-		complain("%s takes %s (try mote %s --help)", verb->name, arrival->wants, verb->name);
+		complain("%s takes %s (try mote %s --help)", verb->name, way->wants, verb->name);
 	return EXIT_USAGE;
 }
 
-static int arrive(const struct verb *verb, int argc, char **argv, struct arrival *arrival)
+static int arrive(const struct verb *verb, int argc, char **argv, struct way *way)
 {
-	struct options options = { .config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1 };
-	int status = parse(verb, argc, argv, arrival, NULL);
+	struct options options = OPTIONS_INITIAL;
+	int status = parse(verb, argc, argv, way, NULL);
 	const char *where = argv[optind];
 	struct restored restored;
 
@@ -223,16 +197,16 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct arrival
 		json_object_put(options.config);
 		return status;
 	}
-	if (arrival->open(&restored.snapshot, where) ||
-	    (arrival->verifies && snapshot_verify(&restored.snapshot, where)) ||
+	if (way->open(&restored.snapshot, where) ||
+	    (way->verifies && snapshot_verify(&restored.snapshot, where)) ||
 	    take_options(&restored, &options, where))
 		status = EXIT_USAGE;
 	if (status < 0)
-		status = parse(verb, argc, argv, arrival, &options);
+		status = parse(verb, argc, argv, way, &options);
 	if (status < 0 && check_options(&restored, &options, where))
 		status = EXIT_USAGE;
 	if (status < 0) {
-		restored.snapshot.is_paused |= arrival->is_paused;
+		restored.snapshot.is_paused |= way->is_paused;
 		status = options.detach ? detach_run(&options) : vm_run(&options);
 	} else {
 		receive_refuse(&restored.snapshot, "it could not be made there, which says why");
@@ -244,9 +218,9 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct arrival
 
 int restore_run(const struct verb *verb, int argc, char **argv)
 {
-	struct arrival arrival = { .open = snapshot_open, .wants = "a directory", .is_stored = true };
+	struct way way = { .open = snapshot_open, .wants = "a directory", .is_stored = true };
 
-	return arrive(verb, argc, argv, &arrival);
+	return arrive(verb, argc, argv, &way);
 }
 
 /* Whoever comes first. */
@@ -260,7 +234,7 @@ static int receive_from(struct snapshot *snapshot, const char *where)
 
 int receive_run(const struct verb *verb, int argc, char **argv)
 {
-	struct arrival arrival = { .open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -" };
+	struct way way = { .open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -" };
 
-	return arrive(verb, argc, argv, &arrival);
+	return arrive(verb, argc, argv, &way);
 }

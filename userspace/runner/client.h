@@ -56,6 +56,9 @@ struct json_object *client_ask(int fd, const char *what, struct json_object *arg
 /* The same without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
+/* The answer takes its time: rundir_connect()'s limit does not hold for it. */
+void client_is_patient(int fd);
+
 /* As client_ask(), with files that go with the request. */
 struct json_object *client_ask_with(int fd, const char *what, struct json_object *arguments, const int *files,
 				    unsigned int nr);

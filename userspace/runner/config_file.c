@@ -141,23 +141,31 @@ static int set_member(struct options *options, const char *path, const char *nam
 	return options_take(options, row, value, where);
 }
 
-int options_read(struct options *options, const char *path)
+int options_read_text(struct options *options, const char *where, const char *text,
+		      bool (*skips)(const char *name))
 {
-	char *text = read_text(path);
-	struct json_object *all = text ? parse_text(path, text) : NULL;
+	struct json_object *all = parse_text(where, text);
 	struct json_object *second = all ? find_second(text) : NULL;
 	int err = all && !second ? 0 : -1;
 
 	if (second)
-		complain("%s: %s: it is there twice", path, json_object_get_string(second));
+		complain("%s: %s: it is there twice", where, json_object_get_string(second));
 	if (!err) {
 		json_object_object_foreach(all, name, value) {
-			if (!err)
-				err = set_member(options, path, name, value);
+			if (!err && !(skips && skips(name)))
+				err = set_member(options, where, name, value);
 		}
 	}
 	json_object_put(second);
 	json_object_put(all);
+	return err;
+}
+
+int options_read(struct options *options, const char *path)
+{
+	char *text = read_text(path);
+	int err = text ? options_read_text(options, path, text, NULL) : -1;
+
 	free(text);
 	return err;
 }

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -89,13 +87,12 @@ static int migrate(int fd, const char *name, const char *where, unsigned long do
 {
 	struct json_object *arguments, *answer;
 	int connection = wire_connect(where);
-	const struct timeval never = { 0 };
 
 	if (connection < 0)
 		return EXIT_USAGE;
 	arguments = json_object_new_object();
 	json_object_object_add(arguments, "downtime_ms", json_object_new_uint64(downtime));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never));
+	client_is_patient(fd);
 	if (!client_send(fd, "migrate", arguments, &connection, 1)) {
 		complain("the VM has ended, or does not answer");
 		close(connection);

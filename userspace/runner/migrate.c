@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Letting a machine go: see migrate.h. */
-#define XXH_INLINE_ALL
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "migrate.h"
 #include "runner.h"
@@ -80,6 +78,16 @@ static void note_failure(struct migration *m, const char *format, ...)
 	va_end(args);
 }
 
+static void release(struct migration *m)
+{
+	free(m->written.bits);
+	free(m->todo);
+	free(m->out);
+	state_free(&m->state);
+	m->written.bits = m->todo = NULL;
+	m->out = NULL;
+}
+
 static void end(struct migration *m)
 {
 	struct vm *vm = m->vm;
@@ -93,12 +101,7 @@ static void end(struct migration *m)
 	vm->when_paused = NULL;
 	vm->holder = m->why[0] ? NULL : vm->holder;
 	pthread_mutex_unlock(&vm->life);
-	free(m->written.bits);
-	free(m->todo);
-	free(m->out);
-	state_free(&m->state);
-	m->written.bits = m->todo = NULL;
-	m->out = NULL;
+	release(m);
 }
 
 /* The last that is done for it: who is told may begin another one. */
@@ -164,7 +167,7 @@ static void put(struct migration *m, enum wire_kind kind, __u64 at, const void *
 	/* The guest may write to it meanwhile: what counts is what is sent. */
 	if (size)
 		memcpy(to + sizeof(wire), data, size);
-	wire.sum = XXH3_64bits_withSeed(to + sizeof(wire), size, kind + at);
+	wire.sum = wire_sum(&wire, to + sizeof(wire));
 	memcpy(to, &wire, sizeof(wire));
 	m->out_size = needed;
 }
@@ -219,11 +222,6 @@ static bool is_due(const struct migration *m, __u64 page)
 	return page < m->written.nr && m->todo[page / 64] >> page % 64 & 1;
 }
 
-static bool is_zero(const unsigned char *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
-}
-
 /* The next page of this round, or the number of all. */
 static __u64 next_page(const struct migration *m, __u64 page)
 {
@@ -237,12 +235,13 @@ static bool put_pages(struct migration *m)
 {
 	__u64 first = next_page(m, m->at), nr, size;
 	unsigned char *hva = m->written.hva + first * PAGE_SIZE;
-	bool zero = first < m->written.nr && is_zero(hva);
+	bool zero = first < m->written.nr && is_zero(hva, PAGE_SIZE);
 	__u64 most = zero ? 64 * PAGES_AT_ONCE : PAGES_AT_ONCE;
 
 	if (first == m->written.nr)
 		return false;
-	for (nr = 1; nr < most && is_due(m, first + nr) && is_zero(hva + nr * PAGE_SIZE) == zero; nr++)
+	for (nr = 1; nr < most && is_due(m, first + nr) &&
+	     is_zero(hva + nr * PAGE_SIZE, PAGE_SIZE) == zero; nr++)
 		;
 	size = nr * PAGE_SIZE;
 	if (zero)
@@ -516,7 +515,7 @@ struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
 {
 	struct migration *m = renew(vm);
 
-	if (!m || !allocate(m)) {
+	if (!m) {
 		close(fd);
 		return NULL;
 	}
@@ -525,9 +524,8 @@ struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
 	m->was_paused = vm->paused;
 	m->done = done;
 	m->data = data;
-	if (!watch(vm, m)) {
-		free(m->written.bits);
-		free(m->todo);
+	if (!allocate(m) || !watch(vm, m)) {
+		release(m);
 		close(fd);
 		return NULL;
 	}

@@ -46,7 +46,7 @@ enum wire_kind {
  * @kind: &enum wire_kind
  * @size: bytes that follow
  * @at: see the kind; else 0
- * @sum: XXH3 of 64 bits of these bytes, with @kind + @at as its seed
+ * @sum: wire_sum() of these bytes
  */
 struct wire {
 	__u32 kind;
@@ -54,6 +54,9 @@ struct wire {
 	__u64 at;
 	__u64 sum;
 };
+
+/* XXH3 of 64 bits of a message's bytes, with its kind + its address as the seed (wire.c). */
+__u64 wire_sum(const struct wire *wire, const void *data);
 
 /* ---- the source (migrate.c): the I/O thread's ----------------------------------------------- */
 

@@ -87,6 +87,9 @@ extern const struct row option_rows[];
 #define OPTION_HELP "help"
 #define OPTION_IMAGE "image"
 
+/* What holds if nobody says anything. */
+#define OPTIONS_INITIAL { .config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1 }
+
 /* Judge them as a whole, and fill in what nobody has said; 0, or -1 after a complaint. */
 int options_check(struct options *options);
 
@@ -125,5 +128,16 @@ void row_refuse(const struct row *rows, const char *where, const char *name);
 
 /* Take what it says; 0, or -1 after a complaint of one line. */
 int options_read(struct options *options, const char *path);
+
+/**
+ * options_read_text() - the same of what stands in such a file
+ * @options: as for options_set()
+ * @where: what it is, for complaints
+ * @text: it
+ * @skips: members of these names are not taken; may be NULL
+ * Return: 0, or -1 after a complaint of one line
+ */
+int options_read_text(struct options *options, const char *where, const char *text,
+		      bool (*skips)(const char *name));
 
 #endif /* OPTIONS_H */

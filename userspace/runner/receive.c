@@ -3,7 +3,6 @@
  * A machine from another runner: see migrate.h.  What comes is taken for a stranger's, and read before there
  * is a machine: whatever is wrong with it, nothing is left behind.
  */
-#define XXH_INLINE_ALL
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "migrate.h"
 #include "runner.h"
@@ -76,7 +74,7 @@ static bool answer(int fd, enum wire_kind kind, const char *text)
 {
 	struct wire wire = { .kind = kind, .size = strlen(text) };
 
-	wire.sum = XXH3_64bits_withSeed(text, wire.size, kind);
+	wire.sum = wire_sum(&wire, text);
 	return write_all(fd, &wire, sizeof(wire)) && write_all(fd, text, wire.size);
 }
 
@@ -87,7 +85,7 @@ static int read_body(struct arrival *arrival, const struct wire *wire, void *dat
 {
 	if (!read_all(arrival->fd, data, wire->size))
 		return refuse(arrival, "the source is gone");
-	if (XXH3_64bits_withSeed(data, wire->size, wire->kind + wire->at) != wire->sum)
+	if (wire_sum(wire, data) != wire->sum)
 		return refuse(arrival, "what came is damaged: its checksum is another one");
 	return 0;
 }

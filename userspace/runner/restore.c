@@ -115,7 +115,7 @@ static bool is_chunk_good(const struct snapshot *snapshot, unsigned char *chunk,
 	if (!read_all(snapshot->memory_fd, chunk, SNAPSHOT_CHUNK, at))
 		return false;
 	if (!sum)
-		return !chunk[0] && !memcmp(chunk, chunk + 1, SNAPSHOT_CHUNK - 1);
+		return is_zero(chunk, SNAPSHOT_CHUNK);
 	return XXH3_64bits(chunk, SNAPSHOT_CHUNK) == sum;
 }
 

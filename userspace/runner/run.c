@@ -13,7 +13,6 @@
 #include "runner.h"
 #include "usage.h"
 
-#define MEBI (1ull << 20)
 #define OPTIONS_MOST 64
 /* What getopt_long() answers for the first row. */
 #define FIRST 256
@@ -160,9 +159,7 @@ static const char *default_name(const char *image, char *name, size_t size)
 
 int run_run(const struct verb *verb, int argc, char **argv)
 {
-	struct options options = {
-		.config = json_object_new_object(), .memory = 512 * MEBI, .cpus = 1,
-	};
+	struct options options = OPTIONS_INITIAL;
 	char name[NAME_MOST + 1];
 	int status = parse(argc, argv, &options);
 

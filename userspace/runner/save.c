@@ -58,11 +58,6 @@ static bool is_untouched(const struct vm *vm, const unsigned char *chunk)
 	return true;
 }
 
-static bool is_zero(const unsigned char *data, size_t size)
-{
-	return !data[0] && !memcmp(data, data + 1, size - 1);
-}
-
 static void save_chunk(struct vm *vm, struct save *save)
 {
 	const unsigned char *chunk = vm->ram + save->at;
@@ -74,19 +69,18 @@ static void save_chunk(struct vm *vm, struct save *save)
 		memset(last, 0, sizeof(last));
 		chunk = memcpy(last, chunk, size);
 	}
-	size = SNAPSHOT_CHUNK;
 	/* A sum of 0 stands for a chunk that is not there. */
-	if (!is_untouched(vm, chunk) && !is_zero(chunk, size)) {
-		save->sums[save->at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, size);
-		save->err = write_all(save->memory_fd, chunk, size, save->at);
-		save->written += size;
+	if (!is_untouched(vm, chunk) && !is_zero(chunk, SNAPSHOT_CHUNK)) {
+		save->sums[save->at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
+		save->err = write_all(save->memory_fd, chunk, SNAPSHOT_CHUNK, save->at);
+		save->written += SNAPSHOT_CHUNK;
 	}
-	save->at += size;
+	save->at += SNAPSHOT_CHUNK;
 }
 
-static void save_sums(struct vm *vm, struct save *save)
+static void save_sums(struct save *save)
 {
-	size_t size = (vm->options->memory + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK * sizeof(save->sums[0]);
+	size_t size = save->memory.size / SNAPSHOT_CHUNK * sizeof(save->sums[0]);
 
 	save->memory.sum = XXH3_64bits(save->sums, size);
 	save->err = write_all(save->memory_fd, save->sums, size, save->memory.size);
@@ -186,7 +180,7 @@ static void save_part(struct vm *vm, struct job *job)
 		return;
 	}
 	if (!save->err)
-		save_sums(vm, save);
+		save_sums(save);
 	if (!save->err)
 		write_state(save);
 	end(vm, save);

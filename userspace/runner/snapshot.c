@@ -10,9 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -41,7 +39,7 @@ const char snapshot_usage[] =
 /* ---- the directory ------------------------------------------------------------------ */
 
 /**
- * struct place - a directory in which a machine is being saved
+ * struct target - a directory in which a machine is being saved
  * @path: of it
  * @is_new: it was made for that
  * @fd: it, locked
@@ -156,14 +154,6 @@ struct wishes {
 	bool json;
 };
 
-/* Saving takes its time. */
-static void wait_for_ever(int fd)
-{
-	const struct timeval never = { 0 };
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never));
-}
-
 static bool tell(int fd, const char *what)
 {
 	struct json_object *answer = client_ask(fd, what, NULL);
@@ -214,7 +204,7 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 			target_close(&target, false);
 		return EXIT_PROBLEM;
 	}
-	wait_for_ever(fd);
+	client_is_patient(fd);
 	if (!was_running || tell(fd, "pause"))
 		answer = save_to(fd, &target);
 	target_close(&target, answer);

@@ -53,6 +53,11 @@ struct snapshot_memory {
 	__u64 sum;
 };
 
+static inline bool is_zero(const unsigned char *data, size_t size)
+{
+	return !data[0] && !memcmp(data, data + 1, size - 1);
+}
+
 /* Name all that the guest can see of a VM that is paused, or was just made (vm_state.c). */
 void vm_state(struct vm *vm, struct state *state);
 /* The memory's section of a state. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Where a machine goes to or comes from: see migrate.h. */
+/* Where a machine goes to or comes from, and the checksum of what is said on the way: see migrate.h. */
+#define XXH_INLINE_ALL
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "migrate.h"
 #include "runner.h"
@@ -19,6 +21,11 @@
 static bool begins(const char *where, const char *with)
 {
 	return !strncmp(where, with, strlen(with));
+}
+
+__u64 wire_sum(const struct wire *wire, const void *data)
+{
+	return XXH3_64bits_withSeed(data, wire->size, wire->kind + wire->at);
 }
 
 /* ---- one of a kind ----------------------------------------------------------------- */
