@@ -21,6 +21,8 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define PAE 0x20u
 #define EFER_LME 0x100u
+#define EFER_LMA 0x400u
+#define RFLAGS_VM 0x20000u
 #define STATE (MOTE_STATE_ALL & ~MOTE_STATE_XSAVE)
 
 /* ---- programs ------------------------------------------------------------------- */
@@ -371,6 +373,15 @@ static bool goes_on(const struct guest *guest, int reason, int *vain)
 	return reason == MOTE_EXIT_PIO || reason == MOTE_EXIT_HLT;
 }
 
+/*
+ * QEMU's IRETD goes to virtual-8086 mode even where long mode is active; a processor takes no
+ * notice of the flag there.  No state of a processor, and rightly refused at the next entry.
+ */
+static bool is_fault_of_tcg(const struct mote_state *state)
+{
+	return host_is_tcg() && state->gprs.rflags & RFLAGS_VM && state->msrs.efer & EFER_LMA;
+}
+
 static void inject_nmi(struct guest *guest)
 {
 	const struct mote_event nmi = { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
@@ -404,6 +415,8 @@ TEST(states_that_guests_reach)
 			reason = run_once(&guest);
 			if (reason >= 0 || reason == -EINTR) {
 				guest_get(&guest, &state, STATE);
+				if (is_fault_of_tcg(&state))
+					break;
 				if (reason == MOTE_EXIT_FAIL_ENTRY || mote_set_state(guest.cpu.fd, &state))
 					print_program(&guest, &state);
 			}
