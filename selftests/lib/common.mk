@@ -3,7 +3,8 @@
 # share, then the kernel's own rules.
 
 LIBMOTE := $(TOP)/build/lib/libmote.a
-SHARED  := $(TOP)/selftests/lib/selftest.c $(TOP)/selftests/lib/guest.c
+# What all programs share, compiled once: the Makefile of all collections sees to it.
+SHARED  := $(dir $(OUTPUT))lib/selftest.o $(dir $(OUTPUT))lib/guest.o
 HEADERS := $(wildcard $(TOP)/selftests/lib/*.h $(TOP)/uapi/*/*.h $(TOP)/userspace/libmote/*.h)
 
 # Static, so that a test runs wherever it is carried to.
@@ -20,6 +21,13 @@ include $(KSFT)/lib.mk
 
 LOCAL_HDRS += $(HEADERS)
 $(TEST_GEN_PROGS) $(TEST_GEN_PROGS_EXTENDED): $(SHARED) $(LIBMOTE)
+
+$(SHARED): $(dir $(OUTPUT))lib/%.o: $(TOP)/selftests/lib/%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+.PHONY: shared
+shared: $(SHARED) $(LIBMOTE)
 
 $(LIBMOTE):
 	@$(MAKE) --no-print-directory -C $(TOP)/userspace $(LIBMOTE)
