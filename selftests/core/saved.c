@@ -355,13 +355,11 @@ TEST_F(saved, signals)
 	ASSERT_TRUE(save_and_restore(self));
 	EXPECT_EQ(MOTE_APIC_WAKE | MOTE_APIC_INIT | MOTE_APIC_STARTUP | 8, saved.states[1].apic.signals);
 	memcpy(self->guest.ram + GUEST_CODE, guest_started.code, guest_started.size);
-	guest_interrupt_in(&self->second, 900000);
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->second));
 	EXPECT_EQ(0x82, self->second.run->pio.port);
 	complete(&self->second);
 	ASSERT_TRUE(save_and_restore(self));
 	EXPECT_EQ(MOTE_APIC_WAKE, saved.states[1].apic.signals);
-	guest_interrupt_in(&self->second, 900000);
 	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&self->second));
 	EXPECT_EQ(0x83, self->second.run->pio.port);
 }

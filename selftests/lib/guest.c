@@ -192,8 +192,16 @@ void guest_create(struct guest *guest)
 	guest_create_cpu(guest, 0);
 }
 
+/* Whom guest_interrupt_in() interrupts. */
+static struct guest *interrupted;
+
 void guest_destroy(struct guest *guest)
 {
+	/* No alarm finds a guest that is no more. */
+	if (interrupted) {
+		setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+		interrupted = NULL;
+	}
 	mote_cpu_destroy(&guest->cpu);
 	mote_machine_destroy(&guest->machine);
 	munmap(guest->ram, GUEST_SIZE);
@@ -428,8 +436,6 @@ void guest_resume(struct guest *guest, enum guest_mode mode, __u64 rip)
 	}
 	memcpy(frame_address(guest), &rip, width);
 }
-
-static struct guest *interrupted;
 
 static void on_alarm(int sig)
 {
