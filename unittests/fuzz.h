@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A fuzzer as a program that prints TAP: one test, that nothing was found in
- * UNIT_FUZZ_SECONDS (environment; 10).  With arguments it is libFuzzer's own
+ * UNIT_FUZZ_SECONDS (environment; 4, or 60 with MOTE_LONG).  With arguments it is libFuzzer's own
  * main(): to reproduce a finding, give its file.
  */
 #ifndef UNIT_FUZZ_H
@@ -55,7 +55,9 @@ int main(int argc, char **argv)
 					   "-verbosity=0", "-artifact_prefix=/tmp/", NULL };
 	char **args = argc > 1 ? argv : fixed;
 
-	snprintf(time, sizeof(time), "-max_total_time=%s", seconds ? seconds : "10");
+	if (!seconds)
+		seconds = getenv("MOTE_LONG") ? "60" : "4";
+	snprintf(time, sizeof(time), "-max_total_time=%s", seconds);
 	if (argc == 1) {
 		argc = 6;
 		printf("TAP version 13\n1..1\n");

@@ -14,7 +14,7 @@
 #include "complaints.h"
 
 #define RECORDS 400
-#define ROUNDS 300
+#define ROUNDS (getenv("MOTE_LONG") ? 1000 : 100)
 
 static uint64_t seed = 88172645463325252ul;
 

@@ -104,13 +104,13 @@ TEST_F(vm_isolation, others_crash)
 	};
 
 	ASSERT_TRUE(vm_start_flat("careful", &guest_careful, ""));
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+	for (long i = 0; i < guest_scale(sizeof(ways) / sizeof(ways[0])); i++) {
 		if (!i && host_is_trinity())
 			continue; /* Bochs panics at a guest's triple fault */
 		sh("rm -f " FLAT_IMAGE);
 		run_flat(&self->command, ways[i].code, "", ways[i].options);
 		EXPECT_EQ(ways[i].status, self->command.status)
-			TH_LOG("%zu: %s", i, self->command.err);
+			TH_LOG("%ld: %s", i, self->command.err);
 		EXPECT_TRUE(is_careful());
 	}
 	EXPECT_EQ(1, count_vms());
@@ -120,10 +120,11 @@ TEST_F(vm_isolation, others_crash)
 TEST_F(vm_isolation, many_spin)
 {
 	char name[] = "spin0", line[512];
+	long many = guest_scale(4);
 
 	ASSERT_TRUE(vm_start_flat("careful", &guest_careful, ""));
 	write_flat(&guest_spin);
-	for (int i = 0; i < 4; i++) {
+	for (long i = 0; i < many; i++) {
 		name[4] = '0' + i;
 		snprintf(line, sizeof(line), VM("%s", "--memory 2M --cpus 2 --flat", "$OLDPWD/" FLAT_IMAGE),
 			 name, name, name, name, name);
@@ -131,9 +132,9 @@ TEST_F(vm_isolation, many_spin)
 		snprintf(line, sizeof(line), "mote ps | grep -q '^%s '", name);
 		ASSERT_TRUE(comes_true(line));
 	}
-	EXPECT_EQ(5, count_vms());
+	EXPECT_EQ(many + 1, count_vms());
 	EXPECT_TRUE(is_careful());
-	EXPECT_EQ(0, sh("for i in 0 1 2 3; do mote stop --force spin$i & done; wait"));
+	EXPECT_EQ(0, sh("for name in $(mote ps | grep -o '^spin.'); do mote stop --force $name & done; wait"));
 	EXPECT_TRUE(is_careful());
 	EXPECT_EQ(1, count_vms());
 }
