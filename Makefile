@@ -5,6 +5,7 @@
 KDIR    ?= /lib/modules/$(shell uname -r)/build
 # Where `make install` puts things; modules go where the kernel looks for them.
 PREFIX  ?= /usr
+LIBDIR  ?= $(PREFIX)/lib
 DESTDIR ?=
 # Where shells look for it, below PREFIX.
 BASH_COMPLETION := share/bash-completion/completions/mote
@@ -117,14 +118,22 @@ headers-of-kernel:
 
 install-user: user
 	install -D -m 755 build/bin/mote $(DESTDIR)$(PREFIX)/bin/mote
-	install -D -m 644 build/lib/libmote.a $(DESTDIR)$(PREFIX)/lib/libmote.a
+	install -D -m 755 build/bin/mote-trace $(DESTDIR)$(PREFIX)/libexec/mote/mote-trace
+	install -D -m 644 build/lib/libmote.so $(DESTDIR)$(LIBDIR)/libmote.so.0
 	install -D -m 644 build/completion/mote.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETION)
 	install -D -m 644 build/completion/mote.zsh $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION)
+	$(if $(DESTDIR),,ldconfig)
 
-install-headers:
+# What programs that use libmote are built with.
+LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h)
+install-headers: user
 	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
-	install -d $(DESTDIR)$(PREFIX)/include/libmote
-	install -m 644 userspace/libmote/*.h $(DESTDIR)$(PREFIX)/include/libmote
+	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 $(LIBMOTE_HEADERS) $(DESTDIR)$(PREFIX)/include/libmote
+	install -m 644 build/lib/libmote.a $(DESTDIR)$(LIBDIR)/libmote.a
+	ln -sf libmote.so.0 $(DESTDIR)$(LIBDIR)/libmote.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(shell cat VERSION)|' \
+		userspace/libmote/libmote.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/libmote.pc
 
 install-man:
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
@@ -136,12 +145,12 @@ install-udev:
 
 .PHONY: uninstall
 uninstall: ## undo make install
-	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/lib/libmote.a \
-		$(DESTDIR)$(PREFIX)/include/linux/mote.h \
+	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/include/linux/mote.h \
+		$(addprefix $(DESTDIR)$(LIBDIR)/,libmote.a libmote.so libmote.so.0 pkgconfig/libmote.pc) \
 		$(DESTDIR)$(PREFIX)/$(BASH_COMPLETION) $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION) \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
 		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
-	rm -rf $(DESTDIR)$(PREFIX)/include/libmote
+	rm -rf $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(PREFIX)/libexec/mote
 	rm -f $(DESTDIR)/lib/modules/*/extra/mote.ko
 	$(if $(DESTDIR),,depmod)
 
@@ -152,6 +161,10 @@ install-dkms: ## hand the module's source to DKMS instead of installing the modu
 	cp -r Kbuild VERSION kmod uapi $(DKMS)
 	sed 's/@VERSION@/$(shell cat VERSION)/' packaging/dkms.conf.in > $(DKMS)/dkms.conf
 	@echo "Next: dkms install mote/$(shell cat VERSION)"
+
+.PHONY: deb
+deb: ## build Debian's packages, in build/deb
+	@packaging/build-deb
 
 ##
 ## Tools, each with --help

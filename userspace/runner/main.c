@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The mote command: finds the verb and leaves the rest to it. */
-#include <ctype.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "libmote.h"
 #include "runner.h"
@@ -28,28 +24,10 @@ const struct verb verbs[] = {
 	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
-	{ "trace", "see every exit of running machines: how long, how often, from where", trace_usage,
-	  trace_run },
+	{ "trace", "see every exit of running machines: how long, how often, from where", NULL, outside_run },
 	{ "options", NULL, NULL, options_run },
 	{ 0 },
 };
-
-void complain(const char *format, ...)
-{
-	char *line;
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(&line, format, args) < 0)
-		line = NULL;
-	va_end(args);
-	/* Whatever it repeats, as a file's name, a complaint is one line. */
-	for (char *c = line; c && *c; c++)
-		if (iscntrl((unsigned char)*c))
-			*c = '?';
-	fprintf(stderr, "mote: %s\n", line ? line : "no memory to say what is wrong");
-	free(line);
-}
 
 int verb_option(const struct verb *verb, int argc, char **argv, const struct option *options, int *which)
 {
@@ -158,26 +136,8 @@ static int dispatch(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
-/* Who was started without standard input, output or error must not take a file for them. */
-static void open_standard_files(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	close(fd);
-}
-
 int main(int argc, char **argv)
 {
-	int status;
-
-	open_standard_files();
-	status = dispatch(argc, argv);
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("cannot write the output: %m");
-		return EXIT_PROBLEM;
-	}
-	return status;
+	output_begin();
+	return output_end(dispatch(argc, argv));
 }

@@ -57,8 +57,8 @@ int receive_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 
-extern const char trace_usage[];
-int trace_run(const struct verb *verb, int argc, char **argv);
+/* A verb that is a program of its own, mote-VERB, beside this one: it takes over. */
+int outside_run(const struct verb *verb, int argc, char **argv);
 
 /**
  * parse_json_only() - the options of a verb that knows only --json and --help
@@ -85,6 +85,11 @@ int verb_option(const struct verb *verb, int argc, char **argv, const struct opt
 
 /* One line on stderr: what is wrong and what to do. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* First of all: who was started without standard input, output or error gets /dev/null. */
+void output_begin(void);
+/* Last of all. Return: @status, or that of a problem if not all of the output could be written. */
+int output_end(int status);
 
 /* ---- output (output.c) --------------------------------------------------- */
 

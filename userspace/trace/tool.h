@@ -52,6 +52,9 @@ struct trace_options {
 	char **words;
 };
 
+/* The command line without its first word. Return: the exit status. */
+int trace_run(int argc, char **argv);
+
 int latency_command(const struct trace_options *options);
 int top_command(const struct trace_options *options);
 int record_command(const struct trace_options *options);

@@ -210,14 +210,14 @@ static int parse_rest(struct trace_options *options, int bit, int argc, char **a
 	return -1;
 }
 
-int trace_run(const struct verb *verb, int argc, char **argv)
+int trace_run(int argc, char **argv)
 {
 	struct trace_options options = { .interval = 1 };
 	const char *word = argc > 1 ? argv[1] : "";
 	int status;
 
 	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-		fputs(verb->usage, stdout);
+		fputs(trace_usage, stdout);
 		return EXIT_OK;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
