@@ -237,12 +237,37 @@ static bool descriptors(void)
 	       all <= SOCKETS_MOST + 10;
 }
 
+/* With --restart: another card, with a lock of its own, finds the connections of the first one. */
+static bool begins_again(void)
+{
+	static pthread_mutex_t other = PTHREAD_MUTEX_INITIALIZER;
+	const struct net card = { .receive = receive, .lock = &other };
+	struct net *net, *again;
+	int before, kept;
+	bool good;
+
+	keep_begin();
+	net = connect_guest();
+	before = nr_fds();
+	if (!net)
+		return false;
+	destroy(net);
+	kept = nr_fds();
+	again = net_user_create(&vm, &options.nics[0], &card);
+	good = again == net && kept == before && nr_fds() == before && again->lock == &other;
+	if (again)
+		destroy(again);
+	keep_end();
+	return good && nr_fds() < before;
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
 		{ "the host's loopback is not reached", .is_good = loopback_is_closed },
 		{ "unless that is asked for", .is_good = loopback_is_open },
 		{ "a guest does not have all descriptors", .is_good = descriptors },
+		{ "a machine that begins again finds its network", .is_good = begins_again },
 	};
 	int status;
 

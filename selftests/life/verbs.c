@@ -222,6 +222,9 @@ TEST_F(verbs, restart)
 	ASSERT_TRUE(vm_start_flat("phoenix", &guest_reset, "--json --restart"));
 	EXPECT_TRUE(comes_true("[ $(grep -c '\"event\":\"restart\"' " RUNTIME_DIR "/phoenix.err) -ge 2 ]"));
 	EXPECT_TRUE(comes_true("grep -q RRR " RUNTIME_DIR "/phoenix.out"));
+	/* With the files that it had. */
+	ASSERT_EQ(0, sh("rm " FLAT_IMAGE));
+	EXPECT_TRUE(comes_true("[ $(grep -c '\"event\":\"restart\"' " RUNTIME_DIR "/phoenix.err) -ge 5 ]"));
 	EXPECT_EQ(0, sh("mote stop --force phoenix"));
 	EXPECT_EQ(STATUS_STOPPED, vm_status("phoenix"));
 	EXPECT_EQ(1, sh("mote ps | grep -q phoenix"));

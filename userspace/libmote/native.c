@@ -123,6 +123,25 @@ static void watch(void)
 
 /* ---- entry points ------------------------------------------------------------------- */
 
+/*
+ * Those of vCPUs that are no more, for others: who has made vCPUs once may have given away
+ * the right to make memory executable.
+ */
+static struct mote_native *idle;
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct mote_native *take_idle(void)
+{
+	struct mote_native *native;
+
+	pthread_mutex_lock(&idle_lock);
+	native = idle;
+	if (native)
+		idle = native->next;
+	pthread_mutex_unlock(&idle_lock);
+	return native;
+}
+
 static bool has_xsave(void)
 {
 	__u32 eax, ebx, ecx, edx;
@@ -158,9 +177,11 @@ struct mote_native *mote_native_create(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const size_t size = sizeof(struct mote_native);
-	struct mote_native *native = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-					  -1, 0);
+	struct mote_native *native = take_idle();
 
+	if (native)
+		return native;
+	native = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (native == MAP_FAILED)
 		return NULL;
 	if (!map_code(native)) {
@@ -177,9 +198,10 @@ void mote_native_destroy(struct mote_native *native)
 {
 	if (!native)
 		return;
-	munmap(native->draft, PAGE_SIZE);
-	munmap(native->code, PAGE_SIZE);
-	munmap(native, sizeof(*native));
+	pthread_mutex_lock(&idle_lock);
+	native->next = idle;
+	idle = native;
+	pthread_mutex_unlock(&idle_lock);
 }
 
 void mote_native_load(struct mote_native *native, const __u8 *code, unsigned int length)

@@ -25,6 +25,7 @@
  * @host: &mote_native.host_xsave, for what the FPU holds meanwhile
  * @features: of XSAVE, which are kept, 0: FXSAVE has all; the layout up to here is native.c's
  * @draft: where the same page can be written
+ * @next: another one that no vCPU has
  * @length: of the instruction, in bytes
  * @vector: out: the exception that it raised, or -1; then the registers are as before
  * @xsave: FPU registers, in and out, as XSAVE's standard form
@@ -39,6 +40,7 @@ struct mote_native {
 	__u8 *host;
 	__u64 features;
 	__u8 *draft;
+	struct mote_native *next;
 	unsigned int length;
 	volatile int vector;
 	__u8 xsave[MOTE_NATIVE_XSAVE] __attribute__((aligned(MOTE_NATIVE_ALIGN)));

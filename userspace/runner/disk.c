@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "disk.h"
+#include "keep.h"
 #include "runner.h"
 
 /* ---- formats --------------------------------------------------------------------------- */
@@ -90,6 +91,11 @@ int disk_check_format(const struct disk *disk)
 
 /* ---- opening --------------------------------------------------------------------------- */
 
+static const char *image_kind(const struct disk *disk)
+{
+	return disk->readonly ? "disk, ro" : "disk";
+}
+
 /* Who else has the file is refused, and of a block device, who has mounted it. */
 static int open_alone(struct image_file *image, const struct disk *disk, struct stat *stat)
 {
@@ -97,8 +103,10 @@ static int open_alone(struct image_file *image, const struct disk *disk, struct 
 	/* Without O_CREAT O_EXCL says something of block devices alone. */
 	int flags = (disk->readonly ? O_RDONLY : O_RDWR | O_EXCL) | O_CLOEXEC;
 
+	image->fd = keep_take_fd(image_kind(disk), disk->path);
 	/* Nor do we wait for the other end of what is no disk. */
-	image->fd = open(disk->path, flags | O_NONBLOCK);
+	if (image->fd < 0)
+		image->fd = open(disk->path, flags | O_NONBLOCK);
 	if (image->fd < 0 && errno == EBUSY) {
 		complain("the disk %s is in use: mounted, or part of something else", disk->path);
 		return -1;
@@ -152,4 +160,10 @@ int disk_open(struct image_file *image, const struct disk *disk)
 		close(image->fd);
 	image->fd = -1;
 	return -1;
+}
+
+void disk_close(struct image_file *image, const struct disk *disk)
+{
+	keep_fd(image_kind(disk), disk->path, image->fd);
+	image->fd = -1;
 }

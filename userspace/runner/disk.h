@@ -26,6 +26,7 @@ struct image_file {
 
 /* 0, or -1 after a complaint. */
 int disk_open(struct image_file *image, const struct disk *disk);
+void disk_close(struct image_file *image, const struct disk *disk);
 
 /* Is it an image of the format that it is said to be? 0, or -1 after a complaint. */
 int disk_check_format(const struct disk *disk);

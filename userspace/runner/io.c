@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "runner.h"
 #include "vm.h"
 
@@ -151,6 +152,8 @@ static void *run(void *data)
 	prctl(PR_SET_NAME, "io");
 	loop_run(&vm->io, vm_has_ended);
 	vcpus_stop(vm);
+	if (!end_restarts(vm))
+		keep_end();
 	devices_destroy(vm);
 	__atomic_store_n(&vm->closed, true, __ATOMIC_RELEASE);
 	loop_wake(&vm->supervisor);

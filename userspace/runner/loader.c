@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "loader.h"
 #include "runner.h"
 
@@ -25,7 +26,9 @@ int file_open(struct file *file, const char *path, const char *what)
 	struct stat stat;
 
 	file->path = path;
-	file->fd = open(path, O_RDONLY | O_CLOEXEC);
+	file->fd = keep_take_fd("file", path);
+	if (file->fd < 0)
+		file->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (file->fd < 0) {
 		complain("cannot open the %s %s: %s", what, path, strerror(errno));
 		return -1;
@@ -43,7 +46,15 @@ int file_open(struct file *file, const char *path, const char *what)
 
 void file_close(struct file *file)
 {
-	close(file->fd);
+	keep_fd("file", file->path, file->fd);
+}
+
+static void file_prepare(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0)
+		keep_fd("file", path, fd);
 }
 
 int file_read(const struct file *file, __u64 offset, unsigned char *to, __u64 size)
@@ -208,6 +219,22 @@ static int load(struct vm *vm, const struct image *image)
 	complain("%s is no image that can be booted: neither Linux, nor ELF, nor multiboot (--flat "
 		 "takes any code for real mode)", image->file.path);
 	return -1;
+}
+
+void image_prepare(const struct options *options)
+{
+	if (!keeps_things())
+		return;
+	file_prepare(options->firmware ? options->firmware : options->image);
+	for (unsigned int i = 0; i < options->nr_modules; i++) {
+		char *name = strndup(options->modules[i], strcspn(options->modules[i], " "));
+
+		/* The name of an initrd is the whole of it. */
+		file_prepare(options->modules[i]);
+		if (name && strcmp(name, options->modules[i]))
+			file_prepare(name);
+		free(name);
+	}
 }
 
 int load_image(struct vm *vm)

@@ -10,11 +10,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "runner.h"
 #include "snapshot.h"
 
 #define HUGE_PAGE 0x200000ull
 #define PAGE_SIZE 4096ull
+#define PAGEMAP "/proc/self/pagemap"
 
 enum { SLOT_LOW, SLOT_HIGH };
 
@@ -71,7 +73,9 @@ int memory_create(struct vm *vm)
 	unsigned char *ram;
 
 	vm->is_restored = false;
-	vm->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	vm->pagemap = keep_take_fd("file", PAGEMAP);
+	if (vm->pagemap < 0)
+		vm->pagemap = open(PAGEMAP, O_RDONLY | O_CLOEXEC);
 	vm->low = size < LOW_MEMORY_END ? size : LOW_MEMORY_END;
 	vm->high = size - vm->low;
 	ram = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
@@ -183,7 +187,7 @@ void memory_destroy(struct vm *vm)
 		close(vm->memory_fd);
 	vm->memory_fd = -1;
 	if (vm->pagemap >= 0)
-		close(vm->pagemap);
+		keep_fd("file", PAGEMAP, vm->pagemap);
 	vm->pagemap = -1;
 	if (vm->mapping)
 		munmap(vm->mapping, vm->options->memory + HUGE_PAGE);

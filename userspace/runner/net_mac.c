@@ -63,12 +63,16 @@ void mac_derive(const char *host, const char *name, __u32 index, __u8 *mac)
 	mac[0] = (mac[0] & ~MULTICAST) | LOCAL;
 }
 
-/* A container may have no id, but it has a name. */
+/* A container may have no id, but it has a name.  Once is enough: a second start opens no files. */
 void host_identity(char *host, size_t size)
 {
-	memset(host, 0, size);
-	if (!host_read_line(MACHINE_ID, host, size))
-		gethostname(host, size - 1);
+	static char known[HOST_NAME_MAX + 1];
+	static bool is_known;
+
+	if (!is_known && !host_read_line(MACHINE_ID, known, sizeof(known)))
+		gethostname(known, sizeof(known) - 1);
+	is_known = true;
+	snprintf(host, size, "%s", known);
 }
 
 void mac_get(const struct vm *vm, __u32 index, __u8 *mac)

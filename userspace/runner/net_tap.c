@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "net.h"
 #include "runner.h"
 
@@ -18,7 +19,7 @@
 
 struct tap {
 	struct net net;
-	struct vm *vm;
+	const char *name;
 	struct source source;
 };
 
@@ -52,7 +53,7 @@ static void destroy(struct net *net)
 	struct tap *tap = container_of(net, struct tap, net);
 
 	source_remove(&tap->source);
-	close(tap->source.fd);
+	keep_fd("tap", tap->name, tap->source.fd);
 	free(tap);
 }
 
@@ -61,8 +62,10 @@ static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
 int net_tap_open(const char *how, const char *name)
 {
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	int fd;
+	int fd = keep_take_fd("tap", name);
 
+	if (fd >= 0)
+		return fd;
 	/* For root the kernel would make one of that name. */
 	if (!if_nametoindex(name)) {
 		complain("--net %s:%s: %m: make it (ip tuntap add NAME mode tap user USER)", how, name);
@@ -87,7 +90,7 @@ struct net *net_tap_create(struct vm *vm, const char *name, const struct net *ca
 		complain("no memory for the network");
 		return NULL;
 	}
-	tap->vm = vm;
+	tap->name = name;
 	tap->net = *card;
 	tap->net.ops = &ops;
 	tap->source.lock = card->lock;

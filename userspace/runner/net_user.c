@@ -20,6 +20,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -28,6 +29,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "net.h"
 #include "runner.h"
 
@@ -47,9 +49,10 @@
 struct user {
 	struct net net;
 	struct vm *vm;
+	char name[24];		/* of its card */
 	Slirp *slirp;
+	struct user_timer *timers;
 	pthread_t thread;
-	bool started;
 	bool ending;
 	int wake;
 	unsigned int nr_sockets;
@@ -88,6 +91,7 @@ static int64_t get_clock(void *opaque)
 /* A timer of libslirp's. */
 struct user_timer {
 	struct timer timer;
+	struct user_timer *next;
 	SlirpTimerCb fire;
 	void *argument;
 };
@@ -113,14 +117,22 @@ static void *new_timer(SlirpTimerCb callback, void *argument, void *opaque)
 	}
 	timer->fire = callback;
 	timer->argument = argument;
+	timer->next = user->timers;
+	user->timers = timer;
 	return timer;
 }
 
 static void free_timer(void *timer, void *opaque)
 {
-	(void)opaque;
-	if (timer)
-		timer_destroy(&((struct user_timer *)timer)->timer);
+	struct user *user = opaque;
+	struct user_timer **link = &user->timers;
+
+	if (!timer)
+		return;
+	while (*link != timer)
+		link = &(*link)->next;
+	*link = (*link)->next;
+	timer_destroy(&((struct user_timer *)timer)->timer);
 	free(timer);
 }
 
@@ -273,22 +285,52 @@ static void transmit(struct net *net, const void *frame, size_t size)
 	wake(user);
 }
 
-static void destroy(struct net *net)
-{
-	struct user *user = user_of(net);
+/* ---- beginning and end ---------------------------------------------------------------- */
 
-	if (user->started) {
-		pthread_mutex_lock(user->net.lock);
-		user->ending = true;
-		pthread_mutex_unlock(user->net.lock);
-		wake(user);
-		pthread_join(user->thread, NULL);
-	}
+/* For a card, which says whose lock its thread and timers have. */
+static int start(struct user *user, const struct net *card)
+{
+	const struct net_ops *ops = user->net.ops;
+	int err;
+
+	user->net = *card;
+	user->net.ops = ops;
+	user->ending = false;
+	for (struct user_timer *timer = user->timers; timer; timer = timer->next)
+		timer->timer.source.lock = card->lock;
+	err = pthread_create(&user->thread, NULL, run, user);
+	if (err)
+		complain("cannot start a thread for the network: %s", strerror(err));
+	return err ? -1 : 0;
+}
+
+static void stop(struct user *user)
+{
+	pthread_mutex_lock(user->net.lock);
+	user->ending = true;
+	pthread_mutex_unlock(user->net.lock);
+	wake(user);
+	pthread_join(user->thread, NULL);
+}
+
+static void end(void *thing)
+{
+	struct user *user = *(struct user **)thing;
+
 	if (user->slirp)
 		slirp_cleanup(user->slirp);
 	if (user->wake >= 0)
 		close(user->wake);
 	free(user);
+}
+
+/* Connections and forwards do not notice that the machine begins again. */
+static void destroy(struct net *net)
+{
+	struct user *user = user_of(net);
+
+	stop(user);
+	keep("net", user->name, &user, sizeof(user), end);
 }
 
 static const struct net_ops ops = { .transmit = transmit, .destroy = destroy };
@@ -322,7 +364,7 @@ static unsigned int most_sockets(void)
 	return limit.rlim_cur / 2;
 }
 
-struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct net *card)
+static struct user *make(struct vm *vm, const struct nic *nic)
 {
 	const SlirpConfig config = {
 		.version = 1, .in_enabled = true, .vnetwork = address(NETWORK),
@@ -337,19 +379,31 @@ struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct n
 		return NULL;
 	}
 	user->vm = vm;
-	user->net = *card;
 	user->net.ops = &ops;
 	user->most_sockets = most_sockets();
 	user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	user->slirp = user->wake >= 0 ? slirp_new(&config, &callbacks, user) : NULL;
-	if (!user->slirp) {
+	if (!user->slirp)
 		complain("cannot make a network: %m");
-	} else if (!add_forwards(user, nic)) {
-		user->started = !pthread_create(&user->thread, NULL, run, user);
-		if (user->started)
-			return &user->net;
-		complain("cannot start a thread for the network");
-	}
-	destroy(&user->net);
+	else if (!add_forwards(user, nic))
+		return user;
+	end(&user);
+	return NULL;
+}
+
+struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct net *card)
+{
+	struct user *user;
+	char name[sizeof(user->name)];
+
+	snprintf(name, sizeof(name), "%td", nic - vm->options->nics);
+	if (!keep_take("net", name, &user, sizeof(user)))
+		user = make(vm, nic);
+	if (!user)
+		return NULL;
+	memcpy(user->name, name, sizeof(name));
+	if (!start(user, card))
+		return &user->net;
+	end(&user);
 	return NULL;
 }

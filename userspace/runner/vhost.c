@@ -8,17 +8,20 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "runner.h"
 #include "vhost.h"
 
 int vhost_open(const char *path, __u64 *features)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	int err;
+	int fd = keep_take_fd("vhost", path), err;
+	bool is_owned = fd >= 0;
 
+	if (!is_owned)
+		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (!ioctl(fd, VHOST_SET_OWNER) && !ioctl(fd, VHOST_GET_FEATURES, features)) {
+	if ((is_owned || !ioctl(fd, VHOST_SET_OWNER)) && !ioctl(fd, VHOST_GET_FEATURES, features)) {
 		if ((*features & VIRTIO_FEATURES) == VIRTIO_FEATURES)
 			return fd;
 		errno = EOPNOTSUPP;
@@ -26,6 +29,11 @@ int vhost_open(const char *path, __u64 *features)
 	err = -errno;
 	close(fd);
 	return err;
+}
+
+void vhost_close(const char *path, int fd)
+{
+	keep_fd("vhost", path, fd);
 }
 
 static int set_memory(int fd, const struct mote_machine *machine)

@@ -8,6 +8,7 @@
 #ifndef VHOST_H
 #define VHOST_H
 
+#include "daemon.h"
 #include "virtio.h"
 
 /* What may be offered to the driver if those who serve the queues know it. */
@@ -20,6 +21,8 @@
  * has must be among; the file descriptor or a negative errno.
  */
 int vhost_open(const char *path, __u64 *features);
+/* Nobody serves its queues any more. */
+void vhost_close(const char *path, int fd);
 
 /* Hand over the first nr_outside queues; the device's own switch is left to the caller. */
 int vhost_start(int fd, const struct virtio *virtio, __u64 features);
@@ -37,9 +40,11 @@ int vhost_refused(struct virtio *virtio);
  * @source: its socket
  * @virtio: the device
  * @name: of that, for messages
+ * @daemon: it, if it was started here
  * @wants_config: it is asked for the device's configuration
  * @features: what it offers
  * @acknowledges: it answers each message
+ * @is_known: it has said so to a machine before this one
  * @is_running: the driver is ready
  * @queues: those that the daemon has, a bit each
  * @is_gone: it is not spoken to any more
@@ -53,9 +58,11 @@ struct vhost_user {
 	struct source source;
 	struct virtio *virtio;
 	const char *name;
+	struct daemon daemon;
 	bool wants_config;
 	__u64 features;
 	bool acknowledges;
+	bool is_known;
 	bool is_running;
 	bool is_gone;
 	__u32 queues;
@@ -66,11 +73,13 @@ struct vhost_user {
 	unsigned char answer[VHOST_USER_ANSWER];
 };
 
+/* Is it there yet, as before a reset?  Then there is a socket. */
+bool vhost_user_take(struct vhost_user *user);
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
 int vhost_user_create(struct vm *vm, struct vhost_user *user);
 /* The first bytes of the device's configuration, as it begins; 0, or -1 after a complaint. */
 int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size);
-/* Close the socket; the I/O thread does not look at it any more. */
+/* End the daemon, unless a machine is to begin again: for that it has given all memory back. */
 void vhost_user_destroy(struct vhost_user *user);
 
 /* For the operations start and reset: the daemon is told, and nobody waits for its answers. */

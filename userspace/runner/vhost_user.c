@@ -14,6 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "runner.h"
 #include "vhost.h"
 
@@ -352,7 +353,12 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 	user->source.lock = &user->virtio->pci.lock;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (agree(user))
+	if (user->is_gone) {
+		complain("%s: its daemon has ended, which a machine that begins again does not start",
+			 user->name);
+		return -1;
+	}
+	if (!user->is_known && agree(user))
 		return -1;
 	user->patience.source.lock = user->source.lock;
 	if (!timer_create_fd(&vm->io, &user->patience, lose_patience) &&
@@ -378,12 +384,54 @@ int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size)
 	return 0;
 }
 
+/* What is left of a daemon when the machine is not there. */
+struct served {
+	int fd;
+	struct daemon daemon;
+	__u64 features;
+	bool acknowledges;
+	bool is_gone;
+};
+
+static void end(void *thing)
+{
+	struct served *served = thing;
+
+	close(served->fd);
+	daemon_end(&served->daemon);
+}
+
+bool vhost_user_take(struct vhost_user *user)
+{
+	struct served served;
+
+	user->is_known = keep_take("daemon", user->name, &served, sizeof(served));
+	if (!user->is_known)
+		return false;
+	user->source.fd = served.fd;
+	user->daemon = served.daemon;
+	user->features = served.features;
+	user->acknowledges = served.acknowledges;
+	user->is_gone = served.is_gone;
+	return true;
+}
+
 void vhost_user_destroy(struct vhost_user *user)
 {
+	struct served served;
+	__u64 number;
+
 	if (user->source.fd < 0)
 		return;
 	if (user->patience.source.loop)
 		timer_destroy(&user->patience);
 	source_remove(&user->source);
-	close(user->source.fd);
+	/* The next machine is not to hear what this one has asked. */
+	if (keeps_things() && !user->is_gone)
+		wait_for_answers(user, &number);
+	served = (struct served) {
+		.fd = user->source.fd, .daemon = user->daemon, .features = user->features,
+		.acknowledges = user->acknowledges, .is_gone = user->is_gone,
+	};
+	keep("daemon", user->name, &served, sizeof(served), end);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A VM from its beginning to its end: the module, memory, devices, threads. */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +14,9 @@
 #include "console.h"
 #include "control.h"
 #include "irq.h"
+#include "keep.h"
 #include "migrate.h"
+#include "net.h"
 #include "runner.h"
 #include "traffic.h"
 #include "virtio.h"
@@ -70,7 +73,9 @@ static int open_machine(struct vm *vm)
 	struct mote_info info;
 	int err;
 
-	vm->fd = mote_open();
+	vm->fd = keep_take_fd("module", MOTE_DEVICE);
+	if (vm->fd < 0)
+		vm->fd = mote_open();
 	err = vm->fd < 0 ? vm->fd : mote_get_info(vm->fd, &info);
 	if (!err && info.abi_version != MOTE_ABI_VERSION) {
 		complain("the module speaks ABI %u, this is of ABI %d: install both of one version",
@@ -203,9 +208,13 @@ static int complain_of_snapshot(const struct vm *vm)
 static int restore_memory(struct vm *vm)
 {
 	struct state *state = &vm->snapshot->state;
+	char host[HOST_NAME_MAX + 1];
 	const void *firmware;
 	size_t size;
 
+	/* After a reset it begins as others do. */
+	image_prepare(vm->options);
+	host_identity(host, sizeof(host));
 	if (memory_restore(vm, vm->snapshot->memory_fd))
 		return -1;
 	return state_block(state, "firmware", &firmware, &size) ? firmware_restore(vm, firmware, size) :
@@ -260,7 +269,7 @@ static void destroy_machine(struct vm *vm)
 	if (vm->machine.fd >= 0)
 		mote_machine_destroy(&vm->machine);
 	if (vm->fd >= 0)
-		close(vm->fd);
+		keep_fd("module", MOTE_DEVICE, vm->fd);
 	vm->fd = -1;
 	memory_destroy(vm);
 }
@@ -277,6 +286,7 @@ static int create(struct vm *vm)
 static void destroy(struct vm *vm)
 {
 	destroy_machine(vm);
+	keep_end();
 	/* Who waits for the end may use the disks again. */
 	control_destroy(vm);
 	consoles_destroy(vm);
@@ -360,6 +370,8 @@ int vm_run(const struct options *options)
 	sigset_t set;
 
 	block_signals(&set);
+	if (options->restart)
+		keep_begin();
 	snprintf(vm.name, sizeof(vm.name), "%s", options->name);
 	if (!create(&vm)) {
 		run(&vm, &set);

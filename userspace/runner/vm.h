@@ -532,6 +532,8 @@ void print_registers(struct vcpu *vcpu);
 
 /* Put the image into memory and vCPU 0 at its start; 0, or -1 after a complaint. */
 int load_image(struct vm *vm);
+/* A machine that begins without its files may begin again with them: open those that are there. */
+void image_prepare(const struct options *options);
 /* The firmware alone, which was saved with the machine; likewise (loader_firmware.c). */
 int firmware_restore(struct vm *vm, const void *data, size_t size);
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "disk.h"
+#include "keep.h"
 #include "loader.h"
 #include "runner.h"
 #include "state.h"
@@ -260,7 +261,7 @@ static void flash_destroy(struct device *device)
 		transfers_wait(&flash->transfers);
 	} while (flash->end);
 	transfers_destroy(&flash->transfers);
-	close(flash->transfers.fd);
+	keep_fd("variables", device->vm->options->variables, flash->transfers.fd);
 	munmap(flash->bytes, flash->size);
 	free(flash);
 }
@@ -317,9 +318,11 @@ static int open_file(const struct options *options, __u64 most, __u64 *size)
 {
 	struct flock lock = { .l_type = F_WRLCK };
 	const char *path = options->variables;
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int fd = keep_take_fd("variables", path);
 	struct stat stat;
 
+	if (fd < 0)
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT && !strcmp(options->firmware, OVMF_CODE))
 		fd = create_file(path, OVMF_VARS);
 	else if (fd < 0)

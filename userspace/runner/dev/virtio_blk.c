@@ -60,7 +60,7 @@ struct request {
  * struct blk - a disk
  * @virtio: as a device
  * @config: what the driver reads
- * @path: of the image
+ * @disk: what was asked for
  * @image: this
  * @readonly: for the driver
  * @id: what it is called
@@ -79,7 +79,7 @@ struct request {
 struct blk {
 	struct virtio virtio;
 	struct virtio_blk_config config;
-	const char *path;
+	const struct disk *disk;
 	struct image_file image;
 	bool readonly;
 	char id[VIRTIO_BLK_ID_BYTES];
@@ -306,7 +306,7 @@ static bool is_held(struct blk *blk, struct request *request, int result)
 		return false;
 	request->next = blk->held;
 	blk->held = request;
-	vm_hold(vm, "the disk %s cannot be written: %s", blk->path, strerror(-result));
+	vm_hold(vm, "the disk %s cannot be written: %s", blk->disk->path, strerror(-result));
 	return true;
 }
 
@@ -414,10 +414,10 @@ static void image_state(struct blk *blk, struct state *state)
 	state_value(state, "capacity", &capacity, sizeof(capacity));
 	state_value(state, "modified", was, sizeof(was));
 	if (state->loads && capacity != blk->config.capacity)
-		state_fail(state, "the disk %s has another size than it had", blk->path);
+		state_fail(state, "the disk %s has another size than it had", blk->disk->path);
 	if (state->loads && memcmp(was, modified, sizeof(was)))
 		state_fail(state, "the disk %s has been written to since (a copy keeps its time by cp -p)",
-			   blk->path);
+			   blk->disk->path);
 }
 
 /*
@@ -455,7 +455,7 @@ static void blk_destroy(struct virtio *virtio)
 
 	transfers_wait(&blk->transfers);
 	transfers_destroy(&blk->transfers);
-	close(blk->image.fd);
+	disk_close(&blk->image, blk->disk);
 	free(blk);
 }
 
@@ -470,7 +470,7 @@ static void configure(struct blk *blk, const struct disk *disk)
 	const char *name = basename(disk->path);
 	unsigned int sector = blk->image.sector;
 
-	blk->path = disk->path;
+	blk->disk = disk;
 	blk->readonly = disk->readonly;
 	blk->config = (struct virtio_blk_config) {
 		.capacity = blk->image.size / SECTOR, .seg_max = VIRTQUEUE_SIZE - 2, .blk_size = sector,

@@ -27,7 +27,6 @@ struct fs {
 	struct virtio virtio;
 	struct virtio_fs_config config;
 	struct vhost_user user;
-	struct daemon daemon;		/* if it was started here */
 };
 
 static struct fs *fs_of(struct virtio *virtio)
@@ -51,7 +50,6 @@ static void fs_destroy(struct virtio *virtio)
 {
 	struct fs *fs = fs_of(virtio);
 
-	daemon_end(&fs->daemon);
 	vhost_user_destroy(&fs->user);
 	free(fs);
 }
@@ -87,7 +85,8 @@ static int start_daemon(struct fs *fs, const char *path)
 
 	snprintf(fd, sizeof(fd), "--fd=%d", DAEMON_SOCKET);
 	snprintf(source, sizeof(source), "source=%s", realpath(path, whole) ? whole : path);
-	fs->user.source.fd = daemon_start(&fs->daemon, "--share", programs, "qemu-system-common", arguments);
+	fs->user.source.fd = daemon_start(&fs->user.daemon, "--share", programs, "qemu-system-common",
+					  arguments);
 	return fs->user.source.fd < 0 ? -1 : 0;
 }
 
@@ -116,6 +115,8 @@ static int get_daemon(struct vm *vm, struct fs *fs, const struct share *share)
 	struct stat stat_of;
 	int err;
 
+	if (vhost_user_take(&fs->user))
+		return vhost_user_create(vm, &fs->user);
 	if (strchr(path, ',')) {
 		complain("--share: virtiofsd knows no comma in a name: %s", path);
 		return -1;

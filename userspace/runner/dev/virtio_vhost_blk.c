@@ -31,7 +31,6 @@ struct vhost_blk {
 	struct virtio virtio;
 	struct virtio_blk_config config;
 	struct vhost_user user;
-	struct daemon daemon;
 };
 
 static struct vhost_blk *blk_of(struct virtio *virtio)
@@ -54,7 +53,6 @@ static void blk_destroy(struct virtio *virtio)
 	struct vhost_blk *blk = blk_of(virtio);
 
 	vhost_user_destroy(&blk->user);
-	daemon_end(&blk->daemon);
 	free(blk);
 }
 
@@ -111,11 +109,19 @@ static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
 		"--export", (char *)json_object_to_json_string(export), NULL,
 	};
 
-	blk->daemon.is_patient = true;
-	blk->user.source.fd = daemon_start(&blk->daemon, "--disk", programs, "qemu-system-common", arguments);
+	blk->user.daemon.is_patient = true;
+	blk->user.source.fd = daemon_start(&blk->user.daemon, "--disk", programs, "qemu-system-common",
+					    arguments);
 	json_object_put(node);
 	json_object_put(export);
 	return blk->user.source.fd < 0 ? -1 : 0;
+}
+
+static int get_daemon(struct vhost_blk *blk, const struct disk *disk)
+{
+	if (vhost_user_take(&blk->user))
+		return 0;
+	return disk_check_format(disk) ? -1 : start_daemon(blk, disk);
 }
 
 /* ---- making one ------------------------------------------------------------------------ */
@@ -124,8 +130,6 @@ int virtio_vhost_blk_create(struct vm *vm, const struct disk *disk)
 {
 	struct vhost_blk *blk;
 
-	if (disk_check_format(disk))
-		return -1;
 	blk = calloc(1, sizeof(*blk));
 	if (!blk) {
 		complain("no memory for the disk %s", disk->path);
@@ -138,7 +142,7 @@ int virtio_vhost_blk_create(struct vm *vm, const struct disk *disk)
 	blk->user = (struct vhost_user) {
 		.source.fd = -1, .virtio = &blk->virtio, .name = disk->path, .wants_config = true,
 	};
-	if (!start_daemon(blk, disk) && !vhost_user_create(vm, &blk->user) &&
+	if (!get_daemon(blk, disk) && !vhost_user_create(vm, &blk->user) &&
 	    !vhost_user_get_config(&blk->user, &blk->config, CONFIG_SIZE)) {
 		blk->virtio.features = blk->user.features & FEATURES;
 		if (!virtio_create(vm, &blk->virtio, &ops))

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "net.h"
 #include "runner.h"
 #include "vhost.h"
@@ -24,6 +25,7 @@
 struct vhost_net {
 	struct virtio virtio;
 	struct virtio_net_config config;
+	const char *name;
 	int fd;
 	int tap;
 };
@@ -67,9 +69,9 @@ static void net_destroy(struct virtio *virtio)
 	struct vhost_net *net = net_of(virtio);
 
 	if (net->fd >= 0)
-		close(net->fd);
+		vhost_close(DEVICE, net->fd);
 	if (net->tap >= 0)
-		close(net->tap);
+		keep_fd("tap", net->name, net->tap);
 	free(net);
 }
 
@@ -103,6 +105,7 @@ int virtio_vhost_net_create(struct vm *vm, unsigned int index)
 		complain("no memory for the network card");
 		return -1;
 	}
+	net->name = name;
 	net->fd = -1;
 	net->tap = -1;
 	net->config.status = VIRTIO_NET_S_LINK_UP;

@@ -61,7 +61,7 @@ static bool vsock_reset(struct virtio *virtio)
 
 static void vsock_destroy(struct virtio *virtio)
 {
-	close(vsock_of(virtio)->fd);
+	vhost_close(DEVICE, vsock_of(virtio)->fd);
 	free(vsock_of(virtio));
 }
 
