@@ -57,6 +57,7 @@ TEST(options)
 	EXPECT_REFUSED("not a number", "--timeout nan vmlinuz");
 	EXPECT_REFUSED("not stdio, socket or none", "--serial port vmlinuz");
 	EXPECT_REFUSED("not true or false", "--json=maybe vmlinuz");
+	EXPECT_REFUSED("not on or off: maybe", "--sandbox=maybe vmlinuz");
 	EXPECT_REFUSED("--flat takes no", "--flat --append x vmlinuz");
 }
 

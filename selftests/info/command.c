@@ -30,6 +30,7 @@ TEST(doctor_finds_nothing_in_the_way)
 	command_run(&doctor, "mote doctor");
 	EXPECT_EQ(0, doctor.status) TH_LOG("%s", doctor.out);
 	EXPECT_STREQ("", doctor.err);
+	EXPECT_NE(NULL, strstr(doctor.out, "\nSandbox "));
 	EXPECT_NE(NULL, strstr(doctor.out, "Virtual machines can be created."));
 	EXPECT_EQ(NULL, strchr(doctor.out, '\033'));
 }

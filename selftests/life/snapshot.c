@@ -91,7 +91,8 @@ TEST_F(snapshot, goes_on)
 /* The new one takes the place of the old one, of which nothing is left; the guest does not notice. */
 TEST_F(snapshot, again)
 {
-	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, ""));
+	ASSERT_EQ(0, sh("truncate -s 1M " RUNTIME_DIR "/disk"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk disk"));
 	ASSERT_TRUE(has_said("one", 30));
 	EXPECT_EQ(0, sh("mote snapshot one " DIR " && was=$(ls " DIR ") && mote snapshot --json one " DIR
 			" | grep -q '\"saved_bytes\":' && [ \"$was\" != \"$(ls " DIR ")\" ]"));

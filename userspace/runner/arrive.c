@@ -18,6 +18,7 @@
 	"  --name NAME    of the VM; as it was called before, unless another one is\n"	\
 	"  --serial WHAT  stdio, socket or none, as for mote run\n"			\
 	"  --timeout S    end it after so many seconds\n"				\
+	"  --sandbox WHAT on or off, as for mote run\n"				\
 	"  --detach       in the background\n"						\
 	"  --json         events as JSON\n"						\
 	"  --help         this text\n"
@@ -45,7 +46,7 @@ const char receive_usage[] =
 /* Said of one start of the machine, not of the machine. */
 static bool is_of_one_run(const char *name)
 {
-	static const char *const names[] = { "name", "timeout", "detach", "json" };
+	static const char *const names[] = { "name", "timeout", "detach", "sandbox", "json" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(names[i], name))
@@ -134,7 +135,8 @@ enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY };
 static const struct option arrival_options[] = {
 	{ "name", required_argument, NULL, OPTION_ROW }, { "serial", required_argument, NULL, OPTION_ROW },
 	{ "timeout", required_argument, NULL, OPTION_ROW }, { "detach", no_argument, NULL, OPTION_ROW },
-	{ "json", no_argument, NULL, OPTION_ROW }, { "help", no_argument, NULL, 'h' },
+	{ "sandbox", required_argument, NULL, OPTION_ROW }, { "json", no_argument, NULL, OPTION_ROW },
+	{ "help", no_argument, NULL, 'h' },
 	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY }, { 0 },
 };
 

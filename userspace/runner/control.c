@@ -21,6 +21,7 @@
 #include "console.h"
 #include "requests.h"
 #include "runner.h"
+#include "sandbox.h"
 
 #define CLIENTS_MOST 64
 #define REQUEST_MOST 4096
@@ -281,13 +282,18 @@ static void client_ready(struct vm *vm, struct source *source, __u32 events)
 		serve(vm, client);
 }
 
+static int spare_fd(const struct control *control)
+{
+	return fcntl(control->wake.fd, F_DUPFD_CLOEXEC, 0);
+}
+
 /* There is no descriptor left for who waits, who would be looked at for ever: the spare one. */
 static void turn_away(struct control *control)
 {
 	close(control->spare);
 	control->spare = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	close(control->spare);
-	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	control->spare = spare_fd(control);
 }
 
 static void accept_client(struct vm *vm, struct source *source, __u32 events)
@@ -384,8 +390,10 @@ static int listen_as(struct control *control, const char *directory, const char 
 		close(fd);
 		return err;
 	}
-	if (!stat(address.sun_path, &control->is))
+	if (!stat(address.sun_path, &control->is)) {
 		memcpy(control->path, address.sun_path, sizeof(control->path));
+		sandbox_set_directory(directory);
+	}
 	control->listener.fd = fd;
 	return 0;
 }
@@ -438,13 +446,14 @@ int control_create(struct vm *vm)
 		complain("no memory for the control socket");
 		return -1;
 	}
-	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	control->spare = -1;
 	control->listener = (struct source) { .fd = -1, .ready = accept_client };
 	control->wake = (struct source) { .fd = -1, .ready = woken };
 	if (source_add_eventfd(&vm->supervisor, &control->wake)) {
 		complain("no control socket: %m");
 		return -1;
 	}
+	control->spare = spare_fd(control);
 	if (listen_somewhere(vm))
 		return -1;
 	if (control->listener.fd >= 0 && source_add(&vm->supervisor, &control->listener, EPOLLIN)) {

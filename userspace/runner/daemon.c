@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -83,6 +85,15 @@ static void become(const char *const *programs, char *const *arguments, int list
 	_exit(127);
 }
 
+/* One that has ended, or is about to. */
+static void bury(struct daemon *daemon)
+{
+	waitpid(daemon->pid, NULL, 0);
+	if (daemon->fd >= 0)
+		close(daemon->fd);
+	daemon->pid = 0;
+}
+
 /* 0, or the errno for which it could not be started. */
 static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int listening)
 {
@@ -99,7 +110,9 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 			become(programs, arguments, listening, report);
 		_exit(127);
 	}
-	if (daemon->pid < 0)
+	/* The sandbox lets nobody send signals by number. */
+	daemon->fd = daemon->pid < 0 ? -1 : pidfd_open(daemon->pid, 0);
+	if (daemon->fd < 0)
 		err = errno;
 	if (report >= 0)
 		close(report);
@@ -107,7 +120,7 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 		err = 0;
 	close(ends[0]);
 	if (err && daemon->pid > 0)
-		waitpid(daemon->pid, NULL, 0);
+		bury(daemon);
 	if (err)
 		daemon->pid = 0;
 	return err;
@@ -134,21 +147,22 @@ int daemon_start(struct daemon *daemon, const char *option, const char *const *p
 	return fd;
 }
 
+static bool has_ended(const struct daemon *daemon)
+{
+	struct pollfd end = { .fd = daemon->fd, .events = POLLIN };
+
+	return poll(&end, 1, 0) == 1;
+}
+
 void daemon_end(struct daemon *daemon)
 {
 	const struct timespec moment = { .tv_nsec = LOOK_MS * 1000000 };
 
 	if (daemon->pid <= 0)
 		return;
-	kill(daemon->pid, daemon->is_patient ? SIGTERM : SIGKILL);
-	for (int ms = 0; daemon->is_patient && ms < END_MS; ms += LOOK_MS) {
-		if (waitpid(daemon->pid, NULL, WNOHANG)) {
-			daemon->pid = 0;
-			return;
-		}
+	pidfd_send_signal(daemon->fd, daemon->is_patient ? SIGTERM : SIGKILL, NULL, 0);
+	for (int ms = 0; daemon->is_patient && ms < END_MS && !has_ended(daemon); ms += LOOK_MS)
 		nanosleep(&moment, NULL);
-	}
-	kill(daemon->pid, SIGKILL);
-	waitpid(daemon->pid, NULL, 0);
-	daemon->pid = 0;
+	pidfd_send_signal(daemon->fd, SIGKILL, NULL, 0);
+	bury(daemon);
 }

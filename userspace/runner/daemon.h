@@ -12,10 +12,12 @@
 /**
  * struct daemon - a program that has been started here
  * @pid: it; 0: there is none
+ * @fd: it, as a pidfd
  * @is_patient: its end takes its time, as what it has in its caches goes to a disk
  */
 struct daemon {
 	pid_t pid;
+	int fd;
 	bool is_patient;
 };
 

@@ -18,6 +18,7 @@
 
 #include "libmote.h"
 #include "runner.h"
+#include "sandbox.h"
 
 const char doctor_usage[] =
 	"usage: mote doctor [--json]\n"
@@ -447,6 +448,22 @@ static void check_device(struct report *report)
 	}
 }
 
+/* A machine runs without, but a guest that has taken the runner over has more then. */
+static void check_sandbox(struct report *report)
+{
+	const char *check = "Sandbox";
+	int landlock = sandbox_landlock();
+
+	if (!sandbox_has_filters())
+		advise(add(report, check, WARN, "this kernel does not filter system calls"),
+		       "boot one with CONFIG_SECCOMP_FILTER");
+	else if (!landlock)
+		advise(add(report, check, WARN, "this kernel has no Landlock"),
+		       "boot it with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK)");
+	else
+		add(report, check, OK, "seccomp, and version %d of Landlock", landlock);
+}
+
 static void examine(struct report *report)
 {
 	int fd = mote_open();
@@ -468,6 +485,7 @@ static void examine(struct report *report)
 	check_unknown(report);
 	check_module(report);
 	check_device(report);
+	check_sandbox(report);
 }
 
 static unsigned int count_problems(const struct report *report)

@@ -15,6 +15,7 @@
 #include "acpi.h"
 #include "requests.h"
 #include "runner.h"
+#include "sandbox.h"
 
 static const struct {
 	const char *name;
@@ -41,12 +42,21 @@ static bool comes_from_outside(enum ending end)
 	       end == END_MIGRATED;
 }
 
+const char *end_restarts(const struct vm *vm)
+{
+	bool restarts = vm->end == END_RESET || vm->end == END_PANIC ||
+			(vm->end == END_WATCHDOG && vm->options->watchdog == WATCHDOG_RESET);
+
+	return restarts ? ends[vm->end].name : NULL;
+}
+
 /* With the lock of the VM's life held. */
 static void set_end(struct vm *vm, enum ending end, int detail)
 {
 	if (comes_from_outside(end))
 		vm->hurries = true;
-	if (vm_has_ended(vm))
+	/* Somebody outside also ends a machine that is about to begin again. */
+	if (vm_has_ended(vm) && !(comes_from_outside(end) && vm->options->restart && end_restarts(vm)))
 		return;
 	vm->status = ends[end].status;
 	if (end == END_DEBUG_EXIT)
@@ -55,14 +65,6 @@ static void set_end(struct vm *vm, enum ending end, int detail)
 		vm->status += detail;
 	__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&vm->resumed);
-}
-
-const char *end_restarts(const struct vm *vm)
-{
-	bool restarts = vm->end == END_RESET || vm->end == END_PANIC ||
-			(vm->end == END_WATCHDOG && vm->options->watchdog == WATCHDOG_RESET);
-
-	return restarts ? ends[vm->end].name : NULL;
 }
 
 void vm_revive(struct vm *vm)
@@ -191,4 +193,26 @@ void end_report(struct vm *vm)
 		complain("%s: %s", vm->name, vm->why);
 	if (vm->culprit)
 		print_registers(vm->culprit);
+}
+
+void end_refused(struct vm *vm, const struct refusal *refusal)
+{
+	struct json_object *root;
+
+	/* No lock is taken, which another thread may hold for ever. */
+	vm->end = END_ERROR;
+	vm->status = ends[END_ERROR].status;
+	vm->culprit = NULL;
+	vm->why[0] = '\0';
+	if (!vm->options->json) {
+		complain("sandbox: %s tried %s", refusal->thread, refusal->call);
+		return;
+	}
+	root = event_json(vm, "sandbox");
+	json_object_object_add(root, "pid", json_object_new_int(getpid()));
+	json_object_object_add(root, "thread", json_object_new_string(refusal->thread));
+	json_object_object_add(root, "call", json_object_new_string(refusal->call));
+	print_event(root);
+	snprintf(vm->why, sizeof(vm->why), "sandbox: %s tried %s", refusal->thread, refusal->call);
+	end_report(vm);
 }

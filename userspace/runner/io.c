@@ -11,6 +11,7 @@
 
 #include "keep.h"
 #include "runner.h"
+#include "sandbox.h"
 #include "vm.h"
 
 /* In the order in which they were asked for. */
@@ -150,6 +151,8 @@ static void *run(void *data)
 	struct vm *vm = data;
 
 	prctl(PR_SET_NAME, "io");
+	if (sandbox_enter(SANDBOX_IO))
+		vm_end(vm, END_ERROR, 0);
 	loop_run(&vm->io, vm_has_ended);
 	vcpus_stop(vm);
 	if (!end_restarts(vm))
@@ -162,7 +165,7 @@ static void *run(void *data)
 
 int io_start(struct vm *vm)
 {
-	int err = pthread_create(&vm->io_thread, NULL, run, vm);
+	int err = sandbox_make_thread(&vm->io_thread, run, vm);
 
 	if (!err)
 		return 0;

@@ -41,14 +41,13 @@ static int add_slot(struct vm *vm, __u32 slot, __u64 gpa)
 	return err ? -1 : 0;
 }
 
-/* Are there processes that want to have the memory, too, or is it to outlive its mapping? */
-static bool is_file(const struct options *options)
+bool memory_is_shared(const struct options *options)
 {
-	bool is_file = options->nr_shares || options->testdev;
+	bool is_shared = options->nr_shares;
 
 	for (unsigned int i = 0; i < options->nr_disks; i++)
-		is_file |= !!options->disks[i].format;
-	return is_file;
+		is_shared |= !!options->disks[i].format;
+	return is_shared;
 }
 
 static bool is_received(const struct vm *vm)
@@ -71,6 +70,7 @@ int memory_create(struct vm *vm)
 {
 	__u64 size = vm->options->memory;
 	unsigned char *ram;
+	bool is_file;
 
 	vm->is_restored = false;
 	vm->pagemap = keep_take_fd("file", PAGEMAP);
@@ -83,12 +83,16 @@ int memory_create(struct vm *vm)
 	vm->mapping = ram != MAP_FAILED ? ram : NULL;
 	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
-	if (ram == MAP_FAILED || ((is_file(vm->options) || is_received(vm)) && !share(vm, size))) {
+	/* Others want to have it, or it is to outlive its mapping, or it is a file already. */
+	is_file = memory_is_shared(vm->options) || vm->options->testdev || is_received(vm);
+	if (ram == MAP_FAILED || (is_file && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
 		return -1;
 	}
 	/* Only advice: not every kernel has them. */
 	madvise(vm->ram, size, MADV_HUGEPAGE);
+	/* Nor is it anybody's whom a crash of ours concerns. */
+	madvise(vm->ram, size, MADV_DONTDUMP);
 	if (add_slot(vm, SLOT_LOW, 0))
 		return -1;
 	return add_slot(vm, SLOT_HIGH, HIGH_MEMORY);
@@ -143,6 +147,8 @@ int memory_restore(struct vm *vm, int fd)
 	if (vm->memory_fd < 0) {
 		vm->is_restored = mmap(vm->ram, size, PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) != MAP_FAILED;
+		/* Another mapping, of which dumps know nothing. */
+		madvise(vm->ram, size, MADV_DONTDUMP);
 		if (vm->is_restored)
 			return 0;
 		nr = -1;
@@ -179,6 +185,7 @@ void memory_remap(struct vm *vm, __u64 gpa)
 	     vm->memory_fd, offset);
 	/* Like its neighbours, so that it stays one mapping. */
 	madvise(vm->ram + offset, PAGE_SIZE, MADV_HUGEPAGE);
+	madvise(vm->ram + offset, PAGE_SIZE, MADV_DONTDUMP);
 }
 
 void memory_destroy(struct vm *vm)

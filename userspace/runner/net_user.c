@@ -32,6 +32,7 @@
 #include "keep.h"
 #include "net.h"
 #include "runner.h"
+#include "sandbox.h"
 
 #define NETWORK 0x0a000200	/* 10.0.2.0 */
 #define NETMASK 0xffffff00
@@ -229,6 +230,8 @@ static void *run(void *data)
 	__u64 times;
 
 	prctl(PR_SET_NAME, "net");
+	if (sandbox_enter(SANDBOX_NET))
+		vm_end(user->vm, END_ERROR, 0);
 	pthread_mutex_lock(user->net.lock);
 	while (!user->ending) {
 		__u32 timeout = MS_PER_S;
@@ -298,7 +301,7 @@ static int start(struct user *user, const struct net *card)
 	user->ending = false;
 	for (struct user_timer *timer = user->timers; timer; timer = timer->next)
 		timer->timer.source.lock = card->lock;
-	err = pthread_create(&user->thread, NULL, run, user);
+	err = sandbox_make_thread(&user->thread, run, user);
 	if (err)
 		complain("cannot start a thread for the network: %s", strerror(err));
 	return err ? -1 : 0;

@@ -249,6 +249,8 @@ const struct row option_rows[] = {
 	{ "uuid", .type = ROW_OWN, FIELD(options, uuid), .parse = parse_uuid,
 	  .wanted = "a UUID (11111111-2222-3333-4444-555555555555 ...)",
 	  .value = "UUID", .help = "of the machine (derived from its name)" },
+	{ "sandbox", .type = ROW_WORD, FIELD(options, sandbox), .words = "on off",
+	  .value = "WHETHER", .help = "off: the runner may do all that its user may", .initial = "on" },
 	{ "json", .type = ROW_FLAG, FIELD(options, json),
 	  .help = "say what happens as lines of JSON on standard error" },
 	{ OPTION_CONFIG, .type = ROW_VERB, .value = "FILE",

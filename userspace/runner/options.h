@@ -88,7 +88,9 @@ extern const struct row option_rows[];
 #define OPTION_IMAGE "image"
 
 /* What holds if nobody says anything. */
-#define OPTIONS_INITIAL { .config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1 }
+#define OPTIONS_INITIAL {									\
+	.config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1, .sandbox = "on",	\
+}
 
 /* Judge them as a whole, and fill in what nobody has said; 0, or -1 after a complaint. */
 int options_check(struct options *options);

@@ -93,16 +93,14 @@ static void options_state(struct vm *vm, struct state *state)
 	const char *config = json_object_to_json_string_ext(vm->options->config, JSON_C_TO_STRING_PLAIN);
 	const void *block = config;
 	size_t size = strlen(config);
-	char *directory = getcwd(NULL, 0);
 
 	state_block(state, "config", &block, &size);
 	block = vm->name;
 	size = strlen(vm->name);
 	state_block(state, "name", &block, &size);
-	block = directory ? directory : "/";
+	block = vm->directory ? vm->directory : "/";
 	size = strlen(block);
 	state_block(state, "directory", &block, &size);
-	free(directory);
 }
 
 /* By another name the cards would have other addresses. */

@@ -10,10 +10,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "disk.h"
 #include "runner.h"
+#include "sandbox.h"
 
 /* What is in the host's cache would be copied in the call that submits it. */
 #define COPIED_MOST 65536
@@ -67,6 +69,8 @@ static void *work(void *data)
 	struct transfer *transfer;
 
 	prctl(PR_SET_NAME, "disk");
+	if (sandbox_enter(SANDBOX_DISK))
+		vm_end(transfers->ended.loop->vm, END_ERROR, 0);
 	pthread_mutex_lock(&transfers->lock);
 	for (;;) {
 		while (!transfers->waiting && !transfers->is_ending)
@@ -102,7 +106,7 @@ static int create_thread(struct transfers *transfers)
 	pthread_mutex_init(&transfers->lock, NULL);
 	pthread_cond_init(&transfers->asked, NULL);
 	transfers->last = &transfers->waiting;
-	err = pthread_create(&transfers->thread, NULL, work, transfers);
+	err = sandbox_make_thread(&transfers->thread, work, transfers);
 	if (err)
 		complain("cannot start a thread for a disk: %s", strerror(err));
 	return err ? -1 : 0;
@@ -245,6 +249,23 @@ void transfers_wait(struct transfers *transfers)
 	}
 }
 
+/* From now on it reads and writes, and nothing else; false if the kernel cannot promise that. */
+static bool restrict_ring(struct io_uring *ring)
+{
+	struct io_uring_restriction only[] = {
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FSYNC },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FALLOCATE },
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_ASYNC },
+	};
+
+	/* Debian's liburing declares calls for this, and has none. */
+	return !syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, only,
+			ARRAY_SIZE(only)) &&
+	       !syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int depth)
 {
 	transfers->ended.ready = ended;
@@ -252,8 +273,9 @@ int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int de
 		complain("cannot make an eventfd for a disk: %m");
 		return -1;
 	}
-	transfers->has_ring = !io_uring_queue_init(2 * depth, &transfers->ring, 0);
-	if (transfers->has_ring && !io_uring_register_eventfd(&transfers->ring, transfers->ended.fd))
+	transfers->has_ring = !io_uring_queue_init(2 * depth, &transfers->ring, IORING_SETUP_R_DISABLED);
+	if (transfers->has_ring && !io_uring_register_eventfd(&transfers->ring, transfers->ended.fd) &&
+	    restrict_ring(&transfers->ring))
 		return 0;
 	if (transfers->has_ring)
 		io_uring_queue_exit(&transfers->ring);

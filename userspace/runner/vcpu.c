@@ -20,6 +20,7 @@
 
 #include "irq.h"
 #include "runner.h"
+#include "sandbox.h"
 #include "vm.h"
 
 #define KICK SIGUSR1
@@ -340,6 +341,12 @@ static void *run_vcpu(void *data)
 	prctl(PR_SET_NAME, name);
 	vcpu->tid = gettid();
 	current_run = run;
+	if (sandbox_enter(SANDBOX_VCPU))
+		vm_end(vcpu->vm, END_ERROR, 0);
+	/* Who is kicked is known to have started, and all threads are in the sandbox: start_threads(). */
+	pthread_mutex_lock(&vcpu->vm->lock);
+	pthread_mutex_unlock(&vcpu->vm->lock);
+	sandbox_wait();
 	while (!vm_has_ended(vcpu->vm)) {
 		bool pauses = __atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST);
 		int err;
@@ -373,19 +380,16 @@ int vcpus_start(struct vm *vm)
 	int err = 0;
 
 	sigaction(KICK, &action, NULL);
-	/* Who is kicked must be known to have started: nobody runs before all have. */
-	pthread_mutex_lock(&vm->lock);
 	for (unsigned int i = 0; i < vm->nr_vcpus && !err; i++) {
 		struct vcpu *vcpu = &vm->vcpus[i];
 
-		err = pthread_create(&vcpu->thread, NULL, run_vcpu, vcpu);
+		err = sandbox_make_thread(&vcpu->thread, run_vcpu, vcpu);
 		vcpu->started = !err;
 	}
 	if (err) {
 		complain("cannot start a thread for each vCPU: %s", strerror(err));
 		vm_end(vm, END_ERROR, 0);
 	}
-	pthread_mutex_unlock(&vm->lock);
 	return err ? -1 : 0;
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -18,6 +19,7 @@
 #include "migrate.h"
 #include "net.h"
 #include "runner.h"
+#include "sandbox.h"
 #include "traffic.h"
 #include "virtio.h"
 
@@ -157,17 +159,70 @@ static void has_rested(struct vm *vm, struct timer *timer)
 	(void)timer;
 }
 
+static void leave(struct vm *vm)
+{
+	consoles_leave_terminal(vm);
+	control_unlink(vm);
+}
+
 /* Devices have had their time: leave them behind. */
 static void end_by_force(struct vm *vm, struct timer *timer)
 {
 	(void)timer;
 	consoles_flush(vm);
-	consoles_leave_terminal(vm);
-	control_unlink(vm);
+	leave(vm);
 	complain("%s: its devices do not come to an end in %d seconds: they are left behind", vm->name,
 		 FORCE_S);
 	end_report(vm);
 	_exit(vm->status);
+}
+
+/* ---- the sandbox ------------------------------------------------------------------------ */
+
+/* There is one in a process; the sandbox's signal comes to whichever thread has caused it. */
+static struct vm *confined;
+
+/*
+ * Somebody has tried something: whose the process is by now is not known, and nobody is waited
+ * for.  The thread may hold any lock, that of a console among them: none is taken.
+ */
+static void refused(void)
+{
+	leave(confined);
+	end_refused(confined, sandbox_refusal());
+	_exit(confined->status);
+}
+
+static void refused_other(struct vm *vm, struct source *source, __u32 events)
+{
+	(void)vm;
+	(void)source;
+	(void)events;
+	refused();
+}
+
+static int set_up_sandbox(struct vm *vm)
+{
+	const struct options *options = vm->options;
+	struct sandbox sandbox = {
+		.is_off = !strcmp(options->sandbox, "off"), .restarts = options->restart, .refused = refused,
+		.has_vhost = options->vsock, .has_daemons = memory_is_shared(options),
+		.has_flash = options->variables,
+	};
+
+	for (unsigned int i = 0; i < options->nr_nics; i++) {
+		sandbox.has_user_net |= !strcmp(options->nics[i].where, NET_USER);
+		sandbox.has_vhost |= !strncmp(options->nics[i].where, NET_VHOST, strlen(NET_VHOST));
+	}
+	confined = vm;
+	vm->refused.ready = refused_other;
+	if (source_add_eventfd(&vm->supervisor, &vm->refused)) {
+		complain("cannot wait for events: %m");
+		return -1;
+	}
+	sandbox.told = vm->refused.fd;
+	sandbox_set_up(&sandbox);
+	return 0;
 }
 
 /* ---- beginning and end ------------------------------------------------------------------ */
@@ -276,7 +331,9 @@ static void destroy_machine(struct vm *vm)
 
 static int create(struct vm *vm)
 {
-	if (loop_create(&vm->supervisor, vm, NULL) || io_create(vm) || create_machine(vm))
+	vm->directory = getcwd(NULL, 0);
+	if (loop_create(&vm->supervisor, vm, NULL) || set_up_sandbox(vm) || io_create(vm) ||
+	    create_machine(vm))
 		return -1;
 	if (control_create(vm))
 		return -1;
@@ -293,13 +350,33 @@ static void destroy(struct vm *vm)
 	traffic_destroy(vm);
 	migration_destroy(vm);
 	io_destroy(vm);
+	if (vm->refused.fd >= 0)
+		close(vm->refused.fd);
 	loop_destroy(&vm->supervisor);
+	free(vm->directory);
+}
+
+/* All threads are there, and in the sandbox, before a guest begins. */
+static int start_threads(struct vm *vm)
+{
+	static bool is_confined;
+	int err;
+
+	pthread_mutex_lock(&vm->lock);
+	err = vcpus_start(vm) || io_start(vm);
+	if (!err && !is_confined)
+		err = sandbox_enter(SANDBOX_SUPERVISOR);
+	is_confined = true;
+	if (err)
+		vm_end(vm, END_ERROR, 0);
+	pthread_mutex_unlock(&vm->lock);
+	return err ? -1 : 0;
 }
 
 /* From the first instruction to the end. */
 static int run_once(struct vm *vm, struct timer *force)
 {
-	if (vcpus_start(vm) || io_start(vm)) {
+	if (start_threads(vm)) {
 		vcpus_stop(vm);
 		return -1;
 	}
@@ -361,7 +438,7 @@ int vm_run(const struct options *options)
 {
 	struct vm vm = {
 		.options = options, .fd = -1, .machine.fd = -1, .io.epoll = -1, .io.wake.fd = -1,
-		.posted.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
+		.posted.fd = -1, .refused.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
 		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot,

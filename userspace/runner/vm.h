@@ -188,6 +188,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @testdev: there are the devices of test guests
  * @json: say as JSON what happens
  * @snapshot: with what the machine begins; NULL: with its image
+ * @sandbox: "on" or "off"
  */
 struct options {
 	struct json_object *config;
@@ -226,6 +227,7 @@ struct options {
 	bool testdev;
 	bool json;
 	struct snapshot *snapshot;
+	const char *sandbox;
 };
 
 struct virtio;
@@ -305,6 +307,7 @@ struct job {
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
  * @name: what it is called
+ * @directory: where its files' names begin, or NULL
  * @started: when, by clock_ns()
  * @memory_left: how much of its memory a balloon was told last to leave; 0: nothing was said
  * @traffic: what its devices have done, over all of its lives (traffic.h)
@@ -325,6 +328,7 @@ struct job {
  * @io_thread: it
  * @supervisor: what the supervisor waits for
  * @migration: the last one, or NULL
+ * @refused: a thread has tried what the sandbox refuses
  * @console: whose far end a client may be, or NULL
  * @consoles: all of them
  * @control: the control socket
@@ -369,6 +373,7 @@ struct vm {
 	struct vcpu *vcpus;
 
 	char name[NAME_MOST + 1];
+	char *directory;
 	__u64 started;
 	__u64 memory_left;
 	struct traffic *traffic;
@@ -391,6 +396,7 @@ struct vm {
 	pthread_t io_thread;
 	struct loop supervisor;
 	struct migration *migration;
+	struct source refused;
 	struct console *console;
 	struct console *consoles;
 	struct control *control;
@@ -427,6 +433,8 @@ void detach_started(void);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 
+/* Are there processes that want to have the memory, too? */
+bool memory_is_shared(const struct options *options);
 /* 0, or -1 after a complaint. */
 int memory_create(struct vm *vm);
 /* Note what the guest writes from now on, or no more; the VM is paused. 0 or a negative errno. */
@@ -448,6 +456,7 @@ void memory_destroy(struct vm *vm);
 
 /* Create them all; 0, or -1 after a complaint. */
 int vcpus_create(struct vm *vm);
+/* With the VM's lock held, without which no guest begins. */
 int vcpus_start(struct vm *vm);
 /* The VM has ended: wait for the threads. */
 void vcpus_stop(struct vm *vm);
@@ -521,6 +530,10 @@ static inline bool vm_has_ended(const struct vm *vm)
 {
 	return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != END_NOT_YET;
 }
+
+/* It ends now, as a thread has tried what the sandbox refuses: say so. */
+struct refusal;
+void end_refused(struct vm *vm, const struct refusal *refusal);
 
 /* Say how it ended, once all threads have. */
 void end_report(struct vm *vm);
