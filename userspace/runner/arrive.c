@@ -162,6 +162,7 @@ static int parse(const struct verb *verb, int argc, char **argv, struct way *way
 {
 	int option, which;
 
+	complain_as_wanted(argv);
 	optind = 0;
 	while ((option = verb_option(verb, argc, argv, arrival_options, &which)) > 0) {
 		const char *name = arrival_options[which].name;

@@ -2,12 +2,43 @@
 /* Complaints, and the files that every program begins and ends with. */
 #include <ctype.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "runner.h"
+
+static bool as_json;
+
+void complain_as_json(bool json)
+{
+	as_json = json;
+}
+
+void complain_as_wanted(char **arguments)
+{
+	as_json = false;
+	for (; *arguments && strcmp(*arguments, "--"); arguments++)
+		as_json |= !strcmp(*arguments, "--json");
+}
+
+static void say(const char *why)
+{
+	struct json_object *error;
+
+	if (!as_json) {
+		fprintf(stderr, "mote: %s\n", why);
+		return;
+	}
+	error = json_object_new_object();
+	json_object_object_add(error, "event", json_object_new_string("error"));
+	json_object_object_add(error, "why", json_object_new_string(why));
+	print_json_line(error);
+}
 
 void complain(const char *format, ...)
 {
@@ -22,7 +53,7 @@ void complain(const char *format, ...)
 	for (char *c = line; c && *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = '?';
-	fprintf(stderr, "mote: %s\n", line ? line : "no memory to say what is wrong");
+	say(line ? line : "no memory to say what is wrong");
 	free(line);
 }
 

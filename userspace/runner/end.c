@@ -145,13 +145,6 @@ static struct json_object *event_json(struct vm *vm, const char *event)
 	return root;
 }
 
-static void print_event(struct json_object *root)
-{
-	fprintf(stderr, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(root);
-}
-
 void say_event(struct vm *vm, const char *event, const char *why)
 {
 	struct json_object *root;
@@ -162,7 +155,7 @@ void say_event(struct vm *vm, const char *event, const char *why)
 	json_object_object_add(root, "pid", json_object_new_int(getpid()));
 	if (why)
 		json_object_object_add(root, "why", json_object_new_string(why));
-	print_event(root);
+	print_json_line(root);
 }
 
 static void report_json(struct vm *vm)
@@ -174,7 +167,9 @@ static void report_json(struct vm *vm)
 	if (vm->why[0])
 		json_object_object_add(root, "why", json_object_new_string(vm->why));
 	json_add_exits(root, vm->vcpus, vm->nr_vcpus);
-	print_event(root);
+	if (vm->culprit)
+		json_add_registers(root, vm->culprit);
+	print_json_line(root);
 }
 
 void end_report(struct vm *vm)
@@ -191,7 +186,7 @@ void end_report(struct vm *vm)
 		complain("%s: the guest's watchdog has expired", vm->name);
 	else if (vm->why[0])
 		complain("%s: %s", vm->name, vm->why);
-	if (vm->culprit)
+	if (vm->culprit && !vm->options->json)
 		print_registers(vm->culprit);
 }
 
@@ -212,7 +207,7 @@ void end_refused(struct vm *vm, const struct refusal *refusal)
 	json_object_object_add(root, "pid", json_object_new_int(getpid()));
 	json_object_object_add(root, "thread", json_object_new_string(refusal->thread));
 	json_object_object_add(root, "call", json_object_new_string(refusal->call));
-	print_event(root);
+	print_json_line(root);
 	snprintf(vm->why, sizeof(vm->why), "sandbox: %s tried %s", refusal->thread, refusal->call);
 	end_report(vm);
 }

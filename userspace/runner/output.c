@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What goes to stdout: columns, colour and JSON. */
+/* What goes to stdout, columns, colour and JSON; and JSON on stderr. */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,5 +32,12 @@ void print_json(struct json_object *value)
 {
 	puts(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PRETTY |
 						   JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(value);
+}
+
+void print_json_line(struct json_object *value)
+{
+	fprintf(stderr, "%s\n", json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN |
+							       JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(value);
 }

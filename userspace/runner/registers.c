@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a vCPU was at when its VM ended: its registers, and the instructions at RIP. */
+#include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <Zydis/Zydis.h>
@@ -26,27 +28,6 @@ static const char gpr_names[MOTE_NR_GPRS][4] = {
 static const char seg_names[MOTE_NR_SEGS][4] = {
 	"es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr",
 };
-
-static void print_state(const struct mote_state *state)
-{
-	const struct mote_crs *crs = &state->crs;
-
-	for (int i = 0; i < MOTE_NR_GPRS; i++)
-		fprintf(stderr, "  %-3s %016llx%s", gpr_names[i], state->gprs.gpr[i],
-			i % 4 == 3 ? "\n" : "");
-	fprintf(stderr, "  rip %016llx  rflags %08llx\n", state->gprs.rip, state->gprs.rflags);
-	fprintf(stderr, "  cr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  efer %04llx\n",
-		crs->cr0, crs->cr2, crs->cr3, crs->cr4, state->msrs.efer);
-	for (int i = 0; i < MOTE_NR_SEGS; i++) {
-		const struct mote_segment *seg = &state->segs.seg[i];
-
-		fprintf(stderr, "  %-3s %04x base %016llx limit %08x attr %04x\n", seg_names[i],
-			seg->selector, seg->base, seg->limit, seg->attr);
-	}
-	fprintf(stderr, "  gdt %016llx limit %04x  idt %016llx limit %04x\n",
-		state->segs.gdt.base, state->segs.gdt.limit, state->segs.idt.base,
-		state->segs.idt.limit);
-}
 
 static ZydisMachineMode machine_mode(const struct mote_state *state)
 {
@@ -85,44 +66,195 @@ static size_t fetch(struct vm *vm, const struct mote_state *state, __u64 gva,
 	return done;
 }
 
-static void print_code(struct vm *vm, const struct mote_state *state)
+/**
+ * struct line - an instruction of the guest's
+ * @rip: where it is
+ * @bytes: of it, in hexadecimal
+ * @text: in Intel's notation, or that it is none
+ */
+struct line {
+	__u64 rip;
+	char bytes[3 * LONGEST];
+	char text[96];
+};
+
+static void write_bytes(char *text, const unsigned char *bytes, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		text += sprintf(text, i ? " %02x" : "%02x", bytes[i]);
+}
+
+/* Those at RIP; returns how many can be read, of NR_INSTRUCTIONS. */
+static unsigned int disassemble(struct vm *vm, const struct mote_state *state, struct line *lines)
 {
 	unsigned char bytes[NR_INSTRUCTIONS * LONGEST];
 	__u64 base = machine_mode(state) == ZYDIS_MACHINE_MODE_LONG_64 ?
 		     0 : state->segs.seg[MOTE_CS].base;
 	size_t nr = fetch(vm, state, base + state->gprs.rip, bytes, sizeof(bytes)), at = 0;
-	ZydisDisassembledInstruction insn;
+	unsigned int nr_lines = 0;
 
-	if (!nr)
-		fprintf(stderr, "  rip is not in memory\n");
-	for (int i = 0; i < NR_INSTRUCTIONS && at < nr; i++) {
-		__u64 rip = state->gprs.rip + at;
+	while (nr_lines < NR_INSTRUCTIONS && at < nr) {
+		struct line *line = &lines[nr_lines++];
+		ZydisDisassembledInstruction insn;
 
-		if (ZYAN_FAILED(ZydisDisassembleIntel(machine_mode(state), rip, bytes + at,
+		line->rip = state->gprs.rip + at;
+		if (ZYAN_FAILED(ZydisDisassembleIntel(machine_mode(state), line->rip, bytes + at,
 						      nr - at, &insn))) {
-			fprintf(stderr, "%s %016llx  %02x: no instruction\n", i ? "  " : "=>",
-				rip, bytes[at]);
+			write_bytes(line->bytes, bytes + at, 1);
+			strcpy(line->text, "no instruction");
 			break;
 		}
-		fprintf(stderr, "%s %016llx  %-42s ;", i ? "  " : "=>", rip, insn.text);
-		for (int byte = 0; byte < insn.info.length; byte++)
-			fprintf(stderr, " %02x", bytes[at + byte]);
-		fputc('\n', stderr);
+		write_bytes(line->bytes, bytes + at, insn.info.length);
+		snprintf(line->text, sizeof(line->text), "%s", insn.text);
 		at += insn.info.length;
+	}
+	return nr_lines;
+}
+
+/* ---- as text ------------------------------------------------------------------------- */
+
+static void write_state(FILE *out, const struct mote_state *state)
+{
+	const struct mote_crs *crs = &state->crs;
+
+	for (int i = 0; i < MOTE_NR_GPRS; i++)
+		fprintf(out, "  %-3s %016llx%s", gpr_names[i], state->gprs.gpr[i],
+			i % 4 == 3 ? "\n" : "");
+	fprintf(out, "  rip %016llx  rflags %08llx\n", state->gprs.rip, state->gprs.rflags);
+	fprintf(out, "  cr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  efer %04llx\n",
+		crs->cr0, crs->cr2, crs->cr3, crs->cr4, state->msrs.efer);
+	for (int i = 0; i < MOTE_NR_SEGS; i++) {
+		const struct mote_segment *seg = &state->segs.seg[i];
+
+		fprintf(out, "  %-3s %04x base %016llx limit %08x attr %04x\n", seg_names[i],
+			seg->selector, seg->base, seg->limit, seg->attr);
+	}
+	fprintf(out, "  gdt %016llx limit %04x  idt %016llx limit %04x\n",
+		state->segs.gdt.base, state->segs.gdt.limit, state->segs.idt.base,
+		state->segs.idt.limit);
+}
+
+static void write_code(FILE *out, struct vm *vm, const struct mote_state *state)
+{
+	struct line lines[NR_INSTRUCTIONS];
+	unsigned int nr = disassemble(vm, state, lines);
+
+	if (!nr)
+		fprintf(out, "  rip is not in memory\n");
+	for (unsigned int i = 0; i < nr; i++)
+		fprintf(out, "%s %016llx  %-42s ; %s\n", i ? "  " : "=>", lines[i].rip, lines[i].text,
+			lines[i].bytes);
+}
+
+static int get_registers(struct vcpu *vcpu, struct mote_state *state)
+{
+	*state = (struct mote_state) {
+		.mask = MOTE_STATE_GPRS | MOTE_STATE_SEGS | MOTE_STATE_CRS | MOTE_STATE_MSRS,
+	};
+	return mote_get_state(vcpu->cpu.fd, state);
+}
+
+/* In one piece, whoever else may have something to say. */
+void print_registers(struct vcpu *vcpu)
+{
+	struct mote_state state;
+	int err = get_registers(vcpu, &state);
+	char *text = NULL;
+	size_t size;
+	FILE *out = err ? NULL : open_memstream(&text, &size);
+
+	if (!out) {
+		complain("cannot read the registers of vCPU %u: %s", vcpu->cpu.id,
+			 err ? strerror(-err) : "no memory");
+		return;
+	}
+	write_state(out, &state);
+	write_code(out, vcpu->vm, &state);
+	fclose(out);
+	if (text)
+		fputs(text, stderr);
+	free(text);
+}
+
+/* ---- as JSON, whose numbers have too few bits for many ---------------------------------- */
+
+static void add_hex(struct json_object *object, const char *name, __u64 value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "0x%llx", value);
+	json_object_object_add(object, name, json_object_new_string(text));
+}
+
+static void add_segments(struct json_object *object, const struct mote_segs *segs)
+{
+	const struct {
+		const char *name;
+		const struct mote_table *table;
+	} tables[] = { { "gdt", &segs->gdt }, { "idt", &segs->idt } };
+
+	for (int i = 0; i < MOTE_NR_SEGS; i++) {
+		struct json_object *segment = json_object_new_object();
+
+		add_hex(segment, "selector", segs->seg[i].selector);
+		add_hex(segment, "base", segs->seg[i].base);
+		add_hex(segment, "limit", segs->seg[i].limit);
+		add_hex(segment, "attr", segs->seg[i].attr);
+		json_object_object_add(object, seg_names[i], segment);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		struct json_object *table = json_object_new_object();
+
+		add_hex(table, "base", tables[i].table->base);
+		add_hex(table, "limit", tables[i].table->limit);
+		json_object_object_add(object, tables[i].name, table);
 	}
 }
 
-void print_registers(struct vcpu *vcpu)
+static struct json_object *state_json(const struct mote_state *state)
 {
-	struct mote_state state = {
-		.mask = MOTE_STATE_GPRS | MOTE_STATE_SEGS | MOTE_STATE_CRS | MOTE_STATE_MSRS,
-	};
-	int err = mote_get_state(vcpu->cpu.fd, &state);
+	struct json_object *object = json_object_new_object();
 
+	for (int i = 0; i < MOTE_NR_GPRS; i++)
+		add_hex(object, gpr_names[i], state->gprs.gpr[i]);
+	add_hex(object, "rip", state->gprs.rip);
+	add_hex(object, "rflags", state->gprs.rflags);
+	add_hex(object, "cr0", state->crs.cr0);
+	add_hex(object, "cr2", state->crs.cr2);
+	add_hex(object, "cr3", state->crs.cr3);
+	add_hex(object, "cr4", state->crs.cr4);
+	add_hex(object, "efer", state->msrs.efer);
+	add_segments(object, &state->segs);
+	return object;
+}
+
+static struct json_object *code_json(struct vm *vm, const struct mote_state *state)
+{
+	struct json_object *code = json_object_new_array();
+	struct line lines[NR_INSTRUCTIONS];
+	unsigned int nr = disassemble(vm, state, lines);
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct json_object *line = json_object_new_object();
+
+		add_hex(line, "rip", lines[i].rip);
+		json_object_object_add(line, "bytes", json_object_new_string(lines[i].bytes));
+		json_object_object_add(line, "text", json_object_new_string(lines[i].text));
+		json_object_array_add(code, line);
+	}
+	return code;
+}
+
+void json_add_registers(struct json_object *root, struct vcpu *vcpu)
+{
+	struct mote_state state;
+	int err = get_registers(vcpu, &state);
+
+	json_object_object_add(root, "vcpu", json_object_new_int(vcpu->cpu.id));
 	if (err) {
-		complain("cannot read the registers of vCPU %u: %s", vcpu->cpu.id, strerror(-err));
+		json_object_object_add(root, "registers_error", json_object_new_string(strerror(-err)));
 		return;
 	}
-	print_state(&state);
-	print_code(vcpu->vm, &state);
+	json_object_object_add(root, "registers", state_json(&state));
+	json_object_object_add(root, "code", code_json(vcpu->vm, &state));
 }

@@ -118,6 +118,7 @@ static int parse(int argc, char **argv, struct options *options)
 	int status = -1;
 
 	learn(&known);
+	complain_as_wanted(argv);
 	opterr = 0;
 	/* Files come first, whose values the command line replaces or adds to. */
 	while (next_option(argc, argv, &known, &row, &status)) {
@@ -136,6 +137,7 @@ static int parse(int argc, char **argv, struct options *options)
 			return EXIT_USAGE;
 	if (status >= 0)
 		return status;
+	complain_as_json(options->json);
 	if (check_image(argc, argv, options) ||
 	    (argv[optind] && options_set(options, row_of(FIRST), argv[optind])) || options_check(options))
 		return EXIT_USAGE;

@@ -85,6 +85,10 @@ int verb_option(const struct verb *verb, int argc, char **argv, const struct opt
 
 /* One line on stderr: what is wrong and what to do. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on as JSON, which is "event", "error", and "why"; or no more. */
+void complain_as_json(bool json);
+/* As JSON if --json is among the arguments, which may be wrong themselves. */
+void complain_as_wanted(char **arguments);
 
 /* First of all: who was started without standard input, output or error gets /dev/null. */
 void output_begin(void);
@@ -107,6 +111,8 @@ struct json_object;
 
 /* Print a JSON value, ending in a newline, and free it. */
 void print_json(struct json_object *value);
+/* The same on stderr, in one line. */
+void print_json_line(struct json_object *value);
 
 /* ---- what can be seen without the module (host.c) ------------------------ */
 

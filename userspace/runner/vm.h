@@ -540,6 +540,8 @@ void end_report(struct vm *vm);
 
 /* Registers of a vCPU, and the instructions at RIP (registers.c). */
 void print_registers(struct vcpu *vcpu);
+/* The same as members of an object: "vcpu", "registers" and "code", or "registers_error". */
+void json_add_registers(struct json_object *root, struct vcpu *vcpu);
 
 /* ---- what runs (loader.c) ------------------------------------------------------------ */
 
