@@ -120,6 +120,7 @@ install-user: user
 	install -D -m 755 build/bin/mote $(DESTDIR)$(PREFIX)/bin/mote
 	install -D -m 755 build/bin/mote-trace $(DESTDIR)$(PREFIX)/libexec/mote/mote-trace
 	install -D -m 644 build/lib/libmote.so $(DESTDIR)$(LIBDIR)/libmote.so.0
+	install -D -m 644 build/lib/libmote-kvm.so $(DESTDIR)$(PREFIX)/libexec/mote/libmote-kvm.so
 	install -D -m 644 build/completion/mote.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETION)
 	install -D -m 644 build/completion/mote.zsh $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION)
 	$(if $(DESTDIR),,ldconfig)

@@ -321,6 +321,7 @@ def mote(kernel):
     for module in modules:
         check_module(module, kernel)
     binaries = sorted(glob.glob(os.path.join(BUILD, "bin", "*")))
+    shared = sorted(glob.glob(os.path.join(BUILD, "lib", "*.so")))
     selftests = os.path.join(BUILD, "selftests")
     tests = list(tree_files(selftests))
 
@@ -328,11 +329,13 @@ def mote(kernel):
         add_modules(archive, kernel, modules)
         for binary in binaries:
             archive.tree(f"usr/bin/{os.path.basename(binary)}", binary)
+        for library in shared:
+            archive.file(f"usr/lib/{os.path.basename(library)}", library)
         if tests:
             archive.tree("usr/lib/mote/selftests", selftests)
-        elves = [f for f in binaries + tests if os.path.isfile(f) and is_dynamic(f)]
+        elves = [f for f in binaries + shared + tests if os.path.isfile(f) and is_dynamic(f)]
         add_libraries(archive, elves)
 
     directories = sorted({os.path.dirname(test) for test in tests})
-    inputs = [os.path.join(kernel.modules, "modules.dep"), *modules, *binaries, *tests, *directories]
+    inputs = [os.path.join(kernel.modules, "modules.dep"), *modules, *binaries, *shared, *tests, *directories]
     return cached(f"mote-{os.path.basename(kernel.directory)}", inputs, fill)

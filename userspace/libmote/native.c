@@ -98,17 +98,22 @@ static void pass_on(int number, siginfo_t *info, void *context)
 		sigaction(number, &others[n], NULL);
 }
 
-static void on_exception(int number, siginfo_t *info, void *context)
+bool mote_native_caught(void *context)
 {
 	greg_t *gregs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	struct mote_native *native = current;
 
-	if (!native || gregs[REG_RIP] != (greg_t)native->code) {
-		pass_on(number, info, context);
-		return;
-	}
+	if (!native || gregs[REG_RIP] != (greg_t)native->code)
+		return false;
 	native->vector = gregs[REG_TRAPNO];
 	gregs[REG_RIP] += native->length;
+	return true;
+}
+
+static void on_exception(int number, siginfo_t *info, void *context)
+{
+	if (!mote_native_caught(context))
+		pass_on(number, info, context);
 }
 
 static void watch(void)

@@ -66,4 +66,10 @@ void mote_native_load(struct mote_native *native, const __u8 *code, unsigned int
 /* Execute it once. */
 void mote_native_run(struct mote_native *native);
 
+/*
+ * A signal has come, with @context: was it an exception of an instruction that is executed here?
+ * Then it is dealt with.  For who takes these signals from us, after mote_native_create().
+ */
+bool mote_native_caught(void *context);
+
 #endif /* LIBMOTE_NATIVE_H */

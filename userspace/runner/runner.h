@@ -57,6 +57,9 @@ int receive_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 
+extern const char kvm_usage[];
+int kvm_run(const struct verb *verb, int argc, char **argv);
+
 /* A verb that is a program of its own, mote-VERB, beside this one: it takes over. */
 int outside_run(const struct verb *verb, int argc, char **argv);
 

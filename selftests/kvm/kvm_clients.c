@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mote kvm: a client of the KVM ABI (client.c) sees on mote what it sees on KVM, on the same host;
+ * what cannot be run like this is said in one line.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "selftest.h"
+
+/* The first line in which two texts differ. */
+static void show_difference(const char *mote, const char *kvm)
+{
+	int line = 1;
+
+	while (*mote && *mote == *kvm) {
+		line += *mote == '\n';
+		mote++;
+		kvm++;
+	}
+	printf("# line %d: on mote ...%.60s, on KVM ...%.60s\n", line, mote, kvm);
+}
+
+TEST(a_client_sees_the_same_on_kvm_and_on_mote)
+{
+	struct command on_mote, on_kvm;
+	const char *module = kvm_module();
+
+	if (!module)
+		SKIP(return, "not on this kernel: no KVM");
+	command_run(&on_mote, "mote kvm -- ./client");
+	EXPECT_EQ(0, on_mote.status);
+	EXPECT_STREQ("", on_mote.err);
+	ASSERT_EQ(0, sh("modprobe %s", module));
+	command_run(&on_kvm, "./client");
+	sh("rmmod %s kvm", module);
+	EXPECT_EQ(0, on_kvm.status);
+	EXPECT_NE(NULL, strstr(on_kvm.out, "\nend\n"));
+	EXPECT_EQ(0, strcmp(on_kvm.out, on_mote.out))
+		show_difference(on_mote.out, on_kvm.out);
+}
+
+/* One line that says it, nothing else, and that exit status. */
+static bool says(int status, const char *what, const char *arguments)
+{
+	struct command command;
+	const char *newline;
+
+	command_run(&command, "mote kvm %s", arguments);
+	newline = strchr(command.err, '\n');
+	return command.status == status && !command.out[0] && strstr(command.err, what) && newline &&
+	       !newline[1];
+}
+
+TEST(what_cannot_be_run_is_said)
+{
+	EXPECT_TRUE(says(2, "which program?", ""));
+	EXPECT_TRUE(says(2, "which program?", "--"));
+	EXPECT_TRUE(says(2, "unknown option --no", "--no client"));
+	EXPECT_TRUE(says(2, "there is no program ./nobody", "-- ./nobody"));
+	EXPECT_TRUE(says(2, "linked statically", "-- ./kvm_clients"));
+	EXPECT_TRUE(says(2, "directory", "-- /usr"));
+}
+
+/* A call that is not there is named, once, and answered as by a kernel that does not know it. */
+TEST(what_a_client_wants_and_does_not_get_is_said)
+{
+	struct command command;
+
+	command_run(&command, "mote kvm -- ./client wants");
+	EXPECT_EQ(0, command.status);
+	EXPECT_STREQ("mote: kvm: the program calls KVM_SMI, which is not there\n", command.err);
+	EXPECT_STREQ("KVM_SMI, 0: Invalid argument\nKVM_SMI, 0: Invalid argument\n", command.out);
+}
+
+TEST(the_exit_status_is_the_programs)
+{
+	EXPECT_EQ(7, sh("mote kvm -- env sh -c 'exit 7'"));
+	EXPECT_EQ(0, sh("mote kvm --help"));
+}
+
+MOTE_TEST_MAIN
