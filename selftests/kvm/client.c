@@ -15,7 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/kvm.h>
@@ -445,6 +445,24 @@ static void test_descriptors(void)
 	close(copy);
 }
 
+/* What a child inherits is of no use to it, and it can let go of it. */
+static void test_fork(void)
+{
+	struct kvm_regs regs;
+	int status = 0;
+	pid_t child = fork();
+
+	if (!child) {
+		SHOW(cpu, KVM_GET_REGS, &regs);
+		SHOW(vm, KVM_CREATE_VCPU, 3);
+		printf("closed %d %d\n", close(cpu), close(vm));
+		_exit(3);
+	}
+	waitpid(child, &status, 0);
+	printf("the child's status: %d, ", WEXITSTATUS(status));
+	SHOW(cpu, KVM_GET_REGS, &regs);
+}
+
 /* ---- interrupt controllers ------------------------------------------------------- */
 
 /* An APIC that is on, in virtual wire mode. */
@@ -553,6 +571,7 @@ static void test_full(void)
 	CALL(vm, KVM_IRQ_LINE, (&(struct kvm_irq_level) { .irq = 5, .level = 1 }));
 	CALL(cpu, KVM_RUN, 0);
 	printf("exit %u port 0x%x\n", run->exit_reason, run->io.port);
+	test_fork();
 	end_vm();
 }
 
@@ -571,6 +590,7 @@ static void with_client_apic(void)
 	test_events();
 	test_errors();
 	test_descriptors();
+	test_fork();
 	test_shutdown();
 	end_vm();
 }

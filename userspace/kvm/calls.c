@@ -270,6 +270,8 @@ int shim_ioctl(struct object *object, unsigned long request, unsigned long argum
 	struct shim_vcpu *vcpu = vcpu_of(object);
 	int ret;
 
+	if (object_is_inherited(object))
+		return -EIO;
 	if (object->kind == KIND_VCPU && request == KVM_RUN)
 		return call_run(object, NULL, argument);
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {

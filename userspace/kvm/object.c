@@ -24,6 +24,37 @@ static const size_t sizes[NR_KINDS] = {
 static struct object *unused[NR_KINDS];
 static pthread_mutex_t unused_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* ---- fork -------------------------------------------------------------------------- */
+
+/* How many forks there are between the first process and this one. */
+static unsigned int process;
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&unused_lock);
+}
+
+static void in_parent(void)
+{
+	pthread_mutex_unlock(&unused_lock);
+}
+
+static void in_child(void)
+{
+	process++;
+	pthread_mutex_unlock(&unused_lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+	pthread_atfork(before_fork, in_parent, in_child);
+}
+
+bool object_is_inherited(const struct object *object)
+{
+	return object->process != process;
+}
+
 /* ---- objects --------------------------------------------------------------------- */
 
 struct object *object_create(enum kind kind)
@@ -41,6 +72,7 @@ struct object *object_create(enum kind kind)
 		return NULL;
 	memset(object + 1, 0, sizes[kind] - sizeof(*object));
 	object->kind = kind;
+	object->process = process;
 	__atomic_store_n(&object->refs, 1, __ATOMIC_RELEASE);
 	return object;
 }
@@ -58,7 +90,7 @@ static bool ref(struct object *object)
 
 void object_put(struct object *object)
 {
-	if (!object || __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL))
+	if (!object || __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL) || object_is_inherited(object))
 		return;
 	if (object->kind == KIND_VM)
 		vm_destroy(vm_of(object));

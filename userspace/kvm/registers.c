@@ -9,6 +9,7 @@
 #include "chipset.h"
 #include "shim.h"
 
+#define RFLAGS_IF (1u << 9)
 #define PART(name) MOTE_STATE_##name
 
 static int get(struct shim_vcpu *vcpu, struct mote_state *state, __u32 mask)
@@ -403,7 +404,13 @@ int call_get_events(struct object *object, void *data, unsigned long argument)
 #define EVENT_FLAGS (KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | \
 		     KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM)
 
-static struct mote_event event_in(const struct kvm_vcpu_events *events)
+/* One that is on its way into the guest, unless the guest has shut it out: then it waits. */
+static bool is_taken(const struct kvm_vcpu_events *events, const struct mote_state *state)
+{
+	return events->interrupt.injected && state->gprs.rflags & RFLAGS_IF && !state->events.shadow;
+}
+
+static struct mote_event event_in(const struct kvm_vcpu_events *events, const struct mote_state *state)
 {
 	if (events->exception.injected || events->exception.pending)
 		return (struct mote_event) {
@@ -413,6 +420,10 @@ static struct mote_event event_in(const struct kvm_vcpu_events *events)
 		};
 	if (events->nmi.injected)
 		return (struct mote_event) { .valid = 1, .type = MOTE_EVENT_NMI, .vector = 2 };
+	if (is_taken(events, state))
+		return (struct mote_event) {
+			.valid = 1, .type = MOTE_EVENT_INTERRUPT, .vector = events->interrupt.nr,
+		};
 	return (struct mote_event) { 0 };
 }
 
@@ -421,26 +432,29 @@ int call_set_events(struct object *object, void *data, unsigned long argument)
 	const struct kvm_vcpu_events *events = data;
 	struct shim_vcpu *vcpu = vcpu_of(object);
 	struct mote_state state;
+	bool goes_in;
 	int err;
 
 	(void)argument;
 	/* There is no SMM: nobody can be in it. */
 	if (events->flags & ~EVENT_FLAGS || (events->flags & KVM_VCPUEVENT_VALID_SMM && events->smi.smm))
 		return -EINVAL;
-	err = get(vcpu, &state, PART(EVENTS));
+	err = get(vcpu, &state, PART(EVENTS) | PART(GPRS));
 	if (err)
 		return err;
-	state.events.injected = event_in(events);
+	state.mask = PART(EVENTS);
 	state.events.nmi_blocked = !!events->nmi.masked;
 	if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
 		state.events.nmi_pending = events->nmi.pending < 2 ? events->nmi.pending : 2;
 	if (events->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		state.events.shadow = shadow_in(events->interrupt.shadow);
+	state.events.injected = event_in(events, &state);
 	err = set(vcpu, &state);
-	/* An interrupt waits until the guest takes it. */
-	if (!err)
-		vcpu->vector = events->interrupt.injected ? events->interrupt.nr : -1;
-	return err;
+	if (err)
+		return err;
+	goes_in = state.events.injected.valid && state.events.injected.type == MOTE_EVENT_INTERRUPT;
+	vcpu->vector = events->interrupt.injected && !goes_in ? events->interrupt.nr : -1;
+	return 0;
 }
 
 int call_get_mp_state(struct object *object, void *data, unsigned long argument)

@@ -111,27 +111,7 @@ static void irqfds_follow(struct shim_vm *vm)
 		follow(vm, eventfd);
 }
 
-/* A copy of its descriptor: the client may close its own. */
-static struct eventfd *eventfd_make(int fd)
-{
-	struct eventfd *eventfd = calloc(1, sizeof(*eventfd));
-
-	if (!eventfd)
-		return NULL;
-	eventfd->fd = fcntl(fd, F_DUPFD_CLOEXEC, 512);
-	if (eventfd->fd >= 0)
-		return eventfd;
-	free(eventfd);
-	return NULL;
-}
-
-static void eventfd_free(struct eventfd *eventfd)
-{
-	close(eventfd->fd);
-	free(eventfd);
-}
-
-/* Do two descriptors stand for the same eventfd?  The kernel shows its id. */
+/* Which eventfd a descriptor stands for, as the kernel shows it; -1: none. */
 static int eventfd_id(int fd)
 {
 	char path[40], text[256], *at;
@@ -147,12 +127,38 @@ static int eventfd_id(int fd)
 	return at ? atoi(at + 11) : -1;
 }
 
-static struct eventfd **find_irqfd(struct shim_vm *vm, int fd, __u32 gsi)
+/* A copy of its descriptor: the client may close its own. */
+static int eventfd_make(int fd, struct eventfd **made)
 {
-	struct eventfd **at = &vm->irqfds;
+	struct eventfd *eventfd;
 	int id = eventfd_id(fd);
 
-	while (*at && ((*at)->gsi != gsi || eventfd_id((*at)->fd) != id))
+	if (id < 0)
+		return fcntl(fd, F_GETFD) < 0 ? -EBADF : -EINVAL;
+	eventfd = calloc(1, sizeof(*eventfd));
+	if (!eventfd)
+		return -ENOMEM;
+	eventfd->id = id;
+	eventfd->fd = fcntl(fd, F_DUPFD_CLOEXEC, 512);
+	if (eventfd->fd < 0) {
+		free(eventfd);
+		return -EMFILE;
+	}
+	*made = eventfd;
+	return 0;
+}
+
+static void eventfd_free(struct eventfd *eventfd)
+{
+	close(eventfd->fd);
+	free(eventfd);
+}
+
+static struct eventfd **find_irqfd(struct shim_vm *vm, int id)
+{
+	struct eventfd **at = &vm->irqfds;
+
+	while (*at && (*at)->id != id)
 		at = &(*at)->next;
 	return at;
 }
@@ -160,16 +166,15 @@ static struct eventfd **find_irqfd(struct shim_vm *vm, int fd, __u32 gsi)
 static int irqfd_add(struct shim_vm *vm, const struct kvm_irqfd *irqfd)
 {
 	struct eventfd *eventfd;
+	int err = eventfd_make(irqfd->fd, &eventfd);
 
-	if (eventfd_id(irqfd->fd) < 0)
-		return fcntl(irqfd->fd, F_GETFD) < 0 ? -EBADF : -EINVAL;
-	if (*find_irqfd(vm, irqfd->fd, irqfd->gsi))
+	if (err)
+		return err;
+	if (*find_irqfd(vm, eventfd->id)) {
+		eventfd_free(eventfd);
 		return -EBUSY;
-	eventfd = eventfd_make(irqfd->fd);
-	if (!eventfd)
-		return -ENOMEM;
+	}
 	eventfd->gsi = irqfd->gsi;
-	eventfd->id = ++vm->last_eventfd;
 	eventfd->next = vm->irqfds;
 	vm->irqfds = eventfd;
 	follow(vm, eventfd);
@@ -179,9 +184,9 @@ static int irqfd_add(struct shim_vm *vm, const struct kvm_irqfd *irqfd)
 /* KVM does not mind if it is not there. */
 static int irqfd_remove(struct shim_vm *vm, const struct kvm_irqfd *irqfd)
 {
-	struct eventfd **at = find_irqfd(vm, irqfd->fd, irqfd->gsi), *eventfd = *at;
+	struct eventfd **at = find_irqfd(vm, eventfd_id(irqfd->fd)), *eventfd = *at;
 
-	if (!eventfd)
+	if (!eventfd || eventfd->gsi != irqfd->gsi)
 		return 0;
 	disconnect(vm, eventfd);
 	*at = eventfd->next;
@@ -290,13 +295,10 @@ void ioeventfds_follow(struct shim_vm *vm)
 static int ioeventfd_add(struct shim_vm *vm, const struct kvm_ioeventfd *io)
 {
 	struct eventfd *eventfd;
-	int err;
+	int err = eventfd_make(io->fd, &eventfd);
 
-	if (eventfd_id(io->fd) < 0)
-		return fcntl(io->fd, F_GETFD) < 0 ? -EBADF : -EINVAL;
-	eventfd = eventfd_make(io->fd);
-	if (!eventfd)
-		return -ENOMEM;
+	if (err)
+		return err;
 	eventfd->io = *io;
 	err = connect_io(vm, eventfd, true);
 	if (err) {
@@ -316,10 +318,12 @@ static bool is_same_io(const struct kvm_ioeventfd *a, const struct kvm_ioeventfd
 
 static int ioeventfd_remove(struct shim_vm *vm, const struct kvm_ioeventfd *io)
 {
+	int id = eventfd_id(io->fd);
+
 	for (struct eventfd **at = &vm->ioeventfds; *at; at = &(*at)->next) {
 		struct eventfd *eventfd = *at;
 
-		if (!is_same_io(&eventfd->io, io) || eventfd_id(eventfd->fd) != eventfd_id(io->fd))
+		if (!is_same_io(&eventfd->io, io) || eventfd->id != id)
 			continue;
 		connect_io(vm, eventfd, false);
 		*at = eventfd->next;

@@ -33,6 +33,7 @@ enum kind { KIND_SYSTEM, KIND_VM, KIND_VCPU, NR_KINDS };
  * struct object - what each of them begins with
  * @kind: which kind it is
  * @refs: descriptors, calls, and for a VM its vCPUs; 0: it is not in use
+ * @process: which one it was made in: see object_is_inherited()
  * @next: of those that are not in use
  *
  * Its memory stays one of its kind for good: who finds it by a descriptor that is being closed
@@ -41,6 +42,7 @@ enum kind { KIND_SYSTEM, KIND_VM, KIND_VCPU, NR_KINDS };
 struct object {
 	enum kind kind;
 	unsigned int refs;
+	unsigned int process;
 	struct object *next;
 };
 
@@ -51,6 +53,8 @@ void object_bind(int fd, struct object *object);
 /* The one behind a descriptor, with a reference; NULL: it is none of ours. */
 struct object *object_get(int fd);
 void object_put(struct object *object);
+/* It is a parent's: its memory and threads are not here, and nothing can be done with it. */
+bool object_is_inherited(const struct object *object);
 /* A descriptor has been closed, is to be, or has become another's. */
 void object_forget(int fd);
 void object_forget_range(unsigned int first, unsigned int last);
@@ -100,7 +104,7 @@ enum irqchip { IRQCHIP_NONE, IRQCHIP_SPLIT, IRQCHIP_FULL };
  * struct eventfd - one that the client has connected to the VM
  * @next: of the same kind
  * @fd: a copy of its descriptor
- * @id: its own, of an irqfd
+ * @id: of the eventfd itself, which may have more descriptors
  * @gsi: of an irqfd
  * @msi: what mote sends for it; of no meaning unless @is_sent
  * @is_sent: mote has been told of it
@@ -109,7 +113,7 @@ enum irqchip { IRQCHIP_NONE, IRQCHIP_SPLIT, IRQCHIP_FULL };
 struct eventfd {
 	struct eventfd *next;
 	int fd;
-	__u64 id;
+	int id;
 	__u32 gsi;
 	struct mote_msi msi;
 	bool is_sent;
@@ -130,7 +134,6 @@ struct chipset;
  * @nr_routes: how many @routes there are
  * @routes: where GSIs lead
  * @irqfds: eventfds that send interrupts
- * @last_eventfd: the last one's id
  * @ioeventfds: eventfds that the guest's writes tell
  * @has_tsc: a vCPU's TSC has been set
  * @tsc_offset: with this offset; see msr.c
@@ -148,7 +151,6 @@ struct shim_vm {
 	unsigned int nr_routes;
 	struct kvm_irq_routing_entry *routes;
 	struct eventfd *irqfds;
-	__u64 last_eventfd;
 	struct eventfd *ioeventfds;
 	bool has_tsc;
 	__u64 tsc_offset;
@@ -184,8 +186,7 @@ enum pending { PENDING_NOTHING, PENDING_IN, PENDING_OUT };
  * @outcome: what came of that
  * @vector: that the client injects by KVM_INTERRUPT; -1: none
  * @interrupted: a signal has come since the run began; set by a signal handler
- * @thread: that runs it
- * @runs: there is one
+ * @tid: of the thread that runs it; 0: none does
  * @has_mask: KVM_SET_SIGNAL_MASK was called
  * @mask: with this
  * @outer: the mask that was in force before the run
@@ -207,8 +208,7 @@ struct shim_vcpu {
 	int outcome;
 	int vector;
 	volatile bool interrupted;
-	pthread_t thread;
-	bool runs;
+	int tid;
 	bool has_mask;
 	sigset_t mask;
 	sigset_t outer;

@@ -55,6 +55,7 @@ static int map_run(struct shim_vcpu *vcpu, unsigned long id)
 
 int vcpu_create(struct shim_vm *vm, unsigned long id)
 {
+	pthread_mutexattr_t recursive;
 	struct shim_vcpu *vcpu;
 	int fd, err;
 
@@ -63,7 +64,11 @@ int vcpu_create(struct shim_vm *vm, unsigned long id)
 	vcpu = vcpu_of(object_create(KIND_VCPU));
 	if (!vcpu)
 		return -ENOMEM;
-	pthread_mutex_init(&vcpu->lock, NULL);
+	/* A signal handler of the client's, which comes in the middle of a run, may ask for registers. */
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&vcpu->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	vcpu->vector = -1;
 	pthread_mutex_lock(&vm->lock);
 	err = mote_cpu_create(&vcpu->cpu, &vm->machine, id);
@@ -400,8 +405,10 @@ static int handle_window(struct shim_vcpu *vcpu)
 	int err;
 
 	if (vector < 0) {
+		if (vcpu->vm->irqchip == IRQCHIP_FULL || !vcpu->kvm->request_interrupt_window)
+			return GO_ON;
 		vcpu->kvm->ready_for_interrupt_injection = 1;
-		return vcpu->kvm->request_interrupt_window ? tell(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN) : GO_ON;
+		return tell(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 	}
 	vcpu->vector = -1;
 	event.vector = vector;
@@ -464,8 +471,19 @@ static int handle_exit(struct shim_vcpu *vcpu)
 
 void vcpu_kick_thread(struct shim_vcpu *vcpu)
 {
-	if (__atomic_load_n(&vcpu->runs, __ATOMIC_SEQ_CST) && !pthread_equal(vcpu->thread, pthread_self()))
-		pthread_kill(vcpu->thread, KICK);
+	int tid = __atomic_load_n(&vcpu->tid, __ATOMIC_SEQ_CST);
+
+	/* The thread may be gone meanwhile, which its number does not mind. */
+	if (tid && tid != gettid())
+		tgkill(getpid(), tid, KICK);
+}
+
+/* Is there an interrupt that goes past the local APIC?  The client has none where it has no 8259s. */
+static bool wants_window(const struct shim_vcpu *vcpu)
+{
+	if (vcpu->vector >= 0 || chipset_has_interrupt(vcpu->vm, vcpu))
+		return true;
+	return vcpu->vm->irqchip != IRQCHIP_FULL && vcpu->kvm->request_interrupt_window;
 }
 
 /* Once: 0, a negative errno. */
@@ -478,8 +496,7 @@ static int enter(struct shim_vcpu *vcpu)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (vcpu->interrupted || vcpu->kvm->immediate_exit)
 		run->immediate_exit = 1;
-	run->window = vcpu->kvm->request_interrupt_window || vcpu->vector >= 0 ||
-		      chipset_has_interrupt(vcpu->vm, vcpu) ? MOTE_WINDOW_INTERRUPT : 0;
+	run->window = wants_window(vcpu) ? MOTE_WINDOW_INTERRUPT : 0;
 	return mote_run(vcpu->cpu.fd);
 }
 
@@ -543,15 +560,15 @@ static int run_locked(struct shim_vcpu *vcpu)
 
 int vcpu_run(struct shim_vcpu *vcpu)
 {
-	static __thread bool is_open;
+	static __thread int tid;
 	int ret;
 
 	pthread_mutex_lock(&vcpu->lock);
-	if (!is_open)
+	if (!tid) {
 		signals_open();
-	is_open = true;
-	vcpu->thread = pthread_self();
-	__atomic_store_n(&vcpu->runs, true, __ATOMIC_SEQ_CST);
+		tid = gettid();
+	}
+	__atomic_store_n(&vcpu->tid, tid, __ATOMIC_SEQ_CST);
 	vcpu->interrupted = false;
 	current_vcpu = vcpu;
 	if (vcpu->has_mask)
@@ -560,7 +577,7 @@ int vcpu_run(struct shim_vcpu *vcpu)
 	if (vcpu->has_mask)
 		set_mask(&vcpu->outer, NULL);
 	current_vcpu = NULL;
-	__atomic_store_n(&vcpu->runs, false, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&vcpu->tid, 0, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&vcpu->lock);
 	return ret;
 }
