@@ -11,10 +11,10 @@
 /* The C library's function of the same name. */
 #define NEXT(name)									\
 	({										\
-		static __typeof__(&name) next_;						\
-		__typeof__(&name) found_ = __atomic_load_n(&next_, __ATOMIC_RELAXED);	\
+		static __typeof__(name) *next_;						\
+		__typeof__(name) *found_ = __atomic_load_n(&next_, __ATOMIC_RELAXED);	\
 		if (!found_) {								\
-			found_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name);		\
+			found_ = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);		\
 			if (!found_)							\
 				abort();						\
 			__atomic_store_n(&next_, found_, __ATOMIC_RELAXED);		\
