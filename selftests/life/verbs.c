@@ -87,7 +87,7 @@ TEST_F(verbs, json)
 	said = json_tokener_parse(end + 1);
 	EXPECT_STREQ("triple-fault", member(said, "/reason")) TH_LOG("%s", self->command.err);
 	EXPECT_STREQ("0", member(said, "/vcpu"));
-	EXPECT_STREQ("0x10", member(said, "/registers/cr0"));
+	EXPECT_STREQ("0x60000010", member(said, "/registers/cr0"));
 	EXPECT_STREQ("0xffff", member(said, "/registers/cs/limit"));
 	EXPECT_STREQ("0x0", member(said, "/registers/idt/limit"));
 	EXPECT_STREQ("0f 0b", member(said, "/code/0/bytes"));
