@@ -24,7 +24,7 @@ static void print(const char *row, double value)
 static const char *const names[] = {
 	"cpuid", "rdmsr", "wrmsr", "hypercall", "port_out", "port_in", "mmio_write", "mmio_read",
 	"self_ipi", "self_ipi_halted", "woken", "eventfd", "touch_present", "touch_absent", "dirty",
-	"code", "life", "idle_vm", "runner",
+	"reset", "code", "life", "idle_vm", "runner",
 };
 
 #define NR_NAMES (sizeof(names) / sizeof(names[0]))

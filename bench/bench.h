@@ -136,5 +136,6 @@ double vm_price(struct vm *vm, const unsigned char *entry, uint64_t operations);
 
 /* mote.c: libmote's part of a VM of mote. */
 struct mote_machine *mote_machine_of(struct vm *vm);
+struct mote_cpu *mote_cpu_of(struct vm *vm);
 
 #endif /* BENCH_H */

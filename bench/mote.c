@@ -35,6 +35,11 @@ struct mote_machine *mote_machine_of(struct vm *vm)
 	return &((struct mote *)vm->own)->machine;
 }
 
+struct mote_cpu *mote_cpu_of(struct vm *vm)
+{
+	return &((struct mote *)vm->own)->cpu;
+}
+
 static void set_cpuid(struct mote *mote)
 {
 	struct mote_cpuid_entry entries[MOTE_MAX_CPUID];

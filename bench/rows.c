@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <libmote.h>
+#include <reset.h>
 
 #include "bench.h"
 
@@ -159,6 +159,50 @@ static void measure_dirty(struct vm *vm, result_fn result)
 	result("dirty_round", round);
 }
 
+/* ---- reset --------------------------------------------------------------------------- */
+
+#define PAGES_RESET 1024
+
+/* The least of a few times that a machine goes back, of which the guest has written so many pages. */
+static double price_reset(struct vm *vm, uint64_t pages)
+{
+	const struct guest_args args = {
+		.rip = PAYLOAD(payload_touch), .batches = 1, .operations = pages, .rbx = GPA_TOUCHED,
+	};
+	double least = 0;
+
+	for (int i = 0; i < 2 * ROUNDS; i++) {
+		uint64_t began, took;
+
+		if (pages)
+			vm_measure(vm, &args);
+		began = ticks();
+		if (mote_machine_reset(mote_machine_of(vm)) < (long)pages)
+			fail("mote_machine_reset");
+		took = ticks() - began;
+		least = !i || took < least ? took : least;
+	}
+	return least;
+}
+
+static void measure_reset(struct vm *vm, result_fn result)
+{
+	struct mote_cpu *cpu = mote_cpu_of(vm);
+	void *memory = allocate(TOUCHED_SIZE);
+	double none;
+
+	vm->hypervisor->memory(vm, GPA_TOUCHED, TOUCHED_SIZE, memory, false);
+	touch(vm);
+	if (mote_machine_keep(mote_machine_of(vm), &cpu, 1))
+		fail("mote_machine_keep");
+	none = price_reset(vm, 0);
+	result("reset", none);
+	result("reset_page", (price_reset(vm, PAGES_RESET) - none) / PAGES_RESET);
+	mote_machine_forget(mote_machine_of(vm));
+	vm->hypervisor->memory(vm, GPA_TOUCHED, 0, memory, false);
+	munmap(memory, TOUCHED_SIZE);
+}
+
 /* ---- the guest's own code ---------------------------------------------------------- */
 
 /* Two instructions a turn, and what the host's timer interrupts take from them. */
@@ -182,6 +226,8 @@ static void measure_memory_rows(struct vm *vm, result_fn result)
 		result("touch_absent", price_touch(vm, false));
 	if (is_wanted("dirty"))
 		measure_dirty(vm, result);
+	if (is_wanted("reset") && vm->hypervisor == &hypervisor_mote)
+		measure_reset(vm, result);
 }
 
 void measure_rows(const struct hypervisor *hypervisor, result_fn result)

@@ -171,9 +171,8 @@ int mote_machine_write(const struct mote_machine *machine, __u64 gpa, const void
 	return copy(machine, gpa, NULL, data, len);
 }
 
-void mote_machine_note(const struct mote_machine *machine, const void *hva, __u64 len)
+static void note(const struct mote_written *written, const void *hva, __u64 len)
 {
-	const struct mote_written *written = machine->written;
 	__u64 at = (const unsigned char *)hva - written->hva, first = at >> 12, last;
 
 	if (!len || first >= written->nr)
@@ -181,6 +180,28 @@ void mote_machine_note(const struct mote_machine *machine, const void *hva, __u6
 	last = (at + len - 1) >> 12;
 	for (; first <= last && first < written->nr; first++)
 		__atomic_or_fetch(&written->bits[first / 64], 1ull << first % 64, __ATOMIC_RELAXED);
+}
+
+void mote_machine_note(const struct mote_machine *machine, const void *hva, __u64 len)
+{
+	for (const struct mote_written *written = machine->written; written; written = written->next)
+		note(written, hva, len);
+}
+
+void mote_machine_watch(struct mote_machine *machine, struct mote_written *written)
+{
+	written->next = machine->written;
+	machine->written = written;
+}
+
+void mote_machine_unwatch(struct mote_machine *machine, struct mote_written *written)
+{
+	struct mote_written **link = &machine->written;
+
+	while (*link && *link != written)
+		link = &(*link)->next;
+	if (*link)
+		*link = written->next;
 }
 
 int mote_cpu_create(struct mote_cpu *cpu, struct mote_machine *machine, __u32 id)

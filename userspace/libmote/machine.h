@@ -50,12 +50,16 @@ struct mote_doorbell {
  * @hva: of the first page, a multiple of 4096
  * @nr: how many pages, from there on
  * @bits: of them, a bit each, in words of 64 bits; set by any thread
+ * @next: another one
  */
 struct mote_written {
 	unsigned char *hva;
 	__u64 nr;
 	__u64 *bits;
+	struct mote_written *next;
 };
+
+struct mote_kept;
 
 /**
  * struct mote_machine - a VM
@@ -66,6 +70,7 @@ struct mote_written {
  * @doorbells: in any order
  * @written: where is noted what mote_machine_write(), mote_walk() and the completion of exits
  *	write to memory, and whoever else says so; NULL: nowhere
+ * @kept: what mote_machine_reset() goes back to (reset.h), or NULL
  */
 struct mote_machine {
 	int fd;
@@ -74,6 +79,7 @@ struct mote_machine {
 	size_t nr_doorbells;
 	struct mote_doorbell *doorbells;
 	struct mote_written *written;
+	struct mote_kept *kept;
 };
 
 /* Create a VM; @flags are MOTE_VM_*.  0 or a negative errno. */
@@ -123,6 +129,10 @@ int mote_machine_remove_doorbell(struct mote_machine *machine, const struct mote
 /* The guest has written: was it a doorbell? */
 bool mote_machine_ring(const struct mote_machine *machine, __u64 gpa, unsigned int size,
 		       __u64 data);
+
+/* Note there, too, what this process writes, or no more; nothing is being written meanwhile. */
+void mote_machine_watch(struct mote_machine *machine, struct mote_written *written);
+void mote_machine_unwatch(struct mote_machine *machine, struct mote_written *written);
 
 /* Bytes at @hva have been written by this process. */
 void mote_machine_note(const struct mote_machine *machine, const void *hva, __u64 len);

@@ -96,7 +96,7 @@ static void end(struct migration *m)
 	source_remove(&m->source);
 	close(m->source.fd);
 	m->phase = ENDED;
-	vm->machine.written = NULL;
+	mote_machine_unwatch(&vm->machine, &m->written);
 	pthread_mutex_lock(&vm->life);
 	vm->when_paused = NULL;
 	vm->holder = m->why[0] ? NULL : vm->holder;
@@ -312,7 +312,7 @@ static void start(struct migration *m)
 
 	if (err)
 		note_failure(m, "what the guest writes cannot be seen: %s", strerror(-err));
-	m->vm->machine.written = &m->written;
+	mote_machine_watch(&m->vm->machine, &m->written);
 	memset(m->todo, 0xff, nr_words(m) * sizeof(m->todo[0]));
 	if (m->written.nr % 64)
 		m->todo[nr_words(m) - 1] = (1ull << m->written.nr % 64) - 1;
