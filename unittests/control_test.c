@@ -87,6 +87,18 @@ void vm_state(struct vm *which, struct state *state)
 	STATE(state, which, paused);
 }
 
+int memory_undo(struct vm *which, int fd)
+{
+	(void)which;
+	(void)fd;
+	return 0;
+}
+
+void memory_forget(struct vm *which)
+{
+	(void)which;
+}
+
 int memory_log(struct vm *which, bool is_on)
 {
 	(void)which;
@@ -471,6 +483,7 @@ static void test_half_closed(void)
 /* ---- files that come with a request ------------------------------------------------------------ */
 
 #define SAVE "{\"version\":1,\"do\":\"save\",\"file\":9223372036854775807}"
+#define RESET "{\"version\":1,\"do\":\"reset\"}"
 
 static void send_files(int fd, const char *text, const int *files, unsigned int nr)
 {
@@ -531,9 +544,26 @@ static void test_save(void)
 	while (posted)
 		do_job();
 	CHECK(schema_has_exchange(schema, "save", SAVE, hear(fd)));
-	EQ(nr, nr_open());
+	/* Its memory stays open, as it may go back there. */
+	EQ(nr + 1, nr_open());
 	EQ(sizeof(memory) + sizeof(memory) / SNAPSHOT_CHUNK * sizeof(__u64), lseek(files[1], 0, SEEK_END));
 	CHECK(lseek(files[0], 0, SEEK_END) > (off_t)sizeof(struct snapshot_head));
+	/* It goes back there, while it is paused. */
+	say(fd, RESET "\n");
+	CHECK(!hear(fd)[0]);
+	while (posted)
+		do_job();
+	CHECK(schema_has_exchange(schema, "reset", RESET, hear(fd)));
+	CHECK(!vm.holder);
+	vm.paused = false;
+	say(fd, RESET "\n");
+	CHECK(schema_has_exchange(schema, "refusal", RESET, hear(fd)));
+	vm.paused = true;
+	base_destroy(&vm);
+	say(fd, RESET "\n");
+	while (posted)
+		do_job();
+	CHECK(schema_has_exchange(schema, "refusal", RESET, hear(fd)));
 	/* Who does not wait is not written to, nor is a machine that has ended saved. */
 	send_files(fd, SAVE "\n", files, 2);
 	close(fd);
@@ -547,6 +577,7 @@ static void test_save(void)
 	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
 	close(fd);
 	vm.holder = NULL;
+	base_destroy(&vm);
 	for (int i = 0; i < 8; i++)
 		close(files[i]);
 	options.memory = 512 * MEBIBYTE;

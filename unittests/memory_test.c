@@ -22,10 +22,40 @@ void complain(const char *format, ...)
 	va_end(args);
 }
 
-int mote_machine_set_slot(struct mote_machine *machine, const struct mote_slot *slot)
+static __u64 log_low[(LOW_MEMORY_END >> 12) / 64], log_high[(1 << 30 >> 12) / 64];
+static __u32 flags[2];
+static int log_error;
+
+int mote_set_slot(int fd, const struct mote_slot *slot)
 {
-	(void)machine;
-	(void)slot;
+	(void)fd;
+	flags[slot->slot] = slot->flags;
+	return 0;
+}
+
+int mote_create_vm(int fd, const struct mote_vm_config *config)
+{
+	(void)fd;
+	(void)config;
+	return -1;
+}
+
+int mote_create_vcpu(int fd, const struct mote_vcpu_config *config)
+{
+	(void)fd;
+	(void)config;
+	return -1;
+}
+
+int mote_get_dirty(int fd, const struct mote_dirty *dirty)
+{
+	__u64 *log = (dirty->slot ? log_high : log_low) + dirty->first / 64;
+
+	(void)fd;
+	if (log_error)
+		return log_error;
+	memcpy((void *)(uintptr_t)dirty->bitmap, log, (dirty->nr + 63) / 64 * 8);
+	memset(log, 0, (dirty->nr + 63) / 64 * 8);
 	return 0;
 }
 
@@ -96,12 +126,86 @@ static void often(void)
 	CHECK(nr_mappings() <= nr + 2);
 }
 
+/* ---- going back ------------------------------------------------------------------------ */
+
+static int saved;
+
+/* The guest writes: what it may have in its log is what this does not say of others. */
+static void write_byte(__u64 offset, bool is_logged)
+{
+	__u64 page = offset / PAGE_SIZE, low = vm.low / PAGE_SIZE;
+
+	vm.ram[offset] = 0x77;
+	if (is_logged && page < low)
+		log_low[page / 64] |= 1ull << page % 64;
+	else if (is_logged)
+		log_high[(page - low) / 64] |= 1ull << (page - low) % 64;
+	else
+		mote_machine_wrote(&vm.machine, vm.ram + offset, 1);
+}
+
+static void goes_back(bool is_logged)
+{
+	static const __u64 offsets[] = {
+		0, 4095, 4096, 63 * 4096, 64 * 4096, LOW_MEMORY_END - 1, LOW_MEMORY_END, LAST_PAGE - 1,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++)
+		write_byte(offsets[i], is_logged);
+	vm.ram[5 * PAGE_SIZE] = 0x66;
+	EQ(0, memory_undo(&vm, saved));
+	EQ(1, vm.ram[0]);
+	for (size_t i = 1; i < ARRAY_SIZE(offsets); i++)
+		EQ(offsets[i] == LAST_PAGE - 1 ? 2 : 0, vm.ram[offsets[i]]);
+	/* What nobody said was written was not looked at. */
+	EQ(0x66, vm.ram[5 * PAGE_SIZE]);
+	vm.ram[5 * PAGE_SIZE] = 0;
+}
+
+static void back(void)
+{
+	unsigned char first = 1, last = 2;
+
+	/* Memory that is no file. */
+	memory_destroy(&vm);
+	options.testdev = false;
+	CHECK(!memory_create(&vm));
+	saved = memfd_create("saved", 0);
+	CHECK(!ftruncate(saved, LAST_PAGE) && pwrite(saved, &first, 1, 0) == 1 &&
+	      pwrite(saved, &last, 1, LAST_PAGE - 1) == 1);
+	/* The first time all of it, as nothing is known of what it was. */
+	vm.ram[5 * PAGE_SIZE] = vm.ram[LOW_MEMORY_END + 5] = 3;
+	EQ(0, memory_undo(&vm, saved));
+	EQ(1, vm.ram[0]);
+	EQ(0, vm.ram[5 * PAGE_SIZE] | vm.ram[LOW_MEMORY_END + 5]);
+	CHECK(flags[0] & MOTE_SLOT_LOG_DIRTY && flags[1] & MOTE_SLOT_LOG_DIRTY);
+	for (int i = 0; i < 3; i++) {
+		goes_back(true);
+		goes_back(false);
+	}
+	/* A log that cannot be read leaves everything as it is; one that another has read is none. */
+	write_byte(0, true);
+	log_error = -ENOMEM;
+	EQ(-ENOMEM, memory_undo(&vm, saved));
+	log_error = 0;
+	EQ(0x77, vm.ram[0]);
+	EQ(0, memory_log(&vm, true));
+	CHECK(!vm.machine.written && !vm.undo_base);
+	memset(log_low, 0, sizeof(log_low));
+	EQ(0, memory_undo(&vm, saved));
+	EQ(1, vm.ram[0]);
+	memory_forget(&vm);
+	CHECK(!vm.machine.written);
+	close(saved);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
 		{ "a page that is mapped anew is lost and comes back with what it holds", pages },
 		{ "where there is no memory nothing happens", elsewhere },
 		{ "many of them are one mapping", often },
+		{ "memory goes back by what was noted", back },
 	};
 	int status;
 

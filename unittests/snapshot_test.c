@@ -24,8 +24,9 @@ static struct vm vm = {
 	.life = PTHREAD_MUTEX_INITIALIZER,
 };
 static char directory[64] = "/tmp/snapshot_test.XXXXXX";
-static unsigned int nr_ended;
-static int failure;
+static unsigned int nr_ended, nr_forgotten;
+static int failure, undo_error, undo_fd;
+static __u64 refused_low = ~0ull;
 
 /* ---- what else the runner has ------------------------------------------------------------- */
 
@@ -55,6 +56,26 @@ void vm_state(struct vm *which, struct state *state)
 	if (failure)
 		state_fail(state, "it is not to be");
 	STATE(state, which, low);
+	state_require(state, which->low != refused_low, "it has been written to since");
+}
+
+void vm_end(struct vm *which, enum ending end, int detail)
+{
+	(void)detail;
+	which->end = end;
+}
+
+int memory_undo(struct vm *which, int fd)
+{
+	(void)which;
+	undo_fd = fd;
+	return undo_error;
+}
+
+void memory_forget(struct vm *which)
+{
+	(void)which;
+	nr_forgotten++;
 }
 
 static void ended(struct vm *which, struct save *save)
@@ -255,6 +276,59 @@ static void test_fails(void)
 	EQ(0, save());
 }
 
+/* To the last moment that was saved; what is refused leaves it where it is. */
+static void test_back(void)
+{
+	char why[BASE_WHY] = "";
+
+	base_destroy(&vm);
+	EQ(-1, base_reset(&vm, why));
+	CHECK(strstr(why, "neither restored nor saved"));
+	vm.low = 5;
+	EQ(0, save());
+	vm.low = 6;
+	failure = 1;
+	EQ(-22, save());
+	EQ(-1, base_reset(&vm, why));
+	failure = 0;
+	EQ(6, vm.low);
+	for (unsigned int i = 0; i < 100; i++) {
+		vm.low = 7 + i;
+		EQ(0, base_reset(&vm, why));
+		EQ(5, vm.low);
+	}
+	CHECK(undo_fd >= 0);
+	/* Where it was saved is of no use any more: a disk has been written to, say. */
+	vm.low = 8;
+	refused_low = 5;
+	undo_fd = -1;
+	EQ(-1, base_reset(&vm, why));
+	CHECK(strstr(why, "written to since"));
+	EQ(8, vm.low);
+	EQ(-1, undo_fd);
+	EQ(END_NOT_YET, vm.end);
+	/* Half of it is nothing to go on with. */
+	refused_low = ~0ull;
+	undo_error = -12;
+	EQ(-1, base_reset(&vm, why));
+	EQ(END_ERROR, vm.end);
+	vm.end = END_NOT_YET;
+	undo_error = 0;
+	/* Another moment takes its place, and memory is not what it was. */
+	nr_forgotten = 0;
+	vm.low = 9;
+	EQ(0, save());
+	EQ(1, nr_forgotten);
+	vm.low = 10;
+	EQ(0, base_reset(&vm, why));
+	EQ(9, vm.low);
+	base_begin(&vm, dup(0));
+	vm.low = 11;
+	EQ(0, base_reset(&vm, why));
+	EQ(9, vm.low);
+	base_destroy(&vm);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -263,6 +337,7 @@ int main(void)
 		{ "what is not whole is refused", test_not_whole },
 		{ "another version, or another thing", test_another },
 		{ "a machine that cannot be saved", test_fails },
+		{ "a machine goes back", test_back },
 	};
 	char command[96];
 	int status;
@@ -270,6 +345,7 @@ int main(void)
 	if (!mkdtemp(directory))
 		return 1;
 	status = run_all(tests, sizeof(tests) / sizeof(tests[0]));
+	base_destroy(&vm);
 	json_object_put(options.config);
 	snprintf(command, sizeof(command), "rm -rf '%s'", directory);
 	return system(command) ? 1 : status;

@@ -85,14 +85,21 @@ static void resume(void)
 			device->ops->resume(device);
 }
 
+/* In the order in which they were made, as vm_state() does. */
+static void name_from(struct device *device, struct state *state)
+{
+	if (!device)
+		return;
+	name_from(device->next, state);
+	if (!device->ops->state || !state_enter(state, device->ops->name))
+		return;
+	device->ops->state(device, state);
+	state_leave(state);
+}
+
 static void name_all(struct state *state)
 {
-	for (struct device *device = vm.devices; device; device = device->next) {
-		if (!device->ops->state || !state_enter(state, device->ops->name))
-			continue;
-		device->ops->state(device, state);
-		state_leave(state);
-	}
+	name_from(vm.devices, state);
 }
 
 static struct state save(void)
@@ -443,6 +450,52 @@ static void test_hostile(void)
 	options.testdev = true;
 }
 
+/* What a machine that goes back does next, and where that leads. */
+static struct state next_life(const struct state *base, unsigned int seed)
+{
+	begin_trace();
+	CHECK(!load(base->data, base->size));
+	EQ(0, nr_messages + nr_fired + on_screen + nr_events);
+	random_now = seed;
+	resume();
+	traffic(10);
+	drain();
+	return save();
+}
+
+/* A state that is loaded takes the place of any other: it is as if the devices had just been made. */
+static void test_goes_back(void)
+{
+	struct state bases[8], used, made;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++)
+		bases[i] = some_state(200 + i);
+	for (unsigned int i = 0; i < 4000; i++) {
+		const struct state *base = &bases[i % ARRAY_SIZE(bases)];
+		__u64 now_then, wall_then = wall, expected;
+
+		random_now = i;
+		resume();
+		traffic(30);
+		drain();
+		now_then = now;
+		wall_then = wall;
+		used = next_life(base, i);
+		expected = trace;
+		now = now_then;
+		wall = wall_then;
+		make();
+		made = next_life(base, i);
+		EQ(expected, trace);
+		EQ(made.size, used.size);
+		CHECK(made.size == used.size && !memcmp(made.data, used.data, made.size));
+		state_free(&used);
+		state_free(&made);
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++)
+		state_free(&bases[i]);
+}
+
 struct sample {
 	__u32 number;
 	bool flag;
@@ -544,6 +597,7 @@ int main(void)
 		{ "order and truncation", test_format },
 		{ "widths and sizes", test_widths },
 		{ "a machine that is loaded goes on alike", test_goes_on },
+		{ "a machine goes back four thousand times", test_goes_back },
 		{ "older and newer states", test_versions },
 		{ "a hundred thousand hostile states", test_hostile },
 	};

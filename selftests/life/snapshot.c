@@ -88,6 +88,57 @@ TEST_F(snapshot, goes_on)
 	EXPECT_EQ(10, vm_status("one3"));
 }
 
+/* What @name says from byte @at on is what it says from @from on: 30 letters, which each time are there. */
+static bool says_again(const char *name, long from, long at)
+{
+	return !sh("cd " RUNTIME_DIR "; tail -c +%ld %s.out > again; tail -c +%ld %s.out | cmp -n 30 - again",
+		   at + 1, name, from + 1, name);
+}
+
+static long nr_said(const char *name)
+{
+	struct command command;
+
+	command_run(&command, "wc -c < " RUNTIME_DIR "/%s.out", name);
+	return atol(command.out);
+}
+
+/* Back to where it was saved, or restored, as often as wanted: it says the same once more. */
+TEST_F(snapshot, goes_back)
+{
+	long rounds = is_long_run() ? 200 : 5, from, at;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--cpus 2"));
+	ASSERT_TRUE(has_said("one", 30));
+	EXPECT_COMPLAINT(1, "neither restored nor saved", "mote reset one");
+	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote reset two");
+	EXPECT_COMPLAINT(2, "reset: which VM?", "mote reset");
+	EXPECT_TRUE(vm_is("one", "running"));
+	ASSERT_EQ(0, sh("mote snapshot --pause one " DIR));
+	ASSERT_TRUE(is_silent("one"));
+	from = nr_said("one");
+	for (long i = 0; i < rounds; i++) {
+		at = nr_said("one");
+		ASSERT_EQ(0, sh("mote resume one"));
+		ASSERT_TRUE(has_said("one", at + 30));
+		EXPECT_TRUE(says_again("one", from, at));
+		ASSERT_EQ(0, sh("mote pause one && mote reset one"));
+		ASSERT_TRUE(is_silent("one"));
+		EXPECT_TRUE(vm_is("one", "paused"));
+	}
+	/* One that runs goes on. */
+	EXPECT_EQ(0, sh("mote resume one && mote reset one"));
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	ASSERT_EQ(0, sh(ARRIVE("one2", "mote restore --timeout 7000 " DIR)));
+	for (long i = 0; i < rounds; i++) {
+		ASSERT_TRUE(has_said("one2", 30 * (i + 1)));
+		EXPECT_EQ(0, sh("mote reset one"));
+	}
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+}
+
 /* The new one takes the place of the old one, of which nothing is left; the guest does not notice. */
 TEST_F(snapshot, again)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A machine that goes back to where it was (libmote's reset.h): all of it, whatever it has done, at the price of that. */
+/* A machine that goes back to where it was, by libmote's reset.h: all of it, whatever it has done. */
 #include "kselftest_harness.h"
 #include "mem.h"
 #include "reset.h"
@@ -86,7 +86,7 @@ TEST_F(reset, only_what_was_written)
 		guest_peek(guest, 0x180000);
 		/* And this process, on both sides of a boundary. */
 		ASSERT_EQ(0, mote_machine_write(&guest->machine, 0x1ffffc, &value, sizeof(value)));
-		/* To AMD's nested paging page tables that are walked are written (APM 2, "Nested Table Walk"). */
+		/* With AMD's nested paging a walk writes to page tables (APM 2, "Nested Table Walk"). */
 		nr = RESET();
 		EXPECT_TRUE(nr >= 4 && nr <= 4 + 6) TH_LOG("%ld pages", nr);
 		for (unsigned int at = 0x100000; at < 0x300000; at++)

@@ -22,7 +22,7 @@ int mote_machine_keep(struct mote_machine *machine, struct mote_cpu *const *cpus
 /**
  * mote_machine_reset() - back to that moment
  * @machine: a VM none of whose vCPUs runs; what its exits want completed is forgotten
- * Return: how many pages had been written and are as they were, or a negative errno (-ENOENT: nothing is kept)
+ * Return: how many pages had been written and are as they were, or a negative errno; -ENOENT: nothing is kept
  */
 long mote_machine_reset(struct mote_machine *machine);
 

@@ -79,7 +79,8 @@ void bus_write(struct vm *vm, enum bus_space space, __u64 address, unsigned int 
  * @drain: false: something is in flight yet, and io_settled() will tell; may be NULL
  * @resume: the VM goes on after a pause, or from a state that was loaded; may be NULL
  * @state: name what the guest can see of it, of a VM that is paused and drained, or was just made
- *	and has not begun: state.h; NULL: nothing of it changes
+ *	and has not begun: state.h; a state that is loaded takes the place of any other; NULL: nothing
+ *	of it changes
  * @destroy: free it; its regions are gone
  */
 struct device_ops {

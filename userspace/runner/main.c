@@ -21,6 +21,7 @@ const struct verb verbs[] = {
 	{ "memory", "change how much of its memory it is to get by with", memory_usage, memory_run },
 	{ "snapshot", "save one as it is, memory and all", snapshot_usage, snapshot_run },
 	{ "restore", "run what was saved", restore_usage, restore_run },
+	{ "reset", "take one back to where it was saved or restored", reset_usage, reset_run },
 	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote stop, pause, resume and memory. */
+/* mote stop, pause, resume, reset and memory. */
 #include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
@@ -36,6 +36,16 @@ const char resume_usage[] =
 	"usage: mote resume NAME\n"
 	"\n"
 	"Lets a VM go on that was paused. NAME is the whole name.\n";
+
+const char reset_usage[] =
+	"usage: mote reset NAME\n"
+	"\n"
+	"Takes a VM back to where it was when it was saved last, or else restored: its memory,\n"
+	"its processors and its devices, by undoing only what has been written since. It goes\n"
+	"on from there, or is paused if it was. What it has said stays said, and its disks stay\n"
+	"as they are: it is refused if they have been written to. NAME is the whole name.\n"
+	"\n"
+	"Exit status: 0; 1 it cannot be, and goes on; 2 no such VM.\n";
 
 const char memory_usage[] =
 	"usage: mote memory NAME SIZE\n"
@@ -137,6 +147,48 @@ int pause_run(const struct verb *verb, int argc, char **argv)
 int resume_run(const struct verb *verb, int argc, char **argv)
 {
 	return tell(verb, argc, argv);
+}
+
+static int ask(int fd, const char *what)
+{
+	struct json_object *answer = client_ask(fd, what, NULL);
+
+	json_object_put(answer);
+	return answer ? EXIT_OK : EXIT_PROBLEM;
+}
+
+/* It stands still meanwhile. */
+static int reset(int fd)
+{
+	struct json_object *answer = client_ask(fd, "status", NULL);
+	bool was_running = answer && !strcmp(answer_text(answer, "state"), "running");
+	int status = answer ? EXIT_OK : EXIT_PROBLEM;
+
+	json_object_put(answer);
+	client_is_patient(fd);
+	if (was_running)
+		status = ask(fd, "pause");
+	if (!status)
+		status = ask(fd, "reset");
+	if (was_running && ask(fd, "resume"))
+		status = EXIT_PROBLEM;
+	return status;
+}
+
+int reset_run(const struct verb *verb, int argc, char **argv)
+{
+	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { 0 });
+	char found[NAME_MOST + 1];
+	int fd;
+
+	if (status >= 0)
+		return status;
+	fd = client_open(argv[optind], true, found);
+	if (fd < 0)
+		return EXIT_USAGE;
+	status = reset(fd);
+	close(fd);
+	return status;
 }
 
 int memory_run(const struct verb *verb, int argc, char **argv)

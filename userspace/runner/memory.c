@@ -101,7 +101,10 @@ int memory_create(struct vm *vm)
 int memory_log(struct vm *vm, bool is_on)
 {
 	__u32 flags = is_on ? MOTE_SLOT_LOG_DIRTY : 0;
-	int err = set_slot(vm, SLOT_LOW, flags);
+	int err;
+
+	memory_forget(vm);
+	err = set_slot(vm, SLOT_LOW, flags);
 
 	return err ? err : set_slot(vm, SLOT_HIGH, flags);
 }
@@ -161,6 +164,45 @@ int memory_restore(struct vm *vm, int fd)
 	return -1;
 }
 
+void memory_forget(struct vm *vm)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(vm->undos); i++)
+		if (vm->undos[i].machine)
+			mote_undo_end(&vm->undos[i]);
+	if (vm->undo_base)
+		munmap(vm->undo_base, vm->options->memory);
+	vm->undo_base = NULL;
+}
+
+/* From here on what is written is noted. */
+static int begin_undos(struct vm *vm, int fd)
+{
+	unsigned char *base = mmap(NULL, vm->options->memory, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	int err;
+
+	if (base == MAP_FAILED)
+		return -errno;
+	vm->undo_base = base;
+	err = mote_undo_begin(&vm->undos[SLOT_LOW], &vm->machine, SLOT_LOW, base);
+	if (!err && vm->high)
+		err = mote_undo_begin(&vm->undos[SLOT_HIGH], &vm->machine, SLOT_HIGH, base + vm->low);
+	if (err)
+		memory_forget(vm);
+	return err;
+}
+
+int memory_undo(struct vm *vm, int fd)
+{
+	long nr = 0;
+
+	if (!vm->undo_base)
+		return memory_restore(vm, fd) ? -EIO : begin_undos(vm, fd);
+	for (unsigned int i = 0; i < ARRAY_SIZE(vm->undos) && nr >= 0; i++)
+		if (vm->undos[i].machine)
+			nr = mote_undo(&vm->undos[i]);
+	return nr < 0 ? nr : 0;
+}
+
 void memory_discard(struct vm *vm, void *hva, __u64 size)
 {
 	__u64 offset = (unsigned char *)hva - vm->ram;
@@ -171,6 +213,7 @@ void memory_discard(struct vm *vm, void *hva, __u64 size)
 	if (offset >= vm->options->memory || size > vm->options->memory - offset || first >= end)
 		return;
 	madvise(vm->ram + first, end - first, vm->memory_fd < 0 ? MADV_DONTNEED : MADV_REMOVE);
+	mote_machine_wrote(&vm->machine, vm->ram + first, end - first);
 }
 
 /* In one call, so that nobody meets a page that is not there. */
@@ -190,6 +233,7 @@ void memory_remap(struct vm *vm, __u64 gpa)
 
 void memory_destroy(struct vm *vm)
 {
+	memory_forget(vm);
 	if (vm->memory_fd >= 0)
 		close(vm->memory_fd);
 	vm->memory_fd = -1;

@@ -241,6 +241,33 @@ static struct json_object *save_answer(struct vm *vm, struct reply *reply)
 	return answer;
 }
 
+/* ---- going back ---------------------------------------------------------------------------- */
+
+static void let_go(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->life);
+	vm->holder = NULL;
+	pthread_mutex_unlock(&vm->life);
+}
+
+static void reset_machine(struct vm *vm, struct job *job)
+{
+	struct reply *reply = container_of(job, struct reply, job);
+	int err = base_reset(vm, reply->why);
+
+	let_go(vm);
+	done(vm, reply, err);
+}
+
+static struct json_object *do_reset(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	(void)values;
+	if (migration_is_under_way(vm) || !vm_hold_for(vm, reply))
+		return refuse("the VM is not paused, or is being saved or migrated");
+	let_devices(vm, reply, reset_machine);
+	return refuse("the VM has ended");
+}
+
 /* ---- migrating ---------------------------------------------------------------------------- */
 
 static void migrated(struct vm *vm, void *data)
@@ -289,6 +316,7 @@ static const struct request requests[] = {
 	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false } },
 	  do_terminal_size },
 	{ "migrate", { { "downtime_ms", 0, 3600000, false } }, do_migrate },
+	{ "reset", { { 0 } }, do_reset },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
 };
@@ -410,7 +438,9 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		reply->migrates = false;
 		return seal(reply, migrate_answer(vm));
 	}
-	return seal(reply, reply->err ? refuse("%s", strerror(-reply->err)) : vm_status(vm));
+	if (!reply->err)
+		return seal(reply, vm_status(vm));
+	return seal(reply, refuse("%s", reply->why[0] ? reply->why : strerror(-reply->err)));
 }
 
 void request_forget(struct reply *reply)

@@ -7,7 +7,7 @@
 #ifndef REQUESTS_H
 #define REQUESTS_H
 
-#include "vm.h"
+#include "snapshot.h"
 
 #define CONTROL_VERSION 1
 
@@ -26,6 +26,7 @@ struct json_object;
  * @job: what the I/O thread does for it; @run is NULL if there is nothing (any more)
  * @number: an argument of that
  * @err: what came of it: 0 or a negative errno
+ * @why: what is said of that; empty: the errno's text
  * @is_done: it has been done
  * @save: what is being saved for it, or NULL
  * @migrates: the VM is being migrated for it
@@ -38,6 +39,7 @@ struct reply {
 	struct job job;
 	__u64 number;
 	int err;
+	char why[BASE_WHY];
 	bool is_done;
 	struct save *save;
 	bool migrates;

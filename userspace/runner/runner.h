@@ -42,11 +42,13 @@ int run_run(const struct verb *verb, int argc, char **argv);
 /* What the build makes of the table of options, on standard output. */
 int options_run(const struct verb *verb, int argc, char **argv);
 
-extern const char ps_usage[], stop_usage[], pause_usage[], resume_usage[], console_usage[], stat_usage[];
+extern const char ps_usage[], stop_usage[], pause_usage[], resume_usage[], reset_usage[],
+	console_usage[], stat_usage[];
 int ps_run(const struct verb *verb, int argc, char **argv);
 int stop_run(const struct verb *verb, int argc, char **argv);
 int pause_run(const struct verb *verb, int argc, char **argv);
 int resume_run(const struct verb *verb, int argc, char **argv);
+int reset_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
 extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[];

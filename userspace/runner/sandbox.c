@@ -143,8 +143,8 @@ static const struct {
 	unsigned int threads;
 } requests[] = {
 	{ MOTE_RUN, V }, { MOTE_INJECT, V }, { MOTE_APIC_ACCESS, V }, { MOTE_GET_STATE, V | I | S },
-	{ MOTE_GET_CLOCK, I }, { MOTE_GET_DIRTY, I }, { MOTE_SET_STATE, V }, { MOTE_MSI, V | I | N },
-	{ MOTE_IRQFD, V | I }, { MOTE_IOEVENTFD, V | I },
+	{ MOTE_GET_CLOCK, I }, { MOTE_GET_DIRTY, I }, { MOTE_SET_STATE, V | I }, { MOTE_SET_CLOCK, I },
+	{ MOTE_MSI, V | I | N }, { MOTE_IRQFD, V | I }, { MOTE_IOEVENTFD, V | I },
 	{ TCGETS, S }, { TCSETS, S }, { TIOCGPGRP, S }, { TIOCGWINSZ, S }, { FIONREAD, U },
 	{ VHOST_SET_FEATURES, K }, { VHOST_SET_MEM_TABLE, K }, { VHOST_SET_VRING_NUM, K },
 	{ VHOST_SET_VRING_BASE, K }, { VHOST_SET_VRING_ADDR, K }, { VHOST_SET_VRING_KICK, K },

@@ -133,7 +133,9 @@ static void make_state(struct vm *vm, struct save *save)
 {
 	state_begin_save(&save->state);
 	machine_state(vm, &save->state);
+	save->vm_state_at = save->state.size;
 	vm_state(vm, &save->state);
+	save->vm_state_size = save->state.size - save->vm_state_at;
 }
 
 static void write_state(struct save *save)
@@ -181,13 +183,18 @@ static void save_part(struct vm *vm, struct job *job)
 		save_sums(save);
 	if (!save->err)
 		write_state(save);
+	if (!save->err) {
+		base_set(vm, save->memory_fd, save->state.data + save->vm_state_at, save->vm_state_size);
+		save->memory_fd = -1;
+	}
 	end(vm, save);
 }
 
 void save_free(struct save *save)
 {
 	close(save->state_fd);
-	close(save->memory_fd);
+	if (save->memory_fd >= 0)
+		close(save->memory_fd);
 	free(save->sums);
 	state_free(&save->state);
 	free(save);

@@ -86,6 +86,8 @@ void machine_state(struct vm *vm, struct state *state);
  * @written: bytes of it that were not all zeros
  * @sums: of the chunks
  * @state: what it says of itself, and what is wrong with that
+ * @vm_state_at: where in it vm_state() begins
+ * @vm_state_size: and how many bytes that has
  * @err: a negative errno
  * @data: of who is told
  * @done: that it is at its end
@@ -99,6 +101,8 @@ struct save {
 	__u64 written;
 	__u64 *sums;
 	struct state state;
+	size_t vm_state_at;
+	size_t vm_state_size;
 	int err;
 	void *data;
 	void (*done)(struct vm *vm, struct save *save);
@@ -132,5 +136,17 @@ int snapshot_open(struct snapshot *snapshot, const char *directory);
 /* Look at each chunk of its memory; likewise. */
 int snapshot_verify(const struct snapshot *snapshot, const char *directory);
 void snapshot_close(struct snapshot *snapshot);
+
+/* ---- going back (base.c): the I/O thread's -------------------------------------------------- */
+
+#define BASE_WHY 200
+
+/* It was just saved: @state is vm_state()'s, and what it may go back to from now on; the file is its own. */
+void base_set(struct vm *vm, int memory_fd, const void *state, size_t size);
+/* It was just restored; likewise. */
+void base_begin(struct vm *vm, int memory_fd);
+/* Go back there, while it is paused; 0, or -1 and why not: then it is as it was, or has ended. */
+int base_reset(struct vm *vm, char why[BASE_WHY]);
+void base_destroy(struct vm *vm);
 
 #endif /* SNAPSHOT_H */

@@ -180,7 +180,7 @@ static void forget_driver(struct virtio *virtio)
  * "4.1.4.3.2": the driver reads the status until that is 0.  As long as something is in flight it
  * is what it was, and the memory is the device's.
  */
-static void reset(struct virtio *virtio)
+void virtio_reset(struct virtio *virtio)
 {
 	disable_queues(virtio);
 	virtio->is_resetting = virtio->ops->reset && !virtio->ops->reset(virtio);
@@ -191,7 +191,7 @@ static void reset(struct virtio *virtio)
 void virtio_settled(struct virtio *virtio)
 {
 	if (virtio->is_resetting)
-		reset(virtio);
+		virtio_reset(virtio);
 }
 
 static void set_status(struct virtio *virtio, __u8 status)
@@ -199,7 +199,7 @@ static void set_status(struct virtio *virtio, __u8 status)
 	bool was_ready = virtio->status & VIRTIO_CONFIG_S_DRIVER_OK;
 
 	if (!status) {
-		reset(virtio);
+		virtio_reset(virtio);
 		return;
 	}
 	/* Who has accepted what was not offered, or nothing of this version, gets no further. */
@@ -572,6 +572,6 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 		add_capability(virtio, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_REGISTERS, CONFIG,
 			       CONFIG_SIZE);
 	add_config_access(virtio);
-	reset(virtio);
+	virtio_reset(virtio);
 	return 0;
 }

@@ -175,6 +175,9 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 /* The device has changed its configuration. */
 void virtio_config_changed(struct virtio *virtio);
 
+/* Forget the driver, once nothing is in flight any more: at once, or by virtio_settled(). */
+void virtio_reset(struct virtio *virtio);
+
 /* What was in flight has come to its end, for all that is known of a reset that waits for it. */
 void virtio_settled(struct virtio *virtio);
 

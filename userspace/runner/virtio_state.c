@@ -35,6 +35,9 @@ void virtio_state(struct device *device, struct state *state)
 	if (virtio->nr_outside)
 		state_fail(state, "%s is served outside of the runner, which does not know all of its state",
 			   virtio->ops->name);
+	/* Nothing is in flight: what it has been begins as what was just made. */
+	if (state->loads)
+		virtio_reset(virtio);
 	pci_state(&virtio->pci, state);
 	STATE(state, virtio, driver_features);
 	STATE(state, virtio, status);

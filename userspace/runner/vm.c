@@ -286,6 +286,10 @@ static int restore_state(struct vm *vm)
 	/* To the devices it has been paused in any case. */
 	vm->resumes = !vm->paused;
 	io_wake(vm);
+	if (!state_has_failed(state) && vm->snapshot->connection < 0) {
+		base_begin(vm, vm->snapshot->memory_fd);
+		vm->snapshot->memory_fd = -1;
+	}
 	/* After a reset it begins with its image. */
 	vm->snapshot = NULL;
 	return complain_of_snapshot(vm);
@@ -317,6 +321,7 @@ static int create_machine(struct vm *vm)
 static void destroy_machine(struct vm *vm)
 {
 	migration_end(vm);
+	base_destroy(vm);
 	devices_destroy(vm);
 	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
 	vm->balloon = NULL;

@@ -16,6 +16,7 @@
 
 #include <linux/mote.h>
 #include <machine.h>
+#include <undo.h>
 
 #include "control.h"
 #include "device.h"
@@ -113,6 +114,7 @@ struct nic {
 };
 
 struct snapshot;
+struct base;
 
 #define FEATURE_WORDS 12
 #define FEATURES_MOST 64
@@ -295,6 +297,8 @@ struct job {
  * @memory_fd: the file that it is; -1: it is none
  * @pagemap: of this process: which pages there are; -1: that cannot be known
  * @is_restored: what nobody has touched is what was saved, not zeros
+ * @undos: of its slots, while @undo_base is not NULL
+ * @undo_base: what it was
  * @low: bytes of it that are at 0
  * @high: bytes of it that are at 4 GiB
  * @nr_places: how many @places there are
@@ -304,6 +308,7 @@ struct job {
  * @nr_cpuid: how many @cpuid are there
  * @cpuid: what CPUID says, but for what each vCPU has of its own
  * @snapshot: with what it begins; NULL: with its image
+ * @base: what it goes back to, or NULL
  * @nr_vcpus: how many @vcpus are there
  * @vcpus: processors
  * @name: what it is called
@@ -360,6 +365,8 @@ struct vm {
 	int memory_fd;
 	int pagemap;
 	bool is_restored;
+	struct mote_undo undos[2];
+	void *undo_base;
 	__u64 low;
 	__u64 high;
 	size_t nr_places;
@@ -369,6 +376,7 @@ struct vm {
 	unsigned int nr_cpuid;
 	struct mote_cpuid_entry cpuid[MOTE_MAX_CPUID];
 	struct snapshot *snapshot;
+	struct base *base;
 	unsigned int nr_vcpus;
 	struct vcpu *vcpus;
 
@@ -443,6 +451,13 @@ int memory_log(struct vm *vm, bool is_on);
 int memory_get_dirty(struct vm *vm, __u64 *bits);
 /* It is what @fd has, and what the guest writes is not there; 0, or -1 after a complaint. */
 int memory_restore(struct vm *vm, int fd);
+/*
+ * It is that again, where what was written since the last time is noted, or all of it, by undoing that
+ * alone; the VM is paused. 0, or a negative errno.
+ */
+int memory_undo(struct vm *vm, int fd);
+/* It will be something else, or somebody else notes what is written. */
+void memory_forget(struct vm *vm);
 /* The guest does not need what is here; whole pages of it become free, and zeros. */
 void memory_discard(struct vm *vm, void *hva, __u64 size);
 /*

@@ -24,6 +24,7 @@
 #define LOCK_LOCK 0x01
 #define LOCK_ENABLE 0x02
 #define LOCK_TOUT_CNF 0x04	/* it runs free */
+#define LOCK_WRITABLE (LOCK_LOCK | LOCK_ENABLE | LOCK_TOUT_CNF)
 
 /* Behind the base address register. */
 #define PRELOAD_1 0x00
@@ -257,6 +258,9 @@ static void watchdog_state(struct device *device, struct state *state)
 	struct watchdog *watchdog = watchdog_of(device);
 	__u8 lock;
 
+	/* One that is locked may become one that is not. */
+	if (state->loads)
+		watchdog->pci.writable[WDT_LOCK] = LOCK_WRITABLE;
 	pci_state(&watchdog->pci, state);
 	STATE(state, watchdog, preload);
 	STATE(state, watchdog, status);
@@ -319,7 +323,7 @@ int watchdog_create(struct vm *vm)
 	watchdog->pci.window = watchdog_window;
 	watchdog->pci.window_at = WDT_LOCK;
 	watchdog->pci.writable[WDT_CONFIG] = CONFIG_INT_TYPE | CONFIG_PRE_SEL | CONFIG_WDT_OUTPUT;
-	watchdog->pci.writable[WDT_LOCK] = LOCK_LOCK | LOCK_ENABLE | LOCK_TOUT_CNF;
+	watchdog->pci.writable[WDT_LOCK] = LOCK_WRITABLE;
 	pci_add_bar(&watchdog->pci, 0, SPACE_MMIO, REGISTERS_SIZE);
 	return 0;
 }
