@@ -126,7 +126,7 @@ install-user: user
 	$(if $(DESTDIR),,ldconfig)
 
 # What programs that use libmote are built with.
-LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h)
+LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h)
 install-headers: user
 	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig
