@@ -134,7 +134,8 @@ TEST_F(vm_isolation, many_spin)
 	}
 	EXPECT_EQ(many + 1, count_vms());
 	EXPECT_TRUE(is_careful());
-	EXPECT_EQ(0, sh("for name in $(mote ps | grep -o '^spin.'); do mote stop --force $name & done; wait"));
+	EXPECT_EQ(0, sh("for name in $(mote ps | grep -o '^spin.'); do "
+			"mote stop --force $name & done; wait"));
 	EXPECT_TRUE(is_careful());
 	EXPECT_EQ(1, count_vms());
 }

@@ -48,7 +48,8 @@ static bool find_library(char *path, size_t size)
 		*slash = 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-		if (snprintf(path, size, "%s/%s/" LIBRARY, self, places[i]) < (int)size && !access(path, R_OK))
+		if (snprintf(path, size, "%s/%s/" LIBRARY, self, places[i]) < (int)size &&
+		    !access(path, R_OK))
 			return true;
 	return false;
 }
