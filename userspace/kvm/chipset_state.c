@@ -7,65 +7,29 @@
 #include <string.h>
 
 #include "devices.h"
+#include "../runner/dev/chips.h"
 #include "../runner/state.h"
 
-struct chip {
-	__u8 lines, irr, imr, isr, elcr, base, lowest, init, wants_icw4, slaves, single, auto_eoi, rotates;
-	__u8 fully_nested, special_mask, reads_isr, polled;
-};
+/* What a device or all of its chips hold, named as the device does it. */
+typedef void name_function(void *registers, struct state *state);
 
-struct controllers {
-	struct chip chips[2];
-	__u8 select, id;
-	__u32 lines;
-	__u64 table[KVM_IOAPIC_NUM_PINS];
-};
-
-static void name_chip(struct chip *chip, struct state *state)
+static void name_pic(void *chips, struct state *state)
 {
-	STATE(state, chip, lines);
-	STATE(state, chip, irr);
-	STATE(state, chip, imr);
-	STATE(state, chip, isr);
-	STATE(state, chip, elcr);
-	STATE(state, chip, base);
-	STATE(state, chip, lowest);
-	STATE(state, chip, init);
-	STATE(state, chip, wants_icw4);
-	STATE(state, chip, slaves);
-	STATE(state, chip, single);
-	STATE(state, chip, auto_eoi);
-	STATE(state, chip, rotates);
-	STATE(state, chip, fully_nested);
-	STATE(state, chip, special_mask);
-	STATE(state, chip, reads_isr);
-	STATE(state, chip, polled);
+	pic_chips_state(chips, state);
 }
 
-static void name_pic(struct controllers *controllers, struct state *state)
+static void name_pit(void *counters, struct state *state)
 {
-	static const char *const names[] = { "first", "second" };
-
-	for (int i = 0; i < 2; i++) {
-		if (!state_enter(state, names[i]))
-			continue;
-		name_chip(&controllers->chips[i], state);
-		state_leave(state);
-	}
+	pit_counters_state(counters, state);
 }
 
-static void name_ioapic(struct controllers *controllers, struct state *state)
+static void name_ioapic(void *registers, struct state *state)
 {
-	STATE(state, controllers, select);
-	STATE(state, controllers, id);
-	STATE(state, controllers, lines);
-	STATE(state, controllers, table);
+	ioapic_registers_state(registers, state);
 }
 
-typedef void name_function(struct controllers *controllers, struct state *state);
-
-/* From a device into @controllers; what is saved is read as if it was loaded. */
-static int fetch(struct device *device, name_function *name, struct controllers *controllers)
+/* From a device into @registers; what is saved is read as if it was loaded. */
+static int fetch(struct device *device, name_function *name, void *registers)
 {
 	struct state state, copy;
 	int err;
@@ -75,21 +39,22 @@ static int fetch(struct device *device, name_function *name, struct controllers 
 	err = state_end(&state);
 	if (!err) {
 		state_begin_load(&copy, state.data, state.size);
-		name(controllers, &copy);
-		err = state_end(&copy);
+		name(registers, &copy);
+		/* A device may have more than its registers, a timer: that is left there. */
+		err = state_has_failed(&copy);
 	}
 	state_free(&state);
 	return err ? -ENOMEM : 0;
 }
 
 /* And back; the device judges it. */
-static int store(struct device *device, name_function *name, struct controllers *controllers)
+static int store(struct device *device, name_function *name, void *registers)
 {
 	struct state state, copy;
 	int err;
 
 	state_begin_save(&state);
-	name(controllers, &state);
+	name(registers, &state);
 	err = state_end(&state);
 	if (!err) {
 		state_begin_load(&copy, state.data, state.size);
@@ -100,7 +65,12 @@ static int store(struct device *device, name_function *name, struct controllers 
 	return err ? -EINVAL : 0;
 }
 
-static void chip_out(const struct chip *chip, struct kvm_pic_state *pic, bool second)
+static __u8 elcr_mask(bool second)
+{
+	return ~(second ? PIC_EDGE_SECOND : PIC_EDGE_FIRST);
+}
+
+static void chip_out(const struct pic_chip *chip, struct kvm_pic_state *pic, bool second)
 {
 	*pic = (struct kvm_pic_state) {
 		.last_irr = chip->lines, .irr = chip->irr, .imr = chip->imr, .isr = chip->isr,
@@ -108,11 +78,11 @@ static void chip_out(const struct chip *chip, struct kvm_pic_state *pic, bool se
 		.read_reg_select = chip->reads_isr, .poll = chip->polled, .special_mask = chip->special_mask,
 		.init_state = chip->init ? chip->init - 1 : 0, .auto_eoi = !!chip->auto_eoi,
 		.rotate_on_auto_eoi = !!chip->rotates, .special_fully_nested_mode = !!chip->fully_nested,
-		.init4 = !!chip->wants_icw4, .elcr = chip->elcr, .elcr_mask = second ? 0xde : 0xf8,
+		.init4 = !!chip->wants_icw4, .elcr = chip->elcr, .elcr_mask = elcr_mask(second),
 	};
 }
 
-static void chip_in(const struct kvm_pic_state *pic, struct chip *chip, bool second)
+static void chip_in(const struct kvm_pic_state *pic, struct pic_chip *chip, bool second)
 {
 	chip->lines = pic->last_irr;
 	chip->irr = pic->irr;
@@ -128,30 +98,38 @@ static void chip_in(const struct kvm_pic_state *pic, struct chip *chip, bool sec
 	chip->rotates = !!pic->rotate_on_auto_eoi;
 	chip->fully_nested = !!pic->special_fully_nested_mode;
 	chip->wants_icw4 = !!pic->init4;
-	chip->elcr = pic->elcr & (second ? 0xde : 0xf8);
+	chip->elcr = pic->elcr & elcr_mask(second);
 	if (chip->init == 1)
 		chip->init = 0;
 }
 
-#define ENTRY_BITS 0xfffe00000001efffull
-#define ENTRY_LEVEL (1u << 15)
-#define ENTRY_REMOTE_IRR (1u << 14)
-#define ENTRY_MODE 0x600
-
-static __u64 entry_in(__u64 bits)
+static int get_pic(struct vm *machine, struct kvm_pic_state *pic, unsigned int which)
 {
-	bits &= ENTRY_BITS;
-	/* Only a level-triggered one of fixed or lowest priority waits for its end. */
-	return bits & ENTRY_LEVEL && !(bits & ENTRY_MODE) ? bits : bits & ~(__u64)ENTRY_REMOTE_IRR;
+	struct pic_chip chips[2] = { 0 };
+	int err = fetch(machine->pic, name_pic, chips);
+
+	chip_out(&chips[which], pic, which);
+	return err;
+}
+
+static int get_ioapic(struct vm *machine, struct kvm_ioapic_state *ioapic)
+{
+	struct ioapic_registers registers = { 0 };
+	int err = fetch(machine->ioapic, name_ioapic, &registers);
+
+	*ioapic = (struct kvm_ioapic_state) {
+		.base_address = IOAPIC_BASE, .ioregsel = registers.select, .id = registers.id,
+		.irr = registers.lines,
+	};
+	for (int i = 0; i < IOAPIC_PINS; i++)
+		ioapic->redirtbl[i].bits = registers.table[i];
+	return err;
 }
 
 int call_get_irqchip(struct object *object, void *data, unsigned long argument)
 {
 	struct shim_vm *vm = vm_of(object);
-	struct controllers controllers = { 0 };
 	struct kvm_irqchip *irqchip = data;
-	bool is_ioapic = irqchip->chip_id == KVM_IRQCHIP_IOAPIC;
-	struct kvm_ioapic_state *ioapic = &irqchip->chip.ioapic;
 	int err;
 
 	(void)argument;
@@ -160,48 +138,39 @@ int call_get_irqchip(struct object *object, void *data, unsigned long argument)
 	if (irqchip->chip_id >= KVM_NR_IRQCHIPS)
 		return -EINVAL;
 	chipset_lock(vm);
-	err = is_ioapic ? fetch(vm->chipset->machine.ioapic, name_ioapic, &controllers) :
-			  fetch(vm->chipset->machine.pic, name_pic, &controllers);
+	err = irqchip->chip_id == KVM_IRQCHIP_IOAPIC ?
+	      get_ioapic(&vm->chipset->machine, &irqchip->chip.ioapic) :
+	      get_pic(&vm->chipset->machine, &irqchip->chip.pic, irqchip->chip_id);
 	chipset_unlock(vm);
-	if (!is_ioapic) {
-		chip_out(&controllers.chips[irqchip->chip_id], &irqchip->chip.pic, irqchip->chip_id);
-		return err;
-	}
-	*ioapic = (struct kvm_ioapic_state) {
-		.base_address = IOAPIC_BASE, .ioregsel = controllers.select, .id = controllers.id,
-		.irr = controllers.lines,
-	};
-	for (int i = 0; i < KVM_IOAPIC_NUM_PINS; i++)
-		ioapic->redirtbl[i].bits = controllers.table[i];
 	return err;
 }
 
 static int set_ioapic(struct vm *machine, const struct kvm_ioapic_state *ioapic)
 {
-	struct controllers controllers = {
+	struct ioapic_registers registers = {
 		.select = ioapic->ioregsel, .id = ioapic->id & 15,
-		.lines = ioapic->irr & ((1u << KVM_IOAPIC_NUM_PINS) - 1),
+		.lines = ioapic->irr & ((1u << IOAPIC_PINS) - 1),
 	};
 	int err;
 
-	for (int i = 0; i < KVM_IOAPIC_NUM_PINS; i++)
-		controllers.table[i] = entry_in(ioapic->redirtbl[i].bits);
-	err = store(machine->ioapic, name_ioapic, &controllers);
+	for (int i = 0; i < IOAPIC_PINS; i++)
+		registers.table[i] = ioapic_entry(ioapic->redirtbl[i].bits);
+	err = store(machine->ioapic, name_ioapic, &registers);
 	/* Levels that nobody has been told of. */
-	for (int i = 0; i < KVM_IOAPIC_NUM_PINS && !err; i++)
-		ioapic_set_line(machine, i, controllers.lines >> i & 1);
+	for (int i = 0; i < IOAPIC_PINS && !err; i++)
+		ioapic_set_line(machine, i, registers.lines >> i & 1);
 	return err;
 }
 
 static int set_pic(struct vm *machine, const struct kvm_pic_state *pic, unsigned int which)
 {
-	struct controllers controllers;
-	int err = fetch(machine->pic, name_pic, &controllers);
+	struct pic_chip chips[2];
+	int err = fetch(machine->pic, name_pic, chips);
 
 	if (err)
 		return err;
-	chip_in(pic, &controllers.chips[which], which);
-	err = store(machine->pic, name_pic, &controllers);
+	chip_in(pic, &chips[which], which);
+	err = store(machine->pic, name_pic, chips);
 	if (!err && pic_pending(machine))
 		vcpu_kick(machine->vcpus);
 	return err;
@@ -228,39 +197,7 @@ int call_set_irqchip(struct object *object, void *data, unsigned long argument)
 
 /* ---- the 8254 -------------------------------------------------------------------- */
 
-struct counter {
-	__u8 mode, access, is_bcd, gate;
-	__u32 initial, count;
-	__u8 null_count, counting;
-	__u64 held, reload_at, edges, owed;
-	__u16 latch;
-	__u8 latched, status, has_status, low, has_low, high_next;
-};
-
-static void name_counter(struct counter *counter, struct state *state)
-{
-	STATE(state, counter, mode);
-	STATE(state, counter, access);
-	STATE(state, counter, is_bcd);
-	STATE(state, counter, gate);
-	STATE(state, counter, initial);
-	STATE(state, counter, count);
-	STATE(state, counter, null_count);
-	STATE(state, counter, counting);
-	STATE(state, counter, held);
-	STATE(state, counter, reload_at);
-	STATE(state, counter, edges);
-	STATE(state, counter, owed);
-	STATE(state, counter, latch);
-	STATE(state, counter, latched);
-	STATE(state, counter, status);
-	STATE(state, counter, has_status);
-	STATE(state, counter, low);
-	STATE(state, counter, has_low);
-	STATE(state, counter, high_next);
-}
-
-static void counter_out(const struct counter *counter, struct kvm_pit_channel_state *channel)
+static void counter_out(const struct pit_counter *counter, struct kvm_pit_channel_state *channel)
 {
 	*channel = (struct kvm_pit_channel_state) {
 		/* Clients divide by it. */
@@ -273,35 +210,21 @@ static void counter_out(const struct counter *counter, struct kvm_pit_channel_st
 
 int call_get_pit(struct object *object, void *data, unsigned long argument)
 {
-	static const char *const names[] = { "counter0", "counter1", "counter2" };
+	struct pit_counter counters[3] = { 0 };
 	struct shim_vm *vm = vm_of(object);
 	struct kvm_pit_state2 *pit = data;
-	struct counter counters[3] = { 0 };
-	struct state state, copy;
 	int err;
 
 	(void)argument;
 	if (!vm->chipset || !vm->chipset->has_pit)
 		return -ENXIO;
 	chipset_lock(vm);
-	state_begin_save(&state);
-	vm->chipset->machine.pit->ops->state(vm->chipset->machine.pit, &state);
-	err = state_end(&state);
+	err = fetch(vm->chipset->machine.pit, name_pit, counters);
 	pit->flags = vm->chipset->hpet ? KVM_PIT_FLAGS_HPET_LEGACY : 0;
 	chipset_unlock(vm);
-	if (!err) {
-		state_begin_load(&copy, state.data, state.size);
-		for (int i = 0; i < 3; i++) {
-			if (!state_enter(&copy, names[i]))
-				continue;
-			name_counter(&counters[i], &copy);
-			state_leave(&copy);
-		}
-	}
-	state_free(&state);
 	for (int i = 0; i < 3; i++)
 		counter_out(&counters[i], &pit->channels[i]);
-	return err ? -ENOMEM : 0;
+	return err;
 }
 
 static void write_port(struct vm *machine, __u16 port, __u8 data)

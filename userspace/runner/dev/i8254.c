@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "chips.h"
 #include "irq.h"
 #include "runner.h"
 #include "ticks.h"
@@ -33,30 +34,11 @@
 
 enum access { LATCH, LOW, HIGH, BOTH };
 
-struct channel {
-	__u8 mode, access, is_bcd;
-	__u8 gate;
-	__u32 initial;		/* the count that was written: 1 to 0x10000, or to 10000 in BCD */
-	__u32 count;		/* the one that is being counted down; 0: none yet */
-	__u8 null_count;		/* what was written has not been loaded */
-	__u8 counting;
-	__u64 start;		/* pulse of the clock since which it counts */
-	__u64 held;		/* ticks that it had counted before */
-	__u64 reload_at;	/* tick at which a count that waits is loaded, in modes 2 and 3 */
-	__u64 edges;		/* of the output, rising, that have been seen since the count was loaded */
-	__u64 owed;		/* of them, those that have not been an interrupt yet */
-	__u16 latch;
-	__u8 latched;		/* bytes of it that are still to be read */
-	__u8 status, has_status;
-	__u8 low, has_low;	/* of a count that is being written */
-	__u8 high_next;		/* of one that is being read */
-};
-
 struct pit {
 	struct device device;
 	struct timer timer;
 	struct ticks ticks;
-	struct channel channels[3];
+	struct pit_counter channels[3];
 	__u8 speaker;
 };
 
@@ -79,19 +61,19 @@ static __u64 to_ns(__u64 pulse)
 
 /* ---- counting ----------------------------------------------------------------------- */
 
-static bool is_periodic(const struct channel *channel)
+static bool is_periodic(const struct pit_counter *channel)
 {
 	return channel->mode == 2 || channel->mode == 3;
 }
 
 /* Modes 1 and 5 start with a rising gate, and do not look at it again. */
-static bool is_triggered(const struct channel *channel)
+static bool is_triggered(const struct pit_counter *channel)
 {
 	return channel->mode == 1 || channel->mode == 5;
 }
 
 /* Ticks since the count was loaded. */
-static __u64 elapsed(const struct channel *channel)
+static __u64 elapsed(const struct pit_counter *channel)
 {
 	if (!channel->counting)
 		return channel->held;
@@ -115,7 +97,7 @@ static unsigned int from_bcd(__u16 value)
 }
 
 /* The counting element. */
-static __u16 current_count(const struct channel *channel)
+static __u16 current_count(const struct pit_counter *channel)
 {
 	__u32 modulus = channel->is_bcd ? 10000 : 0x10000, value;
 	__u64 ticks = elapsed(channel);
@@ -133,7 +115,7 @@ static __u16 current_count(const struct channel *channel)
 	return channel->is_bcd ? to_bcd(value) : value;
 }
 
-static bool output(const struct channel *channel)
+static bool output(const struct pit_counter *channel)
 {
 	__u64 ticks = elapsed(channel);
 
@@ -153,7 +135,7 @@ static bool output(const struct channel *channel)
 }
 
 /* How often the output has risen since the count was loaded. */
-static __u64 rising_edges(const struct channel *channel)
+static __u64 rising_edges(const struct pit_counter *channel)
 {
 	__u64 ticks = elapsed(channel);
 
@@ -166,7 +148,7 @@ static __u64 rising_edges(const struct channel *channel)
 }
 
 /* Load a count that has waited for the end of a period, and see which edges there were. */
-static void catch_up(struct channel *channel)
+static void catch_up(struct pit_counter *channel)
 {
 	__u64 at = channel->reload_at, edges;
 
@@ -184,7 +166,7 @@ static void catch_up(struct channel *channel)
 }
 
 /* Count, or stop, as gate and mode say; the first of two bytes stops mode 0. */
-static void enable(struct channel *channel)
+static void enable(struct pit_counter *channel)
 {
 	bool counts = channel->count && (is_triggered(channel) || channel->gate) &&
 		      !(channel->mode == 0 && channel->has_low);
@@ -196,7 +178,7 @@ static void enable(struct channel *channel)
 	channel->start = pulses();
 }
 
-static void load(struct channel *channel)
+static void load(struct pit_counter *channel)
 {
 	channel->count = channel->initial;
 	channel->null_count = 0;
@@ -207,13 +189,13 @@ static void load(struct channel *channel)
 
 /* ---- counter 0 interrupts ------------------------------------------------------------ */
 
-static __u64 period(const struct channel *channel)
+static __u64 period(const struct pit_counter *channel)
 {
 	return is_periodic(channel) ? to_ns(channel->count) : 0;
 }
 
 /* When there is something to do next; 0: never. */
-static __u64 next_time(const struct channel *channel)
+static __u64 next_time(const struct pit_counter *channel)
 {
 	__u64 tick = (channel->edges + 1) * channel->count, at, now = clock_ns();
 
@@ -231,14 +213,14 @@ static __u64 next_time(const struct channel *channel)
 
 static void set_timer(struct pit *pit)
 {
-	const struct channel *channel = &pit->channels[0];
+	const struct pit_counter *channel = &pit->channels[0];
 
 	line_set(pit->device.vm, LINE_TIMER, output(channel));
 	timer_set(&pit->timer, next_time(channel), 0);
 }
 
 /* An edge is an interrupt, unless the one before has not been taken: then it has to wait. */
-static void interrupt(struct vm *vm, struct channel *channel)
+static void interrupt(struct vm *vm, struct pit_counter *channel)
 {
 	bool is_heard = line_is_heard(vm, LINE_TIMER);
 
@@ -254,7 +236,7 @@ static void interrupt(struct vm *vm, struct channel *channel)
 static void fire(struct vm *vm, struct timer *timer)
 {
 	struct pit *pit = container_of(timer, struct pit, timer);
-	struct channel *channel = &pit->channels[0];
+	struct pit_counter *channel = &pit->channels[0];
 	__u64 at, rest = pit->ticks.rest;
 
 	if (clock_ns() < rest && is_periodic(channel)) {
@@ -282,7 +264,7 @@ void pit_tick_ended(struct vm *vm)
 
 /* ---- ports -------------------------------------------------------------------------- */
 
-static void write_initial(struct channel *channel, __u16 data)
+static void write_initial(struct pit_counter *channel, __u16 data)
 {
 	__u32 initial = channel->is_bcd ? from_bcd(data) : data;
 	__u32 most = channel->is_bcd ? 10000 : 0x10000;
@@ -303,7 +285,7 @@ static void write_initial(struct channel *channel, __u16 data)
 		channel->reload_at = ticks - into + half(channel->count);
 }
 
-static void write_count(struct pit *pit, struct channel *channel, __u8 data)
+static void write_count(struct pit *pit, struct pit_counter *channel, __u8 data)
 {
 	catch_up(channel);
 	if (channel->access == BOTH && !channel->has_low) {
@@ -320,7 +302,7 @@ static void write_count(struct pit *pit, struct channel *channel, __u8 data)
 		set_timer(pit);
 }
 
-static void latch_count(struct channel *channel)
+static void latch_count(struct pit_counter *channel)
 {
 	if (channel->latched)
 		return;
@@ -328,7 +310,7 @@ static void latch_count(struct channel *channel)
 	channel->latched = channel->access == BOTH ? 2 : 1;
 }
 
-static void latch_status(struct channel *channel)
+static void latch_status(struct pit_counter *channel)
 {
 	if (channel->has_status)
 		return;
@@ -354,7 +336,7 @@ static void read_back(struct pit *pit, __u8 data)
 static void write_control(struct pit *pit, __u8 data)
 {
 	unsigned int number = data >> 6, mode = data >> 1 & 7;
-	struct channel *channel = &pit->channels[number];
+	struct pit_counter *channel = &pit->channels[number];
 
 	if (number == READ_BACK) {
 		read_back(pit, data);
@@ -365,7 +347,7 @@ static void write_control(struct pit *pit, __u8 data)
 		latch_count(channel);
 		return;
 	}
-	*channel = (struct channel) {
+	*channel = (struct pit_counter) {
 		.access = data >> 4 & 3, .gate = channel->gate, .null_count = 1,
 		.mode = mode > 5 ? mode - 4 : mode, .is_bcd = data & 1,
 	};
@@ -373,7 +355,7 @@ static void write_control(struct pit *pit, __u8 data)
 		set_timer(pit);
 }
 
-static __u8 read_count(struct channel *channel)
+static __u8 read_count(struct pit_counter *channel)
 {
 	bool high = channel->access == HIGH;
 	__u16 value;
@@ -394,7 +376,7 @@ static __u8 read_count(struct channel *channel)
 }
 
 /* A rising gate triggers all modes but 0 and 4, which it lets count, as it does 2 and 3. */
-static void set_gate(struct channel *channel, bool gate)
+static void set_gate(struct pit_counter *channel, bool gate)
 {
 	bool rises = gate && !channel->gate;
 
@@ -442,11 +424,8 @@ static void pit_write(struct device *device, const struct region *region, __u64 
 
 /* ---- state --------------------------------------------------------------------------- */
 
-static void channel_state(struct channel *channel, struct state *state)
+static void channel_state(struct pit_counter *channel, struct state *state)
 {
-	/* Since now: the clock of another host is another one. */
-	channel->held = elapsed(channel);
-	channel->start = pulses();
 	STATE(state, channel, mode);
 	STATE(state, channel, access);
 	STATE(state, channel, is_bcd);
@@ -472,17 +451,28 @@ static void channel_state(struct channel *channel, struct state *state)
 	channel->counting = channel->counting && channel->count;
 }
 
-static void pit_state(struct device *device, struct state *state)
+void pit_counters_state(struct pit_counter counters[3], struct state *state)
 {
 	static const char *const names[] = { "counter0", "counter1", "counter2" };
-	struct pit *pit = pit_of(device);
 
 	for (int i = 0; i < 3; i++) {
 		if (!state_enter(state, names[i]))
 			continue;
-		channel_state(&pit->channels[i], state);
+		channel_state(&counters[i], state);
 		state_leave(state);
 	}
+}
+
+static void pit_state(struct device *device, struct state *state)
+{
+	struct pit *pit = pit_of(device);
+
+	/* Since now: the clock of another host is another one. */
+	for (int i = 0; i < 3; i++) {
+		pit->channels[i].held = elapsed(&pit->channels[i]);
+		pit->channels[i].start = pulses();
+	}
+	pit_counters_state(pit->channels, state);
 	STATE(state, pit, speaker);
 	ticks_state(&pit->ticks, state);
 	timer_state(&pit->timer, "timer", state);
@@ -510,7 +500,7 @@ int pit_create(struct vm *vm)
 		return -1;
 	}
 	for (int i = 0; i < 3; i++)
-		pit->channels[i] = (struct channel) { .access = BOTH, .mode = 3, .gate = i < 2,
+		pit->channels[i] = (struct pit_counter) { .access = BOTH, .mode = 3, .gate = i < 2,
 						      .null_count = 1 };
 	device_add(vm, &pit->device, &ops);
 	vm->pit = &pit->device;

@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "chips.h"
 #include "irq.h"
 #include "runner.h"
 #include "state.h"
@@ -23,9 +24,6 @@
 
 #define CASCADE 2
 #define SPURIOUS 7
-/* Inputs that are never level-triggered: timer, keyboard, cascade; RTC, FPU. */
-#define ALWAYS_EDGE_FIRST 0x07
-#define ALWAYS_EDGE_SECOND 0x21
 
 #define ICW1 0x10
 #define ICW1_NEEDS_ICW4 0x01
@@ -37,30 +35,9 @@
 #define OCW3_POLL 0x04
 #define OCW3_SET_MASK 0x40	/* special mask mode becomes bit 5 */
 
-/* One controller. */
-struct chip {
-	__u8 lines;		/* levels of the inputs */
-	__u8 irr;		/* requests */
-	__u8 imr;		/* masked */
-	__u8 isr;		/* in service */
-	__u8 elcr;		/* level-triggered */
-	__u8 base;		/* vector of input 0 */
-	__u8 lowest;		/* input with the lowest priority */
-	__u8 init;		/* the initialization word that comes next, or 0 */
-	__u8 wants_icw4;
-	__u8 slaves;		/* inputs with another controller behind them; ICW3 of the first */
-	__u8 single;		/* there is no ICW3 */
-	__u8 auto_eoi;
-	__u8 rotates;		/* with automatic EOI */
-	__u8 fully_nested;
-	__u8 special_mask;
-	__u8 reads_isr;
-	__u8 polled;
-};
-
 struct pic {
 	struct device device;
-	struct chip chips[2];
+	struct pic_chip chips[2];
 	bool output;		/* read without the lock */
 	__u16 ended;		/* lines of which an interrupt has, and who wants it has not been told */
 };
@@ -71,7 +48,7 @@ static struct pic *pic_of(struct device *device)
 }
 
 /* The bit of the highest priority: its distance behind the lowest one, 8 if there is none. */
-static unsigned int priority(const struct chip *chip, __u8 bits)
+static unsigned int priority(const struct pic_chip *chip, __u8 bits)
 {
 	unsigned int n = 0;
 
@@ -83,7 +60,7 @@ static unsigned int priority(const struct chip *chip, __u8 bits)
 /* The input to be serviced, or -1. */
 static int pending(const struct pic *pic, int which)
 {
-	const struct chip *chip = &pic->chips[which];
+	const struct pic_chip *chip = &pic->chips[which];
 	unsigned int request = priority(chip, chip->irr & ~chip->imr);
 	unsigned int served = priority(chip, chip->special_mask ? chip->isr & ~chip->imr : chip->isr);
 	int input = (chip->lowest + 1 + request) & 7;
@@ -97,7 +74,7 @@ static int pending(const struct pic *pic, int which)
 	return request < served ? input : -1;
 }
 
-static void set_input(struct chip *chip, unsigned int input, bool level)
+static void set_input(struct pic_chip *chip, unsigned int input, bool level)
 {
 	__u8 bit = 1u << input;
 
@@ -144,7 +121,7 @@ void pic_set_line(struct vm *vm, unsigned int line, bool level)
 
 bool pic_is_heard(const struct vm *vm, unsigned int line)
 {
-	const struct chip *chips = pic_of(vm->pic)->chips;
+	const struct pic_chip *chips = pic_of(vm->pic)->chips;
 
 	return !(chips[line / 8].imr >> line % 8 & 1) &&
 	       (line < 8 || !(chips[0].imr >> CASCADE & 1));
@@ -163,7 +140,7 @@ bool pic_pending(const struct vm *vm)
 /* INTA: the input is in service now. */
 static void acknowledge(struct pic *pic, int which, unsigned int input)
 {
-	struct chip *chip = &pic->chips[which];
+	struct pic_chip *chip = &pic->chips[which];
 	__u8 bit = 1u << input;
 
 	if (chip->auto_eoi) {
@@ -181,7 +158,7 @@ static void acknowledge(struct pic *pic, int which, unsigned int input)
 /* The vector of one chip's interrupt; one that has gone meanwhile is spurious. */
 static int take(struct pic *pic, int which)
 {
-	struct chip *chip = &pic->chips[which];
+	struct pic_chip *chip = &pic->chips[which];
 	int input = pending(pic, which);
 
 	if (input < 0)
@@ -206,7 +183,7 @@ int pic_acknowledge(struct vm *vm)
 }
 
 /* OCW2: the end of an interrupt, and who has the lowest priority. */
-static void end_of_interrupt(struct chip *chip, __u8 data)
+static void end_of_interrupt(struct pic_chip *chip, __u8 data)
 {
 	bool rotate = data & 0x80, specific = data & 0x40, eoi = data & 0x20;
 	unsigned int level = data & 7;
@@ -228,9 +205,9 @@ static void end_of_interrupt(struct chip *chip, __u8 data)
 	}
 }
 
-static void initialize(struct chip *chip, __u8 data)
+static void initialize(struct pic_chip *chip, __u8 data)
 {
-	*chip = (struct chip) {
+	*chip = (struct pic_chip) {
 		.lines = chip->lines, .elcr = chip->elcr, .irr = chip->lines & chip->elcr,
 		.lowest = 7, .init = 2, .wants_icw4 = data & ICW1_NEEDS_ICW4,
 		.single = !!(data & ICW1_SINGLE),
@@ -239,7 +216,7 @@ static void initialize(struct chip *chip, __u8 data)
 
 static void write_command(struct pic *pic, int which, __u8 data)
 {
-	struct chip *chip = &pic->chips[which];
+	struct pic_chip *chip = &pic->chips[which];
 	__u8 isr = chip->isr;
 
 	if (data & ICW1) {
@@ -258,14 +235,14 @@ static void write_command(struct pic *pic, int which, __u8 data)
 }
 
 /* The initialization word that follows this one, or 0. */
-static __u8 next_word(const struct chip *chip)
+static __u8 next_word(const struct pic_chip *chip)
 {
 	if (chip->init == 2 && !chip->single)
 		return 3;
 	return chip->init < 4 && chip->wants_icw4 ? 4 : 0;
 }
 
-static void write_data(struct chip *chip, __u8 data)
+static void write_data(struct pic_chip *chip, __u8 data)
 {
 	switch (chip->init) {
 	case 0:
@@ -286,7 +263,7 @@ static void write_data(struct chip *chip, __u8 data)
 }
 
 /* A level counts as long as it is there, an edge once it has been. */
-static void write_elcr(struct chip *chip, __u8 data)
+static void write_elcr(struct pic_chip *chip, __u8 data)
 {
 	chip->elcr = data;
 	chip->irr = (chip->irr & ~data) | (chip->lines & data);
@@ -300,7 +277,7 @@ static void pic_write(struct device *device, const struct region *region, __u64 
 	(void)size;
 	if (region->id == ID_ELCR)
 		write_elcr(&pic->chips[offset],
-			   data & ~(offset ? ALWAYS_EDGE_SECOND : ALWAYS_EDGE_FIRST));
+			   data & ~(offset ? PIC_EDGE_SECOND : PIC_EDGE_FIRST));
 	else if (offset)
 		write_data(&pic->chips[region->id], data);
 	else
@@ -327,7 +304,7 @@ static __u64 pic_read(struct device *device, const struct region *region, __u64 
 		      unsigned int size)
 {
 	struct pic *pic = pic_of(device);
-	struct chip *chip = &pic->chips[region->id & 1];
+	struct pic_chip *chip = &pic->chips[region->id & 1];
 
 	(void)size;
 	if (region->id == ID_ELCR)
@@ -339,7 +316,7 @@ static __u64 pic_read(struct device *device, const struct region *region, __u64 
 	return chip->reads_isr ? chip->isr : chip->irr;
 }
 
-static void chip_state(struct chip *chip, struct state *state, __u8 always_edge)
+static void chip_state(struct pic_chip *chip, struct state *state, __u8 always_edge)
 {
 	STATE(state, chip, lines);
 	STATE(state, chip, irr);
@@ -363,19 +340,25 @@ static void chip_state(struct chip *chip, struct state *state, __u8 always_edge)
 	state_require(state, !(chip->elcr & always_edge), "an input is level-triggered that never is");
 }
 
-/* Lines that have ended are told of at once: there are none now. */
-static void pic_state(struct device *device, struct state *state)
+void pic_chips_state(struct pic_chip chips[2], struct state *state)
 {
 	static const char *const names[] = { "first", "second" };
-	static const __u8 always_edge[] = { ALWAYS_EDGE_FIRST, ALWAYS_EDGE_SECOND };
-	struct pic *pic = pic_of(device);
+	static const __u8 always_edge[] = { PIC_EDGE_FIRST, PIC_EDGE_SECOND };
 
 	for (int i = 0; i < 2; i++) {
 		if (!state_enter(state, names[i]))
 			continue;
-		chip_state(&pic->chips[i], state, always_edge[i]);
+		chip_state(&chips[i], state, always_edge[i]);
 		state_leave(state);
 	}
+}
+
+/* Lines that have ended are told of at once: there are none now. */
+static void pic_state(struct device *device, struct state *state)
+{
+	struct pic *pic = pic_of(device);
+
+	pic_chips_state(pic->chips, state);
 	if (state->loads)
 		pic->output = pending(pic, 0) >= 0;
 }
@@ -398,7 +381,7 @@ int pic_create(struct vm *vm)
 		return -1;
 	}
 	for (int i = 0; i < 2; i++)
-		pic->chips[i] = (struct chip) { .imr = 0xff, .lowest = 7, .slaves = 1 << CASCADE };
+		pic->chips[i] = (struct pic_chip) { .imr = 0xff, .lowest = 7, .slaves = 1 << CASCADE };
 	device_add(vm, &pic->device, &ops);
 	vm->pic = &pic->device;
 	if (device_ports(&pic->device, PORT_FIRST, 2, 1, 0) ||

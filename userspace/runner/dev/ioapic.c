@@ -7,11 +7,11 @@
  */
 #include <stdlib.h>
 
+#include "chips.h"
 #include "irq.h"
 #include "runner.h"
 #include "state.h"
 
-#define NR_PINS 24
 #define VERSION 0x11
 #define REGSEL 0x00
 #define WINDOW 0x10
@@ -42,10 +42,7 @@
 
 struct ioapic {
 	struct device device;
-	__u8 select;
-	__u8 id;
-	__u32 lines;		/* levels of the pins */
-	__u64 table[NR_PINS];
+	struct ioapic_registers registers;
 };
 
 static struct ioapic *ioapic_of(struct device *device)
@@ -67,7 +64,7 @@ static bool is_level(__u64 entry)
 /* Has somebody accepted it, or has it already? */
 static bool send(struct ioapic *ioapic, unsigned int pin)
 {
-	__u64 entry = ioapic->table[pin];
+	__u64 entry = ioapic->registers.table[pin];
 	__u64 address = LAPIC_BASE | entry >> DEST_SHIFT << 12 |
 			(entry >> EXT_DEST_SHIFT & EXT_DEST) << 5 | (entry & LOGICAL ? MSI_LOGICAL : 0);
 	struct mote_msi msi =
@@ -79,33 +76,33 @@ static bool send(struct ioapic *ioapic, unsigned int pin)
 /* Is there a level that is to be sent: may be heard, and is not being serviced? */
 static bool is_due(const struct ioapic *ioapic, unsigned int pin)
 {
-	__u64 entry = ioapic->table[pin];
+	__u64 entry = ioapic->registers.table[pin];
 
-	return ioapic->lines >> pin & 1 && is_level(entry) && !(entry & (MASKED | REMOTE_IRR));
+	return ioapic->registers.lines >> pin & 1 && is_level(entry) && !(entry & (MASKED | REMOTE_IRR));
 }
 
 /* Remote IRR says that it has been accepted: what nobody has accepted is sent again. */
 static void service_level(struct ioapic *ioapic, unsigned int pin)
 {
 	if (is_due(ioapic, pin) && send(ioapic, pin))
-		ioapic->table[pin] |= REMOTE_IRR;
+		ioapic->registers.table[pin] |= REMOTE_IRR;
 }
 
 void ioapic_set_line(struct vm *vm, unsigned int pin, bool level)
 {
 	struct ioapic *ioapic = ioapic_of(vm->ioapic);
-	bool was = ioapic->lines >> pin & 1;
+	bool was = ioapic->registers.lines >> pin & 1;
 
-	ioapic->lines = (ioapic->lines & ~(1u << pin)) | (__u32)level << pin;
-	if (is_level(ioapic->table[pin]))
+	ioapic->registers.lines = (ioapic->registers.lines & ~(1u << pin)) | (__u32)level << pin;
+	if (is_level(ioapic->registers.table[pin]))
 		service_level(ioapic, pin);
-	else if (level && !was && !(ioapic->table[pin] & MASKED))
+	else if (level && !was && !(ioapic->registers.table[pin] & MASKED))
 		send(ioapic, pin);
 }
 
 bool ioapic_is_heard(const struct vm *vm, unsigned int pin)
 {
-	__u64 entry = ioapic_of(vm->ioapic)->table[pin];
+	__u64 entry = ioapic_of(vm->ioapic)->registers.table[pin];
 
 	return !(entry & MASKED) && mode(entry) != MODE_EXTINT;
 }
@@ -114,36 +111,36 @@ void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector)
 {
 	struct ioapic *ioapic = ioapic_of(vm->ioapic);
 
-	for (unsigned int pin = 0; pin < NR_PINS; pin++) {
-		if ((ioapic->table[pin] & 0xff) != vector || !(ioapic->table[pin] & REMOTE_IRR))
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++) {
+		if ((ioapic->registers.table[pin] & 0xff) != vector || !(ioapic->registers.table[pin] & REMOTE_IRR))
 			continue;
-		ioapic->table[pin] &= ~(__u64)REMOTE_IRR;
+		ioapic->registers.table[pin] &= ~(__u64)REMOTE_IRR;
 		service_level(ioapic, pin);
 	}
 }
 
 static __u32 read_register(const struct ioapic *ioapic)
 {
-	unsigned int entry = ioapic->select - REG_TABLE;
+	unsigned int entry = ioapic->registers.select - REG_TABLE;
 
-	switch (ioapic->select) {
+	switch (ioapic->registers.select) {
 	case REG_ID:
 	case REG_ARBITRATION:
-		return ioapic->id << 24;
+		return ioapic->registers.id << 24;
 	case REG_VERSION:
-		return VERSION | (NR_PINS - 1) << 16;
+		return VERSION | (IOAPIC_PINS - 1) << 16;
 	}
-	if (entry >= 2 * NR_PINS)
+	if (entry >= 2 * IOAPIC_PINS)
 		return 0;
 	if (is_due(ioapic, entry / 2) && !(entry % 2))
-		return ioapic->table[entry / 2] | DELIVERY_STATUS;
-	return ioapic->table[entry / 2] >> 32 * (entry % 2);
+		return ioapic->registers.table[entry / 2] | DELIVERY_STATUS;
+	return ioapic->registers.table[entry / 2] >> 32 * (entry % 2);
 }
 
 static void write_entry(struct ioapic *ioapic, unsigned int pin, bool high, __u32 data)
 {
 	const __u32 read_only = DELIVERY_STATUS | REMOTE_IRR;
-	__u64 *entry = &ioapic->table[pin];
+	__u64 *entry = &ioapic->registers.table[pin];
 
 	if (high) {
 		*entry = (*entry & 0xffffffff) | (__u64)(data & HIGH_BITS) << 32;
@@ -158,11 +155,11 @@ static void write_entry(struct ioapic *ioapic, unsigned int pin, bool high, __u3
 
 static void write_register(struct ioapic *ioapic, __u32 data)
 {
-	unsigned int entry = ioapic->select - REG_TABLE;
+	unsigned int entry = ioapic->registers.select - REG_TABLE;
 
-	if (ioapic->select == REG_ID)
-		ioapic->id = data >> 24 & 0xf;
-	else if (entry < 2 * NR_PINS)
+	if (ioapic->registers.select == REG_ID)
+		ioapic->registers.id = data >> 24 & 0xf;
+	else if (entry < 2 * IOAPIC_PINS)
 		write_entry(ioapic, entry / 2, entry % 2, data);
 }
 
@@ -174,7 +171,7 @@ static __u64 ioapic_read(struct device *device, const struct region *region, __u
 	(void)region;
 	(void)size;
 	if (offset == REGSEL)
-		return ioapic->select;
+		return ioapic->registers.select;
 	return offset == WINDOW ? read_register(ioapic) : 0;
 }
 
@@ -186,30 +183,33 @@ static void ioapic_write(struct device *device, const struct region *region, __u
 	(void)region;
 	(void)size;
 	if (offset == REGSEL)
-		ioapic->select = data;
+		ioapic->registers.select = data;
 	else if (offset == WINDOW)
 		write_register(ioapic, data);
 }
 
-/* Could it have come about? */
-static bool is_entry(__u64 entry)
+__u64 ioapic_entry(__u64 bits)
 {
-	const __u64 bits = 0x1ffff & ~DELIVERY_STATUS;
+	bits &= (0x1ffff & ~DELIVERY_STATUS) | (__u64)HIGH_BITS << 32;
+	return is_level(bits) ? bits : bits & ~(__u64)REMOTE_IRR;
+}
 
-	return !(entry & ~(bits | (__u64)HIGH_BITS << 32)) && (is_level(entry) || !(entry & REMOTE_IRR));
+void ioapic_registers_state(struct ioapic_registers *registers, struct state *state)
+{
+	STATE(state, registers, select);
+	STATE(state, registers, id);
+	STATE(state, registers, lines);
+	STATE(state, registers, table);
+	state_require(state, registers->id <= 0xf && !(registers->lines >> IOAPIC_PINS),
+		      "there is no such pin");
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
+		state_require(state, ioapic_entry(registers->table[pin]) == registers->table[pin],
+			      "there is no such redirection entry");
 }
 
 static void ioapic_state(struct device *device, struct state *state)
 {
-	struct ioapic *ioapic = ioapic_of(device);
-
-	STATE(state, ioapic, select);
-	STATE(state, ioapic, id);
-	STATE(state, ioapic, lines);
-	STATE(state, ioapic, table);
-	state_require(state, ioapic->id <= 0xf && !(ioapic->lines >> NR_PINS), "there is no such pin");
-	for (unsigned int pin = 0; pin < NR_PINS; pin++)
-		state_require(state, is_entry(ioapic->table[pin]), "there is no such redirection entry");
+	ioapic_registers_state(&ioapic_of(device)->registers, state);
 }
 
 static void ioapic_destroy(struct device *device)
@@ -230,8 +230,8 @@ int ioapic_create(struct vm *vm)
 	};
 
 	if (ioapic) {
-		for (int pin = 0; pin < NR_PINS; pin++)
-			ioapic->table[pin] = MASKED;
+		for (int pin = 0; pin < IOAPIC_PINS; pin++)
+			ioapic->registers.table[pin] = MASKED;
 		region.device = &ioapic->device;
 		device_add(vm, &ioapic->device, &ops);
 		vm->ioapic = &ioapic->device;
