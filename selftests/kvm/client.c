@@ -591,7 +591,9 @@ static void with_client_apic(void)
 	test_errors();
 	test_descriptors();
 	test_fork();
-	test_shutdown();
+	/* Of which Bochs panics on the hardware that it shows as svm-full. */
+	if (!getenv("NO_TRIPLE_FAULT"))
+		test_shutdown();
 	end_vm();
 }
 
