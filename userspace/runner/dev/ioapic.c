@@ -112,9 +112,11 @@ void ioapic_end_of_interrupt(struct vm *vm, unsigned int vector)
 	struct ioapic *ioapic = ioapic_of(vm->ioapic);
 
 	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++) {
-		if ((ioapic->registers.table[pin] & 0xff) != vector || !(ioapic->registers.table[pin] & REMOTE_IRR))
+		__u64 *entry = &ioapic->registers.table[pin];
+
+		if ((*entry & 0xff) != vector || !(*entry & REMOTE_IRR))
 			continue;
-		ioapic->registers.table[pin] &= ~(__u64)REMOTE_IRR;
+		*entry &= ~(__u64)REMOTE_IRR;
 		service_level(ioapic, pin);
 	}
 }
