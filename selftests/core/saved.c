@@ -171,7 +171,8 @@ static __u64 monotonic_ns(void)
  */
 TEST_F(saved, clock_and_tsc)
 {
-	const struct pvclock *clock;
+	/* As it was saved: the guest's memory goes with the guest. */
+	const struct pvclock *clock = (const void *)(saved.ram + CLOCK);
 	__u64 tsc, ns, began, last_tsc = 0, last_ns = 0;
 	struct mote_clock_value now;
 
@@ -179,8 +180,7 @@ TEST_F(saved, clock_and_tsc)
 	for (int i = 0; i < 20; i++) {
 		EXPECT_PORT(0x80);
 		tsc = self->guest.run->gpr[MOTE_RAX];
-		clock = (const void *)(self->guest.ram + CLOCK);
-		ns = pvclock_ns(clock, tsc);
+		ns = pvclock_ns((const void *)(self->guest.ram + CLOCK), tsc);
 		EXPECT_LT(last_tsc, tsc);
 		EXPECT_LE(last_ns, ns);
 		save(self);
