@@ -92,8 +92,23 @@ def version_key(text):
     return [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", text)]
 
 
+def needed(apt, release, version):
+    """The (package, version) pairs of a kernel, headers and all; None while Debian lacks one of them."""
+    headers = f"linux-headers-{release}"
+    if version not in apt.versions(headers):
+        return None
+    # The tools are one package for all kernels of a series: an upload's are there before its kernels.
+    kbuild = re.search(r"linux-kbuild-[^\s,]+", apt.depends(headers, version)).group()
+    tools = [other for other in apt.versions(kbuild) if version_key(other) >= version_key(version)]
+    common = re.sub(r"-amd64$", "-common", headers)
+    if not tools or version not in apt.versions(common):
+        return None
+    return [(f"linux-image-{release}", version), (headers, version), (common, version),
+            (kbuild, min(tools, key=version_key))]
+
+
 def resolve(apt, name):
-    """The (release, version) of the newest kernel of a series, headers and all."""
+    """The (release, version, packages) of the newest kernel of a series that is there with its headers."""
     series = {"distro": "6.1.0", "next": "6.12"}[name]
     images = apt.search(rf"^linux-image-{re.escape(series)}.*[0-9]-amd64$")
     candidates = []
@@ -101,8 +116,9 @@ def resolve(apt, name):
         release = image[len("linux-image-"):]
         candidates += [(version, release) for version in apt.versions(image)]
     for version, release in sorted(candidates, key=lambda pair: version_key(pair[0]), reverse=True):
-        if version in apt.versions(f"linux-headers-{release}"):
-            return release, version
+        packages = needed(apt, release, version)
+        if packages:
+            return release, version, packages
     raise LabError(f"Debian {cache.RELEASE} has no kernel {series} with headers")
 
 
@@ -110,21 +126,17 @@ def distribution(name, link):
     with cache.lock("apt-amd64"):
         apt = cache.Apt("amd64")
         apt.update(force=os.path.exists(link))
-        release, version = resolve(apt, name)
+        release, version, packages = resolve(apt, name)
         destination = cache.path("kernel", f"{name}-{version}")
         if not os.path.isdir(destination):
             with cache.step(f"fetching Debian's kernel {release} ({version})"), \
                  cache.building(destination) as new:
-                unpack(apt, release, version, new, destination)
+                unpack(apt, release, packages, new, destination)
     cache.point(link, os.path.basename(destination))
 
 
-def unpack(apt, release, version, new, destination):
-    kbuild = re.search(r"linux-kbuild-[^\s,]+", apt.depends(f"linux-headers-{release}", version)).group()
-    common = re.sub(r"-amd64$", "-common", release)
-    apt.unpack([(package, version) for package in
-                (f"linux-image-{release}", f"linux-headers-{release}",
-                 f"linux-headers-{common}", kbuild)], new)
+def unpack(apt, release, packages, new, destination):
+    apt.unpack(packages, new)
     kdir = f"usr/src/linux-headers-{release}"
     for entry, target in (("vmlinuz", f"boot/vmlinuz-{release}"), ("modules", f"lib/modules/{release}"),
                           ("kdir", kdir)):
