@@ -244,6 +244,8 @@ static bool descriptors(void)
 		send_syn(net, HOST, 20000 + i, port);
 		usleep(500);
 	}
+	for (int ms = 0; ms < PATIENCE_MS && nr_fds() - before <= SOCKETS_MOST / 2; ms += 10)
+		usleep(10000);
 	by_tcp = nr_fds() - before;
 	for (unsigned int i = 0; i < 2 * SOCKETS_MOST; i++)
 		send_udp(net, HOST, 30000 + i);

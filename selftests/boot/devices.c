@@ -195,7 +195,7 @@ TEST_F(devices, daemon_that_dies)
 		SKIP(return, NO_TIME);
 	ASSERT_EQ(0, sh(MAKE_SHARE));
 	command_run(command, DAEMON "& daemon=$!; : > out; "
-		    "for i in $(seq 300); do [ -S socket ] && break; sleep 0.1; done; "
+		    "while [ ! -S socket ] && kill -0 $daemon; do sleep 0.1; done; "
 		    RUN " > out & vm=$!; " AWAIT("mounted") "kill -9 $daemon; wait $vm; "
 		    "status=$?; cat out; rm -r out socket* shared; exit $status",
 		    "devices=dying_share end=15", "--share mine=socket");

@@ -230,7 +230,7 @@ TEST(sockets)
 	ASSERT_EQ(0, sh("modprobe vhost_vsock"));
 	write_flat(&guest_idle);
 	command_run(&command, "mote run --flat --timeout 7000 --name first --vsock 3 " FLAT_IMAGE " & "
-		    "for i in $(seq 600); do mote ps | grep -q '^first ' && break; sleep 0.1; done; "
+		    "while ! mote ps | grep -q '^first ' && kill -0 $!; do sleep 0.1; done; "
 		    "mote run --vsock 3 vmlinuz; status=$?; kill $!; wait $!; exit $status");
 	unlink(FLAT_IMAGE);
 	EXPECT_EQ(2, command.status);
