@@ -145,23 +145,26 @@ install-udev:
 	$(if $(DESTDIR),,-udevadm control --reload)
 
 .PHONY: uninstall
-uninstall: ## undo make install
+uninstall: ## undo make install, and make install-dkms
 	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/include/linux/mote.h \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,libmote.a libmote.so libmote.so.0 pkgconfig/libmote.pc) \
 		$(DESTDIR)$(PREFIX)/$(BASH_COMPLETION) $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION) \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
 		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(PREFIX)/libexec/mote
+	$(if $(DESTDIR),,[ ! -e $(DKMS) ] || [ -z "$$(dkms status $(DKMS_NAME))" ] || dkms remove $(DKMS_NAME) --all)
+	rm -rf $(DKMS)
 	rm -f $(DESTDIR)/lib/modules/*/extra/mote.ko
 	$(if $(DESTDIR),,depmod)
 
-DKMS := $(DESTDIR)/usr/src/mote-$(shell cat VERSION)
+DKMS_NAME := mote/$(shell cat VERSION)
+DKMS := $(DESTDIR)/usr/src/$(subst /,-,$(DKMS_NAME))
 .PHONY: install-dkms
 install-dkms: ## hand the module's source to DKMS instead of installing the module
 	install -d $(DKMS)
 	cp -r Kbuild VERSION kmod uapi $(DKMS)
 	sed 's/@VERSION@/$(shell cat VERSION)/' packaging/dkms.conf.in > $(DKMS)/dkms.conf
-	@echo "Next: dkms install mote/$(shell cat VERSION)"
+	@echo "Next: dkms install $(DKMS_NAME)"
 
 .PHONY: deb
 deb: ## build Debian's packages, in build/deb
