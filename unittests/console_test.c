@@ -15,9 +15,10 @@
 static const struct options options;
 static struct vm vm = { .options = &options, .name = "test", .lock = PTHREAD_MUTEX_INITIALIZER };
 
-void control_console(struct vm *which)
+void control_console(struct vm *which, const struct console *console)
 {
 	(void)which;
+	(void)console;
 }
 
 static unsigned int nr_quits;
@@ -77,7 +78,7 @@ static struct console *open_with(int out, const char *kind)
 	dup2(out, STDOUT_FILENO);
 	nr_input = nr_writable = nr_resized = nr_quits = 0;
 	CHECK(!loop_create(&vm.supervisor, &vm, NULL) && !loop_create(&vm.io, &vm, &vm.lock));
-	console = console_open(&vm, &ops, &vm, kind);
+	console = console_open(&vm, &ops, &vm, "first", kind);
 	dup2(tap, STDOUT_FILENO);
 	close(tap);
 	CHECK(console);
@@ -204,7 +205,8 @@ static void test_size(void)
 	console_resize(console, &(const struct tty_size) { 100, 50 });
 	settle(&vm);
 	EQ(1, nr_resized);
-	CHECK(console_open(&vm, &ops, &vm, "socket") == console);
+	CHECK(console_open(&vm, &ops, &vm, "second", "socket") != console);
+	CHECK(console_open(&vm, &ops, &vm, "first", "socket") == console);
 	console_size(console, &size);
 	CHECK(size.columns == 100 && size.rows == 50);
 	end();

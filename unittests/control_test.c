@@ -142,19 +142,22 @@ int balloon_leave(struct vm *which, __u64 memory)
 
 /* ---- the device of the console ----------------------------------------------------------------- */
 
+static struct device lines[3];
 static struct tty_size size;
+static size_t nr_wanted, nr_typed;
+static const void *typed_at;
 
 static size_t room(void *device)
 {
 	(void)device;
-	return 0;
+	return nr_wanted;
 }
 
 static void take_input(void *device, const void *data, size_t nr)
 {
-	(void)device;
 	(void)data;
-	(void)nr;
+	typed_at = device;
+	nr_typed += nr;
 }
 
 static void resized(void *device, const struct tty_size *now)
@@ -241,7 +244,9 @@ static void begin(void)
 	vm.paused = false;
 	vcpu.tid = getpid();
 	CHECK(!loop_create(&vm.supervisor, &vm, NULL) && !loop_create(&vm.io, &vm, &vm.lock));
-	CHECK(console_open(&vm, &console_ops, &vm, "socket"));
+	CHECK(console_open(&vm, &console_ops, &lines[0], "serial", "none"));
+	CHECK(console_open(&vm, &console_ops, &lines[1], "hvc0", "socket"));
+	CHECK(console_open(&vm, &console_ops, &lines[2], "hvc1", "socket"));
 	CHECK(!control_create(&vm));
 }
 
@@ -266,7 +271,10 @@ static const struct {
 	{ "resume", "{\"version\":1,\"do\":\"resume\"}" },
 	{ "console", "{\"version\":1,\"do\":\"console\"}" },
 	{ "console", "{\"version\":1,\"do\":\"console\",\"columns\":132,\"rows\":43}" },
+	{ "console", "{\"version\":1,\"do\":\"console\",\"which\":\"hvc1\"}" },
 	{ "terminal-size", "{\"version\":1,\"do\":\"terminal-size\",\"columns\":65535,\"rows\":1}" },
+	{ "terminal-size", "{\"version\":1,\"do\":\"terminal-size\",\"columns\":65535,\"rows\":1,"
+			   "\"which\":\"hvc0\"}" },
 	{ "memory", "{\"version\":1,\"do\":\"memory\",\"size\":268435456}" },
 	{ "kill", "{\"version\":1,\"do\":\"kill\"}" },
 };
@@ -315,8 +323,15 @@ static void test_table(void)
 		      json_object_object_get_ex(property, "const", &property) &&
 		      !strcmp(json_object_get_string(property), request->name));
 		for (unsigned int at = 0; at < ARGUMENTS_MOST && request->arguments[at].name; at++, nr++) {
-			struct json_object *least, *most;
+			struct json_object *least, *most, *type;
 
+			if (!request->arguments[at].most) {
+				CHECK(json_object_object_get_ex(properties, request->arguments[at].name,
+								&property) &&
+				      json_object_object_get_ex(property, "type", &type) &&
+				      !strcmp(json_object_get_string(type), "string"));
+				continue;
+			}
 			CHECK(json_object_object_get_ex(properties, request->arguments[at].name, &property) &&
 			      json_object_object_get_ex(property, "minimum", &least) &&
 			      json_object_object_get_ex(property, "maximum", &most) &&
@@ -356,6 +371,11 @@ static void test_refused(void)
 		{ "{\"version\":1,\"do\":\"terminal-size\",\"columns\":80,\"rows\":0}", "from 1 to 65535" },
 		{ "{\"version\":1,\"do\":\"console\",\"columns\":65536}", "is no number from 1 to 65535" },
 		{ "{\"do\":\"terminal-size\"}", "terminal-size wants \"columns\"" },
+		{ "{\"version\":1,\"do\":\"console\",\"which\":1}", "\"which\" is no name" },
+		{ "{\"version\":1,\"do\":\"console\",\"which\":\"hvc2\"}", "no console hvc2" },
+		{ "{\"version\":1,\"do\":\"console\",\"which\":\"serial\"}", "no console serial" },
+		{ "{\"version\":1,\"do\":\"terminal-size\",\"columns\":80,\"rows\":25,\"which\":\"\"}",
+		  "no console " },
 	};
 
 	begin();
@@ -374,6 +394,43 @@ static void test_refused(void)
 	CHECK(strstr(ask("{\"version\":1,\"do\":\"memory\",\"size\":1048576}"), "no balloon"));
 	options.balloon = 512 * MEBIBYTE;
 	EQ(0, nr_done + nr_pressed + left + size.columns + size.rows);
+	end();
+}
+
+/* Who asks for one of several consoles gets what is written there, and types there alone. */
+static void test_consoles(void)
+{
+	static const char *const requests[] = {
+		"{\"version\":1,\"do\":\"console\"}\n",
+		"{\"version\":1,\"do\":\"console\",\"which\":\"hvc1\"}\n",
+	};
+	int fds[2];
+
+	begin();
+	console_write(console_find(&vm, "hvc0"), "to the first", 12);
+	console_write(console_find(&vm, "hvc1"), "to the second", 13);
+	for (unsigned int i = 0; i < 2; i++) {
+		const char *answer;
+
+		fds[i] = dial();
+		say(fds[i], requests[i]);
+		answer = strchr(hear(fds[i]), '\n');
+		CHECK(answer && !strcmp(answer + 1, i ? "to the second" : "to the first"));
+	}
+	console_write(console_find(&vm, "hvc1"), "more", 4);
+	settle(&vm);
+	CHECK(!hear(fds[0])[0]);
+	CHECK(!strcmp(hear(fds[1]), "more"));
+	nr_wanted = 10;
+	console_wants_more(console_find(&vm, "hvc0"));
+	console_wants_more(console_find(&vm, "hvc1"));
+	say(fds[1], "typed");
+	EQ(5, nr_typed);
+	CHECK(typed_at == &lines[2]);
+	for (unsigned int i = 0; i < 2; i++)
+		close(fds[i]);
+	settle(&vm);
+	nr_wanted = 0;
 	end();
 }
 
@@ -789,6 +846,7 @@ int main(int argc, char **argv)
 		{ "each request and answer is what the schema says", test_schema },
 		{ "the schema has all requests", test_table },
 		{ "what is refused changes nothing", test_refused },
+		{ "several consoles", test_consoles },
 		{ "requests without a version", test_without_version },
 		{ "answers that come later", test_later },
 		{ "a machine that ends before the answer", test_ends_before },

@@ -9,9 +9,11 @@
 static const struct console_ops *console_ops;
 static void *console_device;
 
-struct console *console_open(struct vm *which, const struct console_ops *ops, void *device, const char *kind)
+struct console *console_open(struct vm *which, const struct console_ops *ops, void *device, const char *name,
+			     const char *kind)
 {
 	(void)which;
+	(void)name;
 	(void)kind;
 	console_ops = ops;
 	console_device = device;

@@ -221,13 +221,19 @@ static void too_many(void)
 		for (unsigned int i = 0; i < row->most; i++) {
 			snprintf(text, sizeof(text), !strcmp(row->name, "share") ? "%u=/" :
 				 !strcmp(row->name, "net") ? "user" : !strcmp(row->name, "forward") ? "1:1" :
-				 !strcmp(row->name, "cpu") ? "+fpu" : "%u", i);
+				 !strcmp(row->name, "cpu") ? "+fpu" :
+				 !strcmp(row->name, "console") ? "socket" : "%u", i);
 			CHECK(!set(row->name, text));
 		}
 		EQ(0, nr_complaints);
 		CHECK(set(row->name, "more=1") < 0);
 		EQ(1, nr_complaints);
 	}
+}
+
+static bool has_value(const struct row *row)
+{
+	return row->type != ROW_FLAG && !row->bare;
 }
 
 static void conflicts(void)
@@ -240,7 +246,7 @@ static void conflicts(void)
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
 		begin();
 		for (unsigned int k = 0; k < 2; k++)
-			CHECK(!set(pairs[i][k], row_named(pairs[i][k])->type == ROW_FLAG ? NULL : "x"));
+			CHECK(!set(pairs[i][k], has_value(row_named(pairs[i][k])) ? "x" : NULL));
 		EQ(-1, options_check(&options));
 		EQ(1, nr_complaints);
 	}
@@ -508,7 +514,7 @@ static const char *const goods[][2] = {
 	{ "net", "tap:a" }, { "net", "user,forward=5:6,forward=udp:7:8" },
 	{ "forward", "1:2" }, { "forward", "udp:3:4" }, { "vsock", "4294967294" }, { "serial", "none" },
 	{ "console" },
-	{ "console", "false" }, { "balloon" }, { "balloon", "32M" }, { "firmware" }, { "firmware", "uefi" },
+	{ "console", "socket" }, { "balloon" }, { "balloon", "32M" }, { "firmware" }, { "firmware", "uefi" },
 	{ "firmware", "f" },
 	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" },
 	{ "timeout", "1000000000" },

@@ -44,8 +44,8 @@
 static struct disk image;
 static unsigned int nr_devices = DEVICES;
 static struct options options = {
-	.nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .nr_disks = 1, .console = true,
-	.balloon = MEMORY / 2, .memory = MEMORY,
+	.nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .nr_disks = 1, .nr_consoles = 1,
+	.consoles = { "socket" }, .balloon = MEMORY / 2, .memory = MEMORY,
 };
 static struct mote_area area;
 static struct vm vm = {

@@ -46,7 +46,7 @@
 enum { BLK, NET, RNG, CONSOLE, BALLOON };
 
 static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY,
-	.console = true, .balloon = MEMORY / 2 };
+	.nr_consoles = 1, .consoles = { "socket" }, .balloon = MEMORY / 2 };
 static struct mote_area area;
 static struct vm vm = {
 	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },

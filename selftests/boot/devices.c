@@ -109,7 +109,9 @@ static pid_t resize(void)
 #define AWAIT(what) "n=0; until grep -q 'guest: " what "' out || [ $((n += 1)) = 9000 ]; do sleep 0.1; done; "
 
 /* Once the driver is there: it drops what comes while it starts. */
-#define TYPE ": > out; (" AWAIT("type") "echo as-it-was-typed) | "
+#define SAY "echo as-it-was-typed"
+#define TYPE ": > out; (" AWAIT("type there") SAY " | mote console vmlinuz hvc1 > second) & " \
+	"(" AWAIT("type") SAY ") | "
 
 /*
  * virtiofsd pivots into the directory, which nobody can whose root is the kernel's
@@ -133,13 +135,14 @@ TEST_F(devices, console_share_vsock_and_cpu_features)
 	ASSERT_EQ(STATUS_DEBUG(0), command->status) TH_LOG("%s", command->err);
 	self->window = resize();
 	command_run(command, ELSEWHERE RUN " > out" BACK,
-		    "devices=console,share,vsock,cpu_flags typed=as-it-was-typed size=43x132 port=2007 "
+		    "devices=console,second_console,share,vsock,cpu_flags typed=as-it-was-typed size=43x132 port=2007 "
 		    "shown=pae,apic,hypervisor hidden=aes,popcnt,x2apic",
-		    "--console --share mine=shared,root --vsock 7 --cpu -aes,-popcnt,-x2apic,+pae");
+		    "--console --console=socket --share mine=shared,root --vsock 7 --cpu -aes,-popcnt,-x2apic,+pae");
 	EXPECT_WELL(command, 0);
 	EXPECT_NE(NULL, strstr(command->out, "\n500\r\n"));
 	EXPECT_EQ(0, sh("cmp shared/file shared/new/copy"));
-	sh("rm -r shared");
+	EXPECT_EQ(0, sh("grep -q '^and there: as-it-was-typed' second"));
+	sh("rm -r shared second");
 }
 
 /*

@@ -206,6 +206,8 @@ TEST(devices)
 	EXPECT_REFUSED("not a number from 3", "--vsock 2 vmlinuz");
 	EXPECT_REFUSED("not a number from 3", "--vsock 4294967295 vmlinuz");
 	EXPECT_REFUSED("cannot both have", "--console --serial stdio vmlinuz");
+	EXPECT_REFUSED("the first one's alone", "--console=socket --console vmlinuz");
+	EXPECT_REFUSED("not stdio or socket: hvc0", "--console=hvc0 vmlinuz");
 	EXPECT_REFUSED("not TAG=DIR", "--share /tmp vmlinuz");
 	EXPECT_REFUSED("not TAG=DIR", "--share =/tmp vmlinuz");
 	EXPECT_REFUSED("two with the tag", "--share a=/tmp --share a=/tmp vmlinuz");

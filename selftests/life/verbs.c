@@ -162,7 +162,7 @@ TEST_F(verbs, bad_input)
 
 	for (size_t i = 0; i < 5; i++) {
 		EXPECT_COMPLAINT(2, "which VM?", "mote %s", verbs[i]);
-		EXPECT_COMPLAINT(2, "takes one VM: b", "mote %s a b", verbs[i]);
+		EXPECT_COMPLAINT(2, "takes one VM", "mote %s a b c", verbs[i]);
 		EXPECT_COMPLAINT(2, "unknown option --nosuch", "mote %s a --nosuch", verbs[i]);
 		EXPECT_COMPLAINT(2, "unknown option -x", "mote %s a -x", verbs[i]);
 		EXPECT_COMPLAINT(2, "no VM of yours", "mote %s a", verbs[i]);
@@ -170,6 +170,7 @@ TEST_F(verbs, bad_input)
 				"! grep -E '.{81}' help && grep -q 'usage: mote %s ' help",
 				verbs[i], verbs[i]));
 	}
+	EXPECT_COMPLAINT(2, "takes one VM and CONSOLE: c", "mote console a b c");
 	EXPECT_COMPLAINT(2, "which VM?", "mote memory");
 	EXPECT_COMPLAINT(2, "memory: SIZE?", "mote memory a");
 	EXPECT_COMPLAINT(2, "takes one VM and SIZE: b", "mote memory a 512M b");

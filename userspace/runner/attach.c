@@ -14,12 +14,13 @@
 #include "tty.h"
 
 const char console_usage[] =
-	"usage: mote console NAME\n"
+	"usage: mote console NAME [CONSOLE]\n"
 	"\n"
 	"Shows what a VM has written to its console lately, and what it writes from now\n"
 	"on; what is typed is the VM's, but for Ctrl-A: Ctrl-A d leaves the console and\n"
 	"the VM alone, Ctrl-A Ctrl-A types one. Several can look at a time. In a pipe:\n"
-	"until the VM ends. NAME may be the beginning of a name.\n";
+	"until the VM ends. NAME may be the beginning of a name. CONSOLE is serial, or\n"
+	"hvc0, hvc1 ..., the virtio consoles in their order, or else the first of them.\n";
 
 static struct tty tty;
 
@@ -59,12 +60,14 @@ static bool take_terminal(sigset_t *waiting)
 	return true;
 }
 
-/* Of this terminal, for a request; without one: none. */
-static struct json_object *size_arguments(void)
+/* @console, if that is not NULL, and the size of this terminal, for a request; without one: none. */
+static struct json_object *arguments_for(const char *console)
 {
 	struct json_object *arguments = json_object_new_object();
 	struct tty_size size;
 
+	if (console)
+		json_object_object_add(arguments, "which", json_object_new_string(console));
 	if (tty_get_size(&size) && size.columns && size.rows) {
 		json_object_object_add(arguments, "columns", json_object_new_int(size.columns));
 		json_object_object_add(arguments, "rows", json_object_new_int(size.rows));
@@ -73,11 +76,11 @@ static struct json_object *size_arguments(void)
 }
 
 /* The console's own connection has no more requests. A VM that does not take it has the old size. */
-static void tell_size(const char *name)
+static void tell_size(const char *name, const char *console)
 {
-	struct json_object *arguments = size_arguments();
+	struct json_object *arguments = arguments_for(console);
 	char found[NAME_MOST + 1];
-	int fd = json_object_object_length(arguments) ? client_open(name, true, found) : -1;
+	int fd = json_object_object_get_ex(arguments, "rows", NULL) ? client_open(name, true, found) : -1;
 
 	if (fd < 0) {
 		json_object_put(arguments);
@@ -157,7 +160,7 @@ static bool send_typed(int fd, struct typed *typed)
 }
 
 /* Until the VM ends, or who is at the terminal leaves; in a pipe a guest that does not read is waited for. */
-static void attach(int fd, const char *name, const sigset_t *waiting)
+static void attach(int fd, const char *name, const char *console, const sigset_t *waiting)
 {
 	struct typed typed = { 0 };
 	char data[4096];
@@ -175,7 +178,7 @@ static void attach(int fd, const char *name, const sigset_t *waiting)
 		if (is_changed) {
 			is_changed = false;
 			tty_take(&tty);
-			tell_size(name);
+			tell_size(name, console);
 		}
 		if (ppoll(fds, ARRAY_SIZE(fds), NULL, waiting) < 0) {
 			if (errno != EINTR)
@@ -198,7 +201,10 @@ static void attach(int fd, const char *name, const sigset_t *waiting)
 
 int console_run(const struct verb *verb, int argc, char **argv)
 {
-	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) { 0 });
+	int status = parse_vm(verb, argc, argv, &(const struct vm_arguments) {
+		.operand = "CONSOLE", .may_lack_operand = true,
+	});
+	const char *console;
 	struct json_object *answer;
 	char found[NAME_MOST + 1];
 	sigset_t waiting;
@@ -209,11 +215,12 @@ int console_run(const struct verb *verb, int argc, char **argv)
 	fd = client_open(argv[optind], false, found);
 	if (fd < 0)
 		return EXIT_USAGE;
-	answer = client_ask(fd, "console", size_arguments());
+	console = argv[optind + 1];
+	answer = client_ask(fd, "console", arguments_for(console));
 	if (answer) {
 		if (take_terminal(&waiting))
 			fprintf(stderr, "the console of %s (Ctrl-A d leaves it)\n", found);
-		attach(fd, found, &waiting);
+		attach(fd, found, console, &waiting);
 		if (tty.is_raw)
 			fputc('\n', stderr);
 		tty_leave(&tty);

@@ -390,18 +390,19 @@ enum { OPTION_JSON = 256, OPTION_VALUE, OPTION_FLAG };
 
 static int check_names(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)
 {
-	int nr = argc - optind, wanted = arguments->operand ? 2 : 1;
+	int nr = argc - optind, most = arguments->operand ? 2 : 1;
+	int least = arguments->may_lack_operand ? 1 : most;
 
-	if (nr == wanted || (!nr && arguments->is_optional && *arguments->is_optional))
+	if ((nr >= least && nr <= most) || (!nr && arguments->is_optional && *arguments->is_optional))
 		return -1;
 	if (!nr)
 		complain("%s: which VM? (mote ps lists them; mote %s --help)", verb->name, verb->name);
-	else if (nr < wanted)
+	else if (nr < least)
 		complain("%s: %s? (try mote %s --help)", verb->name, arguments->operand, verb->name);
 	else
 		complain("%s takes one VM%s%s: %s (try mote %s --help)", verb->name,
 			 arguments->operand ? " and " : "", arguments->operand ? arguments->operand : "",
-			 argv[optind + wanted], verb->name);
+			 argv[optind + most], verb->name);
 	return EXIT_USAGE;
 }
 

@@ -83,6 +83,7 @@ int client_tell(const char *name, const char *what, struct json_object *argument
  * @value_option: name of an option with a value, or NULL
  * @value: of that, if it was given
  * @operand: what follows the VM's name, or NULL
+ * @may_lack_operand: it need not be there
  * @is_optional: points to true if no name is all VMs; may be NULL
  * @flag_option: name of an option without one, or NULL
  * @flag: set if it was given
@@ -92,6 +93,7 @@ struct vm_arguments {
 	const char *value_option;
 	const char **value;
 	const char *operand;
+	bool may_lack_operand;
 	const bool *is_optional;
 	const char *flag_option;
 	bool *flag;

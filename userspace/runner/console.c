@@ -22,11 +22,14 @@
 
 #define INPUT_MOST 1024
 #define RING 65536
+#define CONSOLE_NAME_MOST 15
 
 /**
  * struct console - a console
  * @vm: whose it is
- * @next: another one of the VM's
+ * @next: another one of the VM's, that was made before
+ * @name: what clients call it
+ * @is_open: to them
  * @ops: of the device
  * @device: for @ops; NULL: it is gone
  * @feed: wakes the devices' thread: there is input, or room for output
@@ -55,6 +58,8 @@
 struct console {
 	struct vm *vm;
 	struct console *next;
+	char name[CONSOLE_NAME_MOST + 1];
+	bool is_open;
 	const struct console_ops *ops;
 	void *device;
 	struct source feed;
@@ -382,8 +387,7 @@ static void stirred(struct vm *vm, struct source *source, __u32 events)
 	if (!console->out_watched)
 		write_output(console);
 	watch_input(console);
-	if (console == vm->console)
-		control_console(vm);
+	control_console(vm, console);
 }
 
 bool consoles_are_drained(const struct vm *vm)
@@ -460,19 +464,27 @@ static void open_stdio(struct console *console)
 	watch_input(console);
 }
 
-/* The one that a device of this kind has left behind when the machine was reset, or NULL. */
-static struct console *find_left(struct vm *vm, const struct console_ops *ops)
+static struct console *find(const struct vm *vm, const char *name)
 {
 	struct console *console = vm->consoles;
 
-	while (console && (console->ops != ops || console->device))
+	while (console && strcmp(console->name, name))
 		console = console->next;
 	return console;
 }
 
-struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind)
+struct console *console_find(const struct vm *vm, const char *name)
 {
-	struct console *console = find_left(vm, ops);
+	struct console *console = name ? find(vm, name) : vm->console;
+
+	return console && console->is_open ? console : NULL;
+}
+
+struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *name,
+			     const char *kind)
+{
+	/* The one that such a device has left behind when the machine was reset. */
+	struct console *console = find(vm, name);
 	pthread_mutex_t *lock = device_lock(vm, device);
 
 	if (console) {
@@ -487,8 +499,9 @@ struct console *console_open(struct vm *vm, const struct console_ops *ops, void 
 			.feed = { .fd = -1, .ready = feed, .lock = lock },
 			.stir = { .fd = -1, .ready = stirred },
 			.in = { .fd = -1, .ready = input_ready }, .out = { .fd = -1, .ready = output_ready },
-			.next = vm->consoles,
+			.next = vm->consoles, .is_open = !strcmp(kind, "stdio") || !strcmp(kind, "socket"),
 		};
+		snprintf(console->name, sizeof(console->name), "%s", name);
 		vm->consoles = console;
 	}
 	if (!console || source_add_eventfd(&vm->io, &console->feed) ||
@@ -496,7 +509,7 @@ struct console *console_open(struct vm *vm, const struct console_ops *ops, void 
 		complain("cannot make a console: %m");
 		return NULL;
 	}
-	if (!vm->console && strcmp(kind, "none"))
+	if (!vm->console && console->is_open)
 		vm->console = console;
 	if (!strcmp(kind, "stdio"))
 		open_stdio(console);

@@ -36,7 +36,8 @@ struct console_ops {
  * @device begins with struct device.  @kind: "stdio", "socket" (clients alone) or "none".  NULL after a
  * complaint.
  */
-struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *kind);
+struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *name,
+			     const char *kind);
 /* The device is going: there is no more input, and what it has written is still brought out. */
 void console_close(struct console *console);
 
@@ -50,6 +51,9 @@ void console_wants_more(struct console *console);
 void console_size(struct console *console, struct tty_size *size);
 
 /* ---- the far end: the supervisor's thread ------------------------------------------- */
+
+/* The one that clients call so; @name may be NULL: the first one.  NULL: there is none. */
+struct console *console_find(const struct vm *vm, const char *name);
 
 /**
  * console_read() - fetch output for a client

@@ -154,16 +154,16 @@ static bool send_answer(struct client *client, bool *is_gone)
 	return true;
 }
 
-static bool send_pending(struct vm *vm, struct client *client)
+static bool send_pending(struct client *client)
 {
 	bool is_gone = false;
 	char data[4096];
 	size_t nr, done;
 
-	if (!send_answer(client, &is_gone) || !client->reply.is_console)
+	if (!send_answer(client, &is_gone) || !client->reply.console)
 		return !is_gone;
 	do {
-		nr = console_read(vm->console, &client->position, data, sizeof(data));
+		nr = console_read(client->reply.console, &client->position, data, sizeof(data));
 		if (!send_some(client, data, nr, &done))
 			return false;
 		client->position += done;
@@ -172,9 +172,9 @@ static bool send_pending(struct vm *vm, struct client *client)
 }
 
 /* What was typed goes to the device as far as that wants it. */
-static void feed_console(struct vm *vm, struct client *client)
+static void feed_console(struct client *client)
 {
-	size_t nr = console_type(vm->console, client->in, client->nr_in);
+	size_t nr = console_type(client->reply.console, client->in, client->nr_in);
 
 	client->nr_in -= nr;
 	memmove(client->in, client->in + nr, client->nr_in);
@@ -196,24 +196,24 @@ static void take_requests(struct vm *vm, struct client *client)
 {
 	char *end;
 
-	while (!client->out && !client->reply.is_console && (end = line_end(client))) {
+	while (!client->out && !client->reply.console && (end = line_end(client))) {
 		*end++ = '\0';
 		set_answer(client, request_do(vm, client->in, client->files, &client->reply));
 		close_files(client);
 		client->nr_in -= end - client->in;
 		memmove(client->in, end, client->nr_in);
 	}
-	if (!client->out && client->reply.is_console)
-		feed_console(vm, client);
+	if (!client->out && client->reply.console)
+		feed_console(client);
 }
 
 /* What the client is waited for: room to read into, or to send something. */
-static void watch(struct vm *vm, struct client *client)
+static void watch(struct client *client)
 {
 	__u32 events = client->nr_in < sizeof(client->in) && !client->has_ended ? EPOLLIN : 0;
 
 	if (client->out ? !client->reply.is_due :
-			  client->reply.is_console && client->position != console_end(vm->console))
+			  client->reply.console && client->position != console_end(client->reply.console))
 		events |= EPOLLOUT;
 	source_change(&client->source, events);
 }
@@ -223,20 +223,20 @@ static void serve(struct vm *vm, struct client *client)
 {
 	do {
 		take_requests(vm, client);
-		if (!send_pending(vm, client)) {
+		if (!send_pending(client)) {
 			drop(vm, client);
 			return;
 		}
-	} while (!client->out && !client->reply.is_console && line_end(client));
-	if (client->nr_in == sizeof(client->in) && !client->out && !client->reply.is_console) {
+	} while (!client->out && !client->reply.console && line_end(client));
+	if (client->nr_in == sizeof(client->in) && !client->out && !client->reply.console) {
 		set_answer(client, json_refusal("the request is too long"));
 		client->nr_in = 0;
-		send_pending(vm, client);
+		send_pending(client);
 	}
-	if (client->has_ended && !client->out && !client->reply.is_console)
+	if (client->has_ended && !client->out && !client->reply.console)
 		drop(vm, client);
 	else
-		watch(vm, client);
+		watch(client);
 }
 
 /* What is sent with a request; what is too much is closed by the kernel, or here. */
@@ -353,13 +353,13 @@ static void woken(struct vm *vm, struct source *source, __u32 events)
 	}
 }
 
-void control_console(struct vm *vm)
+void control_console(struct vm *vm, const struct console *console)
 {
 	struct client *client, *next;
 
 	for (client = vm->control ? vm->control->clients : NULL; client; client = next) {
 		next = client->next;
-		if (client->reply.is_console && !client->is_gone)
+		if (client->reply.console == console && !client->is_gone)
 			serve(vm, client);
 	}
 }
@@ -489,7 +489,7 @@ void control_destroy(struct vm *vm)
 			forget(vm, client);
 			continue;
 		}
-		send_pending(vm, client);
+		send_pending(client);
 		drop(vm, client);
 	}
 	if (control->listener.fd >= 0)

@@ -65,8 +65,8 @@ void control_destroy(struct vm *vm);
 /* Remove the socket: nobody can come any more. */
 void control_unlink(struct vm *vm);
 
-/* The console has something for its clients, or wants something of them. */
-void control_console(struct vm *vm);
+/* A console has something for its clients, or wants something of them. */
+void control_console(struct vm *vm, const struct console *console);
 /* Answers may be due; from any thread. */
 void control_wake(struct vm *vm);
 

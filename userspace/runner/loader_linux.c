@@ -63,7 +63,7 @@ static const char *command_line(const struct vm *vm)
 
 	if (options->has_append)
 		return options->append;
-	if (options->console)
+	if (options->nr_consoles && strcmp(options->serial, "stdio"))
 		return "console=hvc0";
 	return strcmp(options->serial, "none") ? "console=ttyS0" : "";
 }

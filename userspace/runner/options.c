@@ -221,8 +221,9 @@ const struct row option_rows[] = {
 	  .value = "CID", .help = "sockets between guest and host; the guest's address" },
 	{ "serial", .type = ROW_WORD, FIELD(options, serial), .words = "stdio socket none",
 	  .value = "WHERE", .help = "the serial port: stdio (Ctrl-A x ends), socket, none" },
-	{ "console", .type = ROW_FLAG, FIELD(options, console),
-	  .help = "on stdio a virtio console, hvc0, not the serial port" },
+	{ "console", .type = ROW_WORD, ARRAY(options, consoles, nr_consoles), .words = "stdio socket",
+	  .bare = "stdio",
+	  .value = "WHERE", .help = "a virtio console, hvc0: stdio, socket; repeatable" },
 	{ "balloon", .type = ROW_SIZE, FIELD(options, balloon),
 	  .least = MEMORY_LEAST, .greatest = MEMORY_MOST,
 	  .bare = "4096G", .value = "SIZE", .help = "take memory back; leave the guest SIZE at first" },
@@ -299,16 +300,25 @@ static int give_forwards(struct options *options)
 
 static int check_consoles(struct options *options)
 {
-	if (options->console && is_serial(options, "stdio")) {
+	bool has_stdio = options->nr_consoles && !strcmp(options->consoles[0], "stdio");
+
+	for (unsigned int i = 1; i < options->nr_consoles; i++)
+		if (!strcmp(options->consoles[i], "stdio")) {
+			complain("--console: standard input and output are the first one's alone, "
+				 "the others are --console=socket");
+			return -1;
+		}
+	if (has_stdio && is_serial(options, "stdio")) {
 		complain("--console and --serial stdio cannot both have standard input and output");
 		return -1;
 	}
-	if (options->detach && (options->console || is_serial(options, "stdio"))) {
+	if (options->detach && (has_stdio || is_serial(options, "stdio"))) {
 		complain("--detach leaves standard input and output: --serial socket, and mote console");
 		return -1;
 	}
 	if (!options->serial)
-		options->serial = options->console ? "none" : options->detach ? "socket" : "stdio";
+		options->serial = has_stdio || (options->detach && options->nr_consoles) ? "none" :
+				  options->detach ? "socket" : "stdio";
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What clients of the control socket ask for: see requests.h.  A row of the table is a request;
- * its arguments are numbers, and are checked before its function sees them.
+ * its arguments are numbers, and one may be a name; they are checked before its function sees them.
  */
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -17,13 +17,13 @@
 #include "runner.h"
 #include "tty.h"
 
-#define ARGUMENTS_MOST 2
+#define ARGUMENTS_MOST 3
 
 /**
- * struct argument - a number that a request wants
+ * struct argument - a number that a request wants, or a name, which goes to @reply->name
  * @name: its key
  * @least: it is from this
- * @most: to this
+ * @most: to this; 0: it is a name
  * @is_optional: 0 if it is not there
  */
 struct argument {
@@ -159,18 +159,20 @@ static struct json_object *do_resume(struct vm *vm, struct reply *reply, const _
 static struct json_object *do_terminal_size(struct vm *vm, struct reply *reply, const __u64 *values)
 {
 	const struct tty_size size = { .columns = values[0], .rows = values[1] };
+	struct console *console = console_find(vm, reply->name);
 
-	(void)reply;
-	if (!vm->console)
+	if (!console && reply->name)
+		return refuse("the VM has no console %.64s (serial, hvc0, hvc1 ...)", reply->name);
+	if (!console)
 		return refuse("the VM has no console (--serial none)");
 	if (size.columns && size.rows)
-		console_resize(vm->console, &size);
+		console_resize(console, &size);
 	return vm_status(vm);
 }
 
 static struct json_object *do_console(struct vm *vm, struct reply *reply, const __u64 *values)
 {
-	reply->is_console = vm->console;
+	reply->console = console_find(vm, reply->name);
 	return do_terminal_size(vm, reply, values);
 }
 
@@ -312,9 +314,10 @@ static const struct request requests[] = {
 	{ "kill", { { 0 } }, do_kill },
 	{ "pause", { { 0 } }, do_pause },
 	{ "resume", { { 0 } }, do_resume },
-	{ "console", { { "columns", 1, 0xffff, true }, { "rows", 1, 0xffff, true } }, do_console },
-	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false } },
-	  do_terminal_size },
+	{ "console", { { "columns", 1, 0xffff, true }, { "rows", 1, 0xffff, true }, { "which", 0, 0, true } },
+	  do_console },
+	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false },
+			     { "which", 0, 0, true } }, do_terminal_size },
 	{ "migrate", { { "downtime_ms", 0, 3600000, false } }, do_migrate },
 	{ "reset", { { 0 } }, do_reset },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
@@ -339,7 +342,7 @@ static bool is_number(struct json_object *value, __u64 least, __u64 most)
 
 /* NULL, or why not. */
 static struct json_object *take_arguments(const struct request *request, struct json_object *line,
-					  __u64 *values)
+					  struct reply *reply, __u64 *values)
 {
 	for (unsigned int i = 0; i < ARGUMENTS_MOST && request->arguments[i].name; i++) {
 		const struct argument *argument = &request->arguments[i];
@@ -350,6 +353,12 @@ static struct json_object *take_arguments(const struct request *request, struct 
 			if (argument->is_optional)
 				continue;
 			return refuse("%s wants \"%s\"", request->name, argument->name);
+		}
+		if (!argument->most) {
+			reply->name = json_object_get_string(value);
+			if (!json_object_is_type(value, json_type_string))
+				return refuse("%s: \"%s\" is no name", request->name, argument->name);
+			continue;
 		}
 		if (!is_number(value, argument->least, argument->most))
 			return refuse("%s: \"%s\" is no number from %llu to %llu", request->name,
@@ -389,7 +398,7 @@ static struct json_object *do_named(struct vm *vm, struct reply *reply, struct j
 		return refuse("this is no request that the runner knows");
 	refusal = reply->is_versioned ? check_names(request, line) : NULL;
 	if (!refusal)
-		refusal = take_arguments(request, line, values);
+		refusal = take_arguments(request, line, reply, values);
 	return refusal ? refusal : request->handle(vm, reply, values);
 }
 
@@ -422,6 +431,7 @@ struct json_object *request_do(struct vm *vm, const char *line, int *files, stru
 
 	*reply = (struct reply) { .files = files };
 	answer = seal(reply, do_line(vm, reply, request));
+	reply->name = NULL;
 	json_object_put(request);
 	return answer;
 }

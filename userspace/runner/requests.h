@@ -11,6 +11,7 @@
 
 #define CONTROL_VERSION 1
 
+struct console;
 struct json_object;
 
 /* ---- requests (requests.c) ----------------------------------------------------------- */
@@ -21,6 +22,7 @@ struct json_object;
 /**
  * struct reply - how the answer to a request comes about
  * @files: what has come with the request, see request_do()
+ * @name: of whom it wants something, until it has been begun; or NULL
  * @is_versioned: the request has said its version, so the answer does
  * @is_due: asked after each control_wake(): can it be answered now? NULL: it has been
  * @job: what the I/O thread does for it; @run is NULL if there is nothing (any more)
@@ -30,10 +32,11 @@ struct json_object;
  * @is_done: it has been done
  * @save: what is being saved for it, or NULL
  * @migrates: the VM is being migrated for it
- * @is_console: behind the answer the connection is the console
+ * @console: behind the answer the connection is this one; or NULL
  */
 struct reply {
 	int *files;
+	const char *name;
 	bool is_versioned;
 	bool (*is_due)(struct vm *vm, const struct reply *reply);
 	struct job job;
@@ -43,7 +46,7 @@ struct reply {
 	bool is_done;
 	struct save *save;
 	bool migrates;
-	bool is_console;
+	struct console *console;
 };
 
 /**

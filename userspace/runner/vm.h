@@ -113,6 +113,8 @@ struct nic {
 	struct forward forwards[FORWARDS_MOST];
 };
 
+#define CONSOLES_MOST 8
+
 struct snapshot;
 struct base;
 
@@ -171,7 +173,8 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @shares: directories
  * @vsock: the guest's address for sockets; 0: it has none
  * @balloon: how much memory a balloon leaves to the guest at first; 0: there is none
- * @console: there is a virtio console on standard input and output
+ * @nr_consoles: how many @consoles there are
+ * @consoles: virtio consoles, each "stdio", as only the first may be, or "socket"
  * @append: command line for the guest's kernel, never NULL
  * @has_append: it was given
  * @restart: after a reset, a panic, or the watchdog's reset the machine begins again
@@ -210,7 +213,8 @@ struct options {
 	struct share shares[SHARES_MOST];
 	unsigned int vsock;
 	__u64 balloon;
-	bool console;
+	unsigned int nr_consoles;
+	const char *consoles[CONSOLES_MOST];
 	const char *append;
 	bool has_append;
 	bool restart;
@@ -334,7 +338,7 @@ struct job {
  * @supervisor: what the supervisor waits for
  * @migration: the last one, or NULL
  * @refused: a thread has tried what the sandbox refuses
- * @console: whose far end a client may be, or NULL
+ * @console: whose far end a client is that does not say which, or NULL
  * @consoles: all of them
  * @control: the control socket
  * @life: a lock of all that follows; nothing waits while it is held, and no lock is taken

@@ -500,7 +500,7 @@ int serial_create(struct vm *vm)
 	serial->uart.divisor = 12;
 	serial->uart.lcr = LCR_LENGTH;
 	serial->uart.msr = modem_inputs(&serial->uart);
-	serial->console = console_open(vm, &console_ops, serial, vm->options->serial);
+	serial->console = console_open(vm, &console_ops, serial, "serial", vm->options->serial);
 	if (!serial->console) {
 		timer_destroy(&serial->timer);
 		free(serial);

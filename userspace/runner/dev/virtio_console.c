@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Virtio console: one port, and the size of the screen.  VIRTIO 1.2, "Console Device".  What
- * the far end cannot take yet stays in the driver's buffer, and input is not
+ * Virtio consoles: each a function of one port, and the size of the screen.  VIRTIO 1.2, "Console
+ * Device".  What the far end cannot take yet stays in the driver's buffer, and input is not
  * fetched before the driver has buffers for it.
  */
 #include <endian.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,14 +200,13 @@ static const struct console_ops console_ops = {
 	.resized = console_resized,
 };
 
-int virtio_console_create(struct vm *vm)
+/* Named as Linux has them. */
+static int create(struct vm *vm, unsigned int number)
 {
+	struct port *port = calloc(1, sizeof(*port));
 	struct tty_size size;
-	struct port *port;
+	char name[16];
 
-	if (!vm->options->console)
-		return 0;
-	port = calloc(1, sizeof(*port));
 	if (!port) {
 		complain("no memory for the console");
 		return -1;
@@ -218,10 +218,19 @@ int virtio_console_create(struct vm *vm)
 		free(port);
 		return -1;
 	}
-	port->console = console_open(vm, &console_ops, port, "stdio");
+	snprintf(name, sizeof(name), "hvc%u", number);
+	port->console = console_open(vm, &console_ops, port, name, vm->options->consoles[number]);
 	if (!port->console)
 		return -1;
 	console_size(port->console, &size);
 	set_size(port, &size);
+	return 0;
+}
+
+int virtio_console_create(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->options->nr_consoles; i++)
+		if (create(vm, i))
+			return -1;
 	return 0;
 }
