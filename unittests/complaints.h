@@ -20,4 +20,18 @@ void complain(const char *format, ...)
 	nr_complaints++;
 }
 
+static void (*taken_by)(const char *text);
+
+/* What is no complaint is of no interest, but to who wants to have it. */
+void say_text(const char *text)
+{
+	if (taken_by)
+		taken_by(text);
+}
+
+void say_by(void (*taker)(const char *text))
+{
+	taken_by = taker;
+}
+
 #endif /* COMPLAINTS_H */

@@ -212,6 +212,73 @@ static void test_size(void)
 	end();
 }
 
+/* ---- standard error ------------------------------------------------------------------------- */
+
+#define SPEAKERS 4
+#define SAID_MOST 5000
+#define LINE 60
+
+/* How many of its lines there was room for. */
+static void *speak(void *data)
+{
+	static char line[SPEAKERS][LINE + 1];
+	unsigned long *nr = data, speaker = *nr;
+
+	memset(line[speaker], 'a' + speaker, LINE - 1);
+	line[speaker][LINE - 1] = '\n';
+	*nr = 0;
+	for (unsigned int i = 0; i < SAID_MOST; i++)
+		*nr += console_put(find(&vm, "messages"), line[speaker], LINE);
+	return NULL;
+}
+
+static unsigned long count_lines(int fd)
+{
+	char line[LINE];
+	unsigned long nr = 0;
+
+	for (; settle(&vm), read(fd, line, LINE) == LINE; nr++) {
+		CHECK(line[0] >= 'a' && line[0] < 'a' + SPEAKERS && line[LINE - 1] == '\n');
+		for (unsigned int i = 1; i < LINE - 1; i++)
+			CHECK(line[i] == line[0]);
+	}
+	return nr;
+}
+
+/* Whoever speaks while nobody reads goes on, and what there was room for comes whole. */
+static void test_messages(void)
+{
+	unsigned long nr[SPEAKERS] = { 0, 1, 2, 3 }, all = 0;
+	int pipes[2], error = dup(STDERR_FILENO);
+	pthread_t threads[SPEAKERS];
+
+	CHECK(!pipe2(pipes, O_NONBLOCK));
+	dup2(pipes[1], STDERR_FILENO);
+	CHECK(!loop_create(&vm.supervisor, &vm, NULL) && !loop_create(&vm.io, &vm, &vm.lock));
+	CHECK(!messages_begin(&vm));
+	dup2(error, STDERR_FILENO);
+	for (unsigned int i = 0; i < SPEAKERS; i++)
+		CHECK(!pthread_create(&threads[i], NULL, speak, &nr[i]));
+	for (unsigned int i = 0; i < SPEAKERS; i++) {
+		pthread_join(threads[i], NULL);
+		all += nr[i];
+	}
+	EQ(RING / LINE, all);
+	CHECK(!consoles_are_drained(&vm));
+	say_text("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\n");
+	EQ(all, count_lines(pipes[0]));
+	CHECK(consoles_are_drained(&vm));
+	CHECK(!console_find(&vm, "messages") && !console_find(&vm, NULL));
+	/* What there is room for again is said, whoever says it. */
+	say_text("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n");
+	EQ(1, count_lines(pipes[0]));
+	end();
+	say_by(NULL);
+	for (unsigned int i = 0; i < 2; i++)
+		close(pipes[i]);
+	close(error);
+}
+
 static void test_terminal(void)
 {
 	struct winsize window = { .ws_col = 90, .ws_row = 30 };
@@ -250,6 +317,7 @@ int main(void)
 		{ "a reader that is slow gets all of it", test_slow },
 		{ "a client that is slow loses the oldest", test_client },
 		{ "the screen's size", test_size },
+		{ "what is said on standard error comes whole, and nobody waits", test_messages },
 		{ "a terminal", test_terminal },
 	};
 

@@ -447,6 +447,42 @@ TEST_F(outside, nobody_reads)
 	EXPECT_EQ(STATUS_TIMEOUT, end_of(&runner));
 }
 
+/*
+ * Whoever has something to say waits for no reader either, and the machine goes on: here to say that the
+ * button was pressed, as it then has been.  What was said is there for who reads late, whole.
+ */
+TEST_F(outside, nobody_reads_messages)
+{
+	struct runner runner = { .terminal = 1 };
+	static char seen[1 << 20];
+	size_t nr_seen = 0;
+	int reader, writer;
+	char text[4096];
+	ssize_t nr;
+
+	write_flat(&guest_button);
+	ASSERT_EQ(0, mkfifo(RUNTIME_DIR "/messages", 0600));
+	reader = open(RUNTIME_DIR "/messages", O_RDONLY | O_NONBLOCK);
+	writer = open(RUNTIME_DIR "/messages", O_WRONLY | O_NONBLOCK);
+	ASSERT_TRUE(start(&runner, 0, "--flat --name busy " FLAT_IMAGE " 2> " RUNTIME_DIR "/messages"));
+	ASSERT_TRUE(comes_true("mote ps | grep -q '^busy '"));
+	memset(text, 'x', sizeof(text));
+	for (size_t size = sizeof(text); size; size /= sizeof(text))
+		while (write(writer, text, size) > 0)
+			;
+	close(writer);
+	ASSERT_EQ(2, write(runner.terminal, "\001x", 2));
+	ASSERT_EQ(1, read(runner.out, text, 1));
+	EXPECT_EQ('B', text[0]);
+	fcntl(reader, F_SETFL, 0);
+	while ((nr = read(reader, seen + nr_seen, sizeof(seen) - 1 - nr_seen)) > 0)
+		nr_seen += nr;
+	EXPECT_NE(NULL, strstr(seen, "xmote: busy: its power button is pressed; "
+			       "Ctrl-A x again ends it at once\n"));
+	EXPECT_EQ(0, end_of(&runner));
+	close(reader);
+}
+
 /* What is not open when it starts is not mistaken for a disk. */
 TEST_F(outside, closed_descriptors)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Complaints, and the files that every program begins and ends with. */
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -13,6 +14,31 @@
 #include "runner.h"
 
 static bool as_json;
+static void (*taken_by)(const char *text);
+
+void say_by(void (*taker)(const char *text))
+{
+	__atomic_store_n(&taken_by, taker, __ATOMIC_RELEASE);
+}
+
+void say_text(const char *text)
+{
+	void (*taker)(const char *text);
+
+	taker = __atomic_load_n(&taken_by, __ATOMIC_ACQUIRE);
+	if (taker) {
+		taker(text);
+		return;
+	}
+	/* By one call, where that takes it all. */
+	while (*text) {
+		ssize_t nr = write(STDERR_FILENO, text, strlen(text));
+
+		if (nr < 0 && errno != EINTR)
+			return;
+		text += nr > 0 ? nr : 0;
+	}
+}
 
 void complain_as_json(bool json)
 {
@@ -26,15 +52,10 @@ void complain_as_wanted(char **arguments)
 		as_json |= !strcmp(*arguments, "--json");
 }
 
-static void say(const char *why)
+static void say_json(const char *why)
 {
-	struct json_object *error;
+	struct json_object *error = json_object_new_object();
 
-	if (!as_json) {
-		fprintf(stderr, "mote: %s\n", why);
-		return;
-	}
-	error = json_object_new_object();
 	json_object_object_add(error, "event", json_object_new_string("error"));
 	json_object_object_add(error, "why", json_object_new_string(why));
 	print_json_line(error);
@@ -42,18 +63,22 @@ static void say(const char *why)
 
 void complain(const char *format, ...)
 {
-	char *line;
+	char *line, *text = NULL;
 	va_list args;
 
 	va_start(args, format);
 	if (vasprintf(&line, format, args) < 0)
-		line = NULL;
+		line = strdup("no memory to say what is wrong");
 	va_end(args);
 	/* Whatever it repeats, as a file's name, a complaint is one line. */
 	for (char *c = line; c && *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = '?';
-	say(line ? line : "no memory to say what is wrong");
+	if (as_json)
+		say_json(line);
+	else if (asprintf(&text, "mote: %s\n", line) >= 0)
+		say_text(text);
+	free(text);
 	free(line);
 }
 

@@ -101,28 +101,50 @@ static void stir(struct console *console)
 	console->stirred = true;
 }
 
-size_t console_write(struct console *console, const void *data, size_t nr)
+/* How much may be written now. With the lock held. */
+static size_t room_for(const struct console *console, size_t nr)
 {
-	size_t taken = nr, done, at, first;
+	return console->out.fd < 0 ? nr : least(nr, RING - (console->head - console->written));
+}
 
-	pthread_mutex_lock(&console->lock);
-	if (console->out.fd >= 0)
-		taken = RING - (console->head - console->written);
-	taken = least(taken, nr);
-	console->refused = taken < nr;
-	/* Of more than the ring holds the last is what remains. */
-	done = taken > RING ? taken - RING : 0;
+/* Of more than the ring holds the last is what remains. With the lock held. */
+static void put(struct console *console, const char *data, size_t nr)
+{
+	size_t done = nr > RING ? nr - RING : 0, at, first;
+
 	console->head += done;
-	for (; done < taken; done += first) {
+	for (; done < nr; done += first) {
 		at = console->head % RING;
-		first = least(taken - done, RING - at);
-		memcpy(console->ring + at, (const char *)data + done, first);
+		first = least(nr - done, RING - at);
+		memcpy(console->ring + at, data + done, first);
 		console->head += first;
 	}
-	if (taken)
+	if (nr)
 		stir(console);
+}
+
+size_t console_write(struct console *console, const void *data, size_t nr)
+{
+	size_t taken;
+
+	pthread_mutex_lock(&console->lock);
+	taken = room_for(console, nr);
+	console->refused = taken < nr;
+	put(console, data, taken);
 	pthread_mutex_unlock(&console->lock);
 	return taken;
+}
+
+bool console_put(struct console *console, const void *data, size_t nr)
+{
+	bool has_room;
+
+	pthread_mutex_lock(&console->lock);
+	has_room = room_for(console, nr) == nr;
+	if (has_room)
+		put(console, data, nr);
+	pthread_mutex_unlock(&console->lock);
+	return has_room;
 }
 
 void console_wants_more(struct console *console)
@@ -415,10 +437,13 @@ void consoles_leave_terminal(struct vm *vm)
 
 void consoles_tell_terminal(struct vm *vm)
 {
+	char text[NAME_MOST + 80];
+
+	snprintf(text, sizeof(text), "%s runs (Ctrl-A x presses its power button, a second one ends it)\n",
+		 vm->name);
 	for (struct console *console = vm->consoles; console; console = console->next)
 		if (console->tty.is_raw && isatty(STDERR_FILENO))
-			fprintf(stderr, "%s runs (Ctrl-A x presses its power button, a second one ends it)\n",
-				vm->name);
+			say_text(text);
 }
 
 void consoles_resize_terminal(struct vm *vm)
@@ -431,28 +456,29 @@ void consoles_resize_terminal(struct vm *vm)
 }
 
 /* One of our own, so that not to wait is nobody else's matter; a file keeps its position. */
-static int open_output(struct console *console)
+static void open_output(struct console *console, int output)
 {
 	struct stat stat;
+	char path[32];
 	int fd = -1;
 
-	if (fstat(STDOUT_FILENO, &stat))
-		return -1;
+	if (fstat(output, &stat))
+		return;
 	console->is_socket = S_ISSOCK(stat.st_mode);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", output);
 	if (S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode))
-		fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return fd < 0 ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : fd;
+		fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	console->out.fd = fd < 0 ? fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : fd;
+	/* A file is always ready. */
+	if (console->out.fd >= 0)
+		source_add(&console->vm->supervisor, &console->out, EPOLLONESHOT);
 }
 
-static void open_stdio(struct console *console)
+static void open_input(struct console *console)
 {
 	struct loop *loop = &console->vm->supervisor;
 	int err;
 
-	console->out.fd = open_output(console);
-	/* A file is always ready. */
-	if (console->out.fd >= 0)
-		source_add(loop, &console->out, EPOLLONESHOT);
 	console->in.fd = STDIN_FILENO;
 	err = source_add(loop, &console->in, EPOLLONESHOT);
 	console->in_is_file = err == -EPERM;
@@ -511,8 +537,12 @@ struct console *console_open(struct vm *vm, const struct console_ops *ops, void 
 	}
 	if (!vm->console && console->is_open)
 		vm->console = console;
-	if (!strcmp(kind, "stdio"))
-		open_stdio(console);
+	if (!strcmp(kind, "stdio")) {
+		open_output(console, STDOUT_FILENO);
+		open_input(console);
+	} else if (!strcmp(kind, "stderr")) {
+		open_output(console, STDERR_FILENO);
+	}
 	return console;
 }
 
@@ -537,4 +567,5 @@ void consoles_destroy(struct vm *vm)
 		free(console);
 	}
 	vm->console = NULL;
+	messages_hurry();
 }

@@ -33,8 +33,8 @@ struct console_ops {
 /* ---- the device's end; its lock is held ---------------------------------------------- */
 
 /*
- * @device begins with struct device.  @kind: "stdio", "socket" (clients alone) or "none".  NULL after a
- * complaint.
+ * @device begins with struct device; NULL: there is none.  @name: what clients call it.  @kind: "stdio",
+ * "socket" (clients alone), "stderr" (not for them) or "none".  NULL after a complaint.
  */
 struct console *console_open(struct vm *vm, const struct console_ops *ops, void *device, const char *name,
 			     const char *kind);
@@ -43,6 +43,9 @@ void console_close(struct console *console);
 
 /* Write what there is room for; the rest is wanted by ops->writable. */
 size_t console_write(struct console *console, const void *data, size_t nr);
+
+/* Write all of it, or nothing where there is no room: false. */
+bool console_put(struct console *console, const void *data, size_t nr);
 
 /* The device has room for input. */
 void console_wants_more(struct console *console);
@@ -85,5 +88,12 @@ void consoles_leave_terminal(struct vm *vm);
 /* Bring out what can be without waiting for a reader. */
 void consoles_flush(struct vm *vm);
 void consoles_destroy(struct vm *vm);
+
+/* ---- what is said on standard error (messages.c) -------------------------------------- */
+
+/* From now on nobody who says something waits; 0, or -1 after a complaint. */
+int messages_begin(struct vm *vm);
+/* From now on who says something takes no lock either: what cannot be written at once is lost. */
+void messages_hurry(void);
 
 #endif /* CONSOLE_H */

@@ -37,7 +37,12 @@ void print_json(struct json_object *value)
 
 void print_json_line(struct json_object *value)
 {
-	fprintf(stderr, "%s\n", json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
+	char *line;
+
+	if (asprintf(&line, "%s\n", json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN |
+								   JSON_C_TO_STRING_NOSLASHESCAPE)) >= 0) {
+		say_text(line);
+		free(line);
+	}
 	json_object_put(value);
 }

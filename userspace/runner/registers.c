@@ -172,7 +172,7 @@ void print_registers(struct vcpu *vcpu)
 	write_code(out, vcpu->vm, &state);
 	fclose(out);
 	if (text)
-		fputs(text, stderr);
+		say_text(text);
 	free(text);
 }
 

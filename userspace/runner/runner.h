@@ -95,6 +95,14 @@ void complain_as_json(bool json);
 /* As JSON if --json is among the arguments, which may be wrong themselves. */
 void complain_as_wanted(char **arguments);
 
+/*
+ * Say this on standard error, in one piece, whichever threads have something to say: a line, or
+ * several.  Before say_by() it waits until that has been taken.
+ */
+void say_text(const char *text);
+/* From now on all that is said goes here; NULL: to standard error. */
+void say_by(void (*taker)(const char *text));
+
 /* First of all: who was started without standard input, output or error gets /dev/null. */
 void output_begin(void);
 /* Last of all. Return: @status, or that of a problem if not all of the output could be written. */

@@ -169,11 +169,11 @@ static void leave(struct vm *vm)
 static void end_by_force(struct vm *vm, struct timer *timer)
 {
 	(void)timer;
-	consoles_flush(vm);
-	leave(vm);
 	complain("%s: its devices do not come to an end in %d seconds: they are left behind", vm->name,
 		 FORCE_S);
 	end_report(vm);
+	consoles_flush(vm);
+	leave(vm);
 	_exit(vm->status);
 }
 
@@ -188,6 +188,7 @@ static struct vm *confined;
  */
 static void refused(void)
 {
+	messages_hurry();
 	leave(confined);
 	end_refused(confined, sandbox_refusal());
 	_exit(confined->status);
@@ -434,9 +435,13 @@ static void run(struct vm *vm, const sigset_t *set)
 	if (!vm->options->json)
 		consoles_tell_terminal(vm);
 	detach_started();
+	if (messages_begin(vm))
+		return;
 	do
 		since = clock_ns();
 	while (!run_once(vm, &force) && restarts(vm, &rest, since));
+	end_report(vm);
+	loop_run(&vm->supervisor, is_over);
 }
 
 int vm_run(const struct options *options)
@@ -457,7 +462,6 @@ int vm_run(const struct options *options)
 	snprintf(vm.name, sizeof(vm.name), "%s", options->name);
 	if (!create(&vm)) {
 		run(&vm, &set);
-		end_report(&vm);
 	} else if (options->snapshot) {
 		receive_refuse(options->snapshot, "it could not be made there, which says why");
 	}
