@@ -138,7 +138,7 @@ TEST(wrong_usage)
 	static const char *const lines[] = {
 		"mote", "mote ''", "mote nosuchverb", "mote --nosuchoption", "mote -x",
 		"mote doctor extra", "mote doctor --nosuch", "mote doctor -x", "mote info --json=1",
-		"mote info --json extra",
+		"mote info --json extra", "mote attach web --disk disk.img", "mote detach web disk.img",
 	};
 	struct command command;
 

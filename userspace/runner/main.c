@@ -111,9 +111,9 @@ static int help(int argc, char **argv)
 	return EXIT_OK;
 }
 
-static bool is_word(const char *word, const char *verb, const char *option)
+static bool is_word(const char *word, const char *one, const char *other)
 {
-	return !strcmp(word, verb) || !strcmp(word, option);
+	return !strcmp(word, one) || !strcmp(word, other);
 }
 
 static int dispatch(int argc, char **argv)
@@ -134,7 +134,11 @@ static int dispatch(int argc, char **argv)
 	verb = find_verb(word);
 	if (verb)
 		return verb->run(verb, argc - 1, argv + 1);
-	complain("unknown %s %s (try mote --help)", word[0] == '-' ? "option" : "verb", word);
+	if (is_word(word, "attach", "detach"))
+		complain("%s: a machine has the devices that it was started with (try mote run --help; "
+			 "its console: mote console)", word);
+	else
+		complain("unknown %s %s (try mote --help)", word[0] == '-' ? "option" : "verb", word);
 	return EXIT_USAGE;
 }
 
