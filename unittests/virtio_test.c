@@ -589,6 +589,15 @@ static void write_qcow2(const char *path, __u64 size)
 	      !ftruncate(fileno(file), 4 * CLUSTER) && !fclose(file));
 }
 
+#define VERSION_BYTE 7
+
+static int write_byte(const char *path, long at, int byte)
+{
+	FILE *file = fopen(path, "r+");
+
+	return !file || fseek(file, at, SEEK_SET) || fputc(byte, file) != byte || fclose(file);
+}
+
 /* By qemu-storage-daemon: what is written is there when it has ended and begun again. */
 static void disk_of_qcow2(void)
 {
@@ -615,6 +624,11 @@ static void disk_of_qcow2(void)
 	qcow2.format = "vdi";
 	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
 	CHECK(strstr(said, "not vdi, but qcow2"));
+	/* What the daemon has to say is said here. */
+	qcow2.format = "qcow2";
+	CHECK(!write_byte(path, VERSION_BYTE, 9));
+	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
+	CHECK(strstr(said, "--disk: qemu-storage-daemon: ") && strstr(said, "version 9"));
 	unlink(path);
 	rmdir(directory);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@
 
 #include "daemon.h"
 #include "runner.h"
+#include "vm.h"
 
 /* For how long one that is patient may go on, and how often is looked. */
 #define END_MS 8000
@@ -58,8 +60,96 @@ static int make_sockets(int *listening)
 	return fd;
 }
 
+/* ---- what it says ---------------------------------------------------------------------- */
+
+/**
+ * struct voice - the standard error of a daemon
+ * @source: where it is read
+ * @option: in whose name
+ * @nr: how many bytes of @line there are
+ * @line: that has begun
+ */
+struct voice {
+	struct source source;
+	const char *option;
+	size_t nr;
+	char line[240];
+};
+
+/* What is too long for a line comes in several. */
+static void repeat_lines(struct voice *voice)
+{
+	char *end;
+
+	while ((end = memchr(voice->line, '\n', voice->nr)) || voice->nr == sizeof(voice->line)) {
+		size_t length = end ? (size_t)(end - voice->line) : voice->nr;
+
+		if (length)
+			complain("%s: %.*s", voice->option, (int)length, voice->line);
+		length += !!end;
+		voice->nr -= length;
+		memmove(voice->line, voice->line + length, voice->nr);
+	}
+}
+
+/* False: there is no more now; at the end for good. */
+static bool hear_some(struct voice *voice)
+{
+	ssize_t nr = read(voice->source.fd, voice->line + voice->nr, sizeof(voice->line) - voice->nr);
+
+	if (nr > 0) {
+		voice->nr += nr;
+		repeat_lines(voice);
+		return true;
+	}
+	if (!nr || (errno != EAGAIN && errno != EINTR))
+		source_remove(&voice->source);
+	return false;
+}
+
+static void hear(struct vm *vm, struct source *source, __u32 events)
+{
+	(void)vm;
+	(void)events;
+	hear_some(container_of(source, struct voice, source));
+}
+
+/* The end that is to be the daemon's, or -1. */
+static int give_voice(struct vm *vm, struct daemon *daemon, const char *option)
+{
+	struct voice *voice = calloc(1, sizeof(*voice));
+	int ends[2];
+
+	if (!voice || pipe2(ends, O_CLOEXEC)) {
+		free(voice);
+		return -1;
+	}
+	*voice = (struct voice) { .source = { .fd = ends[0], .ready = hear }, .option = option };
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	source_add(&vm->io, &voice->source, EPOLLIN);
+	daemon->voice = voice;
+	return ends[1];
+}
+
+/* It has ended: what it said last is said, too. */
+static void take_voice(struct daemon *daemon)
+{
+	struct voice *voice = daemon->voice;
+
+	if (!voice)
+		return;
+	while (hear_some(voice))
+		;
+	source_remove(&voice->source);
+	close(voice->source.fd);
+	free(voice);
+	daemon->voice = NULL;
+}
+
+/* ---- its life ---------------------------------------------------------------------------- */
+
 /* In a group of its own, without our terminal, and with signals as programs expect them. */
-static void become(const char *const *programs, char *const *arguments, int listening, int report)
+static void become(const char *const *programs, char *const *arguments, int listening, int voice, int report)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), err;
 	sigset_t none;
@@ -72,6 +162,7 @@ static void become(const char *const *programs, char *const *arguments, int list
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
+	dup2(voice, STDERR_FILENO);
 	if (listening == DAEMON_SOCKET)
 		fcntl(listening, F_SETFD, 0);
 	else
@@ -95,7 +186,8 @@ static void bury(struct daemon *daemon)
 }
 
 /* 0, or the errno for which it could not be started. */
-static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int listening)
+static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int listening,
+		 int voice)
 {
 	int ends[2], report, err = 0;
 	pid_t parent = getpid();
@@ -107,7 +199,7 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 	daemon->pid = report < 0 ? -1 : fork();
 	if (!daemon->pid) {
 		if (getppid() == parent)
-			become(programs, arguments, listening, report);
+			become(programs, arguments, listening, voice, report);
 		_exit(127);
 	}
 	/* The sandbox lets nobody send signals by number. */
@@ -126,15 +218,15 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 	return err;
 }
 
-int daemon_start(struct daemon *daemon, const char *option, const char *const *programs, const char *package,
-		 char *const *arguments)
+int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const char *const *programs,
+		 const char *package, char *const *arguments)
 {
-	int listening = -1, fd = make_sockets(&listening), err;
+	int listening = -1, fd = make_sockets(&listening), voice = give_voice(vm, daemon, option), err;
 
 	if (fd < 0) {
 		complain("%s: cannot make a socket: %m", option);
 	} else {
-		err = spawn(daemon, programs, arguments, listening);
+		err = voice < 0 ? errno : spawn(daemon, programs, arguments, listening, voice);
 		if (err) {
 			complain("%s: %s: %s (Debian's package %s)", option, arguments[0], strerror(err),
 				 package);
@@ -144,6 +236,10 @@ int daemon_start(struct daemon *daemon, const char *option, const char *const *p
 	}
 	if (listening >= 0)
 		close(listening);
+	if (voice >= 0)
+		close(voice);
+	if (fd < 0)
+		take_voice(daemon);
 	return fd;
 }
 
@@ -154,15 +250,20 @@ static bool has_ended(const struct daemon *daemon)
 	return poll(&end, 1, 0) == 1;
 }
 
-void daemon_end(struct daemon *daemon)
+static void end(struct daemon *daemon)
 {
 	const struct timespec moment = { .tv_nsec = LOOK_MS * 1000000 };
 
-	if (daemon->pid <= 0)
-		return;
 	pidfd_send_signal(daemon->fd, daemon->is_patient ? SIGTERM : SIGKILL, NULL, 0);
 	for (int ms = 0; daemon->is_patient && ms < END_MS && !has_ended(daemon); ms += LOOK_MS)
 		nanosleep(&moment, NULL);
 	pidfd_send_signal(daemon->fd, SIGKILL, NULL, 0);
 	bury(daemon);
+}
+
+void daemon_end(struct daemon *daemon)
+{
+	if (daemon->pid > 0)
+		end(daemon);
+	take_voice(daemon);
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+struct vm;
+
 /* The file descriptor at which such a program finds the socket that listens. */
 #define DAEMON_SOCKET 3
 
@@ -14,15 +16,18 @@
  * @pid: it; 0: there is none
  * @fd: it, as a pidfd
  * @is_patient: its end takes its time, as what it has in its caches goes to a disk
+ * @voice: what it says on its standard error is said by the runner, line by line
  */
 struct daemon {
 	pid_t pid;
 	int fd;
 	bool is_patient;
+	struct voice *voice;
 };
 
 /**
  * daemon_start() - start one
+ * @vm: for which
  * @daemon: out
  * @option: in whose name, for messages
  * @programs: where it may be, up to NULL
@@ -30,8 +35,8 @@ struct daemon {
  * @arguments: its arguments, the first one its name
  * Return: a connection to it, or -1 after a complaint
  */
-int daemon_start(struct daemon *daemon, const char *option, const char *const *programs, const char *package,
-		 char *const *arguments);
+int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const char *const *programs,
+		 const char *package, char *const *arguments);
 
 /* It does not survive, whatever it does. */
 void daemon_end(struct daemon *daemon);

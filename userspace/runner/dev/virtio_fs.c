@@ -85,8 +85,8 @@ static int start_daemon(struct fs *fs, const char *path)
 
 	snprintf(fd, sizeof(fd), "--fd=%d", DAEMON_SOCKET);
 	snprintf(source, sizeof(source), "source=%s", realpath(path, whole) ? whole : path);
-	fs->user.source.fd = daemon_start(&fs->user.daemon, "--share", programs, "qemu-system-common",
-					  arguments);
+	fs->user.source.fd = daemon_start(fs->virtio.pci.device.vm, &fs->user.daemon, "--share",
+					  programs, "qemu-system-common", arguments);
 	return fs->user.source.fd < 0 ? -1 : 0;
 }
 

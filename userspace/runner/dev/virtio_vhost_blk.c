@@ -110,8 +110,8 @@ static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
 	};
 
 	blk->user.daemon.is_patient = true;
-	blk->user.source.fd = daemon_start(&blk->user.daemon, "--disk", programs, "qemu-system-common",
-					    arguments);
+	blk->user.source.fd = daemon_start(blk->virtio.pci.device.vm, &blk->user.daemon, "--disk",
+					   programs, "qemu-system-common", arguments);
 	json_object_put(node);
 	json_object_put(export);
 	return blk->user.source.fd < 0 ? -1 : 0;
