@@ -35,6 +35,25 @@ TEST(doctor_finds_nothing_in_the_way)
 	EXPECT_EQ(NULL, strchr(doctor.out, '\033'));
 }
 
+/* What some options want: here a program, there a file of a package that no host of the lab has. */
+TEST(doctor_looks_at_what_options_want)
+{
+	struct command doctor;
+
+	ASSERT_EQ(0, sh("mkdir bin && printf '#!/bin/sh\n' > bin/virtiofsd && chmod +x bin/virtiofsd"));
+	command_run(&doctor, "PATH=$PATH:bin mote doctor");
+	EXPECT_EQ(0, doctor.status);
+	EXPECT_NE(NULL, strstr(doctor.out, "\n--share          ok       bin/virtiofsd\n")) {
+		TH_LOG("%s", doctor.out);
+	}
+	sh("rm -r bin");
+	command_run(&doctor, "mote doctor");
+	EXPECT_EQ(0, doctor.status);
+	EXPECT_NE(NULL, strstr(doctor.out, "\n--share          warn     virtiofsd: No such file or directory\n"
+			       "                          apt-get install qemu-system-common\n"));
+	EXPECT_NE(NULL, strstr(doctor.out, "apt-get install seabios\n"));
+}
+
 TEST(doctor_as_json)
 {
 	struct json_object *root, *checks;

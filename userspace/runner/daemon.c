@@ -23,6 +23,12 @@
 #include "runner.h"
 #include "vm.h"
 
+const char *const daemon_for_shares[] = {
+	"virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", NULL,
+};
+
+const char *const daemon_for_disks[] = { "qemu-storage-daemon", "/usr/bin/qemu-storage-daemon", NULL };
+
 /* For how long one that is patient may go on, and how often is looked. */
 #define END_MS 8000
 #define LOOK_MS 10

@@ -8,6 +8,10 @@
 
 struct vm;
 
+/* Where they may be, with or without a directory; the last one is NULL. */
+extern const char *const daemon_for_shares[];
+extern const char *const daemon_for_disks[];
+
 /* The file descriptor at which such a program finds the socket that listens. */
 #define DAEMON_SOCKET 3
 
@@ -30,7 +34,7 @@ struct daemon {
  * @vm: for which
  * @daemon: out
  * @option: in whose name, for messages
- * @programs: where it may be, up to NULL
+ * @programs: one of the above
  * @package: where Debian has it
  * @arguments: its arguments, the first one its name
  * Return: a connection to it, or -1 after a complaint

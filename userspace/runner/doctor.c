@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mote doctor: can virtual machines run here, and if not, what is to be done?
+ * mote doctor: can virtual machines run here, and if not, what is to be done?  And what of
+ * that which some options of mote run want is there?
  *
  * Each check is a function that adds one line.  Where the module is loaded its
  * probe is the truth; without it the checks say what /proc, /sys and CPUID show.
@@ -9,14 +10,19 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <liburing.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "libmote.h"
+#include "loader.h"
 #include "runner.h"
 #include "sandbox.h"
 
@@ -24,7 +30,8 @@ const char doctor_usage[] =
 	"usage: mote doctor [--json]\n"
 	"\n"
 	"Says whether virtual machines can run on this host and, for each thing that\n"
-	"stands in the way, what to do about it.\n"
+	"stands in the way, what to do about it; likewise for what is there for the\n"
+	"options of mote run that want more than the module.\n"
 	"\n"
 	"  --json  the same as JSON\n"
 	"  --help  this text\n"
@@ -32,13 +39,13 @@ const char doctor_usage[] =
 	"Exit status: 0 if virtual machines can be created, 1 if something stands in\n"
 	"the way, 2 if the command was used wrongly.\n";
 
-enum state { OK, WARN, PROBLEM };
+enum verdict { OK, WARN, PROBLEM };
 
 static const char *const state_names[] = { "ok", "warn", "problem" };
 
 struct finding {
 	const char *check;
-	enum state state;
+	enum verdict state;
 	char found[256];
 	char advice[256];
 };
@@ -55,13 +62,13 @@ struct report {
 	int err;
 	struct mote_info info;
 	unsigned int vendor;
-	struct finding findings[16];
+	struct finding findings[32];
 	unsigned int nr;
 };
 
 /* A new line in the report; returns it so that advice can be added. */
 __attribute__((format(printf, 4, 5)))
-static struct finding *add(struct report *report, const char *check, enum state state,
+static struct finding *add(struct report *report, const char *check, enum verdict state,
 			   const char *format, ...)
 {
 	struct finding *finding = &report->findings[report->nr++];
@@ -464,6 +471,86 @@ static void check_sandbox(struct report *report)
 		add(report, check, OK, "seccomp, and version %d of Landlock", landlock);
 }
 
+/* ---- what options of mote run want ------------------------------------------------------ */
+
+/**
+ * struct want - what an option wants
+ * @option: it
+ * @files: one of these, a device, or a program where there is no directory; the last one is NULL
+ * @mode: what may be done to it, for access()
+ * @advice: if that is not to be had
+ */
+static const struct want {
+	const char *option;
+	const char *const *files;
+	int mode;
+	const char *advice;
+} wants[] = {
+	{ "--firmware", (const char *const[]) { SEABIOS, NULL }, R_OK, "apt-get install seabios" },
+	{ "--firmware=uefi", (const char *const[]) { OVMF, NULL }, R_OK, "apt-get install ovmf" },
+	{ "--cloud-init", (const char *const[]) { "genisoimage", "xorriso", NULL }, X_OK,
+	  "apt-get install genisoimage" },
+	{ "--disk A.qcow2", daemon_for_disks, X_OK, "apt-get install qemu-system-common" },
+	{ "--share", daemon_for_shares, X_OK, "apt-get install qemu-system-common" },
+	{ "--net tap:", (const char *const[]) { "/dev/net/tun", NULL }, R_OK | W_OK, "modprobe tun" },
+	{ "--net vhost:", (const char *const[]) { "/dev/vhost-net", NULL }, R_OK | W_OK,
+	  "modprobe vhost_net, and be root or in the group kvm" },
+	{ "--vsock", (const char *const[]) { "/dev/vhost-vsock", NULL }, R_OK | W_OK,
+	  "modprobe vhost_vsock, and be root or in the group kvm" },
+};
+
+/* Where a program is, as execvp() finds it. */
+static bool find_program(const char *name, char *path, size_t size)
+{
+	const char *directory = getenv("PATH");
+
+	while (directory && *directory) {
+		size_t length = strcspn(directory, ":");
+
+		snprintf(path, size, "%.*s/%s", (int)length, directory, name);
+		if (!access(path, X_OK))
+			return true;
+		directory += length + !!directory[length];
+	}
+	return false;
+}
+
+static void check_want(struct report *report, const struct want *want)
+{
+	char path[PATH_MAX];
+
+	for (const char *const *file = want->files; *file; file++) {
+		snprintf(path, sizeof(path), "%s", *file);
+		if (strchr(*file, '/') ? !access(*file, want->mode) : find_program(*file, path, sizeof(path))) {
+			add(report, want->option, OK, "%s", path);
+			return;
+		}
+	}
+	advise(add(report, want->option, WARN, "%s: %s", *want->files, strerror(errno)), "%s", want->advice);
+}
+
+/* Disks do without, a thread each. */
+static void check_io_uring(struct report *report)
+{
+	struct io_uring ring;
+	int err = io_uring_queue_init(1, &ring, 0);
+
+	if (!err)
+		io_uring_queue_exit(&ring);
+	if (err)
+		advise(add(report, "io_uring", WARN, "%s: disks have a thread each", strerror(-err)),
+		       "sysctl kernel.io_uring_disabled=0, or what forbids it in this container");
+	else
+		add(report, "io_uring", OK, "for disks");
+}
+
+static void check_wants(struct report *report)
+{
+	check_io_uring(report);
+	for (size_t i = 0; i < ARRAY_SIZE(wants); i++)
+		check_want(report, &wants[i]);
+}
+
 static void examine(struct report *report)
 {
 	int fd = mote_open();
@@ -486,6 +573,7 @@ static void examine(struct report *report)
 	check_module(report);
 	check_device(report);
 	check_sandbox(report);
+	check_wants(report);
 }
 
 static unsigned int count_problems(const struct report *report)

@@ -75,9 +75,6 @@ static int connect_to(const struct sockaddr_un *address)
 static int start_daemon(struct fs *fs, const char *path)
 {
 	/* Debian 12 has the last one; newer ones the second, in a package of that name. */
-	static const char *const programs[] = {
-		"virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", NULL,
-	};
 	char fd[24], source[PATH_MAX + 8], whole[PATH_MAX];
 	char *const arguments[] = {
 		"virtiofsd", fd, "-o", source, "-o", "log_level=err", NULL,
@@ -86,7 +83,7 @@ static int start_daemon(struct fs *fs, const char *path)
 	snprintf(fd, sizeof(fd), "--fd=%d", DAEMON_SOCKET);
 	snprintf(source, sizeof(source), "source=%s", realpath(path, whole) ? whole : path);
 	fs->user.source.fd = daemon_start(fs->virtio.pci.device.vm, &fs->user.daemon, "--share",
-					  programs, "qemu-system-common", arguments);
+					  daemon_for_shares, "qemu-system-common", arguments);
 	return fs->user.source.fd < 0 ? -1 : 0;
 }
 

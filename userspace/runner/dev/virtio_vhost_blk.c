@@ -102,7 +102,6 @@ static struct json_object *describe_export(const struct disk *disk)
 
 static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
 {
-	static const char *const programs[] = { "qemu-storage-daemon", "/usr/bin/qemu-storage-daemon", NULL };
 	struct json_object *node = describe_image(disk), *export = describe_export(disk);
 	char *const arguments[] = {
 		"qemu-storage-daemon", "--blockdev", (char *)json_object_to_json_string(node),
@@ -111,7 +110,7 @@ static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
 
 	blk->user.daemon.is_patient = true;
 	blk->user.source.fd = daemon_start(blk->virtio.pci.device.vm, &blk->user.daemon, "--disk",
-					   programs, "qemu-system-common", arguments);
+					   daemon_for_disks, "qemu-system-common", arguments);
 	json_object_put(node);
 	json_object_put(export);
 	return blk->user.source.fd < 0 ? -1 : 0;
