@@ -434,6 +434,26 @@ static void test_consoles(void)
 	end();
 }
 
+/* The directory may have gone meanwhile, and another machine have come: what is there then is that one's. */
+static void test_own_socket(void)
+{
+	char directory[256], path[320];
+	int fd;
+
+	begin();
+	CHECK(!rundir_get(0, directory, sizeof(directory), false));
+	snprintf(path, sizeof(path), "%s/unit.sock", directory);
+	CHECK(!access(path, F_OK) && !unlink(path));
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+	CHECK(fd >= 0);
+	close(fd);
+	end();
+	CHECK(!unlink(path));
+	begin();
+	end();
+	CHECK(access(path, F_OK));
+}
+
 /* As before there were versions: more than is known is no mistake, and the answer has none. */
 static void test_without_version(void)
 {
@@ -847,6 +867,7 @@ int main(int argc, char **argv)
 		{ "the schema has all requests", test_table },
 		{ "what is refused changes nothing", test_refused },
 		{ "several consoles", test_consoles },
+		{ "a socket that is another's is left alone", test_own_socket },
 		{ "requests without a version", test_without_version },
 		{ "answers that come later", test_later },
 		{ "a machine that ends before the answer", test_ends_before },
