@@ -39,7 +39,7 @@ TEXTS = (("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n
 # or for those who work in the host. The last line is taken where the machine has it.
 PROGRAMS = ("bash", "timeout", "stdbuf", "env", "realpath", "nproc", "stat", "date", "sort", "mktemp",
             "taskset", "chrt", "setpriv", "unshare", "prlimit", "kmod")
-PROGRAMS_IF_THERE = ("strace", "ip", "perf")
+PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage")
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
 
 # Of a distribution's thousands of modules, those that a host of a hypervisor may want.

@@ -206,6 +206,22 @@ TEST_F(devices, daemon_that_dies)
 	EXPECT_NE(NULL, strstr(command->err, "socket: the daemon has ended")) TH_LOG("%s", command->err);
 }
 
+/* What cloud-init would find; and a watchdog that is armed by the kernel's own driver, and served no more. */
+TEST_F(devices, seed_and_watchdog)
+{
+	struct command *command = &self->command;
+
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	if (sh("command -v genisoimage > /dev/null"))
+		SKIP(return, "there is no genisoimage");
+	ASSERT_EQ(0, sh("echo '#cloud-config\nssh_authorized_keys: [ssh-ed25519 AAAA me]' > user-data"));
+	command_run(command, "sum=$(md5sum < user-data); " RUN, "devices=seed,watchdog sum=${sum%  *} end=watchdog",
+		    "--cloud-init user-data --watchdog=end");
+	EXPECT_WELL(command, STATUS_WATCHDOG);
+	sh("rm user-data");
+}
+
 /* What the guest has synced is in the image, whatever happens to the process then. */
 TEST_F(devices, killed_after_a_flush)
 {

@@ -188,15 +188,21 @@ TEST(networks)
 	EXPECT_REFUSED("cannot listen at port 2222", "--net user --forward 2222:1 --forward 2222:2 vmlinuz");
 }
 
-/* It is read before anything else is judged, and made by a program that is not here. */
+/* It is read before anything else is judged, and made by a program that may not be there. */
 TEST(cloud_init)
 {
+	char path[4096];
+
 	EXPECT_REFUSED("cannot read /nosuchfile", "--cloud-init /nosuchfile vmlinuz");
 	ASSERT_EQ(0, sh("mkdir seed"));
 	EXPECT_REFUSED("seed/user-data: No such file", "--cloud-init seed vmlinuz");
 	ASSERT_EQ(0, sh("echo '#cloud-config' > seed/user-data; truncate -s 20M seed/meta-data"));
 	EXPECT_REFUSED("more than 16M", "--cloud-init seed vmlinuz");
+	snprintf(path, sizeof(path), "%s", getenv("PATH"));
+	ASSERT_EQ(0, sh("mkdir seed/bin && ln -s $(command -v mote) seed/bin"));
+	setenv("PATH", "seed/bin", 1);
 	EXPECT_REFUSED("Debian's package genisoimage", "--cloud-init seed/user-data vmlinuz");
+	setenv("PATH", path, 1);
 	sh("rm -r seed");
 }
 
