@@ -24,6 +24,8 @@
 #define RESET_OFFSET 1
 #define RESET_CPU 0x04
 
+#define CACHE_LINE 64
+
 enum { ID_ADDRESS, ID_DATA };
 
 struct bus_device {
@@ -208,10 +210,13 @@ void pci_add_at(struct vm *vm, struct pci_device *pci, const struct device_ops *
 	pci_put(pci, PCI_DEVICE_ID, 2, identity->device);
 	pci_put(pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	pci_put(pci, PCI_CLASS_REVISION, 4, identity->class << 8 | identity->revision);
+	/* As firmware leaves it: in units of 4 bytes. */
+	pci_put(pci, PCI_CACHE_LINE_SIZE, 1, CACHE_LINE / 4);
 	pci_put(pci, PCI_SUBSYSTEM_VENDOR_ID, 2, identity->subsystem_vendor);
 	pci_put(pci, PCI_SUBSYSTEM_ID, 2, identity->subsystem);
 	pci->writable[PCI_COMMAND] = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	pci->writable[PCI_COMMAND + 1] = PCI_COMMAND_INTX_DISABLE >> 8;
+	pci->writable[PCI_CACHE_LINE_SIZE] = 0xff;
 	pci->writable[PCI_INTERRUPT_LINE] = 0xff;
 	pci->cap_end = PCI_STD_HEADER_SIZEOF;
 }

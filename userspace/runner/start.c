@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The state in which vCPU 0 begins, where there is no firmware that it would begin in. */
+/* The state in which vCPUs begin, where there is no firmware that the first would begin in. */
 #include <string.h>
 
 #include "loader.h"
@@ -30,6 +30,9 @@
 #define SVR_ENABLED 0x1ff
 #define LVT_EXTINT 0x700
 #define LVT_NMI 0x400
+
+/* MTRRs are on: memory is write-back, as what is none is mapped otherwise by the guest's page tables. */
+#define MTRR_WRITE_BACK 0x806
 
 #define PAGE_SIZE 4096
 #define PRESENT_WRITABLE 3
@@ -63,10 +66,19 @@ static int get(struct vm *vm, struct mote_state *state)
 
 static int set(struct vm *vm, const struct mote_state *state)
 {
+	struct mote_state other = { .mask = MOTE_STATE_MSRS };
 	int err = mote_set_state(vm->vcpus[0].cpu.fd, state);
 
+	for (unsigned int i = 0; !err && i < vm->nr_vcpus; i++) {
+		int fd = vm->vcpus[i].cpu.fd;
+
+		err = mote_get_state(fd, &other);
+		other.msrs.mtrr_def_type = MTRR_WRITE_BACK;
+		if (!err)
+			err = mote_set_state(fd, &other);
+	}
 	if (err)
-		complain("cannot set the registers of vCPU 0: %s", strerror(-err));
+		complain("cannot set the registers of the vCPUs: %s", strerror(-err));
 	return err ? -1 : 0;
 }
 
