@@ -4,307 +4,14 @@
  * of disks, network cards and consoles, and what a disk does when the host's is full or broken, with
  * io_uring and without.
  */
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/pci_regs.h>
-#include <linux/virtio_blk.h>
-#include <linux/virtio_console.h>
-#include <linux/virtio_net.h>
-#include <linux/virtio_pci.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "../userspace/runner/disk.h"
-#include "../userspace/runner/net.h"
-#include "../userspace/runner/runner.h"
-#include "../userspace/runner/traffic.h"
 #include "../userspace/runner/vhost.h"
-#include "device_console.h"
-#include "device_vm.h"
-#include "complaints.h"
-
-#define MEMORY 0x100000
-#define QUEUE_AT(nr) (0x1000 + 0x4000 * (nr))
-#define AVAIL 0x1000
-#define USED 0x2000
-#define SIZE 8			/* of a queue */
-#define DATA 0x20000
-#define IMAGE_SIZE 0x2800000
-#define REGISTERS_SIZE 0x2000
-#define CONFIG 0x200
-
-enum { BLK, NET, RNG, CONSOLE, BALLOON };
-
-static struct options options = { .nr_nics = 1, .nics = { { .where = "user" } }, .cpus = 1, .memory = MEMORY,
-	.nr_consoles = 1, .consoles = { "socket" }, .balloon = MEMORY / 2 };
-static struct mote_area area;
-static struct vm vm = {
-	.options = &options, .fd = -1, .name = "test", .machine = { .fd = -1, .nr_areas = 1, .areas = &area },
-	.lock = PTHREAD_MUTEX_INITIALIZER, .memory_fd = -1,
-};
-
-/* ---- what else the runner has ------------------------------------------------------- */
-
-static bool is_held;
-
-void vm_hold(struct vm *which, const char *format, ...)
-{
-	va_list args;
-
-	(void)which;
-	va_start(args, format);
-	vsnprintf(said, sizeof(said), format, args);
-	va_end(args);
-	is_held = true;
-}
-
-static unsigned int nr_discards;
-static __u64 discarded;
-
-void memory_discard(struct vm *which, void *hva, __u64 size)
-{
-	(void)which;
-	(void)hva;
-	nr_discards++;
-	discarded += size;
-}
-
-/* A network that keeps what it gets, and from which the tests send. */
-static struct net wire;
-
-static bool vm_is_free, card_is_held;
-
-static bool is_locked(pthread_mutex_t *lock)
-{
-	if (pthread_mutex_trylock(lock))
-		return true;
-	pthread_mutex_unlock(lock);
-	return false;
-}
-
-static void keep_frame(struct net *net, const void *frame, size_t size)
-{
-	(void)frame;
-	(void)size;
-	vm_is_free = !is_locked(&vm.lock);
-	card_is_held = is_locked(net->lock);
-}
-
-static void keep(struct net *net)
-{
-	(void)net;
-}
-
-struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
-{
-	static const struct net_ops ops = { .transmit = keep_frame, .destroy = keep };
-
-	(void)which;
-	(void)nic;
-	wire = *card;
-	wire.ops = &ops;
-	return &wire;
-}
-
-/* What the console has been given, and how much more it takes. */
-static char written[64];
-static size_t nr_written, console_takes = SIZE_MAX;
-
-size_t console_write(struct console *console, const void *data, size_t nr)
-{
-	(void)console;
-	nr = nr < console_takes ? nr : console_takes;
-	for (size_t i = 0; i < nr; i++)
-		written[nr_written++ % sizeof(written)] = ((const char *)data)[i];
-	console_takes -= nr;
-	return nr;
-}
-
-void console_wants_more(struct console *console)
-{
-	(void)console;
-}
-
-/* What a device has counted. */
-static __u64 counted(enum traffic_kind kind, unsigned int count)
-{
-	return traffic_read(traffic_get(&vm, kind, 0), count);
-}
-
-/* ---- the host's kernel -------------------------------------------------------------- */
-
-static bool has_no_ring;
-static int write_error, sync_error, nr_synced, nr_writes;
-static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;	/* whoever has it holds writes up */
-static size_t most_moved, most_punched;
-
-int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
-{
-	int (*init)(unsigned int entries, struct io_uring *ring, unsigned int flags) =
-		dlsym(RTLD_NEXT, "io_uring_queue_init");
-
-	return has_no_ring ? -EPERM : init(entries, ring, flags);
-}
-
-static void note(size_t *most, size_t size)
-{
-	*most = size > *most ? size : *most;
-}
-
-ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t offset, int flags)
-{
-	note(&most_moved, iov_size(iov, nr));
-	nr_writes++;
-	pthread_mutex_lock(&writing);
-	pthread_mutex_unlock(&writing);
-	if (!write_error)
-		return syscall(SYS_pwritev2, fd, iov, nr, offset, 0, flags);
-	errno = write_error;
-	return -1;
-}
-
-int fallocate(int fd, int mode, off_t offset, off_t size)
-{
-	note(&most_punched, size);
-	return syscall(SYS_fallocate, fd, mode, offset, size);
-}
-
-int fdatasync(int fd)
-{
-	nr_synced++;
-	if (!sync_error)
-		return syscall(SYS_fdatasync, fd);
-	errno = sync_error;
-	return -1;
-}
-
-/* ---- the driver --------------------------------------------------------------------- */
-
-static void handle_events(int timeout_ms)
-{
-	struct pollfd some = { .fd = vm.io.epoll, .events = POLLIN };
-
-	while (poll(&some, 1, timeout_ms) == 1) {
-		loop_run_once(&vm.io);
-		timeout_ms = 0;
-	}
-}
-
-static void put(unsigned int device, unsigned int at, unsigned int size, __u64 data)
-{
-	bus_write(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size, data);
-}
-
-static __u64 get(unsigned int device, unsigned int at, unsigned int size)
-{
-	return bus_read(&vm, SPACE_MMIO, PCI_MEMORY_FIRST + device * REGISTERS_SIZE + at, size);
-}
-
-static struct vring_desc *desc(unsigned int nr)
-{
-	return (void *)(area.hva + QUEUE_AT(nr));
-}
-
-static struct vring_avail *avail(unsigned int nr)
-{
-	return (void *)(area.hva + QUEUE_AT(nr) + AVAIL);
-}
-
-static volatile struct vring_used *used(unsigned int nr)
-{
-	return (void *)(area.hva + QUEUE_AT(nr) + USED);
-}
-
-/* Up to, and without DRIVER_OK. */
-static void begin(unsigned int device, unsigned int nr_queues)
-{
-	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 0);
-	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 3);
-	for (unsigned int half = 0; half < 2; half++) {
-		put(device, VIRTIO_PCI_COMMON_DFSELECT, 4, half);
-		put(device, VIRTIO_PCI_COMMON_GFSELECT, 4, half);
-		put(device, VIRTIO_PCI_COMMON_GF, 4, get(device, VIRTIO_PCI_COMMON_DF, 4));
-	}
-	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 11);
-	for (unsigned int nr = 0; nr < nr_queues; nr++) {
-		memset(area.hva + QUEUE_AT(nr), 0, USED + 0x1000);
-		put(device, VIRTIO_PCI_COMMON_Q_SELECT, 2, nr);
-		put(device, VIRTIO_PCI_COMMON_Q_SIZE, 2, SIZE);
-		put(device, VIRTIO_PCI_COMMON_Q_DESCLO, 4, QUEUE_AT(nr));
-		put(device, VIRTIO_PCI_COMMON_Q_AVAILLO, 4, QUEUE_AT(nr) + AVAIL);
-		put(device, VIRTIO_PCI_COMMON_Q_USEDLO, 4, QUEUE_AT(nr) + USED);
-		put(device, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
-	}
-}
-
-static void start(unsigned int device, unsigned int nr_queues)
-{
-	begin(device, nr_queues);
-	put(device, VIRTIO_PCI_COMMON_STATUS, 1, 15);
-	handle_events(0);
-}
-
-static bool needs_reset(unsigned int device)
-{
-	return get(device, VIRTIO_PCI_COMMON_STATUS, 1) & VIRTIO_CONFIG_S_NEEDS_RESET;
-}
-
-static void notify(unsigned int device, unsigned int nr)
-{
-	bus_write(&vm, SPACE_PORT, PCI_IO_FIRST + 16 * device + 2 * nr, 2, nr);
-	handle_events(0);
-}
-
-static void make_available(unsigned int nr, __u16 head)
-{
-	avail(nr)->ring[avail(nr)->idx % SIZE] = head;
-	avail(nr)->idx++;
-}
-
-/* Up to ten seconds; true if all has been used. */
-static bool wait_for(unsigned int nr)
-{
-	for (int i = 0; i < 1000 && used(nr)->idx != avail(nr)->idx; i++)
-		handle_events(10);
-	return used(nr)->idx == avail(nr)->idx;
-}
+#include "virtio_driver.h"
 
 /* ---- disks ---------------------------------------------------------------------------- */
-
-#define HEADER DATA
-#define STATUS (DATA + 0x100)
-#define BUFFER (DATA + 0x1000)
-#define NOT_YET 0xee
-
-static void ask_disk(__u32 type, __u64 sector, __u32 size)
-{
-	struct virtio_blk_outhdr header = { .type = type, .sector = sector };
-	__u16 in = type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
-
-	memcpy(area.hva + HEADER, &header, sizeof(header));
-	area.hva[STATUS] = NOT_YET;
-	desc(0)[0] = (struct vring_desc) { HEADER, sizeof(header), VRING_DESC_F_NEXT, size ? 1 : 2 };
-	desc(0)[1] = (struct vring_desc) { BUFFER, size, VRING_DESC_F_NEXT | in, 2 };
-	desc(0)[2] = (struct vring_desc) { STATUS, 1, VRING_DESC_F_WRITE, 0 };
-	make_available(0, 0);
-	notify(BLK, 0);
-}
-
-static __u8 ask_and_wait(__u32 type, __u64 sector, __u32 size)
-{
-	ask_disk(type, sector, size);
-	return wait_for(0) ? area.hva[STATUS] : NOT_YET;
-}
 
 static struct device *disk(void)
 {
@@ -791,46 +498,12 @@ static void own_locks(void)
 	CHECK(!is_locked(&vm.lock) && !is_locked(wire.lock));
 }
 
-static unsigned int slot;
-
-/* ---- PCI ------------------------------------------------------------------------------------ */
-
-/* The driver's functions are in the slots behind the chipset's. */
-static void select_config(unsigned int at)
-{
-	bus_write(&vm, SPACE_PORT, 0xcf8, 4, 1u << 31 | (__u32)slot << 11 | at);
-}
-
-static __u64 config_get(unsigned int at, unsigned int size)
-{
-	select_config(at & ~3u);
-	return bus_read(&vm, SPACE_PORT, 0xcfc + (at & 3), size);
-}
-
-static void config_put(unsigned int at, unsigned int size, __u64 data)
-{
-	select_config(at & ~3u);
-	bus_write(&vm, SPACE_PORT, 0xcfc + (at & 3), size, data);
-}
-
-static unsigned int find_config_access(void)
-{
-	for (slot = 0; slot < 32; slot++) {
-		bool is_rng = config_get(PCI_VENDOR_ID, 4) == 0x10441af4;
-		unsigned int at = is_rng ? config_get(PCI_CAPABILITY_LIST, 1) : 0;
-
-		for (; at; at = config_get(at + PCI_CAP_LIST_NEXT, 1))
-			if (config_get(at, 1) == PCI_CAP_ID_VNDR &&
-			    config_get(at + VIRTIO_PCI_CAP_CFG_TYPE, 1) == VIRTIO_PCI_CAP_PCI_CFG)
-				return at;
-	}
-	return 0;
-}
+/* ---- PCI, of the random numbers ------------------------------------------------------------ */
 
 /* "4.1.4.9": the random numbers' registers, while nothing is decoded. */
 static void config_access(void)
 {
-	unsigned int cap = find_config_access(), data = cap + sizeof(struct virtio_pci_cap);
+	unsigned int cap = find_capability(VIRTIO_ID_RNG, VIRTIO_PCI_CAP_PCI_CFG), data = cap + sizeof(struct virtio_pci_cap);
 
 	CHECK(cap);
 	config_put(PCI_COMMAND, 2, 0);
@@ -1090,15 +763,7 @@ static void talkative_daemon(void)
 
 static bool create_all(void)
 {
-	return !loop_create(&vm.io, &vm, NULL) && !pci_create(&vm) && !chipset_create(&vm) &&
-	       !virtio_blk_create(&vm) && !virtio_net_create(&vm) && !virtio_rng_create(&vm) &&
-	       !virtio_console_create(&vm) && !virtio_balloon_create(&vm) && !create_outside();
-}
-
-static void destroy(void)
-{
-	devices_destroy(&vm);
-	loop_destroy(&vm.io);
+	return create_devices() && !create_outside();
 }
 
 /* All but those that are served outside. */
@@ -1295,24 +960,6 @@ static void saved_other_disk(void)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-static bool make(unsigned int sector, __u64 size)
-{
-	static char path[32];
-	static int fd = -1;
-
-	if (fd >= 0)
-		close(fd);
-	fd = memfd_create("image", 0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	options.disks[0] = (struct disk) { .path = path, .sector = sector };
-	options.nr_disks = 1;
-	if (fd < 0 || ftruncate(fd, size) || !create_all()) {
-		printf("# cannot make the machine: %s\n", said);
-		return false;
-	}
-	return true;
-}
-
 int main(void)
 {
 	static const struct unit_test disks[] = {
@@ -1351,25 +998,18 @@ int main(void)
 	static const struct unit_test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
-	screen_size = (struct tty_size) { 80, 25 };
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	vm.memory_fd = memfd_create("memory", MFD_CLOEXEC);
-	area.size = MEMORY;
-	area.hva = ftruncate(vm.memory_fd, MEMORY) ? MAP_FAILED :
-		   mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory_fd, 0);
-	if (area.hva == MAP_FAILED)
+	if (!make_memory())
 		return 1;
-	vm.ram = area.hva;
-	vm.low = MEMORY;
 	printf("TAP version 13\n1..%zu\n",
 	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
-	if (!make(0, IMAGE_SIZE + 100))
+	if (!make_image(0, IMAGE_SIZE + 100) || !create_all())
 		return 1;
 	run_each(&plain, 1, "");
 	run_each(disks, ARRAY_SIZE(disks), "");
 	destroy();
 	has_no_ring = true;
-	if (!make(4096, IMAGE_SIZE + 512))
+	if (!make_image(4096, IMAGE_SIZE + 512) || !create_all())
 		return 1;
 	run_each(disks, ARRAY_SIZE(disks), ", without io_uring");
 	run_each(errors, ARRAY_SIZE(errors), ", without io_uring");

@@ -106,6 +106,18 @@ static void update_bars(struct pci_device *pci)
 
 static void msix_flush(struct pci_device *pci);
 
+static bool is_on(const struct pci_device *pci)
+{
+	return pci->msix_cap &&
+	       get(pci, pci->msix_cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE;
+}
+
+/* Nobody has such a pin, but the status register says what it would be. */
+static bool is_interrupting(const struct pci_device *pci)
+{
+	return pci->isr && *pci->isr && !is_on(pci);
+}
+
 static void look_through(struct pci_device *pci, unsigned int at, bool is_write)
 {
 	if (pci->window && (at & ~3u) == pci->window_at)
@@ -119,6 +131,8 @@ static __u32 config_read(struct pci_device *pci, unsigned int at, unsigned int s
 	pthread_mutex_lock(&pci->lock);
 	look_through(pci, at, false);
 	data = get(pci, at, size);
+	if (at + size > PCI_STATUS && at <= PCI_STATUS && is_interrupting(pci))
+		data |= PCI_STATUS_INTERRUPT << 8 * (PCI_STATUS - at);
 	pthread_mutex_unlock(&pci->lock);
 	return data;
 }
@@ -307,12 +321,6 @@ static bool is_masked(const struct pci_device *pci, unsigned int vector)
 {
 	return get(pci, pci->msix_cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_MASKALL ||
 	       pci->msix[vector].control & PCI_MSIX_ENTRY_CTRL_MASKBIT;
-}
-
-static bool is_on(const struct pci_device *pci)
-{
-	return pci->msix_cap &&
-	       get(pci, pci->msix_cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE;
 }
 
 bool msix_message(const struct pci_device *pci, unsigned int vector, struct mote_msi *msi)

@@ -58,6 +58,7 @@ struct msix_entry {
  * @bars: base address registers
  * @last_cap: offset of the last capability; 0: there is none yet
  * @cap_end: where the next one goes
+ * @isr: what it would interrupt for by a pin, while MSI-X is off; NULL: nothing
  * @msix_cap: offset of the MSI-X capability
  * @nr_vectors: size of the MSI-X table
  * @msix: the table
@@ -75,6 +76,7 @@ struct pci_device {
 	struct pci_bar bars[PCI_BARS];
 	unsigned int last_cap;
 	unsigned int cap_end;
+	const __u8 *isr;
 	unsigned int msix_cap;
 	unsigned int nr_vectors;
 	struct msix_entry msix[MSIX_MOST];

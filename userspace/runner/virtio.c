@@ -57,7 +57,7 @@ void virtio_interrupt(struct virtqueue *queue)
 
 void virtio_config_changed(struct virtio *virtio)
 {
-	virtio->generation++;
+	virtio->is_changed = true;
 	virtio->isr |= ISR_CONFIG;
 	msix_send(&virtio->pci, virtio->config_vector);
 }
@@ -108,7 +108,7 @@ static void notified(struct vm *vm, struct source *source, __u32 events)
 	(void)events;
 	eventfd_read(source->fd, &times);
 	virtqueue_refill(queue);
-	if (queue->enabled && virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (queue->enabled && virtio_is_ready(virtio))
 		virtio->ops->kick(virtio, queue);
 }
 
@@ -196,7 +196,7 @@ void virtio_settled(struct virtio *virtio)
 
 static void set_status(struct virtio *virtio, __u8 status)
 {
-	bool was_ready = virtio->status & VIRTIO_CONFIG_S_DRIVER_OK;
+	bool was_ready = (virtio->status & VIRTIO_READY) == VIRTIO_READY;
 
 	if (!status) {
 		virtio_reset(virtio);
@@ -208,7 +208,7 @@ static void set_status(struct virtio *virtio, __u8 status)
 	     !(virtio->driver_features >> VIRTIO_F_VERSION_1 & 1)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	virtio->status = status | (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET);
-	if (was_ready || !(status & VIRTIO_CONFIG_S_DRIVER_OK) || !(status & VIRTIO_CONFIG_S_FEATURES_OK))
+	if (was_ready || (status & VIRTIO_READY) != VIRTIO_READY)
 		return;
 	if (virtio->ops->start && virtio->ops->start(virtio))
 		virtio_break(virtio);
@@ -360,10 +360,13 @@ static void write_common(struct virtio *virtio, unsigned int offset, __u64 data)
 	}
 }
 
-static __u64 read_config(const struct virtio *virtio, unsigned int offset, unsigned int size)
+/* "4.1.4.3.1": a driver that has read parts of two configurations finds another generation. */
+static __u64 read_config(struct virtio *virtio, unsigned int offset, unsigned int size)
 {
 	__u64 data = 0;
 
+	virtio->generation += virtio->is_changed;
+	virtio->is_changed = false;
 	if (offset + size <= virtio->config_size)
 		memcpy(&data, (const char *)virtio->config + offset, size);
 	return data;
@@ -495,7 +498,7 @@ static void virtio_resume(struct device *device)
 	if (virtio->ops->resume)
 		virtio->ops->resume(virtio);
 	/* Of a machine whose state was loaded nobody has looked at the queues yet. */
-	if (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (virtio_is_ready(virtio))
 		notify_all(virtio);
 }
 
@@ -556,6 +559,7 @@ int virtio_create(struct vm *vm, struct virtio *virtio, const struct virtio_ops 
 
 	virtio->ops = ops;
 	virtio->pci.device.vm = vm;
+	virtio->pci.isr = &virtio->isr;
 	virtio->pci.moved = moved;
 	virtio->pci.msix_changed = msix_changed;
 	if (create_queues(vm, virtio) || pci_add(vm, &virtio->pci, &device_ops, &identity)) {

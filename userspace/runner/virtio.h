@@ -131,7 +131,8 @@ struct virtio_ops {
  * @driver_features: what the driver has accepted
  * @status: VIRTIO_CONFIG_S_*
  * @is_resetting: the driver has reset it, but something is in flight yet; or it is destroyed
- * @generation: changes with the configuration
+ * @generation: changes when the driver reads a configuration that has changed
+ * @is_changed: it has, and has not been read since
  * @isr: what has happened, for who does not use MSI-X
  * @config_vector: of MSI-X
  * @select: the queue that is being set up
@@ -153,6 +154,7 @@ struct virtio {
 	bool is_resetting;
 	__u8 isr;
 	__u8 generation;
+	bool is_changed;
 	__u16 config_vector;
 	__u16 select;
 	__u32 device_select;
@@ -164,6 +166,15 @@ struct virtio {
 static inline __u64 virtio_offered(const struct virtio *virtio)
 {
 	return virtio->features | VIRTIO_FEATURES;
+}
+
+/* What a driver has said that is ready. */
+#define VIRTIO_READY (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
+
+/* May the device touch its queues?  Not before that, nor when the driver has broken the rules. */
+static inline bool virtio_is_ready(const struct virtio *virtio)
+{
+	return (virtio->status & (VIRTIO_READY | VIRTIO_CONFIG_S_NEEDS_RESET)) == VIRTIO_READY;
 }
 
 /* As &device_ops.state (virtio_state.c). */

@@ -38,6 +38,8 @@ void virtio_state(struct device *device, struct state *state)
 	/* Nothing is in flight: what it has been begins as what was just made. */
 	if (state->loads)
 		virtio_reset(virtio);
+	virtio->generation += virtio->is_changed;
+	virtio->is_changed = false;
 	pci_state(&virtio->pci, state);
 	STATE(state, virtio, driver_features);
 	STATE(state, virtio, status);

@@ -150,7 +150,7 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 	__u16 index, waiting, head;
 	unsigned int nr;
 
-	if (!queue->enabled || queue->virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+	if (!queue->enabled || !virtio_is_ready(queue->virtio))
 		return false;
 	index = __atomic_load_n(&queue->avail_hva->idx, __ATOMIC_ACQUIRE);
 	waiting = index - queue->next_avail;

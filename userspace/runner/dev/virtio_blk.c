@@ -41,7 +41,8 @@
  * @transfer: what is done for it: what is left of that
  * @chain: its buffers
  * @size: bytes that were to be transferred at first
- * @written: bytes that the driver finds in its buffers
+ * @room: bytes that the device may write before the status
+ * @written: and those that it has written
  * @type: VIRTIO_BLK_T_*
  * @status: where the outcome goes
  * @next: another one that is free, or held
@@ -50,6 +51,7 @@ struct request {
 	struct transfer transfer;
 	struct chain chain;
 	size_t size;
+	size_t room;
 	size_t written;
 	__u32 type;
 	__u8 *status;
@@ -134,7 +136,9 @@ static void finish(struct blk *blk, struct request *request, __u8 status)
 	if (status == VIRTIO_BLK_S_OK)
 		count(blk, request);
 	*request->status = status;
-	virtqueue_push(&blk->virtio.queues[0], request->chain.head, request->written + 1);
+	/* The status is behind what it has not written: only all of it is written one behind the other. */
+	virtqueue_push(&blk->virtio.queues[0], request->chain.head,
+		       request->written + (request->written == request->room));
 	forget(blk, request);
 }
 
@@ -174,16 +178,17 @@ static __u8 start_transfer(struct blk *blk, struct request *request, __u64 secto
 
 static __u8 start_range(struct blk *blk, struct request *request)
 {
+	__le32 known = request->type == VIRTIO_BLK_T_DISCARD ? 0 : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 	struct virtio_blk_discard_write_zeroes range;
 	struct chain *chain = &request->chain;
 
-	if (iov_read(chain->iov, chain->nr_out, &range, sizeof(range)) != sizeof(range) ||
-	    !is_inside(blk, range.sector, range.num_sectors * (__u64)SECTOR) || blk->readonly ||
+	if (iov_read(chain->iov, chain->nr_out, &range, sizeof(range)) != sizeof(range))
+		return VIRTIO_BLK_S_IOERR;
+	if (iov_size(chain->iov, chain->nr_out) || range.flags & ~known)
+		return VIRTIO_BLK_S_UNSUPP;
+	if (!is_inside(blk, range.sector, range.num_sectors * (__u64)SECTOR) || blk->readonly ||
 	    !range.num_sectors)
 		return VIRTIO_BLK_S_IOERR;
-	if (iov_size(chain->iov, chain->nr_out) ||
-	    range.flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)
-		return VIRTIO_BLK_S_UNSUPP;
 	request->transfer = (struct transfer) {
 		.offset = range.sector * SECTOR, .size = range.num_sectors * (size_t)SECTOR,
 	};
@@ -244,6 +249,7 @@ static bool begin(struct blk *blk, struct request *request)
 		virtio_break(&blk->virtio);
 		return false;
 	}
+	request->room = iov_size(request->chain.iov + request->chain.nr_out, request->chain.nr_in);
 	blk->free = request->next;
 	status = start(blk, request);
 	if (blk->transfers.in_flight == before)
@@ -327,6 +333,11 @@ static void transferred(struct transfers *transfers, struct transfer *transfer)
 		forget(blk, request);
 		return;
 	}
+	/* Where there are no zeroes but those of holes, as in tmpfs, these are written. */
+	if (result == -EOPNOTSUPP && transfer->kind == TRANSFER_ZERO) {
+		transfer->kind = TRANSFER_PUNCH;
+		result = -EAGAIN;
+	}
 	if (result == -EINTR || result == -EAGAIN) {
 		transfers_start(transfers, transfer);
 		return;
@@ -358,7 +369,7 @@ static bool blk_drain(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 
-	if (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (virtio_is_ready(virtio))
 		blk_kick(virtio, &virtio->queues[0]);
 	if (!blk->transfers.in_flight && blk->is_dirty) {
 		blk->flush = (struct transfer) { .kind = TRANSFER_FLUSH };

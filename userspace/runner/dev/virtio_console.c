@@ -51,7 +51,7 @@ static size_t console_room(void *device)
 {
 	const struct port *port = device;
 
-	return port->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK ? INPUT_MOST - port->nr_input : 0;
+	return virtio_is_ready(&port->virtio) ? INPUT_MOST - port->nr_input : 0;
 }
 
 static void console_input(void *device, const void *data, size_t nr)

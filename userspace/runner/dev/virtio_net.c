@@ -79,7 +79,7 @@ static void receive(void *data, const void *frame, size_t size)
 	struct net_card *card = data;
 	struct frame *last;
 
-	if (size > FRAME_MOST || !card->virtio.queues[QUEUE_RX].enabled)
+	if (size > FRAME_MOST || !virtio_is_ready(&card->virtio))
 		return;
 	deliver_waiting(card);
 	if (!card->nr && deliver(card, frame, size))
