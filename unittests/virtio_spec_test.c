@@ -481,6 +481,29 @@ static void forbidden_chains(void)
 	CHECK(needs_reset(RNG));
 }
 
+/* Not where they may be, or nowhere: such a queue is not used. */
+static void misplaced_queues(void)
+{
+	static const __u32 places[][3] = {
+		{ QUEUE_AT(0) + 8, QUEUE_AT(0) + AVAIL, QUEUE_AT(0) + USED },
+		{ QUEUE_AT(0), QUEUE_AT(0) + AVAIL + 1, QUEUE_AT(0) + USED },
+		{ QUEUE_AT(0), QUEUE_AT(0) + AVAIL, QUEUE_AT(0) + USED + 2 },
+		{ MEMORY - 16, QUEUE_AT(0) + AVAIL, QUEUE_AT(0) + USED },
+		{ QUEUE_AT(0), MEMORY - 2, QUEUE_AT(0) + USED },
+		{ QUEUE_AT(0), QUEUE_AT(0) + AVAIL, MEMORY },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		begin(RNG, 0);
+		select_queue(RNG, 0);
+		for (unsigned int part = 0; part < 3; part++)
+			put(RNG, VIRTIO_PCI_COMMON_Q_DESCLO + 8 * part, 4, places[i][part]);
+		put(RNG, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+		EQ(0, get(RNG, VIRTIO_PCI_COMMON_Q_ENABLE, 2));
+		CHECK(needs_reset(RNG));
+	}
+}
+
 static void suppressed_interrupts(void)
 {
 	start(RNG, 1);
@@ -775,6 +798,24 @@ static void network_headers(void)
 	EQ(1, header.num_buffers);
 }
 
+/* Too short for a header, or longer than any frame: nobody sees them, and they are given back. */
+static void bad_frames(void)
+{
+	static const __u32 sizes[] = { 1, sizeof(struct virtio_net_hdr_v1) - 1,
+				       sizeof(struct virtio_net_hdr_v1) + FRAME_MOST + 1, 0x10000 };
+
+	start(NET, 2);
+	nr_sent = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		desc(1)[0] = (struct vring_desc) { BUFFER, sizes[i], 0, 0 };
+		make_available(1, 0);
+		notify(NET, 1);
+		CHECK(wait_for(1));
+	}
+	EQ(0, nr_sent);
+	CHECK(!needs_reset(NET));
+}
+
 /* ---- disks --------------------------------------------------------------------------------- */
 
 static void disk_config(void)
@@ -852,6 +893,21 @@ static void disk_name(void)
 	CHECK(!memcmp(area.hva + BUFFER, id, sizeof(id)));
 	EQ(0xff, area.hva[BUFFER + sizeof(id)]);
 	EQ(sizeof(id) + 1, last_length(0));
+}
+
+static void no_room_for_a_status(void)
+{
+	const struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_OUT, .sector = 8 };
+
+	start(BLK, 1);
+	nr_writes = 0;
+	memcpy(area.hva + HEADER, &header, sizeof(header));
+	desc(0)[0] = (struct vring_desc) { HEADER, sizeof(header), VRING_DESC_F_NEXT, 1 };
+	desc(0)[1] = (struct vring_desc) { BUFFER, SECTOR, 0, 0 };
+	make_available(0, 0);
+	notify(BLK, 0);
+	CHECK(needs_reset(BLK));
+	EQ(0, nr_writes);
 }
 
 /* Who knows of no flushes has each write on the disk; a flush is one. */
@@ -950,6 +1006,7 @@ int main(void)
 		{ "buffers that are for reading", readable_buffers },
 		{ "indirect tables", indirect_tables },
 		{ "chains that are forbidden", forbidden_chains },
+		{ "queues that are not where they may be", misplaced_queues },
 		{ "interrupts that are not wanted", suppressed_interrupts },
 		{ "lengths in the used ring", used_lengths },
 		{ "notifications for nothing", spurious_notifications },
@@ -961,10 +1018,12 @@ int main(void)
 		{ "vectors of MSI-X", vectors },
 		{ "messages of MSI-X", messages },
 		{ "headers of frames", network_headers },
+		{ "frames that are none", bad_frames },
 		{ "a disk's configuration", disk_config },
 		{ "flags of discards and zeroes", disk_flags },
 		{ "zeroes that are written", zeroes },
 		{ "a disk's name", disk_name },
+		{ "a request without room for a status", no_room_for_a_status },
 		{ "writes that last", stable_writes },
 		{ "random bytes", random_bytes },
 		{ "pages of the balloon", balloon_pages },

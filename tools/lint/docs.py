@@ -13,6 +13,8 @@ FILE = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*|[\w*.-]+\.(?:c|h|S|py|md|json|asl)")
 NAME = re.compile(r"(?<![\w-])(?:\w*[a-z0-9A-Z]_\w*|_[A-Z]\w+)(?![\w…*.(])")
 CALL = re.compile(r"(\w+)\(\)")
 TEST = re.compile(r"(\w+)[/:](\w+)(?:: (.+))?")
+UNIT_TESTS = re.compile(r'\{ "[^"]+", (\w+)[ ,]')
+ROW = re.compile(r"^\| \d[^|]*\|.*$", re.MULTILINE)
 TESTS_OF_C = re.compile(r"^TEST\w*\((?:\w+, )?(\w+)[,)]", re.MULTILINE)
 MAKE = re.compile(r"(?:\w+=\S+ )*make((?: [a-z-]+)+)")
 NUMBER = re.compile(r"`(MOTE_\w+)` (?:is |\()(\d+)")
@@ -49,8 +51,9 @@ class Docs:
                                                 for pattern in (name, "*/" + name))
 
     def has_tests(self, collection, program, tests):
-        path = f"selftests/{collection}/{program}.c"
-        names = TESTS_OF_C.findall(self.text.get(path, ""))
+        is_unit = collection == "unittests"
+        path = f"unittests/{program}.c" if is_unit else f"selftests/{collection}/{program}.c"
+        names = (UNIT_TESTS if is_unit else TESTS_OF_C).findall(self.text.get(path, ""))
         wanted = tests.split(", ") if tests else []
         return path in self.files and all(fnmatch.filter(names, test.replace("…", "*")) for test in wanted)
 
@@ -59,7 +62,8 @@ class Docs:
         first, *rest = words.split()
         words = " ".join([first, *rest])
         make, test = MAKE.fullmatch(words), TEST.fullmatch(words)
-        if test and f"selftests/{test[1]}/Makefile" in self.files and not self.has_file(words):
+        is_test = test and (test[1] == "unittests" or f"selftests/{test[1]}/Makefile" in self.files)
+        if is_test and not self.has_file(words):
             return [] if self.has_tests(*test.groups()) else [words]
         if make:
             return [target for target in make[1].split() if target not in self.targets]
@@ -99,3 +103,14 @@ def rule_docs(tree):
             gone = docs.missing(match[1]) if match[1] else [] if docs.has_file(match[2]) else [match[2]]
             docs.check(path, number, gone)
         docs.check(path, 1, docs.numbers(text))
+
+
+def rule_rows(tree):
+    """Each row of docs/virtio.md that is about something that is offered names a test."""
+    path = "docs/virtio.md"
+    with open(os.path.join(tree.root, path)) as handle:
+        text = handle.read()
+    for match in ROW.finditer(text):
+        last = match[0].split("|")[-2]
+        if "| not offered: " not in match[0] and not re.search(r"`(?:unittests|boot|life)/\w+", last):
+            tree.breach("rows", path, text.count("\n", 0, match.start()) + 1, "no test", match[0][:60])
