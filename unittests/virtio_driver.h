@@ -338,7 +338,8 @@ static inline unsigned int find_capability(unsigned int id, __u8 type)
 
 	for (slot = 0; slot < 32 && config_get(PCI_VENDOR_ID, 4) != ((0x1040 + id) << 16 | 0x1af4); slot++)
 		;
-	for (at = slot < 32 ? config_get(PCI_CAPABILITY_LIST, 1) : 0; at; at = config_get(at + PCI_CAP_LIST_NEXT, 1))
+	at = slot < 32 ? config_get(PCI_CAPABILITY_LIST, 1) : 0;
+	for (; at; at = config_get(at + PCI_CAP_LIST_NEXT, 1))
 		if (config_get(at, 1) == PCI_CAP_ID_VNDR &&
 		    config_get(at + VIRTIO_PCI_CAP_CFG_TYPE, 1) == type)
 			break;

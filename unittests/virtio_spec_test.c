@@ -247,8 +247,9 @@ static void features(void)
 /* None is offered without those that it needs, and none of what is not there. */
 static void features_that_are_not_there(void)
 {
-	const __u64 never = 1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_F_IN_ORDER | 1ull << VIRTIO_F_SR_IOV |
-			    1ull << VIRTIO_F_ACCESS_PLATFORM | 1ull << VIRTIO_F_ORDER_PLATFORM |
+	const __u64 never = 1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_F_IN_ORDER |
+			    1ull << VIRTIO_F_SR_IOV | 1ull << VIRTIO_F_ACCESS_PLATFORM |
+			    1ull << VIRTIO_F_ORDER_PLATFORM |
 			    1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << 38 | 1ull << 39 | 1ull << 40;
 
 	for (unsigned int device = 0; device < ARRAY_SIZE(kinds); device++)
@@ -391,8 +392,8 @@ static void frames_in_pieces(void)
 	memset(area.hva + BUFFER + whole - 60, 0x5a, 60);
 	for (__u16 i = 0; i < SIZE; i++)
 		desc(1)[i] = (struct vring_desc) {
-			BUFFER + 10 * i, i < SIZE - 1 ? 10 : whole - 10 * i, i < SIZE - 1 ? VRING_DESC_F_NEXT : 0,
-			i + 1,
+			BUFFER + 10 * i, i < SIZE - 1 ? 10 : whole - 10 * i,
+			i < SIZE - 1 ? VRING_DESC_F_NEXT : 0, i + 1,
 		};
 	make_available(1, 0);
 	nr_sent = 0;
@@ -402,7 +403,8 @@ static void frames_in_pieces(void)
 	EQ(0x5a, sent[59]);
 	for (__u16 i = 0; i < SIZE; i++)
 		desc(0)[i] = (struct vring_desc) {
-			BUFFER + 0x100 + 10 * i, 10, VRING_DESC_F_WRITE | (i < SIZE - 1 ? VRING_DESC_F_NEXT : 0), i + 1,
+			BUFFER + 0x100 + 10 * i, 10,
+			VRING_DESC_F_WRITE | (i < SIZE - 1 ? VRING_DESC_F_NEXT : 0), i + 1,
 		};
 	make_available(0, 0);
 	send_frame();
@@ -454,7 +456,7 @@ static void forbidden_chains(void)
 	const __u16 next = VRING_DESC_F_NEXT, write = VRING_DESC_F_WRITE, indirect = VRING_DESC_F_INDIRECT;
 	const struct vring_desc chains[][2] = {
 		{ { BUFFER, 8, next, 0 } },					/* a loop */
-		{ { BUFFER, 8, next, SIZE } },					/* to where no descriptor is */
+		{ { BUFFER, 8, next, SIZE } },					/* to where none is */
 		{ { BUFFER, 8, next | write, 1 }, { BUFFER, 8, 0, 0 } },	/* in the wrong order */
 		{ { DATA, 16, indirect | next, 1 }, { BUFFER, 8, write, 0 } },	/* not the last one */
 		{ { QUEUE_AT(0), 32, indirect, 0 }, },				/* a table in a table */
@@ -613,7 +615,8 @@ static void structures(void)
 		struct structure config = find_structure(device, VIRTIO_PCI_CAP_DEVICE_CFG);
 		__u32 step = config_get(notify.at + sizeof(struct virtio_pci_cap), 4);
 
-		CHECK(common.at && common.length >= sizeof(struct virtio_pci_common_cfg) && !(common.offset % 4));
+		CHECK(common.at && common.length >= sizeof(struct virtio_pci_common_cfg));
+		EQ(0, common.offset % 4);
 		CHECK(notify.at && notify.length >= 2 && !(notify.offset % 2));
 		EQ(sizeof(struct virtio_pci_notify_cap), config_get(notify.at + VIRTIO_PCI_CAP_LEN, 1));
 		CHECK(!step || (step % 2 == 0 && !(step & (step - 1))));
@@ -855,8 +858,8 @@ static void disk_flags(void)
 	/* More than one range is more than is offered; and what nobody knows is said so. */
 	EQ(VIRTIO_BLK_S_UNSUPP, ask_and_wait(VIRTIO_BLK_T_DISCARD, 0, 32));
 	for (__u32 type = 2; type < 32; type++)
-		if (type != VIRTIO_BLK_T_FLUSH && type != VIRTIO_BLK_T_DISCARD && type != VIRTIO_BLK_T_GET_ID &&
-		    type != VIRTIO_BLK_T_WRITE_ZEROES)
+		if (type != VIRTIO_BLK_T_FLUSH && type != VIRTIO_BLK_T_GET_ID &&
+		    type != VIRTIO_BLK_T_DISCARD && type != VIRTIO_BLK_T_WRITE_ZEROES)
 			EQ(VIRTIO_BLK_S_UNSUPP, ask_and_wait(type, 0, SECTOR));
 }
 

@@ -503,7 +503,8 @@ static void own_locks(void)
 /* "4.1.4.9": the random numbers' registers, while nothing is decoded. */
 static void config_access(void)
 {
-	unsigned int cap = find_capability(VIRTIO_ID_RNG, VIRTIO_PCI_CAP_PCI_CFG), data = cap + sizeof(struct virtio_pci_cap);
+	unsigned int cap = find_capability(VIRTIO_ID_RNG, VIRTIO_PCI_CAP_PCI_CFG);
+	unsigned int data = cap + sizeof(struct virtio_pci_cap);
 
 	CHECK(cap);
 	config_put(PCI_COMMAND, 2, 0);
