@@ -40,6 +40,7 @@ TEXTS = (("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n
 PROGRAMS = ("bash", "timeout", "stdbuf", "env", "realpath", "nproc", "stat", "date", "sort", "mktemp",
             "taskset", "chrt", "setpriv", "unshare", "prlimit", "kmod")
 PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage")
+LOADED = ("libslirp.so.0",)
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
 
 # Of a distribution's thousands of modules, those that a host of a hypervisor may want.
@@ -168,6 +169,13 @@ def libraries(programs):
     return sorted(set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", done.stdout, re.MULTILINE)))
 
 
+def loaded():
+    """Libraries that mote loads by itself, when it wants them, of which ldd says nothing."""
+    done = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True)
+    rows = re.findall(r"^\s*(\S+) \(.*x86-64.*\) => (\S+)$", done.stdout, re.MULTILINE)
+    return [path for name, path in rows if name in LOADED]
+
+
 def programs():
     found = []
     for name in PROGRAMS + PROGRAMS_IF_THERE:
@@ -180,8 +188,8 @@ def programs():
     return found
 
 
-def add_libraries(archive, files):
-    for library in libraries(files):
+def add_libraries(archive, files, more=()):
+    for library in sorted({*libraries([*files, *more]), *more}):
         archive.file("usr" + re.sub(r"^/usr/", "/", library), os.path.realpath(library))
 
 
@@ -334,8 +342,8 @@ def mote(kernel):
         if tests:
             archive.tree("usr/lib/mote/selftests", selftests)
         elves = [f for f in binaries + shared + tests if os.path.isfile(f) and is_dynamic(f)]
-        add_libraries(archive, elves)
+        add_libraries(archive, elves, loaded())
 
     directories = sorted({os.path.dirname(test) for test in tests})
-    inputs = [os.path.join(kernel.modules, "modules.dep"), *modules, *binaries, *shared, *tests, *directories]
+    inputs = [os.path.join(kernel.modules, "modules.dep"), *modules, *binaries, *shared, *loaded(), *tests, *directories]
     return cached(f"mote-{os.path.basename(kernel.directory)}", inputs, fill)

@@ -9,11 +9,13 @@
  * frames that may begin another one are lost, and nobody from outside is accepted.
  *
  * libslirp wants to poll for itself, each time for other descriptors, so it has a
- * thread for that; it works with the card's lock held like everyone else.
+ * thread for that; it works with the card's lock held like everyone else.  It is loaded when a
+ * machine has such a network, for it brings glib along, which weighs more than the rest of us.
  *
  * Not here: IPv6.
  */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/if_ether.h>
 #include <netinet/ip.h>
@@ -41,11 +43,22 @@
 #define GUEST 0x0a00020f
 #define LOOPBACK 0x7f000001
 
+#define LIBRARY "libslirp.so.0"
 #define MS_PER_S 1000
 #define POLLFDS_MOST 1024
 /* Connections; those by TCP, which may last for ever, leave some to others, as to DNS. */
 #define SOCKETS_MOST 512
 #define MOST_BY_TCP(most) ((most) / 4 * 3)
+
+/* What is needed of it. */
+static struct {
+	__typeof__(slirp_new) *new;
+	__typeof__(slirp_cleanup) *cleanup;
+	__typeof__(slirp_input) *input;
+	__typeof__(slirp_pollfds_fill) *pollfds_fill;
+	__typeof__(slirp_pollfds_poll) *pollfds_poll;
+	__typeof__(slirp_add_hostfwd) *add_hostfwd;
+} libslirp;
 
 struct user {
 	struct net net;
@@ -239,13 +252,13 @@ static void *run(void *data)
 
 		user->fds[0] = (struct pollfd) { .fd = user->wake, .events = POLLIN };
 		user->nr = 1;
-		slirp_pollfds_fill(user->slirp, &timeout, add_poll, user);
+		libslirp.pollfds_fill(user->slirp, &timeout, add_poll, user);
 		pthread_mutex_unlock(user->net.lock);
 		nr = poll(user->fds, user->nr, timeout);
 		pthread_mutex_lock(user->net.lock);
 		if (user->fds[0].revents && read(user->wake, &times, sizeof(times)) < 0)
 			user->fds[0].revents = 0;
-		slirp_pollfds_poll(user->slirp, nr < 0, get_revents, user);
+		libslirp.pollfds_poll(user->slirp, nr < 0, get_revents, user);
 	}
 	pthread_mutex_unlock(user->net.lock);
 	return NULL;
@@ -283,7 +296,7 @@ static void transmit(struct net *net, const void *frame, size_t size)
 
 	if (is_too_many(user, frame, size))
 		return;
-	slirp_input(user->slirp, frame, size);
+	libslirp.input(user->slirp, frame, size);
 	/* There may be new descriptors, and less time to wait. */
 	wake(user);
 }
@@ -321,7 +334,7 @@ static void end(void *thing)
 	struct user *user = *(struct user **)thing;
 
 	if (user->slirp)
-		slirp_cleanup(user->slirp);
+		libslirp.cleanup(user->slirp);
 	if (user->wake >= 0)
 		close(user->wake);
 	free(user);
@@ -348,13 +361,42 @@ static int add_forwards(struct user *user, const struct nic *nic)
 	for (unsigned int i = 0; i < nic->nr_forwards; i++) {
 		const struct forward *forward = &nic->forwards[i];
 
-		if (!slirp_add_hostfwd(user->slirp, forward->is_udp, address(LOOPBACK),
-				       forward->port, address(GUEST), forward->guest_port))
+		if (!libslirp.add_hostfwd(user->slirp, forward->is_udp, address(LOOPBACK),
+					  forward->port, address(GUEST), forward->guest_port))
 			continue;
 		complain("--forward: cannot listen at port %u: %s", forward->port, strerror(errno));
 		return -1;
 	}
 	return 0;
+}
+
+/* Once; false after a complaint. */
+static bool load(void)
+{
+	static const struct {
+		const char *name;
+		void *function;
+	} functions[] = {
+#define FUNCTION(name) { "slirp_" #name, &libslirp.name }
+		FUNCTION(cleanup), FUNCTION(input), FUNCTION(pollfds_fill), FUNCTION(pollfds_poll),
+		FUNCTION(add_hostfwd), FUNCTION(new),
+#undef FUNCTION
+	};
+	void *library, *function;
+
+	if (libslirp.new)
+		return true;
+	library = dlopen(LIBRARY, RTLD_NOW);
+	for (size_t i = 0; library && i < ARRAY_SIZE(functions); i++) {
+		function = dlsym(library, functions[i].name);
+		if (function)
+			memcpy(functions[i].function, &function, sizeof(function));
+		else
+			library = NULL;
+	}
+	if (!library)
+		complain("--net " NET_USER ": %s (Debian's package libslirp0)", dlerror());
+	return library;
 }
 
 /* Not all that this process may have. */
@@ -385,7 +427,7 @@ static struct user *make(struct vm *vm, const struct nic *nic)
 	user->net.ops = &ops;
 	user->most_sockets = most_sockets();
 	user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	user->slirp = user->wake >= 0 ? slirp_new(&config, &callbacks, user) : NULL;
+	user->slirp = user->wake >= 0 ? libslirp.new(&config, &callbacks, user) : NULL;
 	if (!user->slirp)
 		complain("cannot make a network: %m");
 	else if (!add_forwards(user, nic))
@@ -401,7 +443,7 @@ struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct n
 
 	snprintf(name, sizeof(name), "%td", nic - vm->options->nics);
 	if (!keep_take("net", name, &user, sizeof(user)))
-		user = make(vm, nic);
+		user = load() ? make(vm, nic) : NULL;
 	if (!user)
 		return NULL;
 	memcpy(user->name, name, sizeof(name));

@@ -226,7 +226,7 @@ static int build(enum sandbox_thread kind, struct sock_fprog *program)
 	return err;
 }
 
-/* They are built when there is the first thread of a kind. */
+/* They are built when there is the first thread of a kind, at the latest. */
 static int get_filter(enum sandbox_thread kind, struct sock_fprog **program)
 {
 	static struct sock_fprog programs[NR_SANDBOX_THREADS];
@@ -362,6 +362,9 @@ void sandbox_set_up(const struct sandbox *wanted)
 	mallopt(M_ARENA_MAX, 1);
 	if (sandbox.has_user_net)
 		name_servers = open("/etc/resolv.conf", O_PATH | O_CLOEXEC);
+	/* The devices get the memory that it took to build those that are always needed. */
+	for (enum sandbox_thread kind = SANDBOX_VCPU; kind <= SANDBOX_SUPERVISOR; kind++)
+		get_filter(kind, &(struct sock_fprog *){ NULL });
 }
 
 void sandbox_set_directory(const char *path)

@@ -71,7 +71,8 @@ struct request {
  * @is_dirty: something has been written since the last one
  * @is_lost: that one failed, of which the driver is to hear by its own
  * @bytes: of all requests in flight
- * @free: requests that are not
+ * @free: requests that are not, and have been
+ * @nr_used: how many of @requests have been: the others are not in memory yet
  * @held: those that the host could not do
  * @nr_again: how many @again are there
  * @again: heads of chains that were held when the state was saved which was loaded
@@ -91,6 +92,7 @@ struct blk {
 	bool is_lost;
 	size_t bytes;
 	struct request *free;
+	unsigned int nr_used;
 	struct request *held;
 	unsigned int nr_again;
 	__u16 again[VIRTQUEUE_SIZE];
@@ -122,6 +124,14 @@ static void count(struct blk *blk, const struct request *request)
 		traffic_add(blk->traffic, DISK_DISCARDS, 1);
 		break;
 	}
+}
+
+/* One that is free, and stays that until it begins; NULL: all are under way. */
+static struct request *get_free(struct blk *blk)
+{
+	if (!blk->free && blk->nr_used < VIRTQUEUE_SIZE)
+		blk->free = &blk->requests[blk->nr_used++];
+	return blk->free;
 }
 
 static void forget(struct blk *blk, struct request *request)
@@ -262,7 +272,7 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	while ((request = blk->free) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain))
+	while ((request = get_free(blk)) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain))
 		if (!begin(blk, request))
 			break;
 	transfers_submit(&blk->transfers);
@@ -386,9 +396,9 @@ static void blk_resume(struct virtio *virtio)
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	for (; blk->nr_again && blk->free; blk->nr_again--)
-		if (virtqueue_again(&virtio->queues[0], blk->again[blk->nr_again - 1], &blk->free->chain))
-			begin(blk, blk->free);
+	for (; blk->nr_again && (request = get_free(blk)); blk->nr_again--)
+		if (virtqueue_again(&virtio->queues[0], blk->again[blk->nr_again - 1], &request->chain))
+			begin(blk, request);
 
 	while ((request = blk->held)) {
 		blk->held = request->next;
@@ -506,10 +516,6 @@ static int create_disk(struct vm *vm, const struct disk *disk, unsigned int inde
 	if (!blk) {
 		complain("no memory for the disk %s", disk->path);
 		return -1;
-	}
-	for (unsigned int i = 0; i < VIRTQUEUE_SIZE; i++) {
-		blk->requests[i].next = blk->free;
-		blk->free = &blk->requests[i];
 	}
 	blk->traffic = traffic_get(vm, TRAFFIC_DISK, index);
 	if (!blk->traffic || disk_open(&blk->image, disk)) {
