@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "loader.h"
+#include "nbd.h"
 #include "net.h"
 #include "options.h"
 #include "runner.h"
@@ -130,8 +131,47 @@ static void disks(void)
 	CHECK(!set("disk", "d.qcow2") && !strcmp(disk[4].format, "qcow2"));
 	CHECK(!set("disk", "d.qcow2,format=raw") && disk[5].is_raw && !disk[5].format);
 	CHECK(!set("disk", "x,file=y") && !strcmp(disk[6].path, "x,file=y"));
-	EQ(7, options.nr_disks);
+	CHECK(!set("disk", "e.luks,format=luks,key=k") && !strcmp(disk[7].key, "k") && !disk[7].is_raw);
+	CHECK(!set("disk", "f.qcow2,key=k") && !strcmp(disk[8].format, "qcow2"));
+	CHECK(!set("disk", "nbd://host/name,ro") && !strcmp(disk[9].format, "raw") && !disk[9].is_raw);
+	CHECK(disk[9].readonly && !strcmp(disk[9].path, "nbd://host/name"));
+	CHECK(!set("disk", "nbd+unix:///a,b?socket=/c,d,format=qcow2") && !strcmp(disk[10].format, "qcow2"));
+	EQ(11, options.nr_disks);
 	EQ(0, nr_complaints);
+}
+
+static void nbd_addresses(void)
+{
+	static const struct {
+		const char *address, *host, *port, *export;
+	} rows[] = {
+		{ "nbd://host", "host", "10809", "" }, { "nbd://host/", "host", "10809", "" },
+		{ "nbd://192.0.2.1:7/a/b", "192.0.2.1", "7", "a/b" },
+		{ "nbd://[2001:db8::1]:65535/x", "2001:db8::1", "65535", "x" },
+		{ "nbd://[::1]", "::1", "10809", "" }, { "nbd://h/a%20b%25", "h", "10809", "a b%" },
+		{ "nbd+unix:///?socket=/run/s", "/run/s", "", "" },
+		{ "nbd+unix:///a%3Fb?socket=s", "s", "", "a?b" },
+	};
+	static const char *const bad[] = {
+		"nbd://", "nbd:///x", "nbd://:1", "nbd://h:", "nbd://h:x", "nbd://h:65536", "nbd://h:999999",
+		"nbd://[::1", "nbd://[::1]x", "nbd://[]", "nbd://h/x?socket=y", "nbd://h?x", "nbd://h/%",
+		"nbd://h/%0", "nbd://h/%00", "nbd://h/%zz", "nbd+unix://", "nbd+unix:///", "nbd+unix:///x",
+		"nbd+unix:///x?socket=", "nbd+unix://h/x?socket=y", "nbd", "nbds://h", "",
+	};
+	char longest[600] = "nbd://h/";
+	struct nbd nbd;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		CHECK(nbd_is_address(rows[i].address) && nbd_parse(rows[i].address, &nbd));
+		CHECK(!strcmp(nbd.host, rows[i].host) && !strcmp(nbd.port, rows[i].port));
+		CHECK(!strcmp(nbd.export, rows[i].export) && nbd.is_unix == !rows[i].port[0]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		look(!nbd_parse(bad[i], &nbd), bad[i], i, __LINE__);
+	memset(longest + strlen(longest), 'x', 255);
+	CHECK(nbd_parse(longest, &nbd) && strlen(nbd.export) == 255);
+	longest[strlen(longest)] = 'x';
+	CHECK(!nbd_parse(longest, &nbd));
 }
 
 static void others(void)
@@ -179,18 +219,21 @@ static const struct bad {
 	{ "name", "a/b", "not of letters" },
 	{ "cpu", "2", "--cpus 2" }, { "cpu", "", "neither -NAME nor +NAME" }, { "cpu", "-pae,", "neither" },
 	{ "cpu", "+nosuch", "no feature is called nosuch" },
-	{ "disk", "a,format=", "--disk: format: not raw, qcow2, qed, vdi, vhdx, vmdk or vpc: " },
+	{ "disk", "a,format=", "--disk: format: not raw, qcow2, qed, vdi, vhdx, vmdk, vpc or luks: " },
 	{ "disk", "a,format", "format= wants a value" }, { "disk", "a,sector=512k", "not 512 or 4096" },
 	{ "disk", "a,ro,ro", "twice" }, { "disk", "a,ro=yes", "ro: not true or false" },
 	{ "share", "a", "not TAG=DIR" }, { "share", "=a", "not TAG=DIR" }, { "share", "a=", "not TAG=DIR" },
 	{ "share", "a23456789012345678901234567890123456x=/", "not of 1 to 36 characters" },
-	{ "net", "", "not user, tap:NAME or vhost:NAME: " }, { "net", "users", "not user" },
+	{ "disk", "a,format=luks", "format=luks wants key=FILE" }, { "disk", "a,key=k", "key= is for" },
+	{ "disk", "a,format=vdi,key=k", "key= is for" }, { "disk", "nbd://", "not nbd://HOST" },
+	{ "disk", "nbd+unix:///x,format=raw", "not nbd://HOST" },
+	{ "net", "", "not user, passt, tap:NAME or vhost:NAME: " }, { "net", "users", "not user" },
 	{ "net", "tap:", "not user" }, { "net", "vhost:1234567890123456", "not user" },
 	{ "net", "user,", "there is no , but mac, host-loopback, forward" },
 	{ "net", "user,a=b", "there is no a" },
 	{ "net", "user,mac=1:0:0:0:0:0", "not the address of a card" },
-	{ "net", "tap:a,host-loopback", "host-loopback is of user alone" },
-	{ "net", "tap:a,forward=1:1", "forward is of user alone" },
+	{ "net", "tap:a,host-loopback", "host-loopback is of user and passt alone" },
+	{ "net", "tap:a,forward=1:1", "forward is of user and passt alone" },
 	{ "net", "user,forward=1", "not PORT:PORT" },
 	{ "net", "user,forward", "forward= wants a value" },
 	{ "forward", "22", "not PORT:PORT" }, { "forward", "0:1", "not PORT:PORT" },
@@ -266,7 +309,8 @@ static void conflicts(void)
 /* ---- anything ------------------------------------------------------------------------------- */
 
 static const char *const pieces[] = {
-	"", "a", ",", "=", "ro", ",ro", "format=", "raw", "qcow2", ",sector=", "512", "4096", "user",
+	"", "a", ",", "=", "ro", ",ro", "format=", "raw", "qcow2", ",sector=", "512", "4096", "user", "passt",
+	"nbd://", "nbd+unix://", "?socket=", "luks", ",key=", "%",
 	"tap:", "vhost:",
 	",mac=", "52:54:00:12:34:56", ",host-loopback", "1", "22", ":", "udp:", "-", "+", "pae", "M", "G",
 	".", "e",
@@ -387,7 +431,7 @@ static const struct {
 	{ "{\"disk\": [[\"a\"]]}", "disk[0]: not an object or a string: [\"a\"]" },
 	{ "{\"disk\": 3}", "disk: not an object" },
 	{ "{\"disk\": {\"file\": \"a\", \"size\": 1}}", "disk: there is no size, but file, ro, "
-	  "format, sector" },
+	  "format, key, sector" },
 	{ "{\"disk\": {\"file\": \"a\", \"sector\": \"512\"}}", "disk: sector: not 512 or 4096: \"512\"" },
 	{ "{\"disk\": \"a,sector=3\"}", "disk: sector: not 512 or 4096: 3" },
 	{ "{\"share\": [\"a=/\", \"a=/\"]}", "share[1]: there are two with the tag a" },
@@ -511,7 +555,9 @@ static const char *const goods[][2] = {
 	{ "disk", "a" }, { "disk", "a,b,ro" }, { "disk", "c.qcow2,sector=512" },
 	{ "disk", "d,format=raw,ro=false" },
 	{ "share", "t=/a,b,root" }, { "share", "u=/" }, { "net", "user,mac=2:0:0:0:0:1,host-loopback" },
+	{ "disk", "nbd://h:1/x,ro" }, { "disk", "e,format=luks,key=k" },
 	{ "net", "tap:a" }, { "net", "user,forward=5:6,forward=udp:7:8" },
+	{ "net", "passt,host-loopback,forward=5:6" },
 	{ "forward", "1:2" }, { "forward", "udp:3:4" }, { "vsock", "4294967294" }, { "serial", "none" },
 	{ "console" },
 	{ "console", "socket" }, { "balloon" }, { "balloon", "32M" }, { "firmware" }, { "firmware", "uefi" },
@@ -675,6 +721,7 @@ int main(void)
 		{ "words and texts", words },
 		{ "CPU features", cpus },
 		{ "disks", disks },
+		{ "addresses of NBD servers", nbd_addresses },
 		{ "other objects", others },
 		{ "what is refused", refusals },
 		{ "too many", too_many },

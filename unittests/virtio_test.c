@@ -262,38 +262,19 @@ static void disk_formats(void)
 	close(fd);
 }
 
-/* ---- disks of another format ------------------------------------------------------------------ */
+/* ---- disks that qemu-storage-daemon knows -------------------------------------------------------- */
 
-#define CLUSTER 0x10000
-#define BIG(value, bytes) __builtin_bswap##bytes(value)
+#define FOREIGN_SIZE 0x4000000
 
-/* An empty qcow2 image, version 3: the QEMU project's docs/interop/qcow2.txt. */
-static void write_qcow2(const char *path, __u64 size)
+static char directory[32];
+
+/* A command of the shell, in a directory of its own. */
+static bool sh(const char *command)
 {
-	const struct {
-		__u32 magic, version;
-		__u64 backing;
-		__u32 backing_size, cluster_bits;
-		__u64 size;
-		__u32 encryption, l1_size;
-		__u64 l1, refcounts;
-		__u32 refcount_clusters, nr_snapshots;
-		__u64 snapshots, incompatible, compatible, autoclear;
-		__u32 refcount_order, header_length;
-	} header = {
-		.magic = BIG(0x514649fb, 32), .version = BIG(3, 32), .cluster_bits = BIG(16, 32),
-		.size = BIG(size, 64), .l1_size = BIG(1, 32), .l1 = BIG(3ull * CLUSTER, 64),
-		.refcounts = BIG((__u64)CLUSTER, 64), .refcount_clusters = BIG(1, 32),
-		.refcount_order = BIG(4, 32), .header_length = BIG(104, 32),
-	};
-	const __u64 refcounts = BIG(2ull * CLUSTER, 64);
-	const __u16 counts[] = { BIG(1, 16), BIG(1, 16), BIG(1, 16), BIG(1, 16) };
-	FILE *file = fopen(path, "w");
+	char line[512];
 
-	CHECK(file && fwrite(&header, sizeof(header), 1, file) && !fseek(file, CLUSTER, SEEK_SET) &&
-	      fwrite(&refcounts, sizeof(refcounts), 1, file) && !fseek(file, 2 * CLUSTER, SEEK_SET) &&
-	      fwrite(counts, sizeof(counts), 1, file) &&
-	      !ftruncate(fileno(file), 4 * CLUSTER) && !fclose(file));
+	snprintf(line, sizeof(line), "cd %s && %s > /dev/null", directory, command);
+	return !system(line);
 }
 
 #define VERSION_BYTE 7
@@ -305,28 +286,33 @@ static int write_byte(const char *path, long at, int byte)
 	return !file || fseek(file, at, SEEK_SET) || fputc(byte, file) != byte || fclose(file);
 }
 
-/* By qemu-storage-daemon: what is written is there when it has ended and begun again. */
-static void disk_of_qcow2(void)
+/* What is written is there when the daemon has ended and begun again; at first it is not. */
+static void keeps(const struct disk *disk)
 {
-	char directory[] = "/tmp/virtio_test.XXXXXX", path[64];
-	struct disk qcow2 = { .path = path, .format = "qcow2" };
-
-	CHECK(mkdtemp(directory));
-	snprintf(path, sizeof(path), "%s/a,b \"c\".qcow2", directory);
-	write_qcow2(path, 0x4000000);
+	memset(area.hva + BUFFER + 0x1000, 'Z', 0x1000);
 	for (int round = 0; round < 2; round++) {
 		EQ(0, pci_create(&vm));
 		EQ(0, chipset_create(&vm));
-		EQ(0, virtio_vhost_blk_create(&vm, &qcow2));
-		EQ(0x4000000 / SECTOR, get(BLK, CONFIG, 8));
+		EQ(0, virtio_vhost_blk_create(&vm, disk));
+		EQ(FOREIGN_SIZE / SECTOR, get(BLK, CONFIG, 8));
 		start(BLK, 1);
 		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
-		EQ(round ? 0x5a : 0, area.hva[BUFFER]);
-		memset(area.hva + BUFFER, 0x5a, 0x1000);
+		EQ(round, !memcmp(area.hva + BUFFER, area.hva + BUFFER + 0x1000, 0x1000));
+		memset(area.hva + BUFFER, 'Z', 0x2000);
 		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
 		CHECK(!needs_reset(BLK));
 		devices_destroy(&vm);
 	}
+}
+
+static void disk_of_qcow2(void)
+{
+	char path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2" };
+
+	snprintf(path, sizeof(path), "%s/a,b \"c\".qcow2", directory);
+	CHECK(sh("qemu-img create -qf qcow2 'a,b \"c\".qcow2' 64M"));
+	keeps(&qcow2);
 	/* A raw disk may look like anything, and is not believed; nor is a name. */
 	qcow2.format = "vdi";
 	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
@@ -336,8 +322,55 @@ static void disk_of_qcow2(void)
 	CHECK(!write_byte(path, VERSION_BYTE, 9));
 	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
 	CHECK(strstr(said, "--disk: qemu-storage-daemon: ") && strstr(said, "version 9"));
-	unlink(path);
-	rmdir(directory);
+}
+
+/* The key is the file, and the image is not what is in it. */
+static void disk_of_luks(void)
+{
+	char path[64], key[64];
+	struct disk luks = { .path = path, .format = "luks", .key = key };
+	struct image_file image;
+
+	snprintf(path, sizeof(path), "%s/a.luks", directory);
+	snprintf(key, sizeof(key), "%s/k,e y", directory);
+	/* It measures the processor first, and gives up where the clock is too coarse for that. */
+	CHECK(sh("printf 'a\\nkey' > 'k,e y' && n=0 && until qemu-img create -qf luks "
+		 "--object secret,id=s,file='k,,e y' -o key-secret=s,iter-time=10 a.luks 64M 2> why; "
+		 "do [ $((n += 1)) -lt 200 ] || { cat why; exit 1; }; done"));
+	keeps(&luks);
+	CHECK(sh("! grep -q ZZZZZZZZ a.luks"));
+	/* A guest may have encrypted its raw disk. */
+	luks.format = NULL;
+	EQ(0, disk_open(&image, &luks));
+	close(image.fd);
+	luks.format = "luks";
+	CHECK(sh("printf wrong > 'k,e y'"));
+	EQ(-1, virtio_vhost_blk_create(&vm, &luks));
+	CHECK(sh("truncate -s 64M a.luks && dd if=/dev/zero of=a.luks count=1 conv=notrunc status=none"));
+	EQ(-1, virtio_vhost_blk_create(&vm, &luks));
+	CHECK(strstr(said, "not luks, but raw"));
+}
+
+/* Both in one: an image of a format that another daemon serves by NBD, under two names. */
+static void disk_of_nbd(void)
+{
+	char path[128];
+	struct disk nbd = { .path = path, .format = "raw" };
+
+	CHECK(sh("qemu-img create -qf raw raw 64M && qemu-img create -qf qcow2 -o preallocation=metadata q 64M && "
+		 "qemu-storage-daemon --daemonize --pidfile pid --nbd-server addr.type=unix,addr.path=s "
+		 "--blockdev file,node-name=raw,filename=raw --blockdev file,node-name=q,filename=q "
+		 "--export nbd,id=raw,node-name=raw,name='a b',writable=on "
+		 "--export nbd,id=q,node-name=q,name=,writable=on"));
+	snprintf(path, sizeof(path), "nbd+unix:///a%%20b?socket=%s/s", directory);
+	keeps(&nbd);
+	snprintf(path, sizeof(path), "nbd+unix:///?socket=%s/s", directory);
+	nbd.format = "qcow2";
+	keeps(&nbd);
+	CHECK(sh("kill $(cat pid)"));
+	/* Nobody is there. */
+	snprintf(path, sizeof(path), "nbd+unix:///?socket=%s/t", directory);
+	EQ(-1, virtio_vhost_blk_create(&vm, &nbd));
 }
 
 /* ---- network cards ----------------------------------------------------------------------- */
@@ -996,14 +1029,18 @@ int main(void)
 		{ "a daemon that does not answer", silent_daemon },
 		{ "a daemon that answers without being asked", talkative_daemon },
 	};
-	static const struct unit_test foreign = { "a disk in a qcow2 image", disk_of_qcow2 };
+	static const struct unit_test foreign[] = {
+		{ "a disk in a qcow2 image", disk_of_qcow2 },
+		{ "a disk that is encrypted", disk_of_luks },
+		{ "disks of an NBD server", disk_of_nbd },
+	};
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!make_memory())
 		return 1;
 	printf("TAP version 13\n1..%zu\n",
-	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + 2);
+	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + ARRAY_SIZE(foreign) + 1);
 	if (!make_image(0, IMAGE_SIZE + 100) || !create_all())
 		return 1;
 	run_each(&plain, 1, "");
@@ -1016,9 +1053,12 @@ int main(void)
 	run_each(errors, ARRAY_SIZE(errors), ", without io_uring");
 	run_each(others, ARRAY_SIZE(others), "");
 	destroy();
-	if (loop_create(&vm.io, &vm, NULL))
+	strcpy(directory, "/tmp/virtio_test.XXXXXX");
+	if (loop_create(&vm.io, &vm, NULL) || !mkdtemp(directory))
 		return 1;
-	run_each(&foreign, 1, "");
+	run_each(foreign, ARRAY_SIZE(foreign), "");
 	destroy();
+	if (!sh("rm -r $PWD"))
+		return 1;
 	return nr_failed ? 1 : 0;
 }

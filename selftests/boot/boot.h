@@ -57,6 +57,13 @@ static inline void write_flat(const struct guest_code *code)
 		unlink(FLAT_IMAGE);							\
 	} while (0)
 
+/*
+ * Daemons pivot into directories, which nobody can whose root is the kernel's first file system.
+ * They are found here.
+ */
+#define NEW_ROOT "mount -o rbind / /mnt; "
+#define IN_NEW_ROOT "PATH=$PWD:$PATH /usr/bin/unshare --root=/mnt --wd=$PWD "
+
 /* In the place of MOTE_TEST_MAIN: for tests that boot @image and others of `make images`. */
 #define BOOT_TEST_MAIN(image)									\
 	int main(int argc, char **argv)								\

@@ -113,11 +113,7 @@ static pid_t resize(void)
 #define TYPE ": > out; (" AWAIT("type there") SAY " | mote console vmlinuz hvc1 > second) & " \
 	"(" AWAIT("type") SAY ") | "
 
-/*
- * virtiofsd pivots into the directory, which nobody can whose root is the kernel's
- * first file system.
- */
-#define ELSEWHERE "mount -o rbind / /mnt; " TYPE "PATH=$PWD:$PATH /usr/bin/unshare --root=/mnt --wd=$PWD "
+#define ELSEWHERE NEW_ROOT TYPE IN_NEW_ROOT
 #define BACK "; status=$?; umount -l /mnt; cat out; rm out; exit $status"
 #define MAKE_SHARE "mkdir shared && head -c 3m /dev/urandom > shared/file && md5sum < shared/file > shared/sum"
 

@@ -166,16 +166,16 @@ TEST(block_devices)
 
 TEST(networks)
 {
-	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net nosuch vmlinuz");
-	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net tap: vmlinuz");
-	EXPECT_REFUSED("not user, tap:NAME or vhost:NAME", "--net vhost:sixteen-letters- vmlinuz");
+	EXPECT_REFUSED("not user, passt, tap:NAME or vhost:NAME", "--net nosuch vmlinuz");
+	EXPECT_REFUSED("not user, passt, tap:NAME or vhost:NAME", "--net tap: vmlinuz");
+	EXPECT_REFUSED("not user, passt, tap:NAME or vhost:NAME", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
 	EXPECT_REFUSED("8 are the most", "$(seq 9 | sed 's/.*/--net user/') vmlinuz");
 	EXPECT_REFUSED("of which card", "--net user --net user --forward 2222:22 vmlinuz");
 	EXPECT_REFUSED("cannot listen at port 2222",
 		"--net user,forward=2222:1 --net user,forward=2222:1 vmlinuz");
 	EXPECT_REFUSED("there is no nosuch, but mac", "--net user,nosuch vmlinuz");
-	EXPECT_REFUSED("host-loopback is of user alone", "--net tap:lo,host-loopback vmlinuz");
+	EXPECT_REFUSED("host-loopback is of user and passt alone", "--net tap:lo,host-loopback vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac= vmlinuz");
 	EXPECT_REFUSED("not the address of a card", "--net user,mac=01:00:5e:00:00:01 vmlinuz");
 	EXPECT_REFUSED("not PORT:PORT", "--net user --forward 22 vmlinuz");

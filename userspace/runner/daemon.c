@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs of others that serve a device by vhost-user: see daemon.h.  Each has a socket that
+ * Programs of others that serve a device: see daemon.h.  Each has a socket that
  * nobody else can reach, and ends with this process, however that ends.
  */
 #include <errno.h>
@@ -29,6 +29,8 @@ const char *const daemon_for_shares[] = {
 
 const char *const daemon_for_disks[] = { "qemu-storage-daemon", "/usr/bin/qemu-storage-daemon", NULL };
 
+const char *const daemon_for_networks[] = { "passt", "/usr/bin/passt", NULL };
+
 /* For how long one that is patient may go on, and how often is looked. */
 #define END_MS 8000
 #define LOOK_MS 10
@@ -40,7 +42,7 @@ const char *const daemon_for_disks[] = { "qemu-storage-daemon", "/usr/bin/qemu-s
  * Both ends of a connection that the program has yet to accept: it wants a socket
  * that listens.  Nobody else can reach it, and its name is gone at once.
  */
-static int make_sockets(int *listening)
+static int make_listening(int *listening)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -64,6 +66,19 @@ static int make_sockets(int *listening)
 	*slash = '\0';
 	rmdir(address.sun_path);
 	return fd;
+}
+
+/* Our end; the program's is *@other. */
+static int make_sockets(const struct daemon *daemon, int *other)
+{
+	int ends[2];
+
+	if (!daemon->is_connected)
+		return make_listening(other);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return -1;
+	*other = ends[1];
+	return ends[0];
 }
 
 /* ---- what it says ---------------------------------------------------------------------- */
@@ -120,6 +135,18 @@ static void hear(struct vm *vm, struct source *source, __u32 events)
 	hear_some(container_of(source, struct voice, source));
 }
 
+void daemon_leave(struct daemon *daemon)
+{
+	if (daemon->voice)
+		source_remove(&daemon->voice->source);
+}
+
+void daemon_hear(struct vm *vm, struct daemon *daemon)
+{
+	if (daemon->voice)
+		source_add(&vm->io, &daemon->voice->source, EPOLLIN);
+}
+
 /* The end that is to be the daemon's, or -1. */
 static int give_voice(struct vm *vm, struct daemon *daemon, const char *option)
 {
@@ -132,8 +159,8 @@ static int give_voice(struct vm *vm, struct daemon *daemon, const char *option)
 	}
 	*voice = (struct voice) { .source = { .fd = ends[0], .ready = hear }, .option = option };
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
-	source_add(&vm->io, &voice->source, EPOLLIN);
 	daemon->voice = voice;
+	daemon_hear(vm, daemon);
 	return ends[1];
 }
 
@@ -146,7 +173,7 @@ static void take_voice(struct daemon *daemon)
 		return;
 	while (hear_some(voice))
 		;
-	source_remove(&voice->source);
+	daemon_leave(daemon);
 	close(voice->source.fd);
 	free(voice);
 	daemon->voice = NULL;
@@ -155,7 +182,7 @@ static void take_voice(struct daemon *daemon)
 /* ---- its life ---------------------------------------------------------------------------- */
 
 /* In a group of its own, without our terminal, and with signals as programs expect them. */
-static void become(const char *const *programs, char *const *arguments, int listening, int voice, int report)
+static void become(const char *const *programs, char *const *arguments, int other, int voice, int report)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), err;
 	sigset_t none;
@@ -169,10 +196,10 @@ static void become(const char *const *programs, char *const *arguments, int list
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(voice, STDERR_FILENO);
-	if (listening == DAEMON_SOCKET)
-		fcntl(listening, F_SETFD, 0);
+	if (other == DAEMON_SOCKET)
+		fcntl(other, F_SETFD, 0);
 	else
-		dup2(listening, DAEMON_SOCKET);
+		dup2(other, DAEMON_SOCKET);
 	do
 		execvp(*programs, arguments);
 	while (errno == ENOENT && *++programs);
@@ -192,7 +219,7 @@ static void bury(struct daemon *daemon)
 }
 
 /* 0, or the errno for which it could not be started. */
-static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int listening,
+static int spawn(struct daemon *daemon, const char *const *programs, char *const *arguments, int other,
 		 int voice)
 {
 	int ends[2], report, err = 0;
@@ -205,7 +232,7 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 	daemon->pid = report < 0 ? -1 : fork();
 	if (!daemon->pid) {
 		if (getppid() == parent)
-			become(programs, arguments, listening, voice, report);
+			become(programs, arguments, other, voice, report);
 		_exit(127);
 	}
 	/* The sandbox lets nobody send signals by number. */
@@ -227,12 +254,12 @@ static int spawn(struct daemon *daemon, const char *const *programs, char *const
 int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const char *const *programs,
 		 const char *package, char *const *arguments)
 {
-	int listening = -1, fd = make_sockets(&listening), voice = give_voice(vm, daemon, option), err;
+	int other = -1, fd = make_sockets(daemon, &other), voice = give_voice(vm, daemon, option), err;
 
 	if (fd < 0) {
 		complain("%s: cannot make a socket: %m", option);
 	} else {
-		err = voice < 0 ? errno : spawn(daemon, programs, arguments, listening, voice);
+		err = voice < 0 ? errno : spawn(daemon, programs, arguments, other, voice);
 		if (err) {
 			complain("%s: %s: %s (Debian's package %s)", option, arguments[0], strerror(err),
 				 package);
@@ -240,8 +267,8 @@ int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const
 			fd = -1;
 		}
 	}
-	if (listening >= 0)
-		close(listening);
+	if (other >= 0)
+		close(other);
 	if (voice >= 0)
 		close(voice);
 	if (fd < 0)

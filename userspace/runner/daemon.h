@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Programs of others that serve a device by vhost-user. */
+/* Programs of others that serve a device: by vhost-user, or as its network. */
 #ifndef DAEMON_H
 #define DAEMON_H
 
@@ -11,20 +11,23 @@ struct vm;
 /* Where they may be, with or without a directory; the last one is NULL. */
 extern const char *const daemon_for_shares[];
 extern const char *const daemon_for_disks[];
+extern const char *const daemon_for_networks[];
 
-/* The file descriptor at which such a program finds the socket that listens. */
+/* The file descriptor at which such a program finds its socket. */
 #define DAEMON_SOCKET 3
 
 /**
  * struct daemon - a program that has been started here
  * @pid: it; 0: there is none
  * @fd: it, as a pidfd
+ * @is_connected: it wants the connection, not a socket that listens
  * @is_patient: its end takes its time, as what it has in its caches goes to a disk
  * @voice: what it says on its standard error is said by the runner, line by line
  */
 struct daemon {
 	pid_t pid;
 	int fd;
+	bool is_connected;
 	bool is_patient;
 	struct voice *voice;
 };
@@ -41,6 +44,10 @@ struct daemon {
  */
 int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const char *const *programs,
 		 const char *package, char *const *arguments);
+
+/* Between two lives of a machine nobody hears what it says; then the next one does. */
+void daemon_leave(struct daemon *daemon);
+void daemon_hear(struct vm *vm, struct daemon *daemon);
 
 /* It does not survive, whatever it does. */
 void daemon_end(struct daemon *daemon);

@@ -17,7 +17,9 @@
 
 /* ---- formats --------------------------------------------------------------------------- */
 
-/* How images begin that are not raw.  Not LUKS: a guest may have encrypted its whole disk. */
+/* How images begin that are not raw. */
+#define LUKS "LUKS"
+
 static const struct format {
 	const char *name;
 	off_t at;	/* -SECTOR: in the last sector */
@@ -25,6 +27,7 @@ static const struct format {
 	size_t size;
 } formats[] = {
 #define FORMAT(name, at, magic) { name, at, magic, sizeof(magic) - 1 }
+	FORMAT(LUKS, 0, "LUKS\xba\xbe"),
 	FORMAT("qcow2", 0, "QFI\xfb"),
 	FORMAT("QED", 0, "QED\0"),
 	FORMAT("VMDK", 0, "KDMV"),
@@ -67,7 +70,7 @@ static const struct {
 	const char *ours;
 } foreign[] = {
 	{ "qcow2", "qcow2" }, { "qed", "QED" }, { "vmdk", "VMDK" }, { "vhdx", "VHDX" }, { "vpc", "VHD" },
-	{ "vdi", "VDI" },
+	{ "vdi", "VDI" }, { "luks", LUKS },
 };
 
 int disk_check_format(const struct disk *disk)
@@ -143,7 +146,8 @@ static int measure(struct image_file *image, const struct disk *disk, const stru
 	}
 	image->size = size - size % image->sector;
 	format = disk->is_raw ? NULL : known_format(image->fd, size);
-	if (!format)
+	/* A guest may have encrypted its whole disk. */
+	if (!format || !strcmp(format, LUKS))
 		return 0;
 	complain("the disk %s is not raw, but %s (format=qcow2 ...; format=raw takes it as it is)",
 		 disk->path, format);

@@ -491,6 +491,7 @@ static const struct want {
 	{ "--cloud-init", (const char *const[]) { "genisoimage", "xorriso", NULL }, X_OK,
 	  "apt-get install genisoimage" },
 	{ "--disk A.qcow2", daemon_for_disks, X_OK, "apt-get install qemu-system-common" },
+	{ "--net passt", daemon_for_networks, X_OK, "apt-get install passt" },
 	{ "--share", daemon_for_shares, X_OK, "apt-get install qemu-system-common" },
 	{ "--net tap:", (const char *const[]) { "/dev/net/tun", NULL }, R_OK | W_OK, "modprobe tun" },
 	{ "--net vhost:", (const char *const[]) { "/dev/vhost-net", NULL }, R_OK | W_OK,

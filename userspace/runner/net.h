@@ -31,8 +31,12 @@ struct net {
 	pthread_mutex_t *lock;
 };
 
-/* Where a card is: on a network of its own, or at a TAP interface, served here or by the host's kernel. */
+/*
+ * Where a card is: on a network in user space, by libslirp or passt, or at a TAP interface, served
+ * here or by the host's kernel.
+ */
 #define NET_USER "user"
+#define NET_PASST "passt"
 #define NET_TAP "tap:"
 #define NET_VHOST "vhost:"
 #define NET_NAME_MOST 15
@@ -59,6 +63,9 @@ void host_identity(char *host, size_t size);
 
 /* A network of the guest's own with the host as router, by libslirp (net_user.c). */
 struct net *net_user_create(struct vm *vm, const struct nic *nic, const struct net *card);
+
+/* A network with the host's own addresses, by passt (net_passt.c). */
+struct net *net_passt_create(struct vm *vm, const struct nic *nic, const struct net *card);
 
 /* A TAP interface of the host's (net_tap.c). */
 struct net *net_tap_create(struct vm *vm, const char *name, const struct net *card);

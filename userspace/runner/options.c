@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "loader.h"
+#include "nbd.h"
 #include "net.h"
 #include "options.h"
 #include "runner.h"
@@ -69,13 +70,18 @@ static int parse_tag(const char *where, const char *text, void *field)
 	return 0;
 }
 
+static bool is_in_user_space(const char *network)
+{
+	return !strcmp(network, NET_USER) || !strcmp(network, NET_PASST);
+}
+
 static int parse_network(const char *where, const char *text, void *field)
 {
 	const char *name = strchr(text, ':');
 
 	(void)where;
 	*(const char **)field = text;
-	if (!strcmp(text, NET_USER))
+	if (is_in_user_space(text))
 		return 0;
 	return (strncmp(text, NET_TAP, strlen(NET_TAP)) && strncmp(text, NET_VHOST, strlen(NET_VHOST))) ||
 	       !name[1] || strlen(name + 1) > NET_NAME_MOST;
@@ -112,16 +118,34 @@ static bool has_suffix(const char *text, const char *suffix)
 	return length > end && !strcmp(text + length - end, suffix);
 }
 
-/* A name that says so is enough. */
+static bool is_format(const struct disk *disk, const char *format)
+{
+	return disk->format && !strcmp(disk->format, format);
+}
+
+/* A name that says so is enough.  What a server has is never read here, whatever its format. */
 static int finish_disk(const struct options *options, void *element, const char *where)
 {
 	struct disk *disk = element;
+	bool is_remote = nbd_is_address(disk->path);
+	struct nbd nbd;
 
 	(void)options;
-	(void)where;
+	if (is_remote && !nbd_parse(disk->path, &nbd)) {
+		complain("%s: not nbd://HOST[:PORT][/NAME] or nbd+unix:///[NAME]?socket=PATH: %s", where,
+			 disk->path);
+		return -1;
+	}
 	if (!disk->format && has_suffix(disk->path, ".qcow2"))
 		disk->format = "qcow2";
-	disk->is_raw = disk->format && !strcmp(disk->format, "raw");
+	if (!disk->format && is_remote)
+		disk->format = "raw";
+	if (is_format(disk, "luks") ? !disk->key : disk->key && !is_format(disk, "qcow2")) {
+		complain("%s: %s", where, disk->key ? "key= is for format=luks and qcow2" :
+			 "format=luks wants key=FILE");
+		return -1;
+	}
+	disk->is_raw = is_format(disk, "raw") && !is_remote;
 	if (disk->is_raw)
 		disk->format = NULL;
 	return 0;
@@ -144,9 +168,9 @@ static int finish_nic(const struct options *options, void *element, const char *
 	const struct nic *nic = element;
 
 	(void)options;
-	if ((!nic->host_loopback && !nic->nr_forwards) || !strcmp(nic->where, NET_USER))
+	if ((!nic->host_loopback && !nic->nr_forwards) || is_in_user_space(nic->where))
 		return 0;
-	complain("%s: %s is of " NET_USER " alone, not of %s", where,
+	complain("%s: %s is of " NET_USER " and " NET_PASST " alone, not of %s", where,
 		 nic->host_loopback ? "host-loopback" : "forward", nic->where);
 	return -1;
 }
@@ -161,7 +185,8 @@ static int finish_nic(const struct options *options, void *element, const char *
 static const struct row disk_keys[] = {
 	{ "file", .type = ROW_FILE, FIELD(disk, path) },
 	{ "ro", .type = ROW_FLAG, FIELD(disk, readonly) },
-	{ "format", .type = ROW_WORD, FIELD(disk, format), .words = "raw qcow2 qed vdi vhdx vmdk vpc" },
+	{ "format", .type = ROW_WORD, FIELD(disk, format), .words = "raw qcow2 qed vdi vhdx vmdk vpc luks" },
+	{ "key", .type = ROW_FILE, FIELD(disk, key) },
 	{ "sector", .type = ROW_NUMBER, FIELD(disk, sector), .words = "512 4096" },
 	{ 0 },
 };
@@ -178,7 +203,7 @@ static const struct row share_keys[] = {
 
 static const struct row net_keys[] = {
 	{ "where", .type = ROW_OWN, FIELD(nic, where), .parse = parse_network,
-	  .wanted = NET_USER ", " NET_TAP "NAME or " NET_VHOST "NAME" },
+	  .wanted = NET_USER ", " NET_PASST ", " NET_TAP "NAME or " NET_VHOST "NAME" },
 	{ "mac", .type = ROW_OWN, FIELD(nic, mac), .parse = parse_mac,
 	  .wanted = "the address of a card (52:54:00:12:34:56 ...)" },
 	{ "host-loopback", .type = ROW_FLAG, FIELD(nic, host_loopback) },
@@ -212,8 +237,8 @@ const struct row option_rows[] = {
 	  .has_commas = true, .finish = finish_share, .wanted = "TAG=DIR",
 	  .value = "TAG=DIR", .help = "a directory, for mount -t virtiofs TAG; repeatable" },
 	{ "net", .type = ROW_OBJECT, ARRAY(options, nics, nr_nics), .keys = net_keys, .nr_main = 1,
-	  .finish = finish_nic, .words = NET_USER " " NET_TAP " " NET_VHOST,
-	  .value = "WHERE", .help = "a network card: user, tap:NAME, vhost:NAME; repeatable" },
+	  .finish = finish_nic, .words = NET_USER " " NET_PASST " " NET_TAP " " NET_VHOST,
+	  .value = "WHERE", .help = "a card: user, passt, tap:NAME, vhost:NAME; repeatable" },
 	{ "forward", .type = ROW_OWN, ARRAY(options, forwards, nr_forwards), .parse = parse_forward,
 	  .wanted = FORWARD_WANTED,
 	  .value = "[udp:]PORT:PORT", .help = "a port of 127.0.0.1 leads to the guest's" },
@@ -276,7 +301,7 @@ static int give_forwards(struct options *options)
 	for (unsigned int i = 0; i < options->nr_nics; i++) {
 		struct nic *nic = &options->nics[i];
 
-		if (strcmp(nic->where, NET_USER))
+		if (!is_in_user_space(nic->where))
 			continue;
 		if (only && options->nr_forwards) {
 			complain("--forward: of which card? (--net user,forward=PORT:PORT)");
@@ -285,7 +310,7 @@ static int give_forwards(struct options *options)
 		only = nic;
 	}
 	if (options->nr_forwards && !only) {
-		complain("--forward wants --net user (try mote run --help)");
+		complain("--forward wants --net user or passt (try mote run --help)");
 		return -1;
 	}
 	for (unsigned int i = 0; i < options->nr_forwards; i++) {

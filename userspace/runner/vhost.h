@@ -74,7 +74,7 @@ struct vhost_user {
 };
 
 /* Is it there yet, as before a reset?  Then there is a socket. */
-bool vhost_user_take(struct vhost_user *user);
+bool vhost_user_take(struct vm *vm, struct vhost_user *user);
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
 int vhost_user_create(struct vm *vm, struct vhost_user *user);
 /* The first bytes of the device's configuration, as it begins; 0, or -1 after a complaint. */

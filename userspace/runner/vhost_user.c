@@ -401,7 +401,7 @@ static void end(void *thing)
 	daemon_end(&served->daemon);
 }
 
-bool vhost_user_take(struct vhost_user *user)
+bool vhost_user_take(struct vm *vm, struct vhost_user *user)
 {
 	struct served served;
 
@@ -410,6 +410,7 @@ bool vhost_user_take(struct vhost_user *user)
 		return false;
 	user->source.fd = served.fd;
 	user->daemon = served.daemon;
+	daemon_hear(vm, &user->daemon);
 	user->features = served.features;
 	user->acknowledges = served.acknowledges;
 	user->is_gone = served.is_gone;
@@ -426,6 +427,7 @@ void vhost_user_destroy(struct vhost_user *user)
 	if (user->patience.source.loop)
 		timer_destroy(&user->patience);
 	source_remove(&user->source);
+	daemon_leave(&user->daemon);
 	/* The next machine is not to hear what this one has asked. */
 	if (keeps_things() && !user->is_gone)
 		wait_for_answers(user, &number);

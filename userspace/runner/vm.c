@@ -213,6 +213,7 @@ static int set_up_sandbox(struct vm *vm)
 
 	for (unsigned int i = 0; i < options->nr_nics; i++) {
 		sandbox.has_user_net |= !strcmp(options->nics[i].where, NET_USER);
+		sandbox.has_daemons |= !strcmp(options->nics[i].where, NET_PASST);
 		sandbox.has_vhost |= !strncmp(options->nics[i].where, NET_VHOST, strlen(NET_VHOST));
 	}
 	confined = vm;

@@ -51,9 +51,10 @@ int parse_size(const char *text, __u64 *size);
 
 /**
  * struct disk - a disk
- * @path: of an image, or a block device
+ * @path: of an image, or a block device; or the address of a server's (nbd.h)
  * @readonly: for the guest
- * @format: of which qemu-storage-daemon is to see to it; NULL: it is raw
+ * @format: of which qemu-storage-daemon is to see to it; NULL: it is raw, and a file or device here
+ * @key: a file with the key of what is encrypted
  * @is_raw: it is, whatever it looks like
  * @sector: its sectors' size in bytes; 0: what the host's are
  */
@@ -61,6 +62,7 @@ struct disk {
 	const char *path;
 	bool readonly;
 	const char *format;
+	const char *key;
 	bool is_raw;
 	unsigned int sector;
 };
@@ -101,9 +103,9 @@ struct forward {
  * struct nic - a network card
  * @where: "user", or "tap:" or "vhost:" and a name
  * @mac: its address; zeros: it is derived (net_mac.c)
- * @host_loopback: with "user", the guest reaches what listens at 127.0.0.1 here
+ * @host_loopback: with "user" or "passt", the guest reaches what listens at 127.0.0.1 here
  * @nr_forwards: how many @forwards there are
- * @forwards: with "user"
+ * @forwards: likewise
  */
 struct nic {
 	const char *where;
@@ -168,7 +170,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @nr_nics: how many @nics there are
  * @nics: network cards, in the order in which the guest finds them
  * @nr_forwards: how many @forwards there are
- * @forwards: of the only card with "user", which gets them, too
+ * @forwards: of the only card with one of these, which gets them, too
  * @nr_shares: how many @shares there are
  * @shares: directories
  * @vsock: the guest's address for sockets; 0: it has none

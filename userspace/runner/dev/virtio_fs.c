@@ -112,7 +112,7 @@ static int get_daemon(struct vm *vm, struct fs *fs, const struct share *share)
 	struct stat stat_of;
 	int err;
 
-	if (vhost_user_take(&fs->user))
+	if (vhost_user_take(vm, &fs->user))
 		return vhost_user_create(vm, &fs->user);
 	if (strchr(path, ',')) {
 		complain("--share: virtiofsd knows no comma in a name: %s", path);

@@ -167,8 +167,12 @@ static int create_card(struct vm *vm, unsigned int index)
 		return -1;
 	}
 	end = (struct net) { .receive = receive, .card = card, .lock = &card->virtio.pci.lock };
-	card->net = strcmp(nic->where, NET_USER) ? net_tap_create(vm, nic->where + strlen(NET_TAP), &end) :
-						   net_user_create(vm, nic, &end);
+	if (!strcmp(nic->where, NET_USER))
+		card->net = net_user_create(vm, nic, &end);
+	else if (!strcmp(nic->where, NET_PASST))
+		card->net = net_passt_create(vm, nic, &end);
+	else
+		card->net = net_tap_create(vm, nic->where + strlen(NET_TAP), &end);
 	return card->net ? 0 : -1;
 }
 

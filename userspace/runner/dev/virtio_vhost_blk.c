@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Virtio block devices whose images are not raw: qemu-storage-daemon, which is started for each,
- * knows the formats and serves the queue.  VIRTIO 1.2, "Block Device".  What the format says of
- * other files, as a qcow2 overlay of its base, is opened by it, too.
+ * Virtio block devices whose images are not raw, or not here: qemu-storage-daemon, which is started
+ * for each, knows the formats and NBD, and serves the queue.  VIRTIO 1.2, "Block Device".  What the
+ * format says of other files, as a qcow2 overlay of its base, is opened by it, too.
  *
  * The format is what the owner says or the file is called, never what the file looks like alone: a
  * guest could have written that to a raw disk, with the name of any file of the host's in it.
@@ -16,10 +16,15 @@
 
 #include "daemon.h"
 #include "disk.h"
+#include "nbd.h"
 #include "runner.h"
 #include "vhost.h"
 
 #define NODE "disk"
+#define KEY "key"
+#define FORMAT_LUKS "luks"
+/* For so long, in seconds, requests wait for an NBD server that has gone. */
+#define RECONNECT_S 60
 /* As far as the daemon's is known here. */
 #define CONFIG_SIZE 60
 
@@ -68,18 +73,64 @@ static void add_text(struct json_object *object, const char *key, const char *te
 	json_object_object_add(object, key, json_object_new_string(text));
 }
 
-static struct json_object *describe_image(const struct disk *disk)
+static struct json_object *describe_server(const struct nbd *nbd)
 {
-	struct json_object *node = json_object_new_object(), *file = json_object_new_object();
+	struct json_object *file = json_object_new_object(), *server = json_object_new_object();
 
+	add_text(server, "type", nbd->is_unix ? "unix" : "inet");
+	add_text(server, nbd->is_unix ? "path" : "host", nbd->host);
+	if (!nbd->is_unix)
+		add_text(server, "port", nbd->port);
+	add_text(file, "driver", "nbd");
+	add_text(file, "export", nbd->export);
+	json_object_object_add(file, "reconnect-delay", json_object_new_int(RECONNECT_S));
+	json_object_object_add(file, "server", server);
+	return file;
+}
+
+static struct json_object *describe_file(const struct disk *disk)
+{
+	struct json_object *file;
+	struct nbd nbd;
+
+	if (nbd_parse(disk->path, &nbd))
+		return describe_server(&nbd);
+	file = json_object_new_object();
 	add_text(file, "driver", "file");
 	add_text(file, "filename", disk->path);
+	return file;
+}
+
+static struct json_object *describe_image(const struct disk *disk)
+{
+	struct json_object *node = json_object_new_object(), *encrypt;
+
 	add_text(node, "driver", disk->format);
 	add_text(node, "node-name", NODE);
 	add_text(node, "discard", "unmap");
 	json_object_object_add(node, "read-only", json_object_new_boolean(disk->readonly));
-	json_object_object_add(node, "file", file);
+	json_object_object_add(node, "file", describe_file(disk));
+	if (!disk->key)
+		return node;
+	encrypt = node;
+	if (strcmp(disk->format, FORMAT_LUKS)) {
+		encrypt = json_object_new_object();
+		add_text(encrypt, "format", FORMAT_LUKS);
+		json_object_object_add(node, "encrypt", encrypt);
+	}
+	add_text(encrypt, "key-secret", KEY);
 	return node;
+}
+
+/* The file's bytes, all of them. */
+static struct json_object *describe_key(const char *path)
+{
+	struct json_object *key = json_object_new_object();
+
+	add_text(key, "qom-type", "secret");
+	add_text(key, "id", KEY);
+	add_text(key, "file", path);
+	return key;
 }
 
 static struct json_object *describe_export(const struct disk *disk)
@@ -103,24 +154,34 @@ static struct json_object *describe_export(const struct disk *disk)
 static int start_daemon(struct vhost_blk *blk, const struct disk *disk)
 {
 	struct json_object *node = describe_image(disk), *export = describe_export(disk);
-	char *const arguments[] = {
-		"qemu-storage-daemon", "--blockdev", (char *)json_object_to_json_string(node),
-		"--export", (char *)json_object_to_json_string(export), NULL,
+	struct json_object *key = disk->key ? describe_key(disk->key) : NULL;
+	const struct { char *option; struct json_object *value; } options[] = {
+		{ "--object", key }, { "--blockdev", node }, { "--export", export },
 	};
+	char *arguments[2 + 2 * ARRAY_SIZE(options)] = { "qemu-storage-daemon" };
+	unsigned int nr = 1;
 
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!options[i].value)
+			continue;
+		arguments[nr++] = options[i].option;
+		arguments[nr++] = (char *)json_object_to_json_string(options[i].value);
+	}
 	blk->user.daemon.is_patient = true;
 	blk->user.source.fd = daemon_start(blk->virtio.pci.device.vm, &blk->user.daemon, "--disk",
 					   daemon_for_disks, "qemu-system-common", arguments);
-	json_object_put(node);
-	json_object_put(export);
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		json_object_put(options[i].value);
 	return blk->user.source.fd < 0 ? -1 : 0;
 }
 
 static int get_daemon(struct vhost_blk *blk, const struct disk *disk)
 {
-	if (vhost_user_take(&blk->user))
+	if (vhost_user_take(blk->virtio.pci.device.vm, &blk->user))
 		return 0;
-	return disk_check_format(disk) ? -1 : start_daemon(blk, disk);
+	if (!nbd_is_address(disk->path) && disk_check_format(disk))
+		return -1;
+	return start_daemon(blk, disk);
 }
 
 /* ---- making one ------------------------------------------------------------------------ */
