@@ -212,7 +212,8 @@ TEST_F(devices, seed_and_watchdog)
 	if (sh("command -v genisoimage > /dev/null"))
 		SKIP(return, "there is no genisoimage");
 	ASSERT_EQ(0, sh("echo '#cloud-config\nssh_authorized_keys: [ssh-ed25519 AAAA me]' > user-data"));
-	command_run(command, "sum=$(md5sum < user-data); " RUN, "devices=seed,watchdog sum=${sum%  *} end=watchdog",
+	command_run(command, "sum=$(md5sum < user-data); " RUN,
+		    "devices=seed,watchdog sum=${sum%  *} end=watchdog",
 		    "--cloud-init user-data --watchdog=end");
 	EXPECT_WELL(command, STATUS_WATCHDOG);
 	sh("rm user-data");

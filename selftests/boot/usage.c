@@ -109,7 +109,8 @@ TEST(bad_kernels)
 			"dd of=image bs=1 seek=600 conv=notrunc"));
 	EXPECT_REFUSED("--memory", "image");
 	/* An initrd would have to end below 1. */
-	ASSERT_EQ(0, sh("cp vmlinuz image && printf '\\0\\0\\0\\0' | dd of=image bs=1 seek=556 conv=notrunc"));
+	ASSERT_EQ(0, sh("cp vmlinuz image && "
+			"printf '\\0\\0\\0\\0' | dd of=image bs=1 seek=556 conv=notrunc"));
 	EXPECT_REFUSED("no room for the initrd", "--initrd vmlinuz image");
 	unlink("image");
 }

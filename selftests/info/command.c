@@ -49,7 +49,8 @@ TEST(doctor_looks_at_what_options_want)
 	sh("rm -r bin");
 	command_run(&doctor, "mote doctor");
 	EXPECT_EQ(0, doctor.status);
-	EXPECT_NE(NULL, strstr(doctor.out, "\n--share          warn     virtiofsd: No such file or directory\n"
+	EXPECT_NE(NULL, strstr(doctor.out, "\n--share          warn     "
+			       "virtiofsd: No such file or directory\n"
 			       "                          apt-get install qemu-system-common\n"));
 	EXPECT_NE(NULL, strstr(doctor.out, "apt-get install seabios\n"));
 }

@@ -521,8 +521,10 @@ static void check_want(struct report *report, const struct want *want)
 	char path[PATH_MAX];
 
 	for (const char *const *file = want->files; *file; file++) {
+		bool has_directory = strchr(*file, '/');
+
 		snprintf(path, sizeof(path), "%s", *file);
-		if (strchr(*file, '/') ? !access(*file, want->mode) : find_program(*file, path, sizeof(path))) {
+		if (has_directory ? !access(path, want->mode) : find_program(*file, path, sizeof(path))) {
 			add(report, want->option, OK, "%s", path);
 			return;
 		}
