@@ -13,6 +13,11 @@ ZSH_COMPLETION  := share/zsh/vendor-completions/_mote
 # The kernels of the emulated hosts: see lab/kernel.
 KERNELS := distro next debug
 
+# Whoever installs as root leaves nothing of root's in somebody's tree: it is built as by whom it belongs to.
+OWNER   := $(shell stat -c %u:%g .)
+BUILDER := $(if $(filter-out 0:%,$(OWNER)),$(if $(filter 0,$(shell id -u)),\
+	setpriv --reuid=$(firstword $(subst :, ,$(OWNER))) --regid=$(lastword $(subst :, ,$(OWNER))) --clear-groups))
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
 .PHONY: all
@@ -28,7 +33,7 @@ help: ## this list
 .PHONY: module
 ifneq ($(wildcard $(KDIR)/Makefile),)
 module: ## build mote.ko for KDIR (default: the running kernel)
-	+$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	+$(BUILDER) $(MAKE) -C $(KDIR) M=$(CURDIR) modules
 else ifeq ($(origin KDIR), file)
 module: build/distro/mote.ko
 	@echo "There are no headers of the running kernel in $(KDIR):" \
@@ -45,7 +50,7 @@ $(KERNEL_MODULES): build/%/mote.ko: FORCE
 
 .PHONY: user
 user: ## build the mote command and libmote, in build/
-	+@$(MAKE) -C userspace
+	+@$(BUILDER) $(MAKE) -C userspace
 
 .PHONY: selftests
 selftests: user ## build the kselftests, in build/selftests (KSFT=DIR: with that harness)
