@@ -332,6 +332,10 @@ TEST(without_the_module)
 	struct command command;
 
 	ASSERT_EQ(0, unload_mote());
+	/* What would be wrong with it, too, comes first. */
+	command_run(&command, "mote run nosuchfile");
+	EXPECT_EQ(2, command.status);
+	EXPECT_NE(NULL, strstr(command.err, "cannot open the image nosuchfile")) TH_LOG("%s", command.err);
 	command_run(&command, "mote run vmlinuz");
 	ASSERT_EQ(0, sh("modprobe mote"));
 	EXPECT_EQ(2, command.status);

@@ -221,6 +221,19 @@ static int load(struct vm *vm, const struct image *image)
 	return -1;
 }
 
+/* What was saved begins without, and firmware is of a package that is named where it is missing. */
+int image_check(const struct options *options)
+{
+	struct file file;
+
+	if (options->snapshot || options->firmware)
+		return 0;
+	if (file_open(&file, options->image, "image"))
+		return -1;
+	file_close(&file);
+	return 0;
+}
+
 void image_prepare(const struct options *options)
 {
 	if (!keeps_things())

@@ -339,8 +339,8 @@ static void destroy_machine(struct vm *vm)
 static int create(struct vm *vm)
 {
 	vm->directory = getcwd(NULL, 0);
-	if (loop_create(&vm->supervisor, vm, NULL) || set_up_sandbox(vm) || io_create(vm) ||
-	    create_machine(vm))
+	if (image_check(vm->options) || loop_create(&vm->supervisor, vm, NULL) || set_up_sandbox(vm) ||
+	    io_create(vm) || create_machine(vm))
 		return -1;
 	if (control_create(vm))
 		return -1;

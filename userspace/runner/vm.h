@@ -566,6 +566,8 @@ void json_add_registers(struct json_object *root, struct vcpu *vcpu);
 
 /* ---- what runs (loader.c) ------------------------------------------------------------ */
 
+/* Before there is a machine: can the image be read?  0, or -1 after a complaint. */
+int image_check(const struct options *options);
 /* Put the image into memory and vCPU 0 at its start; 0, or -1 after a complaint. */
 int load_image(struct vm *vm);
 /* A machine that begins without its files may begin again with them: open those that are there. */
