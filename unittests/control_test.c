@@ -397,6 +397,27 @@ static void test_refused(void)
 	end();
 }
 
+/* What was done at the very end is answered, though nobody waits for events any more. */
+static void test_last_answer(void)
+{
+	char answer[ANSWER_MOST] = "";
+	struct job *job;
+	int fd;
+
+	begin();
+	fd = dial();
+	say(fd, "{\"version\":1,\"do\":\"power-button\"}\n");
+	job = posted;
+	posted = NULL;
+	CHECK(job);
+	job->run(&vm, job);
+	control_answer(&vm);
+	end();
+	CHECK(recv(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT) > 0 && is_line(answer));
+	CHECK(strstr(answer, "\"state\":\"running\"") && !strstr(answer, "error"));
+	close(fd);
+}
+
 /* Who asks for one of several consoles gets what is written there, and types there alone. */
 static void test_consoles(void)
 {
@@ -866,6 +887,7 @@ int main(int argc, char **argv)
 		{ "each request and answer is what the schema says", test_schema },
 		{ "the schema has all requests", test_table },
 		{ "what is refused changes nothing", test_refused },
+		{ "what was done last is answered", test_last_answer },
 		{ "several consoles", test_consoles },
 		{ "a socket that is another's is left alone", test_own_socket },
 		{ "requests without a version", test_without_version },

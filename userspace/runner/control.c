@@ -329,13 +329,10 @@ static void accept_client(struct vm *vm, struct source *source, __u32 events)
 
 /* ---- what others have to say ------------------------------------------------------------- */
 
-static void woken(struct vm *vm, struct source *source, __u32 events)
+void control_answer(struct vm *vm)
 {
 	struct client *client, *next;
-	eventfd_t times;
 
-	(void)events;
-	eventfd_read(source->fd, &times);
 	for (client = vm->control->clients; client; client = next) {
 		struct json_object *answer = request_finish(vm, &client->reply);
 
@@ -351,6 +348,15 @@ static void woken(struct vm *vm, struct source *source, __u32 events)
 		set_answer(client, answer);
 		serve(vm, client);
 	}
+}
+
+static void woken(struct vm *vm, struct source *source, __u32 events)
+{
+	eventfd_t times;
+
+	(void)events;
+	eventfd_read(source->fd, &times);
+	control_answer(vm);
 }
 
 void control_console(struct vm *vm, const struct console *console)

@@ -69,5 +69,7 @@ void control_unlink(struct vm *vm);
 void control_console(struct vm *vm, const struct console *console);
 /* Answers may be due; from any thread. */
 void control_wake(struct vm *vm);
+/* Give those that are. */
+void control_answer(struct vm *vm);
 
 #endif /* CONTROL_H */

@@ -393,6 +393,8 @@ static int run_once(struct vm *vm, struct timer *force)
 	timer_set(force, 0, 0);
 	loop_run(&vm->supervisor, is_over);
 	pthread_join(vm->io_thread, NULL);
+	/* What it did last may have been for a client: "migrate" ends the VM. */
+	control_answer(vm);
 	return 0;
 }
 
