@@ -627,6 +627,34 @@ static bool queues_of_the_kernel(void)
 	return !in_child(&with, SANDBOX_VCPU, vhost, words);
 }
 
+/* It has a connection, over which files go. */
+static int speak(void)
+{
+	char data[16];
+	struct iovec iov = { .iov_base = "frame", .iov_len = 5 };
+	const struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int err = failed(sendmsg(connection[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+
+	return err ?: failed(recv(connection[1], data, sizeof(data), MSG_DONTWAIT));
+}
+
+/* Whoever has daemons, of disks, shares or networks, asks them, and nobody else. */
+static bool daemons(void)
+{
+	static const enum sandbox_thread kinds[] = { SANDBOX_VCPU, SANDBOX_IO, SANDBOX_SUPERVISOR };
+	struct sandbox with = on;
+	bool good = true;
+	char words[128];
+
+	with.has_user_net = false;
+	with.has_daemons = true;
+	for (size_t i = 0; i < LENGTH(kinds); i++)
+		good &= !in_child(&with, kinds[i], speak, words) &&
+			in_child(&with, kinds[i], socket_inet, words) == STATUS_REFUSED &&
+			in_child(&with, kinds[i], socket_unix, words) == STATUS_REFUSED;
+	return good && in_child(&on, SANDBOX_VCPU, speak, words) == STATUS_REFUSED;
+}
+
 static bool flash(void)
 {
 	struct sandbox with = on;
@@ -922,6 +950,7 @@ static const struct unit_test others[] = {
 	{ "without one nobody connects", .is_good = io_without_network },
 	{ "queues that the kernel serves are told of by those who have some",
 	  .is_good = queues_of_the_kernel },
+	{ "who has daemons speaks to them, and to nobody else", .is_good = daemons },
 	{ "a machine is saved and migrated by what its client has opened", .is_good = saves_and_migrates },
 	{ "flash comes and goes by vCPUs of machines that have some", .is_good = flash },
 	{ "a machine begins again, and has no more than before", .is_good = begins_again },

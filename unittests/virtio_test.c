@@ -357,7 +357,7 @@ static void disk_of_nbd(void)
 	char path[128];
 	struct disk nbd = { .path = path, .format = "raw" };
 
-	CHECK(sh("qemu-img create -qf raw raw 64M && qemu-img create -qf qcow2 -o preallocation=metadata q 64M && "
+	CHECK(sh("truncate -s 64M raw && qemu-img create -qf qcow2 -o preallocation=metadata q 64M && "
 		 "qemu-storage-daemon --daemonize --pidfile pid --nbd-server addr.type=unix,addr.path=s "
 		 "--blockdev file,node-name=raw,filename=raw --blockdev file,node-name=q,filename=q "
 		 "--export nbd,id=raw,node-name=raw,name='a b',writable=on "

@@ -58,11 +58,12 @@ static inline void write_flat(const struct guest_code *code)
 	} while (0)
 
 /*
- * Daemons pivot into directories, which nobody can whose root is the kernel's first file system.
- * They are found here.
+ * Daemons, which are found here, pivot into directories and make namespaces.  Nobody can whose root
+ * is the kernel's first file system, or not that of his mounts: it is mounted over itself.
  */
-#define NEW_ROOT "mount -o rbind / /mnt; "
-#define IN_NEW_ROOT "PATH=$PWD:$PATH /usr/bin/unshare --root=/mnt --wd=$PWD "
+#define IN_NEW_ROOT									\
+	"PATH=$PWD:$PATH /usr/bin/unshare -m sh -c 'mount -o rbind / /mnt && cd /mnt && "	\
+	"mount -o move . / && exec /usr/bin/unshare --root=. --wd=\"$0\" \"$@\"' \"$PWD\" "
 
 /* In the place of MOTE_TEST_MAIN: for tests that boot @image and others of `make images`. */
 #define BOOT_TEST_MAIN(image)									\

@@ -108,9 +108,10 @@ TEST_F(linux_guest, network)
 /* A host with an address, a route and a name server, and, elsewhere, a server. */
 #define CONNECT_OUTSIDE									\
 	"modprobe dummy && ip link set dummy0 up && ip addr add 192.0.2.2/24 dev dummy0 && "	\
-	"ip -6 addr add 2001:db8::2/64 dev dummy0 nodad && ip route add default via 192.0.2.1 && " \
-	"ip -6 route add default via 2001:db8::1 && ip addr add 198.51.100.1/32 dev lo && "	\
-	"ip -6 addr add 2001:db8:1::1/128 dev lo && echo nameserver 192.0.2.53 > /etc/resolv.conf && "
+	"ip -6 addr add 2001:db8::2/64 dev dummy0 && "					\
+	"ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8::1 && "	\
+	"ip addr add 198.51.100.1/32 dev lo && ip -6 addr add 2001:db8:1::1/128 dev lo && "	\
+	"echo nameserver 192.0.2.53 > /etc/resolv.conf && "
 
 /* By passt the guest is the host, to whoever is outside: by IPv4 and IPv6; and it is connected to. */
 TEST_F(linux_guest, passt)
@@ -119,8 +120,8 @@ TEST_F(linux_guest, passt)
 
 	if (!self->all)
 		SKIP(return, NO_TIME);
-	command_run(command, NEW_ROOT CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") IN_NEW_ROOT RUN
-		    "; status=$?; kill $server $talker; umount -l /mnt; rmmod dummy; exit $status",
+	command_run(command, CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") IN_NEW_ROOT RUN
+		    "; status=$?; kill $server $talker; rmmod dummy; exit $status",
 		    "cpus=2 least=400000 more=net-init lease=192.0.2.2,192.0.2.1,192.0.2.53 "
 		    "server=198.51.100.1 server6=[2001:db8:1::1] end=poweroff",
 		    "--cpus 2 --net passt,forward=2007:7", "< /dev/null");
