@@ -57,14 +57,6 @@ static inline void write_flat(const struct guest_code *code)
 		unlink(FLAT_IMAGE);							\
 	} while (0)
 
-/*
- * Daemons, which are found here, pivot into directories and make namespaces.  Nobody can whose root
- * is the kernel's first file system, or not that of his mounts: it is mounted over itself.
- */
-#define IN_NEW_ROOT									\
-	"PATH=$PWD:$PATH /usr/bin/unshare -m sh -c 'mount -o rbind / /mnt && cd /mnt && "	\
-	"mount -o move . / && exec /usr/bin/unshare --root=. --wd=\"$0\" \"$@\"' \"$PWD\" "
-
 /* In the place of MOTE_TEST_MAIN: for tests that boot @image and others of `make images`. */
 #define BOOT_TEST_MAIN(image)									\
 	int main(int argc, char **argv)								\

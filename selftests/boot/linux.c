@@ -113,6 +113,14 @@ TEST_F(linux_guest, network)
 	"ip addr add 198.51.100.1/32 dev lo && ip -6 addr add 2001:db8:1::1/128 dev lo && "	\
 	"echo nameserver 192.0.2.53 > /etc/resolv.conf && "
 
+/*
+ * passt, which is found here, makes namespaces and pivots, which nobody can whose root is the kernel's
+ * first file system, or not that of his mounts: it is mounted over itself.
+ */
+#define IN_NEW_ROOT									\
+	"PATH=$PWD:$PATH /usr/bin/unshare -m sh -c 'mount -o rbind / /mnt && cd /mnt && "	\
+	"mount -o move . / && exec /usr/bin/unshare --root=. --wd=\"$0\" \"$@\"' \"$PWD\" "
+
 /* By passt the guest is the host, to whoever is outside: by IPv4 and IPv6; and it is connected to. */
 TEST_F(linux_guest, passt)
 {
@@ -122,11 +130,12 @@ TEST_F(linux_guest, passt)
 		SKIP(return, NO_TIME);
 	command_run(command, CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") IN_NEW_ROOT RUN
 		    "; status=$?; kill $server $talker; rmmod dummy; exit $status",
-		    "cpus=2 least=400000 more=net-init lease=192.0.2.2,192.0.2.1,192.0.2.53 "
-		    "server=198.51.100.1 server6=[2001:db8:1::1] end=poweroff",
+		    "cpus=2 least=400000 more=net-init "
+		    "lease=192.0.2.2,192.0.2.1,192.0.2.53 server=198.51.100.1 server6=[2001:db8:1::1] end=poweroff",
 		    "--cpus 2 --net passt,forward=2007:7", "< /dev/null");
 	EXPECT_NETWORK();
-	sh("ip addr del 198.51.100.1/32 dev lo; ip -6 addr del 2001:db8:1::1/128 dev lo; rm /etc/resolv.conf");
+	sh("ip addr del 198.51.100.1/32 dev lo; ip -6 addr del 2001:db8:1::1/128 dev lo; "
+	   "rm /etc/resolv.conf");
 }
 
 /* The host's end is what the network of --net user is, with a server for DHCP. */
