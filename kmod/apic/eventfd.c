@@ -249,8 +249,8 @@ int mote_ioeventfd(struct mote_vm *vm, const struct mote_ioeventfd *arg)
 	err = !remove ? ioeventfd_add(vm, row) : gone ? 0 : -ENOENT;
 	mutex_unlock(&vm->lock);
 	if (gone) {
-		/* No vCPU signals it after this. */
-		synchronize_rcu();
+		/* No vCPU signals it after this; devices have one a queue, and wait for each. */
+		synchronize_rcu_expedited();
 		ioeventfd_free(gone);
 	}
 	if (err || remove)

@@ -3,7 +3,8 @@
  * A guest that keeps its devices as busy as it can: it fills all queues of all virtio devices that
  * it finds on the PCI bus with the largest requests, notifies, and gives back what comes back, for
  * ever.  Words of its command line ask for more: "reset" the devices meanwhile, write to the
- * "serial" port, set up periodic interrupts of the "rtc" and "pit" again and again.  A multiboot
+ * "serial" port, set up periodic interrupts of the "rtc" and "pit" again and again, look at the
+ * clock of power management ("pm") and switch its interrupt on and off.  A multiboot
  * image of 32 bits, without interrupts; it says one line when it has begun.
  */
 #include <linux/pci_regs.h>
@@ -240,6 +241,18 @@ static void flood_pit(void)
 	outb(0x61, 3);
 }
 
+/* Its timer, and the power button's interrupt. */
+static void flood_pm(void)
+{
+	__u32 ticks;
+
+	for (unsigned int i = 0; i < 64; i++) {
+		asm volatile("inl %1, %0" : "=a"(ticks) : "Nd"((__u16)0x608));
+		outw(0x602, i & 1 ? 0x100 : 0);
+	}
+	outw(0x600, 0xffff);
+}
+
 /* ---- all of it ---------------------------------------------------------------------- */
 
 /* Is a word among those of the command line? */
@@ -262,7 +275,7 @@ void main(const __u32 *multiboot)
 {
 	const char *line = multiboot[0] & 4 ? (const char *)multiboot[4] : 0;
 	_Bool serial = is_asked(line, "serial"), rtc = is_asked(line, "rtc"), pit = is_asked(line, "pit");
-	_Bool reset = is_asked(line, "reset");
+	_Bool pm = is_asked(line, "pm"), reset = is_asked(line, "reset");
 
 	set_up_all();
 	/* DTR: somebody is here. */
@@ -278,6 +291,8 @@ void main(const __u32 *multiboot)
 			flood_rtc();
 		if (pit)
 			flood_pit();
+		if (pm)
+			flood_pm();
 		if (reset)
 			set_up_all();
 	}

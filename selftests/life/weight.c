@@ -33,8 +33,8 @@ FIXTURE_TEARDOWN(weight)
 /* All that is mapped, now that the guest runs, in KiB. */
 static long weigh(struct __test_metadata *_metadata, struct command *command)
 {
-	command_run(command, "awk '/^Size:/ { size = $2 } /^Pss:/ && size < %d { sum += $2 } END { print sum }' "
-		    "/proc/$(cat " RUNTIME_DIR "/heavy.pid)/smaps", GUEST_KIB);
+	command_run(command, "awk '/^Size:/ { size = $2 } /^Pss:/ && size < %d { sum += $2 } "
+		    "END { print sum }' /proc/$(cat " RUNTIME_DIR "/heavy.pid)/smaps", GUEST_KIB);
 	TH_LOG("weight: %ld KiB", atol(command->out));
 	return atol(command->out);
 }
