@@ -2,6 +2,7 @@
 /* A VM from its beginning to its end: the module, memory, devices, threads. */
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWIN
 
 /* A guest's resets do not follow each other faster than this. */
 #define RESTART_LEAST_NS NS_PER_S
+
+/* What is allocated in so many bytes is a mapping of its own. */
+#define LARGE (32 << 10)
 
 /* ---- the module -------------------------------------------------------------- */
 
@@ -460,6 +464,8 @@ int vm_run(const struct options *options)
 	sigset_t set;
 
 	block_signals(&set);
+	/* Of rings and queues of requests there is in memory what has been used. */
+	mallopt(M_MMAP_THRESHOLD, LARGE);
 	if (options->restart)
 		keep_begin();
 	snprintf(vm.name, sizeof(vm.name), "%s", options->name);
