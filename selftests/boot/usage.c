@@ -171,6 +171,7 @@ TEST(networks)
 	EXPECT_REFUSED("not user, passt, tap:NAME or vhost:NAME", "--net tap: vmlinuz");
 	EXPECT_REFUSED("not user, passt, tap:NAME or vhost:NAME", "--net vhost:sixteen-letters- vmlinuz");
 	EXPECT_REFUSED("--net tap:nosuch0: No such device", "--net tap:nosuch0 vmlinuz");
+	EXPECT_REFUSED("Debian's package passt", "--net passt vmlinuz");
 	EXPECT_REFUSED("8 are the most", "$(seq 9 | sed 's/.*/--net user/') vmlinuz");
 	EXPECT_REFUSED("of which card", "--net user --net user --forward 2222:22 vmlinuz");
 	EXPECT_REFUSED("cannot listen at port 2222",
