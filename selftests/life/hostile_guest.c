@@ -4,7 +4,8 @@
  * it finds on the PCI bus with the largest requests, notifies, and gives back what comes back, for
  * ever.  Words of its command line ask for more: "reset" the devices meanwhile, write to the
  * "serial" port, set up periodic interrupts of the "rtc" and "pit" again and again, look at the
- * clock of power management ("pm") and switch its interrupt on and off.  A multiboot
+ * clock of power management ("pm") and switch its interrupt on and off, take the devices' "bars" off
+ * the bus and put them back.  A multiboot
  * image of 32 bits, without interrupts; it says one line when it has begun.
  */
 #include <linux/pci_regs.h>
@@ -28,6 +29,7 @@ asm(".pushsection .text.unlikely\n"
 #define QUEUES_MOST 32
 #define VENDOR_VIRTIO 0x1af4
 #define DEVICE_VIRTIO 0x1040
+#define ON_THE_BUS (PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER)
 
 /*
  * What a request is, by device and queue: @nr_out buffers of @out bytes that the device reads, @nr_in
@@ -64,6 +66,9 @@ static struct queue {
 } __attribute__((aligned(4096))) queues[QUEUES_MOST];
 
 static unsigned int nr_queues;
+
+/* Of devices on the bus: their numbers. */
+static unsigned int functions[QUEUES_MOST], nr_functions;
 
 static void outb(__u16 port, __u8 data)
 {
@@ -150,7 +155,7 @@ static void set_up(unsigned int function, __u16 device)
 	__u32 notify = registers(function, VIRTIO_PCI_CAP_NOTIFY_CFG);
 	__u8 status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
 
-	config_write(function, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	config_write(function, PCI_COMMAND, ON_THE_BUS);
 	REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS) = 0;
 	while (REGISTER(__u8, common, VIRTIO_PCI_COMMON_STATUS))
 		;
@@ -181,12 +186,23 @@ static void again(struct queue *queue)
 
 static void set_up_all(void)
 {
-	nr_queues = 0;
+	nr_queues = nr_functions = 0;
 	for (unsigned int function = 0; function < 256; function++) {
 		__u32 id = config_read(function, PCI_VENDOR_ID);
 
-		if ((__u16)id == VENDOR_VIRTIO)
-			set_up(function, (id >> 16) - DEVICE_VIRTIO);
+		if ((__u16)id != VENDOR_VIRTIO)
+			continue;
+		set_up(function, (id >> 16) - DEVICE_VIRTIO);
+		functions[nr_functions++ % QUEUES_MOST] = function;
+	}
+}
+
+/* Each port of each queue's notifications is given up, and claimed again. */
+static void move_bars(void)
+{
+	for (unsigned int i = 0; i < nr_functions && i < QUEUES_MOST; i++) {
+		config_write(functions[i], PCI_COMMAND, PCI_COMMAND_MASTER);
+		config_write(functions[i], PCI_COMMAND, ON_THE_BUS);
 	}
 }
 
@@ -275,7 +291,7 @@ void main(const __u32 *multiboot)
 {
 	const char *line = multiboot[0] & 4 ? (const char *)multiboot[4] : 0;
 	_Bool serial = is_asked(line, "serial"), rtc = is_asked(line, "rtc"), pit = is_asked(line, "pit");
-	_Bool pm = is_asked(line, "pm"), reset = is_asked(line, "reset");
+	_Bool pm = is_asked(line, "pm"), bars = is_asked(line, "bars"), reset = is_asked(line, "reset");
 
 	set_up_all();
 	/* DTR: somebody is here. */
@@ -293,6 +309,8 @@ void main(const __u32 *multiboot)
 			flood_pit();
 		if (pm)
 			flood_pm();
+		if (bars)
+			move_bars();
 		if (reset)
 			set_up_all();
 	}

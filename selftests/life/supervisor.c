@@ -240,6 +240,7 @@ FIXTURE_VARIANT(supervisor)
 
 FIXTURE_VARIANT_ADD(supervisor, all) { 2, ALL, "serial rtc pit pm" };
 FIXTURE_VARIANT_ADD(supervisor, resets) { 0, ALL, "reset" };
+FIXTURE_VARIANT_ADD(supervisor, bars) { 2, ALL, "bars" };
 FIXTURE_VARIANT_ADD(supervisor, share) { 0, "--share mine=" SILENT, "reset" };
 FIXTURE_VARIANT_ADD(supervisor, vsock) { 2, "--vsock 42", "" };
 FIXTURE_VARIANT_ADD(supervisor, balloon) { 0, "--balloon=32M", "" };
