@@ -4,9 +4,10 @@
  * docs/misc/pvh.pandoc there), with a multiboot header (loader_multiboot.c), or neither.
  * The first begin in protected mode without paging and are told of memory,
  * command line and modules; the last begins in the mode of its class, with
- * nothing but its segments.  libelf reads the file.
+ * nothing but its segments.
  */
-#include <gelf.h>
+#include <elf.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "loader.h"
@@ -18,6 +19,9 @@
 #define RELOC_ALIGN 0x200000ull
 #define RELOC_LEAST_ALIGN 0x1000ull
 #define PVH_MAGIC 0x336ec578
+
+/* Of a segment with notes, which are a few. */
+#define NOTES_MOST (64u << 10)
 
 /* PVH: struct hvm_start_info and what it points to. */
 struct pvh_info {
@@ -38,10 +42,9 @@ struct pvh_memory {
 /**
  * struct elf - an image that is being loaded
  * @vm: where to
- * @elf: it
  * @file: it
- * @header: its header
- * @nr: of program headers
+ * @header: its header, as one of 64 bits
+ * @segments: its program headers, likewise
  * @first: where its first segment wants to be, and
  * @end: what is behind the last one
  * @align: the largest alignment of a segment
@@ -53,10 +56,9 @@ struct pvh_memory {
  */
 struct elf {
 	struct vm *vm;
-	Elf *elf;
 	const struct file *file;
-	GElf_Ehdr header;
-	size_t nr;
+	Elf64_Ehdr header;
+	Elf64_Phdr *segments;
 	__u64 first;
 	__u64 end;
 	__u64 align;
@@ -69,7 +71,7 @@ struct elf {
 
 /* ---- what is in the file ------------------------------------------------------------ */
 
-static int check_segment(struct elf *elf, const GElf_Phdr *segment)
+static int check_segment(struct elf *elf, const Elf64_Phdr *segment)
 {
 	__u64 last = segment->p_paddr + segment->p_memsz;
 
@@ -91,7 +93,7 @@ static int check_segment(struct elf *elf, const GElf_Phdr *segment)
 }
 
 /* The entry is a number of 4 bytes, or of 8; constraints on relocation are up to three of 4. */
-static void read_note(struct elf *elf, const GElf_Nhdr *note, const char *value)
+static void read_note(struct elf *elf, const Elf64_Nhdr *note, const unsigned char *value)
 {
 	if (note->n_type == XEN_ELFNOTE_PHYS32_ENTRY && note->n_descsz >= 4 &&
 	    note->n_descsz <= sizeof(elf->entry))
@@ -103,36 +105,126 @@ static void read_note(struct elf *elf, const GElf_Nhdr *note, const char *value)
 	}
 }
 
-static void read_notes(struct elf *elf, const GElf_Phdr *segment)
+/* A name and a value, each padded. */
+static void walk_notes(struct elf *elf, const unsigned char *notes, size_t size, size_t align)
 {
-	Elf_Data *data = elf_getdata_rawchunk(elf->elf, segment->p_offset, segment->p_filesz,
-					      segment->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
-	size_t at = 0, next, name, value;
-	GElf_Nhdr note;
+	Elf64_Nhdr note;
 
-	for (; data && (next = gelf_getnote(data, at, &note, &name, &value)); at = next)
-		if (note.n_namesz == sizeof("Xen") &&
-		    !memcmp((char *)data->d_buf + name, "Xen", sizeof("Xen")))
-			read_note(elf, &note, (char *)data->d_buf + value);
+	while (size >= sizeof(note)) {
+		size_t value, next;
+
+		memcpy(&note, notes, sizeof(note));
+		value = (sizeof(note) + (size_t)note.n_namesz + align - 1) & -align;
+		next = (value + note.n_descsz + align - 1) & -align;
+		if (value > size || note.n_descsz > size - value)
+			return;
+		if (note.n_namesz == sizeof("Xen") && !memcmp(notes + sizeof(note), "Xen", sizeof("Xen")))
+			read_note(elf, &note, notes + value);
+		if (next > size)
+			return;
+		notes += next;
+		size -= next;
+	}
+}
+
+static int read_notes(struct elf *elf, const Elf64_Phdr *segment)
+{
+	unsigned char *notes;
+	int err;
+
+	if (segment->p_filesz > NOTES_MOST || segment->p_offset > elf->file->size ||
+	    segment->p_filesz > elf->file->size - segment->p_offset)
+		return 0;
+	notes = malloc(segment->p_filesz);
+	err = notes ? file_read(elf->file, segment->p_offset, notes, segment->p_filesz) : 0;
+	if (notes && !err)
+		walk_notes(elf, notes, segment->p_filesz, segment->p_align == 8 ? 8 : 4);
+	free(notes);
+	return err;
+}
+
+static bool is_64(const struct elf *elf)
+{
+	return elf->header.e_ident[EI_CLASS] == ELFCLASS64;
+}
+
+static void widen_header(Elf64_Ehdr *header, const Elf32_Ehdr *narrow)
+{
+	*header = (Elf64_Ehdr) {
+		.e_type = narrow->e_type, .e_machine = narrow->e_machine, .e_entry = narrow->e_entry,
+		.e_phoff = narrow->e_phoff, .e_phentsize = narrow->e_phentsize, .e_phnum = narrow->e_phnum,
+	};
+	memcpy(header->e_ident, narrow->e_ident, EI_NIDENT);
+}
+
+static int read_header(struct elf *elf)
+{
+	__u64 size = elf->file->size < sizeof(elf->header) ? elf->file->size : sizeof(elf->header);
+	Elf32_Ehdr narrow;
+
+	if (file_read(elf->file, 0, (unsigned char *)&elf->header, size))
+		return -1;
+	memcpy(&narrow, &elf->header, sizeof(narrow));
+	if (narrow.e_ident[EI_CLASS] == ELFCLASS32)
+		widen_header(&elf->header, &narrow);
+	if ((is_64(elf) ? size == sizeof(elf->header) :
+	     narrow.e_ident[EI_CLASS] == ELFCLASS32 && size >= sizeof(narrow)) &&
+	    narrow.e_ident[EI_DATA] == ELFDATA2LSB && narrow.e_ident[EI_VERSION] == EV_CURRENT)
+		return 0;
+	complain("%s is no valid ELF file: its header is cut, or of another machine", elf->file->path);
+	return -1;
+}
+
+static void widen_segment(Elf64_Phdr *segment, const Elf32_Phdr *narrow)
+{
+	*segment = (Elf64_Phdr) {
+		.p_type = narrow->p_type, .p_flags = narrow->p_flags, .p_offset = narrow->p_offset,
+		.p_vaddr = narrow->p_vaddr, .p_paddr = narrow->p_paddr, .p_filesz = narrow->p_filesz,
+		.p_memsz = narrow->p_memsz, .p_align = narrow->p_align,
+	};
+}
+
+/* One behind another, from e_phoff on. */
+static int read_segments(struct elf *elf)
+{
+	const Elf64_Ehdr *header = &elf->header;
+	size_t each = is_64(elf) ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr), size = each * header->e_phnum;
+	unsigned char *table;
+
+	if (header->e_phentsize != each || header->e_phoff > elf->file->size ||
+	    size > elf->file->size - header->e_phoff) {
+		complain("%s is truncated, or its program headers are wrong", elf->file->path);
+		return -1;
+	}
+	elf->segments = calloc(header->e_phnum, sizeof(Elf64_Phdr));
+	if (!elf->segments) {
+		complain("no memory to load the image");
+		return -1;
+	}
+	/* Those of 32 bits are at the end of the room, so that none is overwritten before it is read. */
+	table = (unsigned char *)(elf->segments + header->e_phnum) - size;
+	if (file_read(elf->file, header->e_phoff, table, size))
+		return -1;
+	for (size_t i = 0; !is_64(elf) && i < header->e_phnum; i++) {
+		Elf32_Phdr narrow;
+
+		memcpy(&narrow, table + i * each, each);
+		widen_segment(&elf->segments[i], &narrow);
+	}
+	return 0;
 }
 
 static int read_headers(struct elf *elf)
 {
-	GElf_Phdr segment;
-
-	if (!gelf_getehdr(elf->elf, &elf->header) || elf_getphdrnum(elf->elf, &elf->nr)) {
-		complain("%s is no valid ELF file: %s", elf->file->path, elf_errmsg(-1));
+	if (read_header(elf) || (elf->header.e_phnum && read_segments(elf)))
 		return -1;
-	}
-	for (size_t i = 0; i < elf->nr; i++) {
-		if (!gelf_getphdr(elf->elf, i, &segment)) {
-			complain("%s: bad program header: %s", elf->file->path, elf_errmsg(-1));
+	for (size_t i = 0; i < elf->header.e_phnum; i++) {
+		const Elf64_Phdr *segment = &elf->segments[i];
+
+		if (segment->p_type == PT_LOAD && check_segment(elf, segment))
 			return -1;
-		}
-		if (segment.p_type == PT_LOAD && check_segment(elf, &segment))
+		if (segment->p_type == PT_NOTE && read_notes(elf, segment))
 			return -1;
-		if (segment.p_type == PT_NOTE)
-			read_notes(elf, &segment);
 	}
 	/* What is linked as a shared object does not want to be at 0, unless it is PVH. */
 	if ((elf->header.e_machine != EM_X86_64 && elf->header.e_machine != EM_386) ||
@@ -181,7 +273,7 @@ static int relocate(struct elf *elf)
 	return 0;
 }
 
-static int load_segment(struct elf *elf, const GElf_Phdr *segment)
+static int load_segment(struct elf *elf, const Elf64_Phdr *segment)
 {
 	__u64 gpa = segment->p_paddr + elf->delta;
 
@@ -197,14 +289,12 @@ static int load_segment(struct elf *elf, const GElf_Phdr *segment)
 
 static int load_segments(struct elf *elf)
 {
-	GElf_Phdr segment;
-
 	elf->start = elf->header.e_entry;
 	if (relocate(elf))
 		return -1;
-	for (size_t i = 0; i < elf->nr; i++)
-		if (gelf_getphdr(elf->elf, i, &segment) && segment.p_type == PT_LOAD &&
-		    segment.p_memsz && load_segment(elf, &segment))
+	for (size_t i = 0; i < elf->header.e_phnum; i++)
+		if (elf->segments[i].p_type == PT_LOAD && elf->segments[i].p_memsz &&
+		    load_segment(elf, &elf->segments[i]))
 			return -1;
 	elf->end += elf->delta;
 	return 0;
@@ -294,10 +384,8 @@ static bool is_elf(const struct image *image)
 /* Read the headers; the caller ends it in any case. */
 static int open_elf(struct elf *elf, struct vm *vm, const struct image *image)
 {
-	elf_version(EV_CURRENT);
 	*elf = (struct elf) {
 		.vm = vm, .file = &image->file, .first = ~0ull, .reloc[2] = ~0u,
-		.elf = elf_begin(image->file.fd, ELF_C_READ, NULL),
 	};
 	return read_headers(elf);
 }
@@ -311,7 +399,7 @@ int elf_load(struct vm *vm, const struct image *image, __u64 *entry, __u64 *end)
 		err = load_segments(&elf);
 	*entry = elf.start;
 	*end = elf.end;
-	elf_end(elf.elf);
+	free(elf.segments);
 	return err;
 }
 
@@ -323,7 +411,7 @@ static int load_elf(struct vm *vm, const struct image *image)
 	if (!err)
 		err = elf.entry ? load_pvh(&elf) :
 		      has_multiboot_header(image) ? multiboot_loader.load(vm, image) : load_plain(&elf);
-	elf_end(elf.elf);
+	free(elf.segments);
 	return err;
 }
 
