@@ -236,7 +236,7 @@ TEST_F(random_states, random)
 
 	if (is_fragile(self->mote))
 		SKIP(return, "not on this hardware: an emulator that such states end");
-	seed = end ? (__u64)end << 20 : 1;
+	seed = first_seed();
 	TH_LOG("seed %#llx", seed);
 	for (n = 0; n < limit && (!end || n % 256 || (n < 20000 && time(NULL) < end)); n++) {
 		set_mode(&s, n % NR_MODES);
