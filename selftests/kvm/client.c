@@ -308,6 +308,11 @@ static void test_msrs(void)
 	msrs.head.nmsrs = 5;
 	printf("got %d of 5: %llx %llx %llx %llx\n", CALL(cpu, KVM_GET_MSRS, &msrs), msrs.entries[0].data,
 	       msrs.entries[1].data, msrs.entries[2].data, msrs.entries[3].data);
+	/* Of an APIC that is not there nothing is kept. */
+	msrs.head.nmsrs = 1;
+	msrs.entries[0] = (struct kvm_msr_entry) { .index = 0x6e0, .data = 1 };
+	printf("set the deadline %d\n", CALL(cpu, KVM_SET_MSRS, &msrs));
+	printf("got the deadline %d: %llx\n", CALL(cpu, KVM_GET_MSRS, &msrs), msrs.entries[0].data);
 }
 
 static void test_shutdown(void)

@@ -377,10 +377,14 @@ int call_irq_line(struct object *object, void *data, unsigned long argument)
 	struct shim_vm *vm = vm_of(object);
 
 	(void)argument;
-	if (!vm->chipset)
+	if (!vm->irqchip)
 		return -ENXIO;
 	if (line->irq >= MAX_ROUTES)
 		return -EINVAL;
+	if (!vm->chipset) {
+		route_rise(vm, line->irq, line->level);
+		return 0;
+	}
 	chipset_lock(vm);
 	if (line->level)
 		vm->chipset->levels[line->irq / 64] |= 1ull << line->irq % 64;

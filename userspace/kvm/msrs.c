@@ -81,9 +81,14 @@ static int read_msr(struct shim_vcpu *vcpu, __u32 index, __u64 *value)
 
 	if (own_msr_read(vcpu, index, value))
 		return 0;
+	/* Of a client's own APIC nothing is known here: as in KVM it is 0, and stays that. */
+	if (index == MSR_TSC_DEADLINE && !vcpu->vm->irqchip) {
+		*value = 0;
+		return 0;
+	}
 	if (index == MSR_TSC)
 		state.mask = MOTE_STATE_TSC;
-	else if (index == MSR_TSC_DEADLINE && vcpu->vm->irqchip)
+	else if (index == MSR_TSC_DEADLINE)
 		state.mask = MOTE_STATE_APIC;
 	else if (!at)
 		return -EINVAL;
@@ -127,11 +132,11 @@ static int write_msr(struct shim_vcpu *vcpu, __u32 index, __u64 value)
 	__u64 *at = field(&state, index);
 	int err;
 
-	if (own_msr_write(vcpu, index, value))
+	if (own_msr_write(vcpu, index, value) || (index == MSR_TSC_DEADLINE && !vcpu->vm->irqchip))
 		return 0;
 	if (index == MSR_TSC)
 		return write_tsc(vcpu, value);
-	if (index == MSR_TSC_DEADLINE && vcpu->vm->irqchip)
+	if (index == MSR_TSC_DEADLINE)
 		state.mask = MOTE_STATE_APIC;
 	else if (!at)
 		return -EINVAL;
