@@ -78,7 +78,7 @@ TEST_F(linux_guest, four_processors_disks_and_panic)
 	"httpd -f -p " address ":8080 -h www & server=$!; "
 /* Until the guest listens there is nobody. */
 #define TALK(to)									\
-	"(until echo hello | nc -w 5 " to " | grep -q hello; do sleep 1; done; "	\
+	"(until echo hello | nc -w 600 " to " | grep -q hello; do sleep 1; done; "	\
 	"echo heard > heard) & talker=$!; "
 
 #define EXPECT_NETWORK()								\

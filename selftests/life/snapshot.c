@@ -183,10 +183,10 @@ TEST_F(snapshot, bad_input)
 			 "mote restore part");
 	EXPECT_COMPLAINT(2, "not whole", "head -c 1000 " DIR "/machine > part/machine && mote restore part");
 	EXPECT_COMPLAINT(2, "damaged: its checksum", "cp " DIR "/machine part && "
-			 "printf x | dd of=part/machine bs=1 seek=2000 conv=notrunc 2> /dev/null && "
+			 "printf MORE-THAN-CHANCE | dd of=part/machine bs=1 seek=2000 conv=notrunc 2> /dev/null && "
 			 "mote restore part");
 	EXPECT_COMPLAINT(2, "its memory is damaged at 0x0", "cp " DIR "/* part && "
-			 "printf x | dd of=$(echo part/memory-*) bs=1 seek=36864 conv=notrunc 2> /dev/null"
+			 "printf MORE-THAN-CHANCE | dd of=$(echo part/memory-*) bs=1 seek=36864 conv=notrunc 2> /dev/null"
 			 " && "
 			 "mote restore --verify part");
 	sh("rm -rf part small");

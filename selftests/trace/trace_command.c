@@ -77,7 +77,7 @@ TEST_F(trace_command, leaves_nothing_behind)
 	child = fork();
 	if (!child) {
 		execlp("mote", "mote", "trace", "record", "-o", "/dev/null", "--", "sh", "-c",
-		       "touch /tmp/attached; sleep 1000", NULL);
+		       "touch /tmp/attached; exec sleep 1000 > /dev/null 2>&1", NULL);
 		_exit(127);
 	}
 	for (int i = 0; i < 6000 && access("/tmp/attached", F_OK); i++)
