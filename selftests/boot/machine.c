@@ -97,7 +97,7 @@ GUEST(echo, 16, "mov $0x3fc, %dx; mov $3, %al; out %al, %dx\n"
       "2: out %al, %dx; mov $0x3fd, %dx; 3: in %dx, %al; test $0x20, %al; jz 3b\n"
       "cmp $10, %bl; jne 1b\n" EXIT_WITH(0));
 
-/* Runs until the shell finds that @condition holds of what it has said, in the files out and err; then it is ended. */
+/* Until the shell finds that @condition holds of what it has said, in the files out and err. */
 static void run_flat_until(struct command *command, const struct guest_code *code, const char *pipe,
 			   const char *arguments, const char *condition)
 {
