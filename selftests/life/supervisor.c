@@ -419,7 +419,8 @@ TEST_F(outside, power_button)
 	EXPECT_TRUE(shows(master, "(Ctrl-A x presses its power button"));
 	EXPECT_EQ(0, sh("mote pause busy"));
 	ASSERT_EQ(2, write(master, "\001x", 2));
-	EXPECT_TRUE(shows(master, "\nB"));
+	/* Before or after what is said of the button. */
+	EXPECT_TRUE(shows(master, "B"));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	close(master);
