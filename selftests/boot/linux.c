@@ -126,8 +126,8 @@ TEST_F(linux_guest, passt)
 {
 	struct command *command = &self->command;
 
-	if (!self->all)
-		SKIP(return, NO_TIME);
+	if (!is_long_run())
+		SKIP(return, ONLY_LONG);
 	command_run(command, CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") IN_NEW_ROOT RUN
 		    "; status=$?; kill $server $talker; rmmod dummy; exit $status",
 		    "cpus=2 least=400000 more=net-init "
