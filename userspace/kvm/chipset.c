@@ -49,10 +49,8 @@ void vcpu_kick(struct vcpu *vcpu)
 }
 
 /* A level for all that a GSI leads to; a message is sent when it rises. */
-static void set_gsi(struct chipset *chipset, __u32 gsi, bool level)
+static void set_gsi(const struct shim_vm *vm, __u32 gsi, bool level)
 {
-	const struct shim_vm *vm = chipset->vm;
-
 	for (unsigned int i = 0; i < vm->nr_routes; i++) {
 		const struct kvm_irq_routing_entry *route = &vm->routes[i];
 		__u32 pin = route->u.irqchip.pin;
@@ -62,9 +60,9 @@ static void set_gsi(struct chipset *chipset, __u32 gsi, bool level)
 		if (route->type == KVM_IRQ_ROUTING_MSI)
 			route_send(vm, route, level);
 		else if (route->u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC)
-			ioapic_set_line(&chipset->machine, pin, level);
+			ioapic_set_line(&vm->chipset->machine, pin, level);
 		else
-			pic_set_line(&chipset->machine, pin + PINS_PIC * route->u.irqchip.irqchip, level);
+			pic_set_line(&vm->chipset->machine, pin + PINS_PIC * route->u.irqchip.irqchip, level);
 	}
 }
 
@@ -73,7 +71,7 @@ void line_set(struct vm *machine, unsigned int line, bool level)
 	struct chipset *chipset = chipset_of(machine);
 
 	if (!chipset->hpet)
-		set_gsi(chipset, line, level);
+		set_gsi(chipset->vm, line, level);
 }
 
 /* Is there a route of the line's for which this is so? */
@@ -162,8 +160,8 @@ static void irqfd_ready(struct vm *machine, struct source *source, __u32 events)
 		/* The client may have read it, too. */
 		if (eventfd->id != event.data.fd || preadv2(eventfd->fd, &iov, 1, -1, RWF_NOWAIT) < 0)
 			continue;
-		set_gsi(chipset, gsi, true);
-		set_gsi(chipset, gsi, chipset->levels[gsi / 64] >> gsi % 64 & 1);
+		set_gsi(chipset->vm, gsi, true);
+		set_gsi(chipset->vm, gsi, chipset->levels[gsi / 64] >> gsi % 64 & 1);
 	}
 }
 
@@ -371,27 +369,31 @@ void chipset_forget(struct shim_vm *vm, const struct shim_vcpu *vcpu)
 	chipset_unlock(vm);
 }
 
+static void keep_level(struct chipset *chipset, __u32 gsi, bool level)
+{
+	__u64 bit = 1ull << gsi % 64;
+
+	chipset->levels[gsi / 64] = level ? chipset->levels[gsi / 64] | bit : chipset->levels[gsi / 64] & ~bit;
+}
+
 int call_irq_line(struct object *object, void *data, unsigned long argument)
 {
 	const struct kvm_irq_level *line = data;
 	struct shim_vm *vm = vm_of(object);
+	struct chipset *chipset = vm->chipset;
+	/* Routes are changed with both; where the I/O APIC is the client's they are messages. */
+	pthread_mutex_t *lock = chipset ? &chipset->machine.lock : &vm->lock;
 
 	(void)argument;
 	if (!vm->irqchip)
 		return -ENXIO;
 	if (line->irq >= MAX_ROUTES)
 		return -EINVAL;
-	if (!vm->chipset) {
-		route_rise(vm, line->irq, line->level);
-		return 0;
-	}
-	chipset_lock(vm);
-	if (line->level)
-		vm->chipset->levels[line->irq / 64] |= 1ull << line->irq % 64;
-	else
-		vm->chipset->levels[line->irq / 64] &= ~(1ull << line->irq % 64);
-	set_gsi(vm->chipset, line->irq, !!line->level);
-	chipset_unlock(vm);
+	pthread_mutex_lock(lock);
+	if (chipset)
+		keep_level(chipset, line->irq, line->level);
+	set_gsi(vm, line->irq, line->level);
+	pthread_mutex_unlock(lock);
 	return 0;
 }
 

@@ -73,6 +73,12 @@ bool own_msr_write(struct shim_vcpu *vcpu, __u32 index, __u64 value)
 	return place >= 0;
 }
 
+/* Of a client's own APIC nothing is known here: as in KVM it is 0, and stays that. */
+static bool is_deadline_elsewhere(const struct shim_vcpu *vcpu, __u32 index)
+{
+	return index == MSR_TSC_DEADLINE && !vcpu->vm->irqchip;
+}
+
 static int read_msr(struct shim_vcpu *vcpu, __u32 index, __u64 *value)
 {
 	struct mote_state state = { .mask = MOTE_STATE_MSRS };
@@ -81,8 +87,7 @@ static int read_msr(struct shim_vcpu *vcpu, __u32 index, __u64 *value)
 
 	if (own_msr_read(vcpu, index, value))
 		return 0;
-	/* Of a client's own APIC nothing is known here: as in KVM it is 0, and stays that. */
-	if (index == MSR_TSC_DEADLINE && !vcpu->vm->irqchip) {
+	if (is_deadline_elsewhere(vcpu, index)) {
 		*value = 0;
 		return 0;
 	}
@@ -132,7 +137,7 @@ static int write_msr(struct shim_vcpu *vcpu, __u32 index, __u64 value)
 	__u64 *at = field(&state, index);
 	int err;
 
-	if (own_msr_write(vcpu, index, value) || (index == MSR_TSC_DEADLINE && !vcpu->vm->irqchip))
+	if (own_msr_write(vcpu, index, value) || is_deadline_elsewhere(vcpu, index))
 		return 0;
 	if (index == MSR_TSC)
 		return write_tsc(vcpu, value);

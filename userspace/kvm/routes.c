@@ -68,18 +68,6 @@ static bool find_msi(const struct shim_vm *vm, __u32 gsi, struct mote_msi *msi)
 	return false;
 }
 
-void route_rise(struct shim_vm *vm, __u32 gsi, bool level)
-{
-	struct mote_msi msi;
-	bool has_msi;
-
-	pthread_mutex_lock(&vm->lock);
-	has_msi = find_msi(vm, gsi, &msi);
-	pthread_mutex_unlock(&vm->lock);
-	if (has_msi && level)
-		mote_msi(vm->machine.fd, &msi);
-}
-
 static int tell_mote(struct shim_vm *vm, const struct eventfd *eventfd, __u32 flags)
 {
 	const struct mote_irqfd irqfd = { .fd = eventfd->fd, .flags = flags, .msi = eventfd->msi };

@@ -274,8 +274,7 @@ static inline struct shim_vcpu *vcpu_of(struct object *object)
 
 /* ---- interrupts ------------------------------------------------------------------ */
 
-/* A GSI that leads to a message has this level: by a route at hand, or as a client's own I/O APIC says. */
-void route_rise(struct shim_vm *vm, __u32 gsi, bool level);
+/* A GSI that leads to a message has this level. */
 void route_send(const struct shim_vm *vm, const struct kvm_irq_routing_entry *route, bool level);
 /* The VM has been made anew: those of ports, which the module knows, follow. */
 void ioeventfds_follow(struct shim_vm *vm);
