@@ -556,6 +556,8 @@ void consoles_destroy(struct vm *vm)
 {
 	consoles_flush(vm);
 	consoles_leave_terminal(vm);
+	/* Before the ring that messages go into is no more. */
+	messages_hurry();
 	while (vm->consoles) {
 		struct console *console = vm->consoles;
 		const int fds[] = { console->feed.fd, console->stir.fd, console->out.fd };
@@ -567,5 +569,4 @@ void consoles_destroy(struct vm *vm)
 		free(console);
 	}
 	vm->console = NULL;
-	messages_hurry();
 }

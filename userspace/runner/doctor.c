@@ -538,13 +538,13 @@ static void check_io_uring(struct report *report)
 	struct io_uring ring;
 	int err = io_uring_queue_init(1, &ring, 0);
 
-	if (!err)
-		io_uring_queue_exit(&ring);
-	if (err)
+	if (err) {
 		advise(add(report, "io_uring", WARN, "%s: disks have a thread each", strerror(-err)),
 		       "sysctl kernel.io_uring_disabled=0, or what forbids it in this container");
-	else
-		add(report, "io_uring", OK, "for disks");
+		return;
+	}
+	io_uring_queue_exit(&ring);
+	add(report, "io_uring", OK, "for disks");
 }
 
 static void check_wants(struct report *report)
