@@ -371,9 +371,9 @@ void chipset_forget(struct shim_vm *vm, const struct shim_vcpu *vcpu)
 
 static void keep_level(struct chipset *chipset, __u32 gsi, bool level)
 {
-	__u64 bit = 1ull << gsi % 64;
+	__u64 bit = 1ull << gsi % 64, *levels = &chipset->levels[gsi / 64];
 
-	chipset->levels[gsi / 64] = level ? chipset->levels[gsi / 64] | bit : chipset->levels[gsi / 64] & ~bit;
+	*levels = level ? *levels | bit : *levels & ~bit;
 }
 
 int call_irq_line(struct object *object, void *data, unsigned long argument)
