@@ -685,6 +685,7 @@ static void test_save(void)
 /* ---- migrations ----------------------------------------------------------------------------- */
 
 #define MIGRATE "{\"version\":1,\"do\":\"migrate\",\"downtime_ms\":0}"
+#define COPY "{\"version\":1,\"do\":\"copy\",\"downtime_ms\":0}"
 
 /* All that the machine sends, until it waits; the kinds of the messages, in their order. */
 static size_t read_stream(int peer, char *kinds, size_t most, __u64 *bytes)
@@ -720,7 +721,7 @@ static void reply(int peer, enum wire_kind kind, const char *text)
 	settle(&vm);
 }
 
-static unsigned char *begin_migration(int *fd, int *peer)
+static unsigned char *ask_with_peer(int *fd, int *peer, const char *request)
 {
 	static unsigned char memory[2 * MEBIBYTE] __attribute__((aligned(4096)));
 	int ends[2];
@@ -733,9 +734,14 @@ static unsigned char *begin_migration(int *fd, int *peer)
 	EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
 	*fd = dial();
 	*peer = ends[1];
-	send_files(*fd, MIGRATE "\n", ends, 1);
+	send_files(*fd, request, ends, 1);
 	close(ends[0]);
 	return memory;
+}
+
+static unsigned char *begin_migration(int *fd, int *peer)
+{
+	return ask_with_peer(fd, peer, MIGRATE "\n");
 }
 
 static void end_migration(int fd, int peer)
@@ -771,6 +777,25 @@ static void test_migrate(void)
 	reply(peer, WIRE_RUNS, "");
 	EQ(1, nr_ended);
 	CHECK(schema_has_exchange(schema, "migrate", MIGRATE, hear(fd)));
+	end_migration(fd, peer);
+}
+
+/* All of it is sent, and then it goes on here. */
+static void test_copy(void)
+{
+	char kinds[256];
+	__u64 bytes = 0;
+	int fd, peer;
+
+	ask_with_peer(&fd, &peer, COPY "\n");
+	read_stream(peer, kinds, sizeof(kinds) - 1, &bytes);
+	CHECK(kinds[0] == 'H' && kinds[strlen(kinds) - 1] == 'S');
+	CHECK(logs && vm.paused && vm.holder && !hear(fd)[0]);
+	reply(peer, WIRE_READY, "");
+	EQ(0, read_stream(peer, kinds, sizeof(kinds) - 1, &bytes));
+	CHECK(!logs && !vm.paused && !vm.holder);
+	EQ(0, nr_ended);
+	CHECK(schema_has_exchange(schema, "copy", COPY, hear(fd)));
 	end_migration(fd, peer);
 }
 
@@ -896,6 +921,7 @@ int main(int argc, char **argv)
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
 		{ "a migration", test_migrate },
+		{ "a copy", test_copy },
 		{ "a migration that fails", test_migrate_fails },
 		{ "a migration of which nothing more is heard", test_migrate_unknown },
 		{ "a migration of a machine that ends", test_migrate_ends },

@@ -114,7 +114,8 @@ static __u32 answer_of(int peer, char *text, size_t room)
 
 static int receive(struct snapshot *snapshot, const unsigned char *data, size_t nr, int *peer)
 {
-	int ends[2], bytes = 4 << 20;
+	int ends[2], bytes = 4 << 20, err;
+	char why[WIRE_TEXT_MOST];
 
 	EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
 	setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
@@ -122,7 +123,10 @@ static int receive(struct snapshot *snapshot, const unsigned char *data, size_t 
 	shutdown(ends[1], SHUT_WR);
 	*peer = ends[1];
 	nr_complaints = 0;
-	return receive_machine(snapshot, ends[0]);
+	err = receive_machine(snapshot, ends[0], why);
+	if (err)
+		complain("it cannot be received: %s", why);
+	return err;
 }
 
 /* Is it refused, here with one line, and there in the same words? */

@@ -257,4 +257,85 @@ TEST_F(snapshot, stays)
 	sh("rm -f said");
 }
 
+/* The letter that a machine that is paused says next (alphabet.s), or -1. */
+static int next_letter(const char *name)
+{
+	struct command command;
+
+	command_run(&command, "cd " RUNTIME_DIR "; mote snapshot %s at > at.out && "
+		    "dd if=$(echo at/memory-*) bs=1 skip=$((0x9000)) count=1 2> at.err; status=$?; "
+		    "rm -rf at at.out at.err; exit $status", name);
+	return command.status ? -1 : command.out[0];
+}
+
+/* How many addresses have the cards of these? */
+static int nr_addresses(const char *names)
+{
+	struct command command;
+
+	command_run(&command, "cd " RUNTIME_DIR "; for name in %s; do mote snapshot $name at > at.out && "
+		    "mote snapshot --show at | grep '\"network_addresses\":'; done | sort -u | wc -l; "
+		    "rm -rf at at.out", names);
+	return atoi(command.out);
+}
+
+/* It says the alphabet, too, from wherever we come. */
+static bool speaks(const char *name)
+{
+	return !sh("mote resume %s; cd " RUNTIME_DIR "; (mote console %s < /dev/null > %s.out 2>&1 &)", name, name,
+		   name) && has_said(name, 30) &&
+	       !sh("cd " RUNTIME_DIR "; said=$(head -c 30 %s.out); all=abcdefghijklmnopqrstuvwxyz; "
+		   "case $all$all$all in *$said*) ;; *) false ;; esac", name);
+}
+
+/* Copies begin where the machine was, whatever it and they do meanwhile, and it does not notice. */
+TEST_F(snapshot, forks)
+{
+	static const char *const copies[] = { "one-2", "one-3", "one-4" };
+	int letter;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--cpus 2 --net user"));
+	ASSERT_TRUE(has_said("one", 30));
+	command_run(&self->command, "mote fork --count 3 --paused one");
+	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
+	EXPECT_STREQ("one-2\none-3\none-4\n", self->command.out);
+	letter = next_letter("one-4");
+	EXPECT_EQ(4, nr_addresses("one one-2 one-3 one-4"));
+	EXPECT_EQ(0, sh("[ $(mote fork --same --name same one) = same ]"));
+	EXPECT_EQ(1, nr_addresses("one same"));
+	EXPECT_EQ(0, sh("mote stop --force same"));
+	EXPECT_TRUE(letter >= 'a' && letter <= 'z');
+	ASSERT_TRUE(has_said("one", 60));
+	for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++) {
+		EXPECT_TRUE(vm_is(copies[i], "paused"));
+		EXPECT_EQ(letter, next_letter(copies[i]));
+		EXPECT_TRUE(speaks(copies[i]));
+	}
+	EXPECT_COMPLAINT(1, "there is a VM called one", "mote fork --name one one");
+	/* A copy of a copy, and back to where that began. */
+	EXPECT_EQ(0, sh("mote pause one-2 && [ $(mote fork --name child one-2) = child ] && "
+			"mote resume child && mote stop --force one-2"));
+	EXPECT_TRUE(speaks("child"));
+	EXPECT_EQ(0, sh("mote reset child && mote reset one-3"));
+	EXPECT_TRUE(is_alphabet("one.out"));
+	EXPECT_EQ(0, sh("for name in one-3 one-4 child; do mote stop --force $name || exit; done"));
+	EXPECT_TRUE(vm_is("one", "running"));
+}
+
+/* None, or all of them; and the machine goes on. */
+TEST_F(snapshot, forks_none)
+{
+	ASSERT_EQ(0, sh("truncate -s 1M " RUNTIME_DIR "/disk"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk disk"));
+	EXPECT_COMPLAINT(1, "the disk disk is in use", "mote fork --count 2 one");
+	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote fork two");
+	EXPECT_COMPLAINT(2, "fork takes a VM", "mote fork");
+	EXPECT_COMPLAINT(2, "--count: not a number from 1 to 256: 0", "mote fork --count 0 one");
+	EXPECT_COMPLAINT(2, "unknown option --verify", "mote fork --verify one");
+	EXPECT_COMPLAINT(2, "unknown option --count", "mote restore --count 2 " DIR);
+	EXPECT_EQ(0, sh("[ $(mote ps | wc -l) = 2 ]"));
+	ASSERT_TRUE(has_said("one", 60));
+	EXPECT_TRUE(is_alphabet("one.out"));
+}
+
 TEST_HARNESS_MAIN

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote restore and receive: machines that begin with what they were. */
+/* mote restore, receive and fork: machines that begin with what they, or others, were. */
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "migrate.h"
 #include "options.h"
 #include "runner.h"
@@ -14,7 +15,7 @@
 /* The options as JSON, in bytes. */
 #define CONFIG_MOST 65536
 
-#define COMMON_USAGE						\
+#define COMMON_USAGE							\
 	"  --name NAME    of the VM; as it was called before, unless another one is\n"	\
 	"  --serial WHAT  stdio, socket or none, as for mote run\n"			\
 	"  --timeout S    end it after so many seconds\n"				\
@@ -69,7 +70,9 @@ static bool read_text(struct snapshot *snapshot, const char *path, const char *n
 	return true;
 }
 
-static int take_addresses(struct snapshot *snapshot, struct options *options, const char *path)
+/* Of a machine that is another one its owner has chosen them, or they are new. */
+static int take_addresses(struct snapshot *snapshot, struct options *options, const char *path,
+			  bool is_another)
 {
 	const void *block;
 	size_t size;
@@ -79,7 +82,7 @@ static int take_addresses(struct snapshot *snapshot, struct options *options, co
 		complain("%s: its network cards have no addresses", path);
 		return -1;
 	}
-	for (unsigned int i = 0; i < options->nr_nics; i++)
+	for (unsigned int i = 0; !is_another && i < options->nr_nics; i++)
 		memcpy(options->nics[i].mac, (const __u8 *)block + i * MAC_SIZE, MAC_SIZE);
 	return 0;
 }
@@ -113,9 +116,10 @@ static int take_options(struct restored *restored, struct options *options, cons
 	return 0;
 }
 
-static int check_options(struct restored *restored, struct options *options, const char *path)
+static int check_options(struct restored *restored, struct options *options, const char *path,
+			 bool is_another)
 {
-	if (options_check(options) || take_addresses(&restored->snapshot, options, path))
+	if (options_check(options) || take_addresses(&restored->snapshot, options, path, is_another))
 		return -1;
 	if (!options->name)
 		options->name = restored->name;
@@ -130,31 +134,47 @@ static int check_options(struct restored *restored, struct options *options, con
 	return 0;
 }
 
-enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY };
+enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY, OPTION_COUNT, OPTION_SAME };
 
 static const struct option arrival_options[] = {
 	{ "name", required_argument, NULL, OPTION_ROW }, { "serial", required_argument, NULL, OPTION_ROW },
 	{ "timeout", required_argument, NULL, OPTION_ROW }, { "detach", no_argument, NULL, OPTION_ROW },
 	{ "sandbox", required_argument, NULL, OPTION_ROW }, { "json", no_argument, NULL, OPTION_ROW },
 	{ "help", no_argument, NULL, 'h' },
-	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY }, { 0 },
+	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY },
+	{ "count", required_argument, NULL, OPTION_COUNT }, { "same", no_argument, NULL, OPTION_SAME }, { 0 },
 };
+
+#define COPIES_MOST 256
+#define BIT_OF(option) (1u << ((option) - OPTION_ROW))
 
 /**
  * struct way - how a machine comes to be here
  * @open: it, and complain if that cannot be
  * @wants: what the verb wants
- * @is_stored: it knows --paused and --verify
- * @is_paused: the first was said
- * @verifies: and the second
+ * @knows: of the options that are not all verbs', a BIT_OF() each
+ * @said: likewise, which were given
+ * @copies: how many of a machine that runs; 0: it is none
  */
 struct way {
 	int (*open)(struct snapshot *snapshot, const char *where);
 	const char *wants;
-	bool is_stored;
-	bool is_paused;
-	bool verifies;
+	unsigned int knows;
+	unsigned int said;
+	unsigned int copies;
 };
+
+static int parse_count(const char *text, unsigned int *count)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	*count = value;
+	if (!*end && text[0] >= '0' && text[0] <= '9' && value && value <= COPIES_MOST)
+		return 0;
+	complain("--count: not a number from 1 to %d: %s", COPIES_MOST, text);
+	return -1;
+}
 
 /* What the command line says, twice: to find the machine, and then on top of what it was. */
 static int parse(const struct verb *verb, int argc, char **argv, struct way *way,
@@ -171,13 +191,14 @@ static int parse(const struct verb *verb, int argc, char **argv, struct way *way
 			fputs(verb->usage, stdout);
 			return EXIT_OK;
 		}
-		if (option != OPTION_ROW && !way->is_stored) {
+		if (option != OPTION_ROW && !(way->knows & BIT_OF(option))) {
 			complain("%s: unknown option --%s (try mote %s --help)", verb->name, name,
 				 verb->name);
 			return EXIT_USAGE;
 		}
-		way->is_paused |= option == OPTION_PAUSED;
-		way->verifies |= option == OPTION_VERIFY;
+		way->said |= BIT_OF(option);
+		if (option == OPTION_COUNT && parse_count(optarg, &way->copies))
+			return EXIT_USAGE;
 		if (option == OPTION_ROW && options &&
 		    options_set(options, row_find(option_rows, name, strlen(name)), optarg))
 			return EXIT_USAGE;
@@ -187,6 +208,13 @@ static int parse(const struct verb *verb, int argc, char **argv, struct way *way
 	if (option < 0)
 		complain("%s takes %s (try mote %s --help)", verb->name, way->wants, verb->name);
 	return EXIT_USAGE;
+}
+
+static int run_one(const struct options *options)
+{
+	char name[NAME_MOST + 1];
+
+	return options->detach ? detach_run(options, name) : vm_run(options);
 }
 
 static int arrive(const struct verb *verb, int argc, char **argv, struct way *way)
@@ -201,16 +229,19 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct way *wa
 		return status;
 	}
 	if (way->open(&restored.snapshot, where) ||
-	    (way->verifies && snapshot_verify(&restored.snapshot, where)) ||
+	    (way->said & BIT_OF(OPTION_VERIFY) && snapshot_verify(&restored.snapshot, where)) ||
 	    take_options(&restored, &options, where))
 		status = EXIT_USAGE;
+	if (status < 0 && way->copies)
+		copies_leave_terminal(&options);
 	if (status < 0)
 		status = parse(verb, argc, argv, way, &options);
-	if (status < 0 && check_options(&restored, &options, where))
+	if (status < 0 && check_options(&restored, &options, where,
+					way->copies && !(way->said & BIT_OF(OPTION_SAME))))
 		status = EXIT_USAGE;
 	if (status < 0) {
-		restored.snapshot.is_paused |= way->is_paused;
-		status = options.detach ? detach_run(&options) : vm_run(&options);
+		restored.snapshot.is_paused |= !!(way->said & BIT_OF(OPTION_PAUSED));
+		status = way->copies ? copies_run(&options, where, way->copies) : run_one(&options);
 	} else {
 		receive_refuse(&restored.snapshot, "it could not be made there, which says why");
 	}
@@ -221,7 +252,10 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct way *wa
 
 int restore_run(const struct verb *verb, int argc, char **argv)
 {
-	struct way way = { .open = snapshot_open, .wants = "a directory", .is_stored = true };
+	struct way way = {
+		.open = snapshot_open, .wants = "a directory",
+		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_VERIFY),
+	};
 
 	return arrive(verb, argc, argv, &way);
 }
@@ -229,15 +263,30 @@ int restore_run(const struct verb *verb, int argc, char **argv)
 /* Whoever comes first. */
 static int receive_from(struct snapshot *snapshot, const char *where)
 {
+	char why[WIRE_TEXT_MOST];
 	int fd = wire_accept(where);
 
 	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
-	return fd < 0 ? -1 : receive_machine(snapshot, fd);
+	if (fd >= 0 && !receive_machine(snapshot, fd, why))
+		return 0;
+	if (fd >= 0)
+		complain("it cannot be received: %s", why);
+	return -1;
 }
 
 int receive_run(const struct verb *verb, int argc, char **argv)
 {
 	struct way way = { .open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -" };
+
+	return arrive(verb, argc, argv, &way);
+}
+
+int fork_run(const struct verb *verb, int argc, char **argv)
+{
+	struct way way = {
+		.open = copy_open, .wants = "a VM",
+		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_COUNT) | BIT_OF(OPTION_SAME), .copies = 1,
+	};
 
 	return arrive(verb, argc, argv, &way);
 }

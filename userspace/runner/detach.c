@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mote run --detach: a machine in the background.  Who has started it waits until it runs, or
- * cannot: then for its exit status, and its messages are there as ever.
+ * mote run --detach: a machine in the background.  Who has started it waits until it runs, and hears
+ * its name, or cannot: then for its exit status, and its messages are there as ever.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,8 +26,9 @@ static void leave_standard_error(int null)
 		dup2(null, STDERR_FILENO);
 }
 
-void detach_started(void)
+void detach_started(const char *name)
 {
+	ssize_t size = strlen(name) + 1;
 	int null;
 
 	if (started < 0)
@@ -35,25 +38,24 @@ void detach_started(void)
 		leave_standard_error(null);
 	if (null >= 0)
 		close(null);
-	if (write(started, "", 1) != 1)
+	if (write(started, name, size) != size)
 		complain("nobody waits for the VM to run: %m");
 	close(started);
 	started = -1;
 }
 
-static int wait_for(pid_t child, int fd)
+static int wait_for(pid_t child, int fd, char name[NAME_MOST + 1])
 {
-	char byte;
 	int status;
 
-	if (read(fd, &byte, 1) == 1)
+	if (read(fd, name, NAME_MOST + 1) > 0)
 		return EXIT_OK;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int detach_run(const struct options *options)
+int detach_run(const struct options *options, char name[NAME_MOST + 1])
 {
 	int ends[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
 	pid_t child;
@@ -69,7 +71,7 @@ int detach_run(const struct options *options)
 	}
 	if (child) {
 		close(ends[1]);
-		status = wait_for(child, ends[0]);
+		status = wait_for(child, ends[0], name);
 		close(ends[0]);
 		close(null);
 		return status;
@@ -80,5 +82,5 @@ int detach_run(const struct options *options)
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	close(null);
-	return vm_run(options);
+	exit(vm_run(options));
 }

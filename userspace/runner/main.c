@@ -22,6 +22,7 @@ const struct verb verbs[] = {
 	{ "snapshot", "save one as it is, memory and all", snapshot_usage, snapshot_run },
 	{ "restore", "run what was saved", restore_usage, restore_run },
 	{ "reset", "take one back to where it was saved or restored", reset_usage, reset_run },
+	{ "fork", "make copies of one that runs", fork_usage, fork_run },
 	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },

@@ -38,6 +38,7 @@ struct migration {
 	enum phase phase;
 	bool is_busy;		/* it has begun, and nobody has been told of its end */
 	bool was_paused;	/* by somebody else, so it is there */
+	bool copies;		/* it goes on here, too */
 	bool is_cancelled;
 	__u64 downtime;		/* ns that the guest may stand still */
 	__u64 paused_at;
@@ -99,7 +100,7 @@ static void end(struct migration *m)
 	mote_machine_unwatch(&vm->machine, &m->written);
 	pthread_mutex_lock(&vm->life);
 	vm->when_paused = NULL;
-	vm->holder = m->why[0] ? NULL : vm->holder;
+	vm->holder = m->why[0] || m->copies ? NULL : vm->holder;
 	pthread_mutex_unlock(&vm->life);
 	release(m);
 }
@@ -112,14 +113,14 @@ static void tell_end(struct vm *vm, struct migration *m)
 
 	if (m->phase != ENDED || !m->is_busy)
 		return;
-	if (!m->why[0])
+	if (!m->why[0] && !m->copies)
 		vm_end(vm, END_MIGRATED, 0);
 	__atomic_store_n(&m->is_busy, false, __ATOMIC_RELEASE);
 	done(vm, data);
 }
 
-/* All that was changed for it is as before. */
-static void end_failed(struct migration *m)
+/* It goes on here, and all that was changed for it is as before. */
+static void end_here(struct migration *m)
 {
 	struct vm *vm = m->vm;
 
@@ -147,7 +148,7 @@ static void fail(struct migration *m)
 	if (m->phase == COPIES || m->phase == STARTS || m->phase == PAUSES)
 		m->phase = FAILS;
 	else
-		end_failed(m);
+		end_here(m);
 }
 
 /* ---- what is sent ------------------------------------------------------------------------ */
@@ -299,7 +300,7 @@ static void end_round(struct migration *m)
 	}
 	m->was_paused = m->vm->paused;
 	m->paused_at = clock_ns();
-	vm_pause(m->vm, "it is being migrated");
+	vm_pause(m->vm, m->copies ? "it is being copied" : "it is being migrated");
 	m->phase = PAUSES;
 }
 
@@ -339,7 +340,7 @@ static bool advance(struct migration *m)
 		if (m->phase == STARTS)
 			start(m);
 		else
-			end_failed(m);
+			end_here(m);
 		return m->phase != ENDED;
 	case COPIES:
 		if (!put_pages(m))
@@ -438,7 +439,10 @@ static void take_answer(struct migration *m)
 {
 	m->nr_in = 0;
 	m->text[m->in.size] = '\0';
-	if (m->in.kind == WIRE_READY && m->phase == ASKS) {
+	if (m->in.kind == WIRE_READY && m->phase == ASKS && m->copies) {
+		m->progress.downtime_ns = clock_ns() - m->paused_at;
+		end_here(m);
+	} else if (m->in.kind == WIRE_READY && m->phase == ASKS) {
 		put(m, WIRE_GO, 0, NULL, 0);
 		m->phase = m->why[0] ? ASKS : GOES;
 	} else if (m->in.kind == WIRE_RUNS && m->phase == GOES) {
@@ -510,7 +514,7 @@ static bool watch(struct vm *vm, struct migration *m)
 	return true;
 }
 
-struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
+struct migration *migration_begin(struct vm *vm, int fd, bool copies, __u64 downtime_ns,
 				  void (*done)(struct vm *vm, void *data), void *data)
 {
 	struct migration *m = renew(vm);
@@ -520,6 +524,7 @@ struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
 		return NULL;
 	}
 	m->source = (struct source) { .fd = fd, .ready = ready };
+	m->copies = copies;
 	m->downtime = downtime_ns;
 	m->was_paused = vm->paused;
 	m->done = done;

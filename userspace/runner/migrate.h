@@ -6,7 +6,7 @@
  * The source copies the memory while the guest runs, and then what it has written since, some
  * times; then it pauses, and sends the rest, and its state.  The destination says that it could
  * go on with that.  The source's WIRE_GO is the moment: before it the machine is here, whatever
- * fails, and after it there.
+ * fails, and after it there.  Of a copy (fork.c) it goes on here instead of saying that.
  */
 #ifndef MIGRATE_H
 #define MIGRATE_H
@@ -77,15 +77,16 @@ struct progress {
 };
 
 /**
- * migration_begin() - let a machine go, of which none is under way
+ * migration_begin() - let a machine go, or a copy of it, of which none is under way
  * @vm: it
  * @fd: a connection to a runner that receives; the migration's own from here on
+ * @copies: it goes on here when all of it is there
  * @downtime_ns: for how long the guest may stand still, as far as that can be foreseen
  * @done: called at the end, in the I/O thread
  * @data: for that
  * Return: NULL: there is no memory, and the connection is closed
  */
-struct migration *migration_begin(struct vm *vm, int fd, __u64 downtime_ns,
+struct migration *migration_begin(struct vm *vm, int fd, bool copies, __u64 downtime_ns,
 				  void (*done)(struct vm *vm, void *data), void *data);
 bool migration_is_under_way(const struct vm *vm);
 /* Of the one that has begun last: leave it, if it is not gone; */
@@ -107,11 +108,22 @@ int wire_accept(const char *where);
 
 /* ---- the destination (receive.c) ---------------------------------------------------------------- */
 
-/* Read a machine from a connection, which becomes the snapshot's; 0, or -1 after a complaint. */
-int receive_machine(struct snapshot *snapshot, int fd);
+/* Read a machine from a connection, which becomes the snapshot's; 0, or -1 and why not: the source knows. */
+int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST]);
 /* All of it is here, and could run: may it? 0, or -1 after a complaint. */
 int receive_commit(struct snapshot *snapshot);
+/* It was a copy that was asked for: the source goes on, and the memory is as it was then. */
+void receive_copy(struct snapshot *snapshot);
 /* It cannot: let the source know why. */
 void receive_refuse(struct snapshot *snapshot, const char *why);
+
+/* ---- copies (fork.c) ------------------------------------------------------------------------------- */
+
+/* Copy a machine that runs, by its whole name; 0, or -1 after a complaint. */
+int copy_open(struct snapshot *snapshot, const char *name);
+/* A copy is in the background, whatever its @options were. */
+void copies_leave_terminal(struct options *options);
+/* Run so many, or none after a complaint, and print their names: the exit status. */
+int copies_run(struct options *options, const char *parent, unsigned int nr);
 
 #endif /* MIGRATE_H */

@@ -209,7 +209,7 @@ static void *take_messages(struct arrival *arrival, size_t *size)
 	return err ? NULL : read_state(arrival, &wire);
 }
 
-int receive_machine(struct snapshot *snapshot, int fd)
+int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST])
 {
 	struct arrival arrival = { .fd = fd, .memory_fd = -1 };
 	size_t size = 0;
@@ -219,7 +219,7 @@ int receive_machine(struct snapshot *snapshot, int fd)
 	if (arrival.memory)
 		munmap(arrival.memory, arrival.size);
 	if (!data) {
-		complain("it cannot be received: %s", arrival.why);
+		snprintf(why, WIRE_TEXT_MOST, "%s", arrival.why);
 		answer(fd, WIRE_REFUSED, arrival.why);
 		return -1;
 	}
@@ -230,8 +230,8 @@ int receive_machine(struct snapshot *snapshot, int fd)
 		state_fail(&snapshot->state, "the machine has changed its mind about its memory");
 	if (!state_has_failed(&snapshot->state))
 		return 0;
-	complain("it cannot be received: %s", snapshot->state.why);
-	receive_refuse(snapshot, snapshot->state.why);
+	snprintf(why, WIRE_TEXT_MOST, "%s", snapshot->state.why);
+	receive_refuse(snapshot, why);
 	return -1;
 }
 
@@ -239,6 +239,13 @@ void receive_refuse(struct snapshot *snapshot, const char *why)
 {
 	if (snapshot->connection >= 0)
 		answer(snapshot->connection, WIRE_REFUSED, why);
+}
+
+void receive_copy(struct snapshot *snapshot)
+{
+	answer(snapshot->connection, WIRE_READY, "");
+	close(snapshot->connection);
+	snapshot->connection = -1;
 }
 
 int receive_commit(struct snapshot *snapshot)

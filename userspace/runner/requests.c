@@ -277,20 +277,30 @@ static void migrated(struct vm *vm, void *data)
 	done(vm, data, 0);
 }
 
-static struct json_object *do_migrate(struct vm *vm, struct reply *reply, const __u64 *values)
+static struct json_object *leave(struct vm *vm, struct reply *reply, bool copies, __u64 downtime_ms)
 {
 	int fd = reply->files[0];
 
 	if (fd < 0)
-		return refuse("migrate wants a connection, which goes with it");
+		return refuse("%s wants a connection, which goes with it", copies ? "copy" : "migrate");
 	if (migration_is_under_way(vm) || vm->holder)
-		return refuse("the VM is being migrated or saved already");
+		return refuse("the VM is being copied, migrated or saved already");
 	reply->files[0] = -1;
 	reply->is_due = is_done;
-	reply->migrates = migration_begin(vm, fd, values[0] * 1000000, migrated, reply);
+	reply->migrates = migration_begin(vm, fd, copies, downtime_ms * 1000000, migrated, reply);
 	if (!reply->migrates)
 		reply->is_due = NULL;
 	return refuse(reply->migrates ? "the VM has ended" : "the runner has no memory");
+}
+
+static struct json_object *do_migrate(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	return leave(vm, reply, false, values[0]);
+}
+
+static struct json_object *do_copy(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	return leave(vm, reply, true, values[0]);
 }
 
 static struct json_object *migrate_answer(struct vm *vm)
@@ -319,6 +329,7 @@ static const struct request requests[] = {
 	{ "terminal-size", { { "columns", 1, 0xffff, false }, { "rows", 1, 0xffff, false },
 			     { "which", 0, 0, true } }, do_terminal_size },
 	{ "migrate", { { "downtime_ms", 0, 3600000, false } }, do_migrate },
+	{ "copy", { { "downtime_ms", 0, 3600000, false } }, do_copy },
 	{ "reset", { { 0 } }, do_reset },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },

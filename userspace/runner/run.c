@@ -171,7 +171,7 @@ int run_run(const struct verb *verb, int argc, char **argv)
 	if (status < 0 && cloud_init_add(&options))
 		status = EXIT_USAGE;
 	if (status < 0)
-		status = options.detach ? detach_run(&options) : vm_run(&options);
+		status = options.detach ? detach_run(&options, name) : vm_run(&options);
 	json_object_put(options.config);
 	return status;
 }

@@ -51,11 +51,13 @@ int resume_run(const struct verb *verb, int argc, char **argv);
 int reset_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
-extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[];
+extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[],
+	fork_usage[];
 int snapshot_run(const struct verb *verb, int argc, char **argv);
 int restore_run(const struct verb *verb, int argc, char **argv);
 int migrate_run(const struct verb *verb, int argc, char **argv);
 int receive_run(const struct verb *verb, int argc, char **argv);
+int fork_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 

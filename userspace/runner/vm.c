@@ -441,7 +441,7 @@ static void run(struct vm *vm, const sigset_t *set)
 	say_event(vm, "start", NULL);
 	if (!vm->options->json)
 		consoles_tell_terminal(vm);
-	detach_started();
+	detach_started(vm->name);
 	if (messages_begin(vm))
 		return;
 	do

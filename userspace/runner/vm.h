@@ -440,10 +440,10 @@ int vm_run(const struct options *options);
 
 /* ---- in the background (detach.c) ------------------------------------------------ */
 
-/* The same, beside whoever calls it: it returns when the VM runs, or the exit status if it cannot. */
-int detach_run(const struct options *options);
-/* The VM runs. */
-void detach_started(void);
+/* In a process of its own: EXIT_OK when the VM runs, and its @name; or the exit status, if it cannot. */
+int detach_run(const struct options *options, char name[NAME_MOST + 1]);
+/* The VM runs, and is called so. */
+void detach_started(const char *name);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mote fork: a machine that runs is copied as if it were migrated, into a file of which its copies
+ * have private mappings.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "migrate.h"
+#include "runner.h"
+
+const char fork_usage[] =
+	"usage: mote fork [OPTION]... NAME\n"
+	"\n"
+	"Makes copies of a VM that runs, in the background, and prints their names. They begin where it\n"
+	"was at one moment, for which it stands still, and share the memory that they do not write.\n"
+	"What it and they do from then on is their own: their network cards and UUIDs are new, and\n"
+	"disks have to be read only (--disk FILE,ro). NAME is the whole name.\n"
+	"\n"
+	"  --count N      so many, from 1 to 256 (1)\n"
+	"  --same         their network cards have the addresses of the VM's\n"
+	"  --paused       they do not go on before mote resume\n"
+	"  --name NAME    of the first one; as the VM, unless given; others have a number behind it\n"
+	"  --serial WHAT  socket (mote console) or none\n"
+	"  --timeout S    end them after so many seconds\n"
+	"  --sandbox WHAT on or off, as for mote run\n"
+	"  --json         print their names as JSON\n"
+	"  --help         this text\n"
+	"\n"
+	"Exit status: 0; 1 there are no copies, as one cannot run; 2 no such VM, or it cannot be copied.\n";
+
+/* The guest may stand still for so long, as far as that can be foreseen. */
+#define DOWNTIME_MS 100
+
+/* The machine's own word for why not comes last, and is the one that is said. */
+static int copy_from(int fd, struct snapshot *snapshot)
+{
+	struct json_object *arguments = json_object_new_object(), *answer;
+	char why[WIRE_TEXT_MOST];
+	int ends[2], err;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
+		complain("fork: %m");
+		json_object_put(arguments);
+		return -1;
+	}
+	json_object_object_add(arguments, "downtime_ms", json_object_new_uint64(DOWNTIME_MS));
+	client_is_patient(fd);
+	err = client_send(fd, "copy", arguments, &ends[1], 1) ? 0 : -1;
+	close(ends[1]);
+	if (err) {
+		complain("the VM has ended, or does not answer");
+		close(ends[0]);
+		return -1;
+	}
+	if (!receive_machine(snapshot, ends[0], why))
+		receive_copy(snapshot);
+	answer = client_hear(fd);
+	json_object_put(answer);
+	return answer ? 0 : -1;
+}
+
+int copy_open(struct snapshot *snapshot, const char *name)
+{
+	char found[NAME_MOST + 1];
+	int fd = client_open(name, true, found), err;
+
+	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	if (fd < 0)
+		return -1;
+	err = copy_from(fd, snapshot);
+	close(fd);
+	return err;
+}
+
+void copies_leave_terminal(struct options *options)
+{
+	options->detach = true;
+	if (options->serial && !strcmp(options->serial, "stdio"))
+		options->serial = NULL;
+	if (options->nr_consoles && !strcmp(options->consoles[0], "stdio"))
+		options->consoles[0] = "socket";
+}
+
+static void report(struct json_object *names, const char *parent, bool json)
+{
+	struct json_object *root = json_object_new_object();
+
+	for (size_t i = 0; !json && i < json_object_array_length(names); i++)
+		printf("%s\n", json_object_get_string(json_object_array_get_idx(names, i)));
+	json_object_object_add(root, "name", json_object_new_string(parent));
+	json_object_object_add(root, "copies", names);
+	if (json)
+		print_json(json_object_get(root));
+	json_object_put(root);
+}
+
+int copies_run(struct options *options, const char *parent, unsigned int nr)
+{
+	struct json_object *names = json_object_new_array();
+	char name[NAME_MOST + 1];
+	int status = EXIT_OK;
+
+	/* Of several only the first one can have just that name. */
+	options->is_named &= nr == 1;
+	for (unsigned int i = 0; i < nr && status == EXIT_OK; i++) {
+		status = detach_run(options, name);
+		if (status == EXIT_OK)
+			json_object_array_add(names, json_object_new_string(name));
+	}
+	if (status == EXIT_OK) {
+		report(names, parent, options->json);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; i < json_object_array_length(names); i++)
+		client_tell(json_object_get_string(json_object_array_get_idx(names, i)), "kill", NULL);
+	json_object_put(names);
+	return EXIT_PROBLEM;
+}
