@@ -163,7 +163,7 @@ TEST_F(snapshot, bad_input)
 	ASSERT_TRUE(has_said("one", 10));
 	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote snapshot two " DIR);
 	EXPECT_COMPLAINT(2, "takes a VM and a directory", "mote snapshot one");
-	EXPECT_COMPLAINT(2, "--pause or --stop", "mote snapshot --pause --stop one " DIR);
+	EXPECT_COMPLAINT(2, "--live, --pause or --stop", "mote snapshot --pause --stop one " DIR);
 	EXPECT_COMPLAINT(2, "unknown option --full", "mote snapshot --full one " DIR);
 	EXPECT_COMPLAINT(1, "cannot make /nowhere/saved", "mote snapshot one /nowhere/saved");
 	EXPECT_COMPLAINT(1, "cannot save in /etc/passwd", "mote snapshot one /etc/passwd");
@@ -320,6 +320,38 @@ TEST_F(snapshot, forks)
 	EXPECT_TRUE(is_alphabet("one.out"));
 	EXPECT_EQ(0, sh("for name in one-3 one-4 child; do mote stop --force $name || exit; done"));
 	EXPECT_TRUE(vm_is("one", "running"));
+}
+
+/* What @name has said up to some byte behind @from, and then @copy, is the alphabet. */
+static bool continues(const char *name, long from, const char *copy)
+{
+	return !sh("cd " RUNTIME_DIR "; at=%ld; said=$(wc -c < %s.out); "
+		   "while [ $at -le $said ] && ! { head -c $at %s.out; head -c 30 %s.out; } | "
+		   "awk '{ for (i = 1; i <= length($0); i++) "
+		   "if (substr($0, i, 1) != sprintf(\"%%c\", 97 + (i - 1) %% 26)) exit 1 }'; do at=$((at + 1)); done; "
+		   "[ $at -le $said ]", from, name, name, copy);
+}
+
+/* It says on while it is saved, and what is restored was there at some moment of that. */
+TEST_F(snapshot, is_saved_while_it_runs)
+{
+	long before;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--cpus 2"));
+	ASSERT_TRUE(has_said("one", 30));
+	before = nr_said("one");
+	EXPECT_EQ(0, sh("mote snapshot --live --json one " DIR " | grep -q '\"saved_bytes\": *[1-9]'"));
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_EQ(0, sh("[ $(ls " DIR " | wc -l) = 2 ]"));
+	EXPECT_COMPLAINT(1, "No space left", "mkdir -p small && mount -t tmpfs -o size=8k none small && "
+			 "mote snapshot --live one small/saved; status=$?; ls small; umount small; rmdir small; "
+			 "exit $status");
+	ASSERT_TRUE(has_said("one", 60));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	ASSERT_EQ(0, sh(ARRIVE("one2", "mote restore --verify --timeout 7000 " DIR)));
+	ASSERT_TRUE(has_said("one2", 60));
+	EXPECT_TRUE(is_alphabet("one.out"));
+	EXPECT_TRUE(continues("one", before, "one2"));
 }
 
 /* None, or all of them; and the machine goes on. */

@@ -37,44 +37,44 @@ const char fork_usage[] =
 #define DOWNTIME_MS 100
 
 /* The machine's own word for why not comes last, and is the one that is said. */
-static int copy_from(int fd, struct snapshot *snapshot)
+struct json_object *copy_machine(int fd, struct snapshot *snapshot)
 {
-	struct json_object *arguments = json_object_new_object(), *answer;
+	struct json_object *arguments = json_object_new_object();
 	char why[WIRE_TEXT_MOST];
-	int ends[2], err;
+	int ends[2];
+	bool sent;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
-		complain("fork: %m");
-		json_object_put(arguments);
-		return -1;
-	}
 	json_object_object_add(arguments, "downtime_ms", json_object_new_uint64(DOWNTIME_MS));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
+		complain("cannot copy the VM: %m");
+		json_object_put(arguments);
+		return NULL;
+	}
 	client_is_patient(fd);
-	err = client_send(fd, "copy", arguments, &ends[1], 1) ? 0 : -1;
+	sent = client_send(fd, "copy", arguments, &ends[1], 1);
 	close(ends[1]);
-	if (err) {
+	if (!sent) {
 		complain("the VM has ended, or does not answer");
 		close(ends[0]);
-		return -1;
+		return NULL;
 	}
 	if (!receive_machine(snapshot, ends[0], why))
 		receive_copy(snapshot);
-	answer = client_hear(fd);
-	json_object_put(answer);
-	return answer ? 0 : -1;
+	return client_hear(fd);
 }
 
 int copy_open(struct snapshot *snapshot, const char *name)
 {
 	char found[NAME_MOST + 1];
-	int fd = client_open(name, true, found), err;
+	int fd = client_open(name, true, found);
+	struct json_object *answer;
 
 	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
-	if (fd < 0)
-		return -1;
-	err = copy_from(fd, snapshot);
-	close(fd);
-	return err;
+	answer = fd < 0 ? NULL : copy_machine(fd, snapshot);
+	json_object_put(answer);
+	if (fd >= 0)
+		close(fd);
+	return answer ? 0 : -1;
 }
 
 void copies_leave_terminal(struct options *options)

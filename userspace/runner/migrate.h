@@ -13,6 +13,8 @@
 
 #include "snapshot.h"
 
+struct json_object;
+
 #define WIRE_VERSION 1
 #define WIRE_PAGES_MOST (64u << 10)
 #define WIRE_TEXT_MOST 200
@@ -108,7 +110,10 @@ int wire_accept(const char *where);
 
 /* ---- the destination (receive.c) ---------------------------------------------------------------- */
 
-/* Read a machine from a connection, which becomes the snapshot's; 0, or -1 and why not: the source knows. */
+/*
+ * Read a machine from a connection, which becomes the snapshot's, whose file of memory may be there, empty; 0, or
+ * -1 and why not, which the source knows, too.
+ */
 int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST]);
 /* All of it is here, and could run: may it? 0, or -1 after a complaint. */
 int receive_commit(struct snapshot *snapshot);
@@ -119,7 +124,12 @@ void receive_refuse(struct snapshot *snapshot, const char *why);
 
 /* ---- copies (fork.c) ------------------------------------------------------------------------------- */
 
-/* Copy a machine that runs, by its whole name; 0, or -1 after a complaint. */
+/*
+ * Copy a machine that runs, by a connection to its control socket, as receive_machine() does: what it says at the
+ * end, or NULL after a complaint.
+ */
+struct json_object *copy_machine(int fd, struct snapshot *snapshot);
+/* The same by its whole name; 0, or -1 after a complaint. */
 int copy_open(struct snapshot *snapshot, const char *name);
 /* A copy is in the background, whatever its @options were. */
 void copies_leave_terminal(struct options *options);

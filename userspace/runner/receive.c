@@ -21,15 +21,13 @@
 /**
  * struct arrival - a machine that is being received
  * @fd: the connection
- * @memory_fd: its memory, a file
- * @memory: the same, mapped
+ * @memory_fd: file of its memory, or -1: not yet
  * @size: of it
  * @why: what is wrong
  */
 struct arrival {
 	int fd;
 	int memory_fd;
-	unsigned char *memory;
 	__u64 size;
 	char why[WIRE_TEXT_MOST];
 };
@@ -103,12 +101,19 @@ static void *read_state(struct arrival *arrival, const struct wire *wire)
 	return NULL;
 }
 
+/* Not by a mapping: the file system may be full. */
 static int take_pages(struct arrival *arrival, const struct wire *wire)
 {
+	static unsigned char pages[WIRE_PAGES_MOST];
+	int err;
+
 	if (wire->size % PAGE_SIZE || wire->at % PAGE_SIZE || wire->size > WIRE_PAGES_MOST ||
 	    wire->at > arrival->size || wire->size > arrival->size - wire->at)
 		return refuse(arrival, "there is no such memory");
-	return read_body(arrival, wire, arrival->memory + wire->at);
+	if (read_body(arrival, wire, pages))
+		return -1;
+	err = write_at(arrival->memory_fd, pages, wire->size, wire->at);
+	return err ? refuse(arrival, strerror(-err)) : 0;
 }
 
 static int take_zeros(struct arrival *arrival, const struct wire *wire)
@@ -148,15 +153,10 @@ static int create_memory(struct arrival *arrival, __u64 size)
 {
 	if (size > MEMORY_MOST || size % PAGE_SIZE || !size)
 		return refuse(arrival, "there is no machine with so much memory");
-	arrival->memory_fd = memfd_create("mote", MFD_CLOEXEC);
+	if (arrival->memory_fd < 0)
+		arrival->memory_fd = memfd_create("mote", MFD_CLOEXEC);
 	if (arrival->memory_fd < 0 || ftruncate(arrival->memory_fd, size))
 		return refuse(arrival, strerror(errno));
-	arrival->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			       arrival->memory_fd, 0);
-	if (arrival->memory == MAP_FAILED) {
-		arrival->memory = NULL;
-		return refuse(arrival, strerror(errno));
-	}
 	arrival->size = size;
 	return 0;
 }
@@ -211,13 +211,11 @@ static void *take_messages(struct arrival *arrival, size_t *size)
 
 int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST])
 {
-	struct arrival arrival = { .fd = fd, .memory_fd = -1 };
+	struct arrival arrival = { .fd = fd, .memory_fd = snapshot->memory_fd };
 	size_t size = 0;
 	void *data = take_hello(&arrival) ? NULL : take_messages(&arrival, &size);
 
 	*snapshot = (struct snapshot) { .memory_fd = arrival.memory_fd, .connection = fd };
-	if (arrival.memory)
-		munmap(arrival.memory, arrival.size);
 	if (!data) {
 		snprintf(why, WIRE_TEXT_MOST, "%s", arrival.why);
 		answer(fd, WIRE_REFUSED, arrival.why);

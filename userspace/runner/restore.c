@@ -13,22 +13,6 @@
 #include "runner.h"
 #include "snapshot.h"
 
-static bool read_all(int fd, void *data, size_t size, off_t at)
-{
-	while (size) {
-		ssize_t nr = pread(fd, data, size, at);
-
-		if (nr < 0 && errno == EINTR)
-			continue;
-		if (nr <= 0)
-			return false;
-		data = (char *)data + nr;
-		at += nr;
-		size -= nr;
-	}
-	return true;
-}
-
 /* NULL, or what is wrong. */
 static const char *check_head(const struct snapshot_head *head, __u64 size)
 {
@@ -49,12 +33,12 @@ static void *read_state(int fd, size_t *size, const char **why)
 	void *data;
 
 	*why = "it is not whole";
-	if (fstat(fd, &stat) || !read_all(fd, &head, sizeof(head), 0))
+	if (fstat(fd, &stat) || !read_at(fd, &head, sizeof(head), 0))
 		return NULL;
 	*why = check_head(&head, stat.st_size);
 	data = *why ? NULL : malloc(head.size + 1);
 	*size = head.size;
-	if (!data || !read_all(fd, data, head.size, sizeof(head)))
+	if (!data || !read_at(fd, data, head.size, sizeof(head)))
 		*why = *why ? *why : "it cannot be read";
 	else if (XXH3_64bits(data, head.size) != head.sum)
 		*why = "it is damaged: its checksum is another one";
@@ -112,7 +96,7 @@ int snapshot_open(struct snapshot *snapshot, const char *path)
 /* Of one that is zeros nothing else is expected. */
 static bool is_chunk_good(const struct snapshot *snapshot, unsigned char *chunk, __u64 at, __u64 sum)
 {
-	if (!read_all(snapshot->memory_fd, chunk, SNAPSHOT_CHUNK, at))
+	if (!read_at(snapshot->memory_fd, chunk, SNAPSHOT_CHUNK, at))
 		return false;
 	if (!sum)
 		return is_zero(chunk, SNAPSHOT_CHUNK);
@@ -124,7 +108,7 @@ static __u64 *read_sums(const struct snapshot *snapshot)
 	size_t size = snapshot->memory.size / SNAPSHOT_CHUNK * sizeof(__u64);
 	__u64 *sums = malloc(size);
 
-	if (sums && read_all(snapshot->memory_fd, sums, size, snapshot->memory.size) &&
+	if (sums && read_at(snapshot->memory_fd, sums, size, snapshot->memory.size) &&
 	    XXH3_64bits(sums, size) == snapshot->memory.sum)
 		return sums;
 	free(sums);

@@ -25,22 +25,6 @@
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (3ull << 62)
 
-static int write_all(int fd, const void *data, size_t size, off_t at)
-{
-	while (size) {
-		ssize_t nr = pwrite(fd, data, size, at);
-
-		if (nr < 0 && errno == EINTR)
-			continue;
-		if (nr <= 0)
-			return nr ? -errno : -ENOSPC;
-		data = (const char *)data + nr;
-		at += nr;
-		size -= nr;
-	}
-	return 0;
-}
-
 /* ---- memory --------------------------------------------------------------------------- */
 
 /* Nobody has touched it: it is zeros, and would be memory if it were looked at. */
@@ -72,18 +56,18 @@ static void save_chunk(struct vm *vm, struct save *save)
 	/* A sum of 0 stands for a chunk that is not there. */
 	if (!is_untouched(vm, chunk) && !is_zero(chunk, SNAPSHOT_CHUNK)) {
 		save->sums[save->at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
-		save->err = write_all(save->memory_fd, chunk, SNAPSHOT_CHUNK, save->at);
+		save->err = write_at(save->memory_fd, chunk, SNAPSHOT_CHUNK, save->at);
 		save->written += SNAPSHOT_CHUNK;
 	}
 	save->at += SNAPSHOT_CHUNK;
 }
 
-static void save_sums(struct save *save)
+int snapshot_write_sums(int fd, struct snapshot_memory *memory, const __u64 *sums)
 {
-	size_t size = save->memory.size / SNAPSHOT_CHUNK * sizeof(save->sums[0]);
+	size_t size = memory->size / SNAPSHOT_CHUNK * sizeof(sums[0]);
 
-	save->memory.sum = XXH3_64bits(save->sums, size);
-	save->err = write_all(save->memory_fd, save->sums, size, save->memory.size);
+	memory->sum = XXH3_64bits(sums, size);
+	return write_at(fd, sums, size, memory->size);
 }
 
 /* ---- state ---------------------------------------------------------------------------- */
@@ -138,20 +122,18 @@ static void make_state(struct vm *vm, struct save *save)
 	save->vm_state_size = save->state.size - save->vm_state_at;
 }
 
-static void write_state(struct save *save)
+int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *memory)
 {
 	struct snapshot_head head = { .magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION };
-	struct state *state = &save->state;
+	int err;
 
-	snapshot_memory_state(&save->memory, state);
-	if (state_end(state)) {
-		save->err = -EINVAL;
-		return;
-	}
+	snapshot_memory_state(memory, state);
+	if (state_end(state))
+		return -EINVAL;
 	head.size = state->size;
 	head.sum = XXH3_64bits(state->data, state->size);
-	save->err = write_all(save->state_fd, &head, sizeof(head), 0);
-	save->err = save->err ? save->err : write_all(save->state_fd, state->data, state->size, sizeof(head));
+	err = write_at(fd, &head, sizeof(head), 0);
+	return err ? err : write_at(fd, state->data, state->size, sizeof(head));
 }
 
 /* ---- the whole of it --------------------------------------------------------------------- */
@@ -180,9 +162,9 @@ static void save_part(struct vm *vm, struct job *job)
 		return;
 	}
 	if (!save->err)
-		save_sums(save);
+		save->err = snapshot_write_sums(save->memory_fd, &save->memory, save->sums);
 	if (!save->err)
-		write_state(save);
+		save->err = snapshot_write_state(save->state_fd, &save->state, &save->memory);
 	if (!save->err) {
 		base_set(vm, save->memory_fd, save->state.data + save->vm_state_at, save->vm_state_size);
 		save->memory_fd = -1;

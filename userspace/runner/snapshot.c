@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote snapshot. */
+#define XXH_INLINE_ALL
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,14 +13,16 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "client.h"
+#include "migrate.h"
 #include "requests.h"
 #include "runner.h"
 #include "snapshot.h"
 
 const char snapshot_usage[] =
-	"usage: mote snapshot [--pause | --stop] [--json] NAME DIR\n"
+	"usage: mote snapshot [--live | --pause | --stop] [--json] NAME DIR\n"
 	"       mote snapshot --show DIR\n"
 	"\n"
 	"Saves a VM as it is in a directory, which is made if it is not there: its memory, its\n"
@@ -28,6 +31,7 @@ const char snapshot_usage[] =
 	"all of it is on the disk: whatever happens, the old or the new one is whole. NAME is the\n"
 	"whole name.\n"
 	"\n"
+	"  --live    it runs meanwhile, and stands still but for a moment\n"
 	"  --pause   it does not go on after it\n"
 	"  --stop    it ends after it\n"
 	"  --json    say as JSON what was saved\n"
@@ -144,11 +148,13 @@ static void target_close(struct target *target, bool is_good)
 
 /**
  * struct wishes - what is to become of a machine that has been saved
+ * @live: it runs meanwhile
  * @pause: it does not go on
  * @stop: it ends
  * @json: say as JSON what was saved
  */
 struct wishes {
+	bool live;
 	bool pause;
 	bool stop;
 	bool json;
@@ -174,6 +180,73 @@ static struct json_object *save_to(int fd, const struct target *target)
 	}
 	return answer;
 }
+
+/* ---- what was received ------------------------------------------------------------------- */
+
+/* The checksums of memory that is there; how many bytes of it are not all zeros, or a negative errno. */
+static __s64 sum_up(int fd, const struct snapshot_memory *memory, __u64 *sums)
+{
+	unsigned char *chunk = malloc(SNAPSHOT_CHUNK);
+	__s64 written = chunk ? 0 : -ENOMEM;
+
+	for (__u64 at = 0; at < memory->size && written >= 0; at += SNAPSHOT_CHUNK) {
+		if (!read_at(fd, chunk, SNAPSHOT_CHUNK, at)) {
+			written = -EIO;
+		} else if (!is_zero(chunk, SNAPSHOT_CHUNK)) {
+			sums[at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
+			written += SNAPSHOT_CHUNK;
+		}
+	}
+	free(chunk);
+	return written;
+}
+
+/* A machine that was copied becomes one that was saved; bytes of memory or a negative errno, as above. */
+static __s64 complete(const struct snapshot *snapshot, const struct target *target)
+{
+	/* Of these the first is made anew, and how it was to go on is not said of what is saved. */
+	static const char *const without[] = { "memory", "paused", NULL };
+	__u64 chunks = (snapshot->memory.size + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK, *sums;
+	struct snapshot_memory memory = { .file = target->number, .size = chunks * SNAPSHOT_CHUNK };
+	struct state state;
+	__s64 written;
+	int err;
+
+	sums = calloc(chunks, sizeof(*sums));
+	if (!sums || ftruncate(target->files[1], memory.size)) {
+		free(sums);
+		return -errno;
+	}
+	written = sum_up(target->files[1], &memory, sums);
+	err = written < 0 ? written : snapshot_write_sums(target->files[1], &memory, sums);
+	free(sums);
+	if (err)
+		return err;
+	state_begin_save(&state);
+	state_copy(&state, &snapshot->state, without);
+	err = snapshot_write_state(target->files[0], &state, &memory);
+	state_free(&state);
+	return err ? err : written;
+}
+
+static struct json_object *copy_to(int fd, const struct target *target)
+{
+	struct snapshot snapshot = { .memory_fd = target->files[1], .connection = -1 };
+	struct json_object *answer = copy_machine(fd, &snapshot);
+	__s64 written = answer ? complete(&snapshot, target) : 0;
+
+	free(snapshot.state.data);
+	if (answer)
+		json_object_object_add(answer, "saved_bytes", json_object_new_uint64(written));
+	if (written < 0)
+		complain("cannot save in %s: %s", target->path, strerror(-written));
+	if (answer && written >= 0 && !target_commit(target))
+		return answer;
+	json_object_put(answer);
+	return NULL;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
 
 static void report(struct json_object *answer, const char *path, const struct wishes *wishes)
 {
@@ -205,12 +278,14 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 		return EXIT_PROBLEM;
 	}
 	client_is_patient(fd);
-	if (!was_running || tell(fd, "pause"))
+	if (wishes->live)
+		answer = copy_to(fd, &target);
+	else if (!was_running || tell(fd, "pause"))
 		answer = save_to(fd, &target);
 	target_close(&target, answer);
 	if (answer && wishes->stop)
 		tell(fd, "kill");
-	else if (was_running && !(answer && wishes->pause))
+	else if (was_running && !wishes->live && !(answer && wishes->pause))
 		tell(fd, "resume");
 	if (answer)
 		report(answer, path, wishes);
@@ -234,11 +309,12 @@ static int show(const char *path)
 	return root ? EXIT_OK : EXIT_USAGE;
 }
 
-enum { OPTION_PAUSE = 256, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
+enum { OPTION_LIVE = 256, OPTION_PAUSE, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
 
 int snapshot_run(const struct verb *verb, int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "live", no_argument, NULL, OPTION_LIVE },
 		{ "pause", no_argument, NULL, OPTION_PAUSE }, { "stop", no_argument, NULL, OPTION_STOP },
 		{ "json", no_argument, NULL, OPTION_JSON }, { "show", no_argument, NULL, OPTION_SHOW },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
@@ -253,6 +329,7 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 			fputs(verb->usage, stdout);
 			return EXIT_OK;
 		}
+		wishes.live |= option == OPTION_LIVE;
 		wishes.pause |= option == OPTION_PAUSE;
 		wishes.stop |= option == OPTION_STOP;
 		wishes.json |= option == OPTION_JSON;
@@ -262,9 +339,9 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 		return EXIT_USAGE;
 	if (shows && argc - optind == 1)
 		return show(argv[optind]);
-	if (shows || argc - optind != 2 || (wishes.pause && wishes.stop)) {
+	if (shows || argc - optind != 2 || wishes.live + wishes.pause + wishes.stop > 1) {
 		complain(shows ? "snapshot --show takes a directory (try mote snapshot --help)" :
-			 wishes.pause && wishes.stop ? "snapshot: --pause or --stop" :
+			 wishes.live + wishes.pause + wishes.stop > 1 ? "snapshot: --live, --pause or --stop" :
 			 "snapshot takes a VM and a directory (try mote snapshot --help)");
 		return EXIT_USAGE;
 	}

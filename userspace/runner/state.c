@@ -140,6 +140,32 @@ int state_end(struct state *state)
 	return state_has_failed(state) ? -1 : 0;
 }
 
+static bool is_among(const char *name, size_t size, const char *const *names)
+{
+	while (*names && (strlen(*names) != size || memcmp(*names, name, size)))
+		names++;
+	return *names;
+}
+
+void state_copy(struct state *state, const struct state *from, const char *const *without)
+{
+	struct state_record record;
+
+	for (size_t at = 0; at < from->size; at += state_record_size(&record)) {
+		const char *name = (const char *)from->data + at + sizeof(record);
+
+		if (!state_record_at(from->data, at, from->size, &record)) {
+			state_fail(state, "the state: it is broken");
+			return;
+		}
+		if (is_among(name, record.name_size, without))
+			continue;
+		record.kind &= ~STATE_TAKEN;
+		append(state, &record, sizeof(record));
+		append(state, name, record.name_size + record.size);
+	}
+}
+
 void state_free(struct state *state)
 {
 	if (!state->loads)

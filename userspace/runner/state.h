@@ -99,6 +99,9 @@ int state_end(struct state *state);
 /* Free what was saved. */
 void state_free(struct state *state);
 
+/* To one that is saved, all that is in the outermost section of one that is loaded, but for what is called so. */
+void state_copy(struct state *state, const struct state *from, const char *const *without);
+
 /* Enter a section; false: there is none of that name, as the state was loaded from an older mote. */
 bool state_enter(struct state *state, const char *name);
 /* Leave it; all that was in it has to have been read. */
