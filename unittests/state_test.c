@@ -10,6 +10,7 @@
 #include "../userspace/runner/loader.h"
 #include "../userspace/runner/pci.h"
 #include "../userspace/runner/smbios.h"
+#include "../userspace/runner/snapshot.h"
 #include "../userspace/runner/state.h"
 
 /* Another host's clock is elsewhere: here by a whole number of all devices' ticks. */
@@ -154,7 +155,7 @@ static __u16 some_port(void)
 	static const struct { __u16 first, nr; } ports[] = {
 		{ 0x20, 2 }, { 0xa0, 2 }, { 0x4d0, 2 }, { 0x40, 4 }, { 0x61, 1 }, { 0x60, 1 }, { 0x64, 1 },
 		{ 0x70, 2 }, { 0x3f8, 8 }, { 0x600, 4 }, { 0x604, 2 }, { 0x608, 4 }, { 0x510, 2 },
-		{ 0x505, 1 }, { 0xe0, 4 }, { 0xe8, 4 }, { 0x2000, 24 },
+		{ 0x60c, 2 }, { 0x505, 1 }, { 0xe0, 4 }, { 0xe8, 4 }, { 0x2000, 24 },
 	};
 	unsigned int i = choose(ARRAY_SIZE(ports));
 
@@ -591,6 +592,54 @@ static void test_widths(void)
 	state_free(&state);
 }
 
+static void read_id(__u64 id[2])
+{
+	for (int i = 0; i < 2; i++)
+		id[i] = bus_read(&vm, SPACE_MMIO, ACPI_GENERATION + 8 * i, 8);
+}
+
+/* Does its line ask for an interrupt? */
+static bool acpi_is_heard(void)
+{
+	bus_write(&vm, SPACE_PORT, 0xa0, 1, 0x0a);
+	return bus_read(&vm, SPACE_PORT, 0xa0, 1) & 1u << (LINE_ACPI - 8);
+}
+
+/* Whoever goes on from where another one was is told, and one that has moved is not. */
+static void test_generations(void)
+{
+	struct snapshot moved = { .connection = 0 };
+	__u64 first[2], then[2];
+	struct state state;
+
+	make();
+	CHECK(!generation_create(&vm));
+	/* The second 8259 is on, and lines tell by their level, as firmware sets ACPI's. */
+	for (unsigned int i = 0; i < 4; i++)
+		bus_write(&vm, SPACE_PORT, 0xa0 + !!i, 1, (const __u8[]) { 0x11, 0x28, 2, 1 }[i]);
+	bus_write(&vm, SPACE_PORT, 0x4d1, 1, 2);
+	bus_write(&vm, SPACE_PORT, ACPI_GPE + 1, 1, 1);
+	bus_write(&vm, SPACE_MMIO, ACPI_GENERATION, 8, 0);
+	read_id(first);
+	EQ(first[0] >> 8 & 0xff, bus_read(&vm, SPACE_MMIO, ACPI_GENERATION + 1, 1));
+	EQ(0, bus_read(&vm, SPACE_PORT, ACPI_GPE, 1));
+	state = save();
+	CHECK(!load(state.data, state.size));
+	read_id(then);
+	CHECK(first[0] != then[0] && first[1] != then[1]);
+	EQ(1, bus_read(&vm, SPACE_PORT, ACPI_GPE, 1));
+	CHECK(acpi_is_heard());
+	bus_write(&vm, SPACE_PORT, ACPI_GPE, 1, 1);
+	CHECK(!acpi_is_heard());
+	vm.snapshot = &moved;
+	CHECK(!load(state.data, state.size));
+	vm.snapshot = NULL;
+	read_id(then);
+	CHECK(first[0] == then[0] && first[1] == then[1]);
+	EQ(0, bus_read(&vm, SPACE_PORT, ACPI_GPE, 1));
+	state_free(&state);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -599,6 +648,7 @@ int main(void)
 		{ "a machine that is loaded goes on alike", test_goes_on },
 		{ "a machine goes back four thousand times", test_goes_back },
 		{ "older and newer states", test_versions },
+		{ "generations", test_generations },
 		{ "a hundred thousand hostile states", test_hostile },
 	};
 

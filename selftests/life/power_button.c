@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Debian's kernel, whose driver for ACPI's buttons hears of the power button, and a
- * person at its console.
+ * Debian's kernel, whose drivers hear of the power button, which ends it, and of another generation,
+ * which it is when it has been copied; and a person at its console.
  */
 #include "kselftest_harness.h"
 #include "life.h"
@@ -52,6 +52,26 @@ TEST_F(power_button, debian)
 	EXPECT_NE(NULL, strstr(self->command.out, "guest: all is well")) TH_LOG("%s", self->command.out);
 	EXPECT_NE(NULL, strstr(self->command.out, "guest: heard of key 1 116 1 0"));
 	EXPECT_EQ(NULL, strstr(self->command.out, "FAILED"));
+}
+
+/* Each copy hears that it is one, and the machine does not, nor where it has moved to. */
+TEST_F(power_button, other_generations)
+{
+	if (is_slow())
+		SKIP(return, "not on this hardware: in make check-long, or on svm");
+	ASSERT_TRUE(vm_start("linux", OPTIONS("fork-init"), IMAGE));
+	ASSERT_EQ(0, sh("(mote console linux < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
+	ASSERT_TRUE(comes_true("grep -q 'guest: waits to be copied' " RUNTIME_DIR "/console"));
+	ASSERT_EQ(0, sh("mote migrate linux 'exec:exec mote receive --name moved --serial socket --detach -'"));
+	ASSERT_EQ(0, sh("mote fork --count 2 moved"));
+	ASSERT_EQ(0, sh("(mote console moved < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
+	for (int i = 2; i <= 3; i++) {
+		command_run(&self->command, "mote console moved-%d < /dev/null | grep -m 1 'guest: is a copy'", i);
+		EXPECT_EQ(0, self->command.status) TH_LOG("moved-%d: %s", i, self->command.err);
+	}
+	EXPECT_NE(0, sh("grep 'guest: is a copy' " RUNTIME_DIR "/console"));
+	for (int i = 1; i <= 3; i++)
+		EXPECT_EQ(0, sh("mote stop --force moved%s", i == 1 ? "" : i == 2 ? "-2" : "-3"));
 }
 
 BOOT_TEST_MAIN(BOOT "/vmlinuz")

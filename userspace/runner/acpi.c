@@ -193,9 +193,9 @@ static size_t put_fadt(struct acpi_tables *tables, size_t facs, size_t dsdt)
 		.facs = facs, .dsdt = dsdt, .x_dsdt = dsdt, .sci = LINE_ACPI,
 		.pm1a_event = ACPI_PM_EVENT, .pm1_event_length = 4,
 		.pm1a_control = ACPI_PM_CONTROL, .pm1_control_length = 2,
-		.pm_timer = ACPI_PM_TIMER, .pm_timer_length = 4,
+		.pm_timer = ACPI_PM_TIMER, .pm_timer_length = 4, .gpe0 = ACPI_GPE, .gpe0_length = 2,
 		.x_pm1a_event = port(ACPI_PM_EVENT, 4), .x_pm1a_control = port(ACPI_PM_CONTROL, 2),
-		.x_pm_timer = port(ACPI_PM_TIMER, 4),
+		.x_pm_timer = port(ACPI_PM_TIMER, 4), .x_gpe0 = port(ACPI_GPE, 2),
 		.c2_latency = NO_C2, .c3_latency = NO_C3, .century = CMOS_CENTURY,
 		.boot = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_ASPM,
 		.flags = FADT_WBINVD | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC | FADT_TIMER_32_BITS |
@@ -204,8 +204,9 @@ static size_t put_fadt(struct acpi_tables *tables, size_t facs, size_t dsdt)
 	};
 	size_t at;
 
-	/* The event block is two registers of 16 bits. */
+	/* The event block is two registers of 16 bits, that of general-purpose events two of 8. */
 	fadt.x_pm1a_event.access = 2;
+	fadt.x_gpe0.access = 1;
 	at = put_table(tables, &fadt.header, "FACP", 6, sizeof(fadt));
 	add_pointer(tables, false, at + offsetof(struct fadt, facs), sizeof(fadt.facs));
 	add_pointer(tables, false, at + offsetof(struct fadt, dsdt), sizeof(fadt.dsdt));

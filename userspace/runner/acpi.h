@@ -12,6 +12,11 @@ struct vm;
 #define ACPI_PM_EVENT 0x600
 #define ACPI_PM_CONTROL 0x604
 #define ACPI_PM_TIMER 0x608
+/* General-purpose events: a byte of status bits, and one of enable bits. */
+#define ACPI_GPE 0x60c
+#define GPE_GENERATION 0
+/* 16 bytes that say which generation of the machine this is (dev/generation.c). */
+#define ACPI_GENERATION 0xfed30000ull
 /* SLP_TYP of S5, as dsdt.asl says. */
 #define ACPI_S5 5
 
@@ -83,7 +88,10 @@ void acpi_make_tables(struct acpi_tables *tables, unsigned int nr_cpus);
 int acpi_write_tables(struct vm *vm, __u64 gpa, __u64 *rsdp);
 
 int acpi_pm_create(struct vm *vm);
-/* Press it; the lock is held. */
+/* Press it. */
 void acpi_power_button(struct vm *vm);
+/* Something has happened; the lock is held. */
+void acpi_event(struct vm *vm, unsigned int gpe);
+int generation_create(struct vm *vm);
 
 #endif /* ACPI_H */

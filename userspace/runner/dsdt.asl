@@ -11,6 +11,12 @@ DefinitionBlock ("", "DSDT", 2, "MOTE", "MOTE", 1)
 	/* The I/O APIC is used; pins are in the order of the lines. */
 	Method (\_PIC, 1) { }
 
+	/* GPE_GENERATION of acpi.h. */
+	Scope (\_GPE)
+	{
+		Method (_E00) { Notify (\_SB.VGEN, 0x80) }
+	}
+
 	Scope (\_SB)
 	{
 		/* Windows as in pci.h; interrupts are messages, so there is no _PRT. */
@@ -64,6 +70,15 @@ DefinitionBlock ("", "DSDT", 2, "MOTE", "MOTE", 1)
 			{
 				IO (Decode16, 0x505, 0x505, 1, 1)
 			})
+		}
+
+		/* ACPI_GENERATION of acpi.h: "Virtual Machine Generation ID", by Microsoft. */
+		Device (VGEN)
+		{
+			Name (_HID, "MOTE0001")
+			Name (_CID, "VM_Gen_Counter")
+			Name (_DDN, "VM_Gen_Counter")
+			Name (ADDR, Package () { 0xfed30000, 0 })
 		}
 	}
 }

@@ -109,8 +109,8 @@ static int create_devices(struct vm *vm)
 	/* Interrupt controllers first: others drive lines as they are made. */
 	static int (*const create[])(struct vm *vm) = {
 		pic_create, ioapic_create, pci_create, chipset_create, pit_create, rtc_create,
-		acpi_pm_create, i8042_create, reset_create, debug_exit_create, pvpanic_create, testdev_create,
-		fw_cfg_create, serial_create,
+		acpi_pm_create, generation_create, i8042_create, reset_create, debug_exit_create,
+		pvpanic_create, testdev_create, fw_cfg_create, serial_create,
 		virtio_blk_create, virtio_net_create, virtio_rng_create, virtio_console_create,
 		virtio_balloon_create, virtio_vsock_create, virtio_fs_create, watchdog_create, flash_create,
 	};

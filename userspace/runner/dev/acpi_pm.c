@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * ACPI's fixed hardware: power-off by the sleep control register, the power
- * button, and the power-management timer.  ACPI mode is always on.  ACPI 6.4,
+ * button, general-purpose events, and the power-management timer.  ACPI mode is always on.  ACPI 6.4,
  * "ACPI Hardware Specification"; acpi.c tells the guest where it is.
  */
 #include <stdlib.h>
@@ -23,6 +23,8 @@ struct acpi_pm {
 	__u16 status;
 	__u16 enable;
 	__u16 control;
+	__u8 gpe_status;
+	__u8 gpe_enable;
 	__u64 started;		/* the timer, by clock_ns() */
 };
 
@@ -41,7 +43,8 @@ static __u16 merge(__u16 old, __u64 offset, unsigned int size, __u64 data)
 
 static void update(struct acpi_pm *pm)
 {
-	line_set(pm->device.vm, LINE_ACPI, pm->status & pm->enable & EN_POWER_BUTTON);
+	line_set(pm->device.vm, LINE_ACPI,
+		 pm->status & pm->enable & EN_POWER_BUTTON || pm->gpe_status & pm->gpe_enable);
 }
 
 static __u64 pm_read(struct device *device, const struct region *region, __u64 offset,
@@ -53,6 +56,8 @@ static __u64 pm_read(struct device *device, const struct region *region, __u64 o
 	(void)size;
 	if (region->id == ACPI_PM_TIMER)
 		return (__u32)scale(clock_ns() - pm->started, HZ, NS_PER_S) >> 8 * offset;
+	if (region->id == ACPI_GPE)
+		return offset ? pm->gpe_enable : pm->gpe_status;
 	if (region->id == ACPI_PM_CONTROL)
 		value = pm->control | CNT_SCI_EN;
 	else
@@ -72,7 +77,11 @@ static void pm_write(struct device *device, const struct region *region, __u64 o
 {
 	struct acpi_pm *pm = pm_of(device);
 
-	if (region->id == ACPI_PM_CONTROL)
+	if (region->id == ACPI_GPE && offset)
+		pm->gpe_enable = data;
+	else if (region->id == ACPI_GPE)
+		pm->gpe_status &= ~data;
+	else if (region->id == ACPI_PM_CONTROL)
 		write_control(pm, merge(pm->control, offset, size, data));
 	else if (region->id == ACPI_PM_EVENT && offset < 2)
 		pm->status &= ~merge(0, offset, size, data);
@@ -92,6 +101,14 @@ void acpi_power_button(struct vm *vm)
 	say_event(vm, "power-button", NULL);
 }
 
+void acpi_event(struct vm *vm, unsigned int gpe)
+{
+	struct acpi_pm *pm = pm_of(vm->acpi_pm);
+
+	pm->gpe_status |= 1u << gpe;
+	update(pm);
+}
+
 static void pm_state(struct device *device, struct state *state)
 {
 	struct acpi_pm *pm = pm_of(device);
@@ -99,6 +116,8 @@ static void pm_state(struct device *device, struct state *state)
 	STATE(state, pm, status);
 	STATE(state, pm, enable);
 	STATE(state, pm, control);
+	STATE(state, pm, gpe_status);
+	STATE(state, pm, gpe_enable);
 	state_time(state, "started", &pm->started);
 	state_require(state, !(pm->status & ~EN_POWER_BUTTON) && !(pm->control & CNT_SLP_EN),
 		      "there is no such register");
@@ -125,7 +144,8 @@ int acpi_pm_create(struct vm *vm)
 	device_add(vm, &pm->device, &ops);
 	vm->acpi_pm = &pm->device;
 	if (device_ports(&pm->device, ACPI_PM_EVENT, 4, 2, ACPI_PM_EVENT) ||
-	    device_ports(&pm->device, ACPI_PM_CONTROL, 2, 2, ACPI_PM_CONTROL))
+	    device_ports(&pm->device, ACPI_PM_CONTROL, 2, 2, ACPI_PM_CONTROL) ||
+	    device_ports(&pm->device, ACPI_GPE, 2, 1, ACPI_GPE))
 		return -1;
 	return device_ports(&pm->device, ACPI_PM_TIMER, 4, 4, ACPI_PM_TIMER);
 }
