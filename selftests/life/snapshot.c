@@ -279,13 +279,17 @@ static int nr_addresses(const char *names)
 	return atoi(command.out);
 }
 
-/* It says the alphabet, too, from wherever we come. */
+/* Is what it has said the alphabet, from wherever we came? */
+static bool is_a_part(const char *name)
+{
+	return !sh("cd " RUNTIME_DIR "; said=$(head -c 30 %s.out); all=abcdefghijklmnopqrstuvwxyz; "
+		   "case $all$all$all in *$said*) ;; *) false ;; esac", name);
+}
+
 static bool speaks(const char *name)
 {
-	return !sh("mote resume %s; cd " RUNTIME_DIR "; (mote console %s < /dev/null > %s.out 2>&1 &)", name, name,
-		   name) && has_said(name, 30) &&
-	       !sh("cd " RUNTIME_DIR "; said=$(head -c 30 %s.out); all=abcdefghijklmnopqrstuvwxyz; "
-		   "case $all$all$all in *$said*) ;; *) false ;; esac", name);
+	return !sh("mote resume %s; cd " RUNTIME_DIR "; (mote console %s < /dev/null > %s.out 2>&1 &)", name,
+		   name, name) && has_said(name, 30) && is_a_part(name);
 }
 
 /* Copies begin where the machine was, whatever it and they do meanwhile, and it does not notice. */
@@ -330,6 +334,26 @@ static bool continues(const char *name, long from, const char *copy)
 		   "awk '{ for (i = 1; i <= length($0); i++) "
 		   "if (substr($0, i, 1) != sprintf(\"%%c\", 97 + (i - 1) %% 26)) exit 1 }'; do at=$((at + 1)); done; "
 		   "[ $at -le $said ]", from, name, name, copy);
+}
+
+/* What earlier motes have saved is read by this one, and goes on: older/ has a machine of each. */
+TEST_F(snapshot, of_an_older_mote)
+{
+	struct command older;
+	char *name, *rest = older.out;
+
+	command_run(&older, "ls older");
+	ASSERT_EQ(0, older.status);
+	ASSERT_NE('\0', older.out[0]);
+	while ((name = strsep(&rest, "\n")) && name[0]) {
+		ASSERT_EQ(0, sh("mkdir " DIR " && grep -v '^#' older/%s | base64 -d | tar -xz -C " DIR, name));
+		ASSERT_EQ(0, sh(ARRIVE("older", "mote restore --verify --serial stdio --name older --timeout 7000 "
+				       DIR)));
+		ASSERT_TRUE(has_said("older", 30)) TH_LOG("%s", name);
+		EXPECT_TRUE(is_a_part("older"));
+		EXPECT_EQ(0, sh("mote stop --force older; rm -r " DIR));
+		EXPECT_EQ(10, vm_status("older"));
+	}
 }
 
 /* It says on while it is saved, and what is restored was there at some moment of that. */
