@@ -105,10 +105,10 @@ lint: packages ## read the sources with every tool that helps
 ##
 ## A part of check: CHECK_HOSTS="svm/distro,vmx" CHECK_TESTS="info core:nmi kexec_crash bench"
 ##
-## Installing: PREFIX=, DESTDIR=, KDIR=; headers, man, module, udev and user also alone, as install-module
+## Installing: PREFIX=, DESTDIR=, KDIR=; headers, man, module, service, udev and user also alone, as install-module
 
-.PHONY: install install-module install-user install-headers install-man install-udev
-install: install-module install-user install-headers install-man install-udev ## install all of it
+.PHONY: install install-module install-user install-headers install-man install-udev install-service
+install: install-module install-user install-headers install-man install-udev install-service ## install all of it
 	@echo "Installed. Next: modprobe mote && mote doctor"
 
 install-module: headers-of-kernel module
@@ -149,13 +149,20 @@ install-udev:
 	install -D -m 644 packaging/60-mote.rules $(DESTDIR)/lib/udev/rules.d/60-mote.rules
 	$(if $(DESTDIR),,-udevadm control --reload)
 
+UNITS := $(DESTDIR)/lib/systemd/system
+install-service:
+	install -d $(UNITS) $(DESTDIR)/etc/mote
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/mote@.service.in > $(UNITS)/mote@.service
+	install -m 644 packaging/mote.slice $(UNITS)/mote.slice
+	$(if $(DESTDIR),,-systemctl daemon-reload)
+
 .PHONY: uninstall
 uninstall: ## undo make install, and make install-dkms
 	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/include/linux/mote.h \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,libmote.a libmote.so libmote.so.0 pkgconfig/libmote.pc) \
 		$(DESTDIR)$(PREFIX)/$(BASH_COMPLETION) $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION) \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \
-		$(DESTDIR)/lib/udev/rules.d/60-mote.rules
+		$(DESTDIR)/lib/udev/rules.d/60-mote.rules $(UNITS)/mote@.service $(UNITS)/mote.slice
 	rm -rf $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(PREFIX)/libexec/mote
 	$(if $(DESTDIR),,[ ! -e $(DKMS) ] || [ -z "$$(dkms status $(DKMS_NAME))" ] || dkms remove $(DKMS_NAME) --all)
 	rm -rf $(DKMS)

@@ -149,6 +149,7 @@ void say_event(struct vm *vm, const char *event, const char *why)
 {
 	struct json_object *root;
 
+	service_say("STATUS=%s%s%s", event, why ? ": " : "", why ? why : "");
 	if (!vm->options->json)
 		return;
 	root = event_json(vm, event);

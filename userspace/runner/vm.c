@@ -391,6 +391,7 @@ static int run_once(struct vm *vm, struct timer *force)
 		vcpus_stop(vm);
 		return -1;
 	}
+	service_say("READY=1");
 	loop_run(&vm->supervisor, vm_has_ended);
 	timer_set(force, clock_ns() + FORCE_S * NS_PER_S, 0);
 	loop_run(&vm->supervisor, is_closed);
@@ -428,13 +429,13 @@ static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
 /* The supervisor. */
 static void run(struct vm *vm, const sigset_t *set)
 {
-	struct timer limit = { 0 }, force = { 0 }, rest = { 0 };
+	struct timer limit = { 0 }, force = { 0 }, rest = { 0 }, life = { 0 };
 	struct source source = { 0 };
 	__u64 since;
 
 	if (watch(vm, &source, set) || timer_create_fd(&vm->supervisor, &limit, time_is_over) ||
 	    timer_create_fd(&vm->supervisor, &force, end_by_force) ||
-	    timer_create_fd(&vm->supervisor, &rest, has_rested))
+	    timer_create_fd(&vm->supervisor, &rest, has_rested) || service_watch(vm, &life))
 		return;
 	if (vm->options->timeout)
 		timer_set(&limit, clock_ns() + vm->options->timeout, 0);
@@ -447,6 +448,7 @@ static void run(struct vm *vm, const sigset_t *set)
 	do
 		since = clock_ns();
 	while (!run_once(vm, &force) && restarts(vm, &rest, since));
+	service_say("STOPPING=1");
 	end_report(vm);
 	loop_run(&vm->supervisor, is_over);
 }
@@ -464,6 +466,7 @@ int vm_run(const struct options *options)
 	sigset_t set;
 
 	block_signals(&set);
+	service_open();
 	/* Of rings and queues of requests there is in memory what has been used. */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 	if (options->restart)

@@ -544,7 +544,16 @@ void vm_revive(struct vm *vm);
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* With --json, say what has happened, and why if that is not NULL: a line on standard error. */
+/* ---- a service of systemd's (service.c) --------------------------------------------- */
+
+/* Before there is a second thread: who has started this wants to hear how it goes. */
+void service_open(void);
+/* What sd_notify(3) takes; any thread. */
+void service_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* With this timer the supervisor says that it is alive, if that is wanted; 0 or -1. */
+int service_watch(struct vm *vm, struct timer *timer);
+
+/* Say what has happened, and why if that is not NULL: with --json, a line on standard error, and to systemd. */
 void say_event(struct vm *vm, const char *event, const char *why);
 
 static inline bool vm_has_ended(const struct vm *vm)
