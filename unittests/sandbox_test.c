@@ -632,10 +632,13 @@ static int speak(void)
 {
 	char data[16];
 	struct iovec iov = { .iov_base = "frame", .iov_len = 5 };
-	const struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int err = failed(sendmsg(connection[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 
-	return err ?: failed(recv(connection[1], data, sizeof(data), MSG_DONTWAIT));
+	err = err ?: failed(recv(connection[1], data, sizeof(data), MSG_DONTWAIT));
+	iov.iov_base = data;
+	err = err ?: failed(sendmsg(connection[1], &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+	return err ?: failed(recvmsg(connection[0], &message, MSG_DONTWAIT));
 }
 
 /* Whoever has daemons, of disks, shares or networks, asks them, and nobody else. */

@@ -103,14 +103,14 @@ static inline void keep_frame(struct net *net, const void *frame, size_t size)
 	card_is_held = is_locked(net->lock);
 }
 
-static inline void keep(struct net *net)
+static inline void leave_network(struct net *net)
 {
 	(void)net;
 }
 
 struct net *net_user_create(struct vm *which, const struct nic *nic, const struct net *card)
 {
-	static const struct net_ops ops = { .transmit = keep_frame, .destroy = keep };
+	static const struct net_ops ops = { .transmit = keep_frame, .destroy = leave_network };
 
 	(void)which;
 	(void)nic;

@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
+#include "../userspace/runner/keep.h"
 #include "../userspace/runner/vhost.h"
 #include "virtio_driver.h"
 
@@ -271,7 +273,7 @@ static char directory[32];
 /* A command of the shell, in a directory of its own. */
 static bool sh(const char *command)
 {
-	char line[512];
+	char line[1024];
 
 	snprintf(line, sizeof(line), "cd %s && %s > /dev/null", directory, command);
 	return !system(line);
@@ -286,6 +288,12 @@ static int write_byte(const char *path, long at, int byte)
 	return !file || fseek(file, at, SEEK_SET) || fputc(byte, file) != byte || fclose(file);
 }
 
+static int serve(const struct disk *disk)
+{
+	options.disks[0] = *disk;
+	return virtio_blk_create(&vm);
+}
+
 /* What is written is there when the daemon has ended and begun again; at first it is not. */
 static void keeps(const struct disk *disk)
 {
@@ -293,7 +301,7 @@ static void keeps(const struct disk *disk)
 	for (int round = 0; round < 2; round++) {
 		EQ(0, pci_create(&vm));
 		EQ(0, chipset_create(&vm));
-		EQ(0, virtio_vhost_blk_create(&vm, disk));
+		EQ(0, serve(disk));
 		EQ(FOREIGN_SIZE / SECTOR, get(BLK, CONFIG, 8));
 		start(BLK, 1);
 		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
@@ -315,12 +323,14 @@ static void disk_of_qcow2(void)
 	keeps(&qcow2);
 	/* A raw disk may look like anything, and is not believed; nor is a name. */
 	qcow2.format = "vdi";
-	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
+	EQ(-1, serve(&qcow2));
 	CHECK(strstr(said, "not vdi, but qcow2"));
-	/* What the daemon has to say is said here. */
+	/* What the daemon has to say is said here, and nothing else. */
 	qcow2.format = "qcow2";
 	CHECK(!write_byte(path, VERSION_BYTE, 9));
-	EQ(-1, virtio_vhost_blk_create(&vm, &qcow2));
+	nr_complaints = 0;
+	EQ(-1, serve(&qcow2));
+	EQ(1, nr_complaints);
 	CHECK(strstr(said, "--disk: qemu-storage-daemon: ") && strstr(said, "version 9"));
 }
 
@@ -345,9 +355,9 @@ static void disk_of_luks(void)
 	close(image.fd);
 	luks.format = "luks";
 	CHECK(sh("printf wrong > 'k,e y'"));
-	EQ(-1, virtio_vhost_blk_create(&vm, &luks));
+	EQ(-1, serve(&luks));
 	CHECK(sh("truncate -s 64M a.luks && dd if=/dev/zero of=a.luks count=1 conv=notrunc status=none"));
-	EQ(-1, virtio_vhost_blk_create(&vm, &luks));
+	EQ(-1, serve(&luks));
 	CHECK(strstr(said, "not luks, but raw"));
 }
 
@@ -370,7 +380,205 @@ static void disk_of_nbd(void)
 	CHECK(sh("kill $(cat pid)"));
 	/* Nobody is there. */
 	snprintf(path, sizeof(path), "nbd+unix:///?socket=%s/t", directory);
-	EQ(-1, virtio_vhost_blk_create(&vm, &nbd));
+	EQ(-1, serve(&nbd));
+}
+
+static bool hold(void)
+{
+	is_held = false;
+	for (int round = 0; round < 1000 && !is_held; round++)
+		handle_events(10);
+	return is_held;
+}
+
+static bool drain(void)
+{
+	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
+		handle_events(10);
+	return disk()->ops->drain(disk());
+}
+
+#define FAILS(nr, io, error)								\
+	"inject-error." #nr ".event=none,inject-error." #nr ".once=on,"			\
+	"inject-error." #nr ".iotype=" #io ",inject-error." #nr ".errno=" #error ","
+
+/*
+ * A server whose disk is full for a write, and then broken; likewise for the flush of a pause, which is
+ * nobody's loss, and for the driver's own.
+ */
+static void disk_of_full_server(void)
+{
+	static const struct { unsigned int type, size, nr_errors; } rows[] = {
+		{ VIRTIO_BLK_T_OUT, 0x1000, 2 }, { VIRTIO_BLK_T_FLUSH, 0, 1 },
+	};
+	char path[64];
+	struct disk nbd = { .path = path, .format = "raw" };
+
+	CHECK(sh("qemu-storage-daemon --daemonize --pidfile pid --nbd-server addr.type=unix,addr.path=f "
+		 "--blockdev blkdebug,node-name=n,image.driver=file,image.filename=raw,"
+		 FAILS(0, write, 28) FAILS(1, write, 5) FAILS(2, flush, 28)
+		 FAILS(3, flush, 5) "discard=unmap --export nbd,id=n,node-name=n,name=,writable=on"));
+	snprintf(path, sizeof(path), "nbd+unix:///?socket=%s/f", directory);
+	EQ(0, pci_create(&vm));
+	EQ(0, chipset_create(&vm));
+	EQ(0, serve(&nbd));
+	start(BLK, 1);
+	memset(area.hva + BUFFER, 'F', 0x1000);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ask_disk(rows[i].type, 8, rows[i].size);
+		for (unsigned int error = 0; error < rows[i].nr_errors; error++) {
+			CHECK(hold());
+			CHECK(strstr(said, "cannot be written: ") &&
+			      (strstr(said, strerror(ENOSPC)) || strstr(said, strerror(EIO))));
+			EQ(NOT_YET, area.hva[STATUS]);
+			disk()->ops->resume(disk());
+		}
+		CHECK(wait_for(0));
+		EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
+		CHECK(drain());
+	}
+	devices_destroy(&vm);
+	CHECK(sh("kill $(cat pid) && tail -c +4097 raw | head -c 4096 | tr -d F | cmp - /dev/null"));
+}
+
+/* Data that are compressed and damaged: what cannot be read the driver hears of. */
+static void disk_of_bad_data(void)
+{
+	char path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2" };
+
+	CHECK(sh("seq 9999 > t && truncate -s 64M t && qemu-img convert -c -O qcow2 t t.qcow2 && "
+		 "yes | dd of=t.qcow2 bs=1k seek=320 count=8 conv=notrunc status=none"));
+	snprintf(path, sizeof(path), "%s/t.qcow2", directory);
+	EQ(0, pci_create(&vm));
+	EQ(0, chipset_create(&vm));
+	EQ(0, serve(&qcow2));
+	start(BLK, 1);
+	is_held = false;
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, 0, 0x1000));
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 0x10000 / SECTOR, 0x1000));
+	CHECK(!is_held);
+	devices_destroy(&vm);
+}
+
+/* What is discarded or zeroed is, in pieces, or large requests at once; and the state is not all here. */
+static void disk_of_zeros(void)
+{
+	static const __u32 types[] = { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES };
+	struct virtio_blk_discard_write_zeroes range = { .sector = 0, .num_sectors = 0x2400000 / SECTOR };
+	char path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2", .sector = 4096 };
+	struct state state;
+
+	snprintf(path, sizeof(path), "%s/z.qcow2", directory);
+	CHECK(sh("qemu-img create -qf qcow2 z.qcow2 64M"));
+	EQ(0, pci_create(&vm));
+	EQ(0, chipset_create(&vm));
+	EQ(0, serve(&qcow2));
+	EQ(4096, get(BLK, CONFIG + offsetof(struct virtio_blk_config, blk_size), 4));
+	start(BLK, 1);
+	for (size_t i = 0; i < 3; i++) {
+		memset(area.hva + BUFFER, 'Q', 0x80000);
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 0x2380000 / SECTOR, 0x80000));
+		range.flags = i == 2 ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
+		memcpy(area.hva + BUFFER, &range, sizeof(range));
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(types[!!i], 0, sizeof(range)));
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 0x2380000 / SECTOR, 0x80000));
+		CHECK(!area.hva[BUFFER] && !memcmp(area.hva + BUFFER, area.hva + BUFFER + 1, 0x7ffff));
+	}
+	CHECK(drain());
+	state_begin_save(&state);
+	disk()->ops->state(disk(), &state);
+	CHECK(strstr(state.why, "served outside of the runner"));
+	state_free(&state);
+	devices_destroy(&vm);
+}
+
+/* The only process that this one has started and not waited for. */
+static pid_t daemon_of_disk(void)
+{
+	FILE *file = fopen("/proc/thread-self/children", "r");
+	int pid = 0;
+
+	CHECK(file && fscanf(file, "%d", &pid) == 1 && pid > 1);
+	if (file)
+		fclose(file);
+	return pid;
+}
+
+/* One that stands still is waited for, but by nobody here; when it dies, the driver has errors. */
+static void disk_of_dead_daemon(void)
+{
+	char path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2" };
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/z.qcow2", directory);
+	EQ(0, pci_create(&vm));
+	EQ(0, chipset_create(&vm));
+	EQ(0, serve(&qcow2));
+	pid = daemon_of_disk();
+	start(BLK, 1);
+	CHECK(!kill(pid, SIGSTOP));
+	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x80000);
+	CHECK(!disk()->ops->drain(disk()));
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	CHECK(get(BLK, VIRTIO_PCI_COMMON_STATUS, 1) & VIRTIO_CONFIG_S_DRIVER_OK);
+	CHECK(!kill(pid, SIGCONT));
+	for (int round = 0; round < 1000 && get(BLK, VIRTIO_PCI_COMMON_STATUS, 1); round++)
+		handle_events(10);
+	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	EQ(NOT_YET, area.hva[STATUS]);
+	start(BLK, 1);
+	CHECK(!kill(pid, SIGSTOP));
+	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x80000);
+	CHECK(!kill(pid, SIGKILL));
+	nr_complaints = 0;
+	is_held = false;
+	CHECK(wait_for(0));
+	EQ(VIRTIO_BLK_S_IOERR, area.hva[STATUS]);
+	CHECK(strstr(said, "z.qcow2: qemu-storage-daemon has ended"));
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
+	CHECK(drain() && !is_held && !needs_reset(BLK));
+	start(BLK, 1);
+	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+	EQ(1, nr_complaints);
+	devices_destroy(&vm);
+}
+
+/* A machine that begins again finds the daemon that it has left, if there is one. */
+static void disk_begins_again(void)
+{
+	char path[64];
+	struct disk qcow2 = { .path = path, .format = "qcow2" };
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/z.qcow2", directory);
+	keep_begin();
+	for (int round = 0; round < 3; round++) {
+		EQ(0, pci_create(&vm));
+		EQ(0, chipset_create(&vm));
+		EQ(0, serve(&qcow2));
+		EQ(FOREIGN_SIZE / SECTOR, get(BLK, CONFIG, 8));
+		if (!round)
+			pid = daemon_of_disk();
+		EQ(pid, daemon_of_disk());
+		start(BLK, 1);
+		memset(area.hva + BUFFER, 0, 0x2000);
+		if (round)
+			EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
+		EQ(round ? 'A' : 0, area.hva[BUFFER]);
+		memset(area.hva + BUFFER, 'A', 0x2000);
+		/* It may be under way when the machine ends. */
+		ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
+		devices_destroy(&vm);
+	}
+	/* Once it cannot answer any more its end is there to be read. */
+	CHECK(!kill(pid, SIGKILL) && !waitid(P_PID, pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT));
+	EQ(-1, serve(&qcow2));
+	CHECK(strstr(said, "which a machine that begins again does not start"));
+	keep_end();
 }
 
 /* ---- network cards ----------------------------------------------------------------------- */
@@ -1033,6 +1241,11 @@ int main(void)
 		{ "a disk in a qcow2 image", disk_of_qcow2 },
 		{ "a disk that is encrypted", disk_of_luks },
 		{ "disks of an NBD server", disk_of_nbd },
+		{ "a disk whose server's is full or broken", disk_of_full_server },
+		{ "a qcow2 image with damaged data", disk_of_bad_data },
+		{ "zeros in a qcow2 image", disk_of_zeros },
+		{ "a daemon that stands still, and dies", disk_of_dead_daemon },
+		{ "a daemon of a machine that begins again", disk_begins_again },
 	};
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 

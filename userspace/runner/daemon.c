@@ -87,12 +87,14 @@ static int make_sockets(const struct daemon *daemon, int *other)
  * struct voice - the standard error of a daemon
  * @source: where it is read
  * @option: in whose name
+ * @has_spoken: it has said something
  * @nr: how many bytes of @line there are
  * @line: that has begun
  */
 struct voice {
 	struct source source;
 	const char *option;
+	bool has_spoken;
 	size_t nr;
 	char line[240];
 };
@@ -105,6 +107,7 @@ static void repeat_lines(struct voice *voice)
 	while ((end = memchr(voice->line, '\n', voice->nr)) || voice->nr == sizeof(voice->line)) {
 		size_t length = end ? (size_t)(end - voice->line) : voice->nr;
 
+		voice->has_spoken |= length;
 		if (length)
 			complain("%s: %.*s", voice->option, (int)length, voice->line);
 		length += !!end;
@@ -164,19 +167,22 @@ static int give_voice(struct vm *vm, struct daemon *daemon, const char *option)
 	return ends[1];
 }
 
-/* It has ended: what it said last is said, too. */
-static void take_voice(struct daemon *daemon)
+/* It has ended: what it said last is said, too.  Was there anything? */
+static bool take_voice(struct daemon *daemon)
 {
 	struct voice *voice = daemon->voice;
+	bool has_spoken;
 
 	if (!voice)
-		return;
+		return false;
 	while (hear_some(voice))
 		;
 	daemon_leave(daemon);
 	close(voice->source.fd);
+	has_spoken = voice->has_spoken;
 	free(voice);
 	daemon->voice = NULL;
+	return has_spoken;
 }
 
 /* ---- its life ---------------------------------------------------------------------------- */
@@ -294,9 +300,9 @@ static void end(struct daemon *daemon)
 	bury(daemon);
 }
 
-void daemon_end(struct daemon *daemon)
+bool daemon_end(struct daemon *daemon)
 {
 	if (daemon->pid > 0)
 		end(daemon);
-	take_voice(daemon);
+	return take_voice(daemon);
 }

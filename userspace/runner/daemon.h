@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Programs of others that serve a device: by vhost-user, or as its network. */
+/* Programs of others that serve a device: by vhost-user, by NBD, or as its network. */
 #ifndef DAEMON_H
 #define DAEMON_H
 
@@ -49,7 +49,7 @@ int daemon_start(struct vm *vm, struct daemon *daemon, const char *option, const
 void daemon_leave(struct daemon *daemon);
 void daemon_hear(struct vm *vm, struct daemon *daemon);
 
-/* It does not survive, whatever it does. */
-void daemon_end(struct daemon *daemon);
+/* It does not survive, whatever it does.  Has it said anything since it was started? */
+bool daemon_end(struct daemon *daemon);
 
 #endif /* DAEMON_H */

@@ -41,15 +41,6 @@ static int add_slot(struct vm *vm, __u32 slot, __u64 gpa)
 	return err ? -1 : 0;
 }
 
-bool memory_is_shared(const struct options *options)
-{
-	bool is_shared = options->nr_shares;
-
-	for (unsigned int i = 0; i < options->nr_disks; i++)
-		is_shared |= !!options->disks[i].format;
-	return is_shared;
-}
-
 static bool is_received(const struct vm *vm)
 {
 	return vm->snapshot && vm->snapshot->connection >= 0;
@@ -84,7 +75,7 @@ int memory_create(struct vm *vm)
 	if (vm->mapping)
 		vm->ram = ram + (-(unsigned long)ram & (HUGE_PAGE - 1));
 	/* Others want to have it, or it is to outlive its mapping, or it is a file already. */
-	is_file = memory_is_shared(vm->options) || vm->options->testdev || is_received(vm);
+	is_file = vm->options->nr_shares || vm->options->testdev || is_received(vm);
 	if (ram == MAP_FAILED || (is_file && !share(vm, size))) {
 		complain("--memory: cannot get %lluM: %s", size >> 20, strerror(errno));
 		return -1;

@@ -117,7 +117,8 @@ static const struct rule rules[] = {
 	/* A machine that is saved, into files that are there, or migrated, by a connection that is. */
 	CALL(pwrite64, I), CALL(recvfrom, I), WHERE(sendto, I | S, BITS(4, ~0ull, 0)),
 	/* Daemons. */
-	CALL(sendmsg, H), CALL(recvfrom, H), CALL(shutdown, H), CALL(pidfd_send_signal, H), CALL(wait4, H),
+	CALL(sendmsg, H), CALL(recvfrom, H), CALL(recvmsg, H), CALL(shutdown, H),
+	CALL(pidfd_send_signal, H), CALL(wait4, H),
 	/* The control socket and the terminal. */
 	CALL(accept4, S), CALL(recvmsg, S), CALL(unlink, S),
 	WHERE(fcntl, S, BITS(1, INT, F_DUPFD_CLOEXEC)), WHERE(openat, S, BITS(2, OPEN_BEYOND_READING, 0)),

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Reading and writing a file while the devices go on: by io_uring, or where there is none, as in
- * most containers, by a thread that makes one call after the other.
+ * most containers, by a thread that makes one call after the other; or by a connection to who has it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -26,7 +27,7 @@
 
 static int fallocate_mode(enum transfer_kind kind)
 {
-	return FALLOC_FL_KEEP_SIZE | (kind == TRANSFER_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	return FALLOC_FL_KEEP_SIZE | (kind == TRANSFER_ZERO ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
 }
 
 /* ---- by a thread --------------------------------------------------------------------- */
@@ -53,16 +54,6 @@ static ssize_t perform(int fd, const struct transfer *transfer)
 	return result < 0 ? -errno : result;
 }
 
-static struct transfer *take(struct transfers *transfers)
-{
-	struct transfer *transfer = transfers->waiting;
-
-	transfers->waiting = transfer->next;
-	if (!transfers->waiting)
-		transfers->last = &transfers->waiting;
-	return transfer;
-}
-
 static void *work(void *data)
 {
 	struct transfers *transfers = data;
@@ -77,7 +68,7 @@ static void *work(void *data)
 			pthread_cond_wait(&transfers->asked, &transfers->lock);
 		if (!transfers->waiting)
 			break;
-		transfer = take(transfers);
+		transfer = transfers_take(transfers);
 		pthread_mutex_unlock(&transfers->lock);
 		transfer->result = perform(transfers->fd, transfer);
 		pthread_mutex_lock(&transfers->lock);
@@ -89,24 +80,10 @@ static void *work(void *data)
 	return NULL;
 }
 
-static void hand_over(struct transfers *transfers, struct transfer *transfer)
-{
-	pthread_mutex_lock(&transfers->lock);
-	transfer->next = NULL;
-	*transfers->last = transfer;
-	transfers->last = &transfer->next;
-	pthread_cond_signal(&transfers->asked);
-	pthread_mutex_unlock(&transfers->lock);
-}
-
 static int create_thread(struct transfers *transfers)
 {
-	int err;
+	int err = sandbox_make_thread(&transfers->thread, work, transfers);
 
-	pthread_mutex_init(&transfers->lock, NULL);
-	pthread_cond_init(&transfers->asked, NULL);
-	transfers->last = &transfers->waiting;
-	err = sandbox_make_thread(&transfers->thread, work, transfers);
 	if (err)
 		complain("cannot start a thread for a disk: %s", strerror(err));
 	return err ? -1 : 0;
@@ -143,7 +120,30 @@ static void prepare(struct transfers *transfers, struct transfer *transfer)
 	io_uring_sqe_set_data(sqe, transfer);
 }
 
-/* ---- by either ------------------------------------------------------------------------ */
+/* ---- by any ------------------------------------------------------------------------------ */
+
+struct transfer *transfers_take(struct transfers *transfers)
+{
+	struct transfer *transfer = transfers->waiting;
+
+	if (!transfer)
+		return NULL;
+	transfers->waiting = transfer->next;
+	if (!transfers->waiting)
+		transfers->last = &transfers->waiting;
+	return transfer;
+}
+
+/* To the thread, or for the connection. */
+static void hand_over(struct transfers *transfers, struct transfer *transfer)
+{
+	pthread_mutex_lock(&transfers->lock);
+	transfer->next = NULL;
+	*transfers->last = transfer;
+	transfers->last = &transfer->next;
+	pthread_cond_signal(&transfers->asked);
+	pthread_mutex_unlock(&transfers->lock);
+}
 
 /* One that has ended, or NULL. */
 static struct transfer *next_ended(struct transfers *transfers)
@@ -220,6 +220,18 @@ static void ended(struct vm *vm, struct source *source, __u32 events)
 	transfers->settled(transfers);
 }
 
+/* There are answers, or there is room. */
+static void answered(struct vm *vm, struct source *source, __u32 events)
+{
+	struct transfers *transfers = container_of(source, struct transfers, client.source);
+
+	(void)vm;
+	(void)events;
+	nbd_receive(transfers);
+	tell(transfers);
+	transfers->settled(transfers);
+}
+
 void transfers_start(struct transfers *transfers, struct transfer *transfer)
 {
 	transfers->in_flight++;
@@ -232,7 +244,9 @@ void transfers_start(struct transfers *transfers, struct transfer *transfer)
 
 void transfers_submit(struct transfers *transfers)
 {
-	if (transfers->has_ring)
+	if (transfers->is_served)
+		nbd_send(transfers);
+	else if (transfers->has_ring)
 		io_uring_submit(&transfers->ring);
 }
 
@@ -244,7 +258,9 @@ void transfers_wait(struct transfers *transfers)
 	for (tell(transfers); transfers->in_flight; tell(transfers)) {
 		/* It may fail for want of memory: again, then. */
 		transfers_submit(transfers);
-		if (poll(&ready, 1, AGAIN_MS) == 1)
+		if (transfers->is_served)
+			nbd_wait(transfers);
+		else if (poll(&ready, 1, AGAIN_MS) == 1)
 			eventfd_read(ready.fd, &times);
 	}
 }
@@ -266,11 +282,16 @@ static bool restrict_ring(struct io_uring *ring)
 	       !syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int depth)
+/* The way in which they are done; 0, or -1 after a complaint. */
+static int choose(struct vm *vm, struct transfers *transfers, unsigned int depth)
 {
-	transfers->ended.ready = ended;
-	if (source_add_eventfd(&vm->io, &transfers->ended)) {
-		complain("cannot make an eventfd for a disk: %m");
+	if (transfers->is_served) {
+		transfers->client.source = (struct source) {
+			.fd = transfers->fd, .ready = answered, .lock = transfers->ended.lock,
+		};
+		if (!source_add(&vm->io, &transfers->client.source, EPOLLIN))
+			return 0;
+		complain("cannot wait for the server of a disk: %m");
 		return -1;
 	}
 	transfers->has_ring = !io_uring_queue_init(2 * depth, &transfers->ring, IORING_SETUP_R_DISABLED);
@@ -280,7 +301,20 @@ int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int de
 	if (transfers->has_ring)
 		io_uring_queue_exit(&transfers->ring);
 	transfers->has_ring = false;
-	if (!create_thread(transfers))
+	return create_thread(transfers);
+}
+
+int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int depth)
+{
+	transfers->ended.ready = ended;
+	if (source_add_eventfd(&vm->io, &transfers->ended)) {
+		complain("cannot make an eventfd for a disk: %m");
+		return -1;
+	}
+	pthread_mutex_init(&transfers->lock, NULL);
+	pthread_cond_init(&transfers->asked, NULL);
+	transfers->last = &transfers->waiting;
+	if (!choose(vm, transfers, depth))
 		return 0;
 	source_remove(&transfers->ended);
 	close(transfers->ended.fd);
@@ -289,7 +323,9 @@ int transfers_create(struct vm *vm, struct transfers *transfers, unsigned int de
 
 void transfers_destroy(struct transfers *transfers)
 {
-	if (transfers->has_ring)
+	if (transfers->is_served)
+		source_remove(&transfers->client.source);
+	else if (transfers->has_ring)
 		io_uring_queue_exit(&transfers->ring);
 	else
 		end_thread(transfers);

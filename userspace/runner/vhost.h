@@ -41,7 +41,6 @@ int vhost_refused(struct virtio *virtio);
  * @virtio: the device
  * @name: of that, for messages
  * @daemon: it, if it was started here
- * @wants_config: it is asked for the device's configuration
  * @features: what it offers
  * @acknowledges: it answers each message
  * @is_known: it has said so to a machine before this one
@@ -59,7 +58,6 @@ struct vhost_user {
 	struct virtio *virtio;
 	const char *name;
 	struct daemon daemon;
-	bool wants_config;
 	__u64 features;
 	bool acknowledges;
 	bool is_known;
@@ -77,8 +75,6 @@ struct vhost_user {
 bool vhost_user_take(struct vm *vm, struct vhost_user *user);
 /* Begin to talk over source.fd, for the virtio of that name; 0, or -1 after a complaint. */
 int vhost_user_create(struct vm *vm, struct vhost_user *user);
-/* The first bytes of the device's configuration, as it begins; 0, or -1 after a complaint. */
-int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size);
 /* End the daemon, unless a machine is to begin again: for that it has given all memory back. */
 void vhost_user_destroy(struct vhost_user *user);
 

@@ -22,7 +22,7 @@ enum {
 	GET_FEATURES = 1, SET_FEATURES = 2, SET_OWNER = 3, SET_MEM_TABLE = 5, SET_VRING_NUM = 8,
 	SET_VRING_ADDR = 9, SET_VRING_BASE = 10, GET_VRING_BASE = 11, SET_VRING_KICK = 12,
 	SET_VRING_CALL = 13, GET_PROTOCOL_FEATURES = 15, SET_PROTOCOL_FEATURES = 16,
-	SET_VRING_ENABLE = 18, GET_CONFIG = 24,
+	SET_VRING_ENABLE = 18,
 };
 
 #define VERSION 1
@@ -30,8 +30,6 @@ enum {
 #define FLAG_NEED_REPLY (1u << 3)
 #define FEATURE_PROTOCOL (1ull << 30)
 #define PROTOCOL_REPLY_ACK (1ull << 3)
-#define PROTOCOL_CONFIG (1ull << 9)
-#define CONFIG_MOST 256
 
 /* Low and high memory. */
 #define REGIONS_MOST 2
@@ -49,11 +47,6 @@ struct parts {
 
 struct memory_region {
 	__u64 gpa, size, hva, offset;
-};
-
-struct config {
-	__u32 offset, size, flags;
-	__u8 data[CONFIG_MOST];
 };
 
 struct memory {
@@ -74,7 +67,6 @@ struct message {
 		struct ring_state state;
 		struct parts parts;
 		struct memory memory;
-		struct config config;
 	};
 } __attribute__((packed));
 
@@ -327,18 +319,16 @@ static void lose_patience(struct vm *vm, struct timer *timer)
 
 static int agree(struct vhost_user *user)
 {
-	__u64 protocol = 0, wanted = PROTOCOL_REPLY_ACK | (user->wants_config ? PROTOCOL_CONFIG : 0);
+	__u64 protocol = 0;
 
 	if (ask(user, GET_FEATURES, &user->features))
 		return -1;
 	if (user->features & FEATURE_PROTOCOL) {
 		if (ask(user, GET_PROTOCOL_FEATURES, &protocol) ||
-		    tell(user, SET_PROTOCOL_FEATURES, protocol & wanted))
+		    tell(user, SET_PROTOCOL_FEATURES, protocol & PROTOCOL_REPLY_ACK))
 			return -1;
 		user->acknowledges = protocol & PROTOCOL_REPLY_ACK;
 	}
-	if (user->wants_config && !(protocol & PROTOCOL_CONFIG))
-		return give_up(user, "does not say what its device is like");
 	if ((user->features & VIRTIO_FEATURES) != VIRTIO_FEATURES)
 		return give_up(user, "does not know virtio 1.0");
 	return ask(user, SET_OWNER, NULL);
@@ -366,22 +356,6 @@ int vhost_user_create(struct vm *vm, struct vhost_user *user)
 		return 0;
 	complain("%s: cannot wait for the daemon", user->name);
 	return -1;
-}
-
-int vhost_user_get_config(struct vhost_user *user, void *config, __u32 size)
-{
-	const __u32 all = offsetof(struct config, data) + size;
-	const struct message message = {
-		.request = GET_CONFIG, .flags = VERSION, .size = all, .config.size = size,
-	};
-	struct message answer;
-
-	if (!send_message(user, &message, NULL, 0) || !receive(user, &answer, HEADER, MSG_WAITALL) ||
-	    answer.request != GET_CONFIG || !(answer.flags & FLAG_REPLY) || answer.size != all ||
-	    !receive(user, &answer.config, all, MSG_WAITALL) || answer.config.size != size)
-		return give_up(user, "does not say what its device is like");
-	memcpy(config, answer.config.data, size);
-	return 0;
 }
 
 /* What is left of a daemon when the machine is not there. */

@@ -243,8 +243,6 @@ size_t iov_size(const struct iovec *iov, unsigned int nr);
 
 int virtio_rng_create(struct vm *vm);
 int virtio_blk_create(struct vm *vm);
-/* For virtio_blk_create(): the image is not raw, and another process knows it. */
-int virtio_vhost_blk_create(struct vm *vm, const struct disk *disk);
 int virtio_net_create(struct vm *vm);
 /* For virtio_net_create(): the card of this number is served by the host's kernel. */
 int virtio_vhost_net_create(struct vm *vm, unsigned int index);

@@ -211,10 +211,12 @@ static int set_up_sandbox(struct vm *vm)
 	const struct options *options = vm->options;
 	struct sandbox sandbox = {
 		.is_off = !strcmp(options->sandbox, "off"), .restarts = options->restart, .refused = refused,
-		.has_vhost = options->vsock, .has_daemons = memory_is_shared(options),
+		.has_vhost = options->vsock, .has_daemons = options->nr_shares,
 		.has_flash = options->variables,
 	};
 
+	for (unsigned int i = 0; i < options->nr_disks; i++)
+		sandbox.has_daemons |= !!options->disks[i].format;
 	for (unsigned int i = 0; i < options->nr_nics; i++) {
 		sandbox.has_user_net |= !strcmp(options->nics[i].where, NET_USER);
 		sandbox.has_daemons |= !strcmp(options->nics[i].where, NET_PASST);

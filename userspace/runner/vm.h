@@ -447,8 +447,6 @@ void detach_started(const char *name);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 
-/* Are there processes that want to have the memory, too? */
-bool memory_is_shared(const struct options *options);
 /* 0, or -1 after a complaint. */
 int memory_create(struct vm *vm);
 /* Note what the guest writes from now on, or no more; the VM is paused. 0 or a negative errno. */

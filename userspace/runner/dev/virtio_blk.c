@@ -11,6 +11,10 @@
  * hear of: the machine is paused, and the write made again when it resumes.  A flush that fails
  * is: what it was to bring out is not in the host's cache any more, and a second one would
  * say that all is well.
+ *
+ * An image that is not raw, or not here, is served by another process (disk_server.c), and all of this is
+ * true of it, too; but that a flush is made again: what its server could not write it has, or
+ * it refuses each flush from then on.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -202,8 +206,7 @@ static __u8 start_range(struct blk *blk, struct request *request)
 	request->transfer = (struct transfer) {
 		.offset = range.sector * SECTOR, .size = range.num_sectors * (size_t)SECTOR,
 	};
-	/* Holes read as zeros. */
-	return transfer(blk, request, request->type == VIRTIO_BLK_T_DISCARD ||
+	return transfer(blk, request, request->type == VIRTIO_BLK_T_DISCARD ? TRANSFER_DISCARD :
 			range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? TRANSFER_PUNCH : TRANSFER_ZERO);
 }
 
@@ -317,7 +320,7 @@ static bool is_held(struct blk *blk, struct request *request, int result)
 	struct vm *vm = blk->virtio.pci.device.vm;
 	enum transfer_kind kind = request->transfer.kind;
 
-	if (kind == TRANSFER_READ || kind == TRANSFER_FLUSH ||
+	if (kind == TRANSFER_READ || (kind == TRANSFER_FLUSH && !blk->transfers.is_served) ||
 	    (result != -ENOSPC && result != -EDQUOT && result != -EIO))
 		return false;
 	request->next = blk->held;
@@ -335,7 +338,7 @@ static void transferred(struct transfers *transfers, struct transfer *transfer)
 	ssize_t result = transfer->result;
 
 	if (transfer == &blk->flush) {
-		blk->is_lost |= result < 0;
+		blk->is_lost |= result < 0 && !transfers->is_served;
 		return;
 	}
 	/* The driver wants to hear nothing more of it. */
@@ -452,6 +455,9 @@ static void blk_state(struct virtio *virtio, struct state *state)
 	size_t size = blk->nr_again * sizeof(held[0]);
 	const void *heads = memcpy(held, blk->again, size);
 
+	if (blk->transfers.is_served)
+		state_fail(state, "the disk %s is served outside of the runner, which does not know all of "
+			   "its state", blk->disk->path);
 	for (const struct request *request = blk->held; request; request = request->next) {
 		held[size / sizeof(held[0])] = request->chain.head;
 		size += sizeof(held[0]);
@@ -470,13 +476,28 @@ static void blk_state(struct virtio *virtio, struct state *state)
 
 /* ---- making one ---------------------------------------------------------------------- */
 
+static int open_image(struct vm *vm, struct blk *blk, const struct disk *disk)
+{
+	blk->disk = disk;
+	blk->transfers.is_served = disk->format;
+	return disk->format ? disk_server_open(vm, &blk->image, disk) : disk_open(&blk->image, disk);
+}
+
+static void close_image(struct blk *blk)
+{
+	if (blk->transfers.is_served)
+		disk_server_close(&blk->image, blk->disk);
+	else
+		disk_close(&blk->image, blk->disk);
+}
+
 static void blk_destroy(struct virtio *virtio)
 {
 	struct blk *blk = blk_of(virtio);
 
 	transfers_wait(&blk->transfers);
 	transfers_destroy(&blk->transfers);
-	disk_close(&blk->image, blk->disk);
+	close_image(blk);
 	free(blk);
 }
 
@@ -491,7 +512,6 @@ static void configure(struct blk *blk, const struct disk *disk)
 	const char *name = basename(disk->path);
 	unsigned int sector = blk->image.sector;
 
-	blk->disk = disk;
 	blk->readonly = disk->readonly;
 	blk->config = (struct virtio_blk_config) {
 		.capacity = blk->image.size / SECTOR, .seg_max = VIRTQUEUE_SIZE - 2, .blk_size = sector,
@@ -518,16 +538,17 @@ static int create_disk(struct vm *vm, const struct disk *disk, unsigned int inde
 		return -1;
 	}
 	blk->traffic = traffic_get(vm, TRAFFIC_DISK, index);
-	if (!blk->traffic || disk_open(&blk->image, disk)) {
+	if (!blk->traffic || open_image(vm, blk, disk)) {
 		free(blk);
 		return -1;
 	}
 	blk->transfers.fd = blk->image.fd;
+	blk->transfers.name = disk->path;
 	blk->transfers.done = transferred;
 	blk->transfers.settled = settled;
 	blk->transfers.ended.lock = &blk->virtio.pci.lock;
 	if (transfers_create(vm, &blk->transfers, VIRTQUEUE_SIZE)) {
-		close(blk->image.fd);
+		close_image(blk);
 		free(blk);
 		return -1;
 	}
@@ -540,11 +561,8 @@ static int create_disk(struct vm *vm, const struct disk *disk, unsigned int inde
 
 int virtio_blk_create(struct vm *vm)
 {
-	for (unsigned int i = 0; i < vm->options->nr_disks; i++) {
-		const struct disk *disk = &vm->options->disks[i];
-
-		if (disk->format ? virtio_vhost_blk_create(vm, disk) : create_disk(vm, disk, i))
+	for (unsigned int i = 0; i < vm->options->nr_disks; i++)
+		if (create_disk(vm, &vm->options->disks[i], i))
 			return -1;
-	}
 	return 0;
 }
