@@ -238,4 +238,35 @@ TEST_F(devices, killed_after_a_flush)
 	sh("rm disk data");
 }
 
+/* Until it has been said so often that the disk is full, and the machine is paused. */
+#define AWAIT_FULL									\
+	"full() { n=0; until [ $(grep -c 'written: No space left' err) = $1 ] && "	\
+	"mote ps | grep -q paused || [ $((n += 1)) = 9000 ]; do sleep 0.1; done; }; "
+
+/*
+ * A qcow2 image on a file system that gets full, twice, as the first resume comes too early; then a daemon
+ * that answers nothing, which does not matter to those who ask the runner; and then none.
+ */
+TEST_F(devices, served_disk)
+{
+	struct command *command = &self->command;
+
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	ASSERT_EQ(0, sh("mkdir small && mount -t tmpfs -o size=4m none small && "
+			"cp empty.qcow2 small/disk.qcow2 && head -c 8m /dev/urandom > data"));
+	command_run(command, "PATH=$PWD:$PATH; sum=$(md5sum < data); : > out; " AWAIT_FULL
+		    RUN " > out 2> err & vm=$!; full 1; mote resume vmlinuz; full 2; "
+		    "mount -o remount,size=32m small; mote resume vmlinuz; " AWAIT("copied")
+		    "daemon=$(cat /proc/$vm/task/$vm/children); kill -STOP $daemon; "
+		    "mote ps; kill -9 $daemon; wait $vm; status=$?; cat out; cat err >&2; exit $status",
+		    "devices=served_disk sum=${sum%  *}", "--disk small/disk.qcow2 --disk data,ro");
+	EXPECT_WELL(command, 0);
+	EXPECT_NE(NULL, strstr(command->out, "running"));
+	EXPECT_NE(NULL, strstr(command->err, "disk.qcow2: qemu-storage-daemon has ended")) {
+		TH_LOG("%s", command->err);
+	}
+	sh("umount small; rm -r small data out err");
+}
+
 BOOT_TEST_MAIN("vmlinuz")
