@@ -102,6 +102,28 @@ TEST(doctor_without_permission)
 	EXPECT_NE(NULL, strstr(doctor.out, "you may not use it")) TH_LOG("%s", doctor.out);
 }
 
+/* Of the same source, but that its ABI has another number. */
+TEST(a_module_of_another_abi)
+{
+	char line[128];
+	struct command doctor, run;
+
+	command_run(&doctor, "./other-abi doctor");
+	EXPECT_EQ(1, doctor.status);
+	snprintf(line, sizeof(line), "\nModule           problem  speaks ABI %d, this program ABI 4711\n"
+		 "                          install both from the same source", MOTE_ABI_VERSION);
+	EXPECT_NE(NULL, strstr(doctor.out, line)) TH_LOG("%s", doctor.out);
+	EXPECT_NE(NULL, strstr(doctor.out, "\nVirtual machines cannot be created")) TH_LOG("%s", doctor.out);
+	ASSERT_EQ(0, sh("truncate -s 512 sector"));
+	command_run(&run, "./other-abi run --flat sector");
+	unlink("sector");
+	EXPECT_EQ(2, run.status);
+	EXPECT_STREQ("", run.out);
+	snprintf(line, sizeof(line), "mote: the module speaks ABI %d, this is of ABI 4711: "
+		 "install both of one version\n", MOTE_ABI_VERSION);
+	EXPECT_STREQ(line, run.err);
+}
+
 TEST(info_as_json_is_get_info)
 {
 	struct json_object *root, *features, *obstacles;
