@@ -39,7 +39,7 @@ TEXTS = (("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n
 # or for those who work in the host. The last line is taken where the machine has it.
 PROGRAMS = ("bash", "timeout", "stdbuf", "env", "realpath", "nproc", "stat", "date", "sort", "mktemp",
             "taskset", "chrt", "setpriv", "unshare", "prlimit", "kmod")
-PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage")
+PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage", "ssh", "ssh-keygen")
 LOADED = ("libslirp.so.0",)
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
 
