@@ -26,11 +26,15 @@ static int status_of(int wait_status)
 }
 
 /* Start the shell as @user with stdout and stderr in @out and @err, and wait for it. */
-static int run_shell(const char *line, unsigned int user, FILE *out, FILE *err)
+static int run_shell(unsigned int user, FILE *out, FILE *err, const char *format, va_list args)
 {
 	int wait_status;
-	pid_t pid = fork();
+	char *line;
+	pid_t pid;
 
+	if (vasprintf(&line, format, args) < 0)
+		ksft_exit_fail_msg("no memory for: %s\n", format);
+	pid = fork();
 	if (!pid) {
 		dup2(fileno(out), STDOUT_FILENO);
 		dup2(fileno(err), STDERR_FILENO);
@@ -41,18 +45,17 @@ static int run_shell(const char *line, unsigned int user, FILE *out, FILE *err)
 	}
 	if (pid < 0 || waitpid(pid, &wait_status, 0) != pid)
 		ksft_exit_fail_msg("cannot run: %s\n", line);
+	free(line);
 	return status_of(wait_status);
 }
 
 static void run_into(struct command *command, unsigned int user, const char *format, va_list args)
 {
 	FILE *out = tmpfile(), *err = tmpfile();
-	char line[1024];
 
 	if (!out || !err)
 		ksft_exit_fail_msg("no temporary files: %m\n");
-	vsnprintf(line, sizeof(line), format, args);
-	command->status = run_shell(line, user, out, err);
+	command->status = run_shell(user, out, err, format, args);
 	slurp(out, command->out, sizeof(command->out));
 	slurp(err, command->err, sizeof(command->err));
 }
@@ -78,16 +81,14 @@ void command_run_as(struct command *command, unsigned int user, const char *form
 int sh(const char *format, ...)
 {
 	FILE *sink = fopen("/dev/null", "w");
-	char line[1024];
 	va_list args;
 	int status;
 
 	if (!sink)
 		ksft_exit_fail_msg("no /dev/null: %m\n");
 	va_start(args, format);
-	vsnprintf(line, sizeof(line), format, args);
+	status = run_shell(0, sink, sink, format, args);
 	va_end(args);
-	status = run_shell(line, 0, sink, sink);
 	fclose(sink);
 	return status;
 }
