@@ -137,6 +137,63 @@ static void goes_when_there_is_room(void)
 	finish();
 }
 
+/* A segment of TCP, by IPv4 or IPv6, that tells its sequence number. */
+static void send_segment(bool is_ipv6, unsigned char flags, unsigned char sequence)
+{
+	const struct tcphdr tcp = { .th_sport = htons(40000), .th_dport = htons(80),
+		.th_seq = htonl(sequence), .th_off = 5, .th_flags = flags };
+	unsigned char frame[sizeof(struct ether_header) + sizeof(struct ip6_hdr) + sizeof(tcp)] = "";
+	size_t at = sizeof(struct ether_header);
+
+	frame[at - 2] = is_ipv6 ? 0x86 : 0x08;
+	frame[at - 1] = is_ipv6 ? 0xdd : 0x00;
+	frame[at] = is_ipv6 ? 0x60 : 0x45;
+	frame[at + (is_ipv6 ? 6 : 9)] = IPPROTO_TCP;
+	at += is_ipv6 ? 40 : 20;
+	memcpy(frame + at, &tcp, sizeof(tcp));
+	pthread_mutex_lock(&lock);
+	transmit(net, frame, at + sizeof(tcp));
+	pthread_mutex_unlock(&lock);
+}
+
+/* How many segments there are to read; they are read then. */
+static unsigned int count_segments(void)
+{
+	unsigned char data[HEADER + FRAME_MOST];
+	unsigned int nr = 0;
+	__u32 length;
+
+	for (; recv(far_end, &length, HEADER, MSG_DONTWAIT) == HEADER; nr++)
+		EQ(ntohl(length), recv(far_end, data, ntohl(length), MSG_DONTWAIT));
+	return nr;
+}
+
+/* Not the same beginning of a connection twice, before the first is read. */
+static void begins_once(void)
+{
+	begin();
+	for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
+		for (int i = 0; i < 3; i++)
+			send_segment(is_ipv6, TH_SYN, 1 + is_ipv6);
+		EQ(1, count_segments());
+		send_segment(is_ipv6, TH_SYN, 1 + is_ipv6);
+		send_segment(is_ipv6, TH_SYN | TH_ACK, 7);
+		send_segment(is_ipv6, TH_SYN | TH_ACK, 7);
+		send_segment(is_ipv6, TH_SYN, 9);
+		EQ(3, count_segments());
+		send_segment(is_ipv6, TH_ACK, 9);
+		send_segment(is_ipv6, TH_ACK, 9);
+		EQ(2, count_segments());
+	}
+	/* There may be more that begin than it remembers. */
+	for (unsigned int i = 0; i < 2 * SYNS_MOST; i++)
+		send_segment(false, TH_SYN, i);
+	EQ(SYNS_MOST, count_segments());
+	send_segment(false, TH_SYN, 0);
+	EQ(1, count_segments());
+	finish();
+}
+
 static void no_frames(void)
 {
 	static const __u32 sizes[] = { FRAME_MOST + 1, 65521, 0x80000000, 0xffffffff };
@@ -183,6 +240,7 @@ int main(void)
 	static const struct unit_test all[] = {
 		{ "frames that come in pieces", comes_in_pieces },
 		{ "frames that go when there is room", goes_when_there_is_room },
+		{ "what begins a connection goes once", begins_once },
 		{ "what is no frame", no_frames },
 		{ "the end of it", ends },
 	};

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/mote.h>
+#include <linux/sockios.h>
 #include <linux/vhost.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -633,8 +634,9 @@ static int speak(void)
 	char data[16];
 	struct iovec iov = { .iov_base = "frame", .iov_len = 5 };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-	int err = failed(sendmsg(connection[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+	int err = failed(sendmsg(connection[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL)), unread = 0;
 
+	err = err ?: failed(ioctl(connection[0], SIOCOUTQ, &unread)) ?: -!unread;
 	err = err ?: failed(recv(connection[1], data, sizeof(data), MSG_DONTWAIT));
 	iov.iov_base = data;
 	err = err ?: failed(sendmsg(connection[1], &message, MSG_DONTWAIT | MSG_NOSIGNAL));

@@ -10,10 +10,16 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/if_ether.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,6 +31,7 @@
 #define MTU "1500"
 #define HEADER sizeof(__u32)
 #define AT_ONCE 16384
+#define SYNS_MOST 64
 
 /**
  * struct passt - the network
@@ -38,6 +45,8 @@
  * @nr_out: how much is to be sent of a frame that has begun; 0: none has
  * @nr_sent: and how much of that has been
  * @out: this
+ * @nr_syns: how many connections begin with what passt may not have read yet
+ * @syns: what tells these from others
  */
 struct passt {
 	struct net net;
@@ -50,6 +59,8 @@ struct passt {
 	size_t nr_out;
 	size_t nr_sent;
 	unsigned char out[HEADER + FRAME_MOST];
+	unsigned int nr_syns;
+	__u64 syns[SYNS_MOST];
 };
 
 static struct passt *passt_of(struct net *net)
@@ -120,12 +131,59 @@ static void send_rest(struct passt *passt)
 		source_change(&passt->source, EPOLLIN | (passt->nr_sent ? EPOLLOUT : 0));
 }
 
+/* Ports and sequence number of a segment that has SYN; 0: it is none. */
+static __u64 find_syn(const unsigned char *frame, size_t size)
+{
+	size_t at = sizeof(struct ether_header);
+	struct ether_header ether;
+	struct tcphdr tcp;
+
+	if (size < at + sizeof(struct ip6_hdr))
+		return 0;
+	memcpy(&ether, frame, sizeof(ether));
+	if (ether.ether_type == htons(ETHERTYPE_IP) &&
+	    frame[at + offsetof(struct ip, ip_p)] == IPPROTO_TCP)
+		at += (frame[at] & 0xf) * 4;
+	else if (ether.ether_type == htons(ETHERTYPE_IPV6) &&
+		 frame[at + offsetof(struct ip6_hdr, ip6_nxt)] == IPPROTO_TCP)
+		at += sizeof(struct ip6_hdr);
+	else
+		return 0;
+	if (size < at + sizeof(tcp))
+		return 0;
+	memcpy(&tcp, frame + at, sizeof(tcp));
+	return tcp.th_flags & TH_SYN ? (__u64)tcp.th_sport << 48 | (__u64)tcp.th_dport << 32 | tcp.th_seq : 0;
+}
+
+/*
+ * QUIRK(passt 2023_03_09, as in Debian 12): passt loops for ever when it reads a SYN twice at once.  A guest
+ * sends it again when passt has had no processor for a second.  So it is lost while the first one is
+ * not read yet, which any passt may be spared.
+ */
+static bool is_repeated_syn(struct passt *passt, const void *frame, size_t size)
+{
+	__u64 syn = find_syn(frame, size);
+	int unread;
+
+	if (!syn)
+		return false;
+	if (passt->nr_syns && !ioctl(passt->source.fd, SIOCOUTQ, &unread) && !unread)
+		passt->nr_syns = 0;
+	for (unsigned int i = 0; i < passt->nr_syns; i++)
+		if (passt->syns[i] == syn)
+			return true;
+	if (passt->nr_syns == SYNS_MOST)
+		return true;
+	passt->syns[passt->nr_syns++] = syn;
+	return false;
+}
+
 static void transmit(struct net *net, const void *frame, size_t size)
 {
 	struct passt *passt = passt_of(net);
 	const __u32 length = htonl(size);
 
-	if (passt->is_gone || passt->nr_out || size > FRAME_MOST)
+	if (passt->is_gone || passt->nr_out || size > FRAME_MOST || is_repeated_syn(passt, frame, size))
 		return;
 	memcpy(passt->out, &length, HEADER);
 	memcpy(passt->out + HEADER, frame, size);

@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <linux/vhost.h>
 #include <malloc.h>
 #include <poll.h>
@@ -146,7 +147,7 @@ static const struct {
 	{ MOTE_RUN, V }, { MOTE_INJECT, V }, { MOTE_APIC_ACCESS, V }, { MOTE_GET_STATE, V | I | S },
 	{ MOTE_GET_CLOCK, I }, { MOTE_GET_DIRTY, I }, { MOTE_SET_STATE, V | I }, { MOTE_SET_CLOCK, I },
 	{ MOTE_MSI, V | I | N }, { MOTE_IRQFD, V | I }, { MOTE_IOEVENTFD, V | I },
-	{ TCGETS, S }, { TCSETS, S }, { TIOCGPGRP, S }, { TIOCGWINSZ, S }, { FIONREAD, U },
+	{ TCGETS, S }, { TCSETS, S }, { TIOCGPGRP, S }, { TIOCGWINSZ, S }, { FIONREAD, U }, { SIOCOUTQ, H },
 	{ VHOST_SET_FEATURES, K }, { VHOST_SET_MEM_TABLE, K }, { VHOST_SET_VRING_NUM, K },
 	{ VHOST_SET_VRING_BASE, K }, { VHOST_SET_VRING_ADDR, K }, { VHOST_SET_VRING_KICK, K },
 	{ VHOST_SET_VRING_CALL, K }, { VHOST_NET_SET_BACKEND, K }, { VHOST_VSOCK_SET_RUNNING, K },
