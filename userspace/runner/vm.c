@@ -2,6 +2,7 @@
 /* A VM from its beginning to its end: the module, memory, devices, threads. */
 #include <errno.h>
 #include <limits.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -428,6 +430,34 @@ static bool restarts(struct vm *vm, struct timer *rest, __u64 since)
 	return true;
 }
 
+/* What nobody can have written to. */
+static int unmap_pages(struct dl_phdr_info *object, size_t size, void *data)
+{
+	const size_t *page_size = data;
+
+	(void)size;
+	for (unsigned int i = 0; i < object->dlpi_phnum; i++) {
+		const Elf64_Phdr *segment = &object->dlpi_phdr[i];
+		size_t at = segment->p_vaddr & ~(*page_size - 1);
+
+		if (segment->p_type == PT_LOAD && !(segment->p_flags & PF_W))
+			madvise((void *)(object->dlpi_addr + at),
+				segment->p_vaddr + segment->p_memsz - at, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+/*
+ * Most of the program and its libraries has run for the last time: it stays in the host's page cache, for
+ * other machines that start or until the room is wanted, and what is used again is mapped again.
+ */
+static void leave_start_behind(void)
+{
+	size_t page_size = sysconf(_SC_PAGESIZE);
+
+	dl_iterate_phdr(unmap_pages, &page_size);
+}
+
 /* The supervisor. */
 static void run(struct vm *vm, const sigset_t *set)
 {
@@ -447,6 +477,7 @@ static void run(struct vm *vm, const sigset_t *set)
 	detach_started(vm->name);
 	if (messages_begin(vm))
 		return;
+	leave_start_behind();
 	do
 		since = clock_ns();
 	while (!run_once(vm, &force) && restarts(vm, &rest, since));
