@@ -331,7 +331,7 @@ static void disk_of_qcow2(void)
 	nr_complaints = 0;
 	EQ(-1, serve(&qcow2));
 	EQ(1, nr_complaints);
-	CHECK(strstr(said, "--disk: qemu-storage-daemon: ") && strstr(said, "version 9"));
+	CHECK(strstr(said, "\"c\".qcow2: qemu-storage-daemon: --blockdev: Unsupported qcow2 version 9"));
 }
 
 /* The key is the file, and the image is not what is in it. */
@@ -380,7 +380,9 @@ static void disk_of_nbd(void)
 	CHECK(sh("kill $(cat pid)"));
 	/* Nobody is there. */
 	snprintf(path, sizeof(path), "nbd+unix:///?socket=%s/t", directory);
+	nr_complaints = 0;
 	EQ(-1, serve(&nbd));
+	EQ(1, nr_complaints);
 }
 
 static bool hold(void)

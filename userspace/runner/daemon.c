@@ -96,8 +96,21 @@ struct voice {
 	const char *option;
 	bool has_spoken;
 	size_t nr;
-	char line[240];
+	char line[1000];
 };
+
+/* What it quotes of its arguments are not the owner's words: what is JSON of them is left out. */
+static void repeat(const struct voice *voice, int length)
+{
+	const char *end = voice->line + length, *object = memmem(voice->line, length, " {", 2), *rest = NULL;
+
+	for (const char *at = object; at && (at = memmem(at, end - at, "}: ", 3)); at++)
+		rest = at + 1;
+	if (!rest)
+		object = rest = end;
+	complain("%s: %.*s%.*s", voice->option, (int)(object - voice->line), voice->line,
+		 (int)(end - rest), rest);
+}
 
 /* What is too long for a line comes in several. */
 static void repeat_lines(struct voice *voice)
@@ -109,7 +122,7 @@ static void repeat_lines(struct voice *voice)
 
 		voice->has_spoken |= length;
 		if (length)
-			complain("%s: %.*s", voice->option, (int)length, voice->line);
+			repeat(voice, length);
 		length += !!end;
 		voice->nr -= length;
 		memmove(voice->line, voice->line + length, voice->nr);

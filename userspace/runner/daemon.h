@@ -36,7 +36,7 @@ struct daemon {
  * daemon_start() - start one
  * @vm: for which
  * @daemon: out
- * @option: in whose name, for messages
+ * @option: in whose name, for messages; stays where it is
  * @programs: one of the above
  * @package: where Debian has it
  * @arguments: its arguments, the first one its name

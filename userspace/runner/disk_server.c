@@ -112,7 +112,7 @@ static int start_daemon(struct vm *vm, struct image_file *image, const struct di
 		arguments[nr++] = (char *)options[i].value;
 	}
 	image->daemon = (struct daemon) { .is_patient = true };
-	image->fd = daemon_start(vm, &image->daemon, "--disk", daemon_for_disks, "qemu-system-common",
+	image->fd = daemon_start(vm, &image->daemon, disk->path, daemon_for_disks, "qemu-system-common",
 				 arguments);
 	json_object_put(node);
 	json_object_put(key);

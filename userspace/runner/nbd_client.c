@@ -163,6 +163,12 @@ static size_t collect(struct iovec *rest, const struct iovec *head, const struct
 	return nr;
 }
 
+/* Not now, says the socket, or the host, which has no memory. */
+static bool is_for_now(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
+}
+
 /* Send a request, or what is left of it; false: the socket does not take all of it now. */
 static bool send_request(struct transfers *transfers, struct transfer *transfer)
 {
@@ -183,7 +189,7 @@ static bool send_request(struct transfers *transfers, struct transfer *transfer)
 		message.msg_iovlen = collect(rest, &head, has_data ? transfer : NULL, client->nr_sent);
 		nr = sendmsg(transfers->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 		/* Who reads hears of the end. */
-		if (nr < 0 && errno != EAGAIN && errno != EINTR)
+		if (nr < 0 && !is_for_now(errno))
 			shutdown(transfers->fd, SHUT_RDWR);
 		if (nr < 0)
 			return false;
@@ -230,7 +236,7 @@ void nbd_send(struct transfers *transfers)
 
 /* ---- answers ------------------------------------------------------------------------------ */
 
-/* Nothing comes any more, of what has been asked for neither; @why is told. */
+/* It is over, and so is all that is under way; @why is told. */
 static void end(struct transfers *transfers, const char *why)
 {
 	struct nbd_client *client = &transfers->client;
@@ -309,7 +315,7 @@ static bool receive_answer(struct transfers *transfers)
 	while (client->nr_received < answer_size(client, &data)) {
 		message.msg_iovlen = collect(rest, &head, data, client->nr_received);
 		nr = recvmsg(transfers->fd, &message, MSG_DONTWAIT);
-		if (nr < 0 && (errno == EAGAIN || errno == EINTR))
+		if (nr < 0 && is_for_now(errno))
 			return false;
 		if (nr <= 0) {
 			end(transfers, "has ended");
