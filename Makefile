@@ -57,6 +57,11 @@ selftests: user ## build the kselftests, in build/selftests (KSFT=DIR: with that
 	@rm -rf build/selftests
 	+@$(MAKE) -s -C selftests install INSTALL_PATH=$(CURDIR)/build/selftests
 
+# What is there is installed.
+ifneq ($(filter images,$(MAKECMDGOALS)),)
+selftests: images
+endif
+
 .PHONY: images
 images: ## build what guests boot in the selftests, from Debian's packages
 	+@$(MAKE) -s -C selftests images

@@ -659,10 +659,9 @@ static bool is_served(struct storm *storm, int cpu)
 	       counters(storm, cpu)[2] == (__u64)storm->nmis[cpu];
 }
 
-/* Lost is what does not come in ten minutes: a busy machine may well need one. */
 static bool wait_for(struct storm *storm, int cpu)
 {
-	time_t end = time(NULL) + 600;
+	time_t end = time(NULL) + LOST_S;
 
 	while (!is_served(storm, cpu)) {
 		if (time(NULL) > end)

@@ -216,7 +216,7 @@ static void nothing(int signal)
 TEST_F(pv, steal_time)
 {
 	volatile struct kvm_steal_time *steal = (void *)(self->guest.ram + STEAL);
-	time_t end = time(NULL) + 600;
+	time_t end = time(NULL) + LOST_S;
 	bool preempted = false;
 	pthread_t hogs, runner;
 	void *result;
@@ -363,7 +363,7 @@ static void *interrupt_later(void *context)
 	usleep(300000);
 	mote_msi(guest->machine.fd, &message);
 	/* It comes, or is lost. */
-	for (int i = 0; i < 60000 && !guest->stop; i++)
+	for (int i = 0; i < LOST_S * 100 && !guest->stop; i++)
 		usleep(10000);
 	guest->run->immediate_exit = 1;
 	return (void *)(long)pthread_kill(waiting, SIGUSR1);

@@ -483,7 +483,7 @@ TEST(killed_while_running)
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 	}
-	for (int i = 0; i < 60000; i++) {
+	for (int i = 0; i < LOST_S * 100; i++) {
 		ASSERT_EQ(0, mote_get_info(fd, &info));
 		if (!info.nr_vms)
 			break;

@@ -49,6 +49,9 @@ bool pin_to_cpu(int cpu);
 /* Is this `make check-long`? */
 bool is_long_run(void);
 
+/* Lost is what has not come after so many seconds: a busy machine may well need a minute. */
+#define LOST_S 600
+
 /* End the program with a skip if there is no /dev/mote. */
 void require_mote(void);
 

@@ -18,8 +18,9 @@
 /* Of these tests alone, so that no other VM is in the way. */
 #define RUNTIME_DIR "/tmp/life-test"
 
-/* How often something is looked for, ten times a second of the host's at most. */
+/* How often something is looked for, ten times a second of the host's at most; and without machines. */
 #define PATIENCE 72000
+#define PATIENCE_ALONE 100
 
 static inline void life_begin(void)
 {
@@ -35,14 +36,24 @@ static inline void life_end(void)
 	sh("rm -rf " RUNTIME_DIR);
 }
 
+/* Of the machines that VM() has started none is there any more. */
+static inline bool all_are_gone(void)
+{
+	return !sh("for file in " RUNTIME_DIR "/*.pid; do kill -0 $(cat $file) && exit 1; done; "
+		   "ls " RUNTIME_DIR "/*.pid");
+}
+
 /* Does a shell command succeed sooner or later? */
 static inline bool comes_true(const char *command)
 {
-	for (int i = 0; i < PATIENCE; i++) {
+	int alone = 0;
+
+	for (int i = 0; i < PATIENCE && alone < PATIENCE_ALONE; i++) {
 		if (!sh("%s", command))
 			return true;
 		/* On a slow host who looks takes the time of whom he waits for. */
 		usleep(i < 20 ? 100000 : 1000000);
+		alone = i < 20 || !all_are_gone() ? 0 : alone + 1;
 	}
 	return false;
 }

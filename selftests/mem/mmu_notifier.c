@@ -353,7 +353,7 @@ TEST_F(mmu_notifier, ksm)
 	set_file("/sys/kernel/mm/ksm/sleep_millisecs", "1");
 	set_file("/sys/kernel/mm/ksm/pages_to_scan", "2000");
 	ASSERT_TRUE(set_file("/sys/kernel/mm/ksm/run", "1"));
-	for (i = 0; i < 60000 && get_number("/sys/kernel/mm/ksm/pages_sharing") < 1000; i++) {
+	for (i = 0; i < LOST_S * 100 && get_number("/sys/kernel/mm/ksm/pages_sharing") < 1000; i++) {
 		ASSERT_EQ(0x6666666666666666ul,
 			  guest_peek(&self->guest, REGION + i % 2048 * PAGE));
 		usleep(10000);

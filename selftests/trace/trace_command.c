@@ -41,7 +41,7 @@ static int count_bpf(int command)
 /* Programs go when nobody uses them any more, a little later. */
 static bool are_gone(int programs, int maps)
 {
-	for (int i = 0; i < 6000; i++) {
+	for (int i = 0; i < LOST_S * 10; i++) {
 		if (count_bpf(BPF_PROG_GET_NEXT_ID) == programs && count_bpf(BPF_MAP_GET_NEXT_ID) == maps)
 			return true;
 		usleep(100000);
@@ -80,7 +80,7 @@ TEST_F(trace_command, leaves_nothing_behind)
 		       "touch /tmp/attached; exec sleep 1000 > /dev/null 2>&1", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 6000 && access("/tmp/attached", F_OK); i++)
+	for (int i = 0; i < LOST_S * 10 && access("/tmp/attached", F_OK); i++)
 		usleep(100000);
 	EXPECT_LT(programs, count_bpf(BPF_PROG_GET_NEXT_ID));
 	EXPECT_NE(0, sh("rmmod mote"));
