@@ -62,11 +62,13 @@ TEST_F(power_button, other_generations)
 	ASSERT_TRUE(vm_start("linux", OPTIONS("fork-init"), IMAGE));
 	ASSERT_EQ(0, sh("(mote console linux < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
 	ASSERT_TRUE(comes_true("grep -q 'guest: waits to be copied' " RUNTIME_DIR "/console"));
-	ASSERT_EQ(0, sh("mote migrate linux 'exec:exec mote receive --name moved --serial socket --detach -'"));
+	ASSERT_EQ(0, sh("mote migrate linux "
+			"'exec:exec mote receive --name moved --serial socket --detach -'"));
 	ASSERT_EQ(0, sh("mote fork --count 2 moved"));
 	ASSERT_EQ(0, sh("(mote console moved < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
 	for (int i = 2; i <= 3; i++) {
-		command_run(&self->command, "mote console moved-%d < /dev/null | grep -m 1 'guest: is a copy'", i);
+		command_run(&self->command, "mote console moved-%d < /dev/null | "
+			    "grep -m 1 'guest: is a copy'", i);
 		EXPECT_EQ(0, self->command.status) TH_LOG("moved-%d: %s", i, self->command.err);
 	}
 	EXPECT_NE(0, sh("grep 'guest: is a copy' " RUNTIME_DIR "/console"));

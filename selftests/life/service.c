@@ -79,7 +79,8 @@ TEST_F(service, nobody_is_there)
 	ASSERT_EQ(0, sh("export NOTIFY_SOCKET=/nowhere/notify; "
 			VM("one", "--memory 2M --flat", "$OLDPWD/" FLAT_IMAGE)));
 	EXPECT_TRUE(comes_true("grep -q x " RUNTIME_DIR "/one.out"));
-	EXPECT_EQ(0, sh("grep -q 'cannot speak to who has started this, by /nowhere/notify' " RUNTIME_DIR "/one.err"));
+	EXPECT_EQ(0, sh("grep -q 'cannot speak to who has started this, by /nowhere/notify' "
+			RUNTIME_DIR "/one.err"));
 	EXPECT_EQ(0, sh("mote stop --force one"));
 }
 

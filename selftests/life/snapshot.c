@@ -264,7 +264,7 @@ static int next_letter(const char *name)
 
 	command_run(&command, "cd " RUNTIME_DIR "; mote snapshot %s at > at.out && "
 		    "dd if=$(echo at/memory-*) bs=1 skip=$((0x9000)) count=1 2> at.err; status=$?; "
-		    "rm -rf at at.out at.err; exit $status", name);
+		    "rm -rf at.out at.err at; exit $status", name);
 	return command.status ? -1 : command.out[0];
 }
 
@@ -275,7 +275,7 @@ static int nr_addresses(const char *names)
 
 	command_run(&command, "cd " RUNTIME_DIR "; for name in %s; do mote snapshot $name at > at.out && "
 		    "mote snapshot --show at | grep '\"network_addresses\":'; done | sort -u | wc -l; "
-		    "rm -rf at at.out", names);
+		    "rm -rf at.out at", names);
 	return atoi(command.out);
 }
 
@@ -346,9 +346,10 @@ TEST_F(snapshot, of_an_older_mote)
 	ASSERT_EQ(0, older.status);
 	ASSERT_NE('\0', older.out[0]);
 	while ((name = strsep(&rest, "\n")) && name[0]) {
-		ASSERT_EQ(0, sh("mkdir " DIR " && grep -v '^#' older/%s | base64 -d | tar -xz -C " DIR, name));
-		ASSERT_EQ(0, sh(ARRIVE("older", "mote restore --verify --serial stdio --name older --timeout 7000 "
-				       DIR)));
+		ASSERT_EQ(0, sh("mkdir " DIR " && grep -v '^#' older/%s | base64 -d | "
+				"tar -xz -C " DIR, name));
+		ASSERT_EQ(0, sh(ARRIVE("older", "mote restore --verify --serial stdio --name older "
+				       "--timeout 7000 " DIR)));
 		ASSERT_TRUE(has_said("older", 30)) TH_LOG("%s", name);
 		EXPECT_TRUE(is_a_part("older"));
 		EXPECT_EQ(0, sh("mote stop --force older; rm -r " DIR));
@@ -381,9 +382,9 @@ TEST_F(snapshot, is_saved_while_it_runs)
 /* None, or all of them; and the machine goes on. */
 TEST_F(snapshot, forks_none)
 {
-	ASSERT_EQ(0, sh("truncate -s 1M " RUNTIME_DIR "/disk"));
-	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk disk"));
-	EXPECT_COMPLAINT(1, "the disk disk is in use", "mote fork --count 2 one");
+	ASSERT_EQ(0, sh("truncate -s 1M " RUNTIME_DIR "/volume"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk volume"));
+	EXPECT_COMPLAINT(1, "the disk volume is in use", "mote fork --count 2 one");
 	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote fork two");
 	EXPECT_COMPLAINT(2, "fork takes a VM", "mote fork");
 	EXPECT_COMPLAINT(2, "--count: not a number from 1 to 256: 0", "mote fork --count 0 one");

@@ -111,8 +111,8 @@ int wire_accept(const char *where);
 /* ---- the destination (receive.c) ---------------------------------------------------------------- */
 
 /*
- * Read a machine from a connection, which becomes the snapshot's, whose file of memory may be there, empty; 0, or
- * -1 and why not, which the source knows, too.
+ * Read a machine from a connection, which becomes the snapshot's, whose file of memory may be there,
+ * empty; 0, or -1 and why not, which the source knows, too.
  */
 int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST]);
 /* All of it is here, and could run: may it? 0, or -1 after a complaint. */
@@ -125,8 +125,8 @@ void receive_refuse(struct snapshot *snapshot, const char *why);
 /* ---- copies (fork.c) ------------------------------------------------------------------------------- */
 
 /*
- * Copy a machine that runs, by a connection to its control socket, as receive_machine() does: what it says at the
- * end, or NULL after a complaint.
+ * Copy a machine that runs, by a connection to its control socket, as receive_machine() does: what
+ * it says at the end, or NULL after a complaint.
  */
 struct json_object *copy_machine(int fd, struct snapshot *snapshot);
 /* The same by its whole name; 0, or -1 after a complaint. */

@@ -69,14 +69,13 @@ void service_say(const char *format, ...)
 {
 	char text[300];
 	va_list args;
-	int length;
 
 	if (service < 0)
 		return;
 	va_start(args, format);
-	length = vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (length > 0 && write(service, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1) < 0)
+	if (write(service, text, strlen(text)) < 0)
 		return;
 }
 

@@ -322,7 +322,7 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 	struct wishes wishes = { 0 };
 	bool shows = false;
 	char found[NAME_MOST + 1];
-	int option, which, fd, status;
+	int option, which, fd, status, nr_ways;
 
 	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
 		if (option == 'h') {
@@ -339,9 +339,10 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 		return EXIT_USAGE;
 	if (shows && argc - optind == 1)
 		return show(argv[optind]);
-	if (shows || argc - optind != 2 || wishes.live + wishes.pause + wishes.stop > 1) {
+	nr_ways = wishes.live + wishes.pause + wishes.stop;
+	if (shows || argc - optind != 2 || nr_ways > 1) {
 		complain(shows ? "snapshot --show takes a directory (try mote snapshot --help)" :
-			 wishes.live + wishes.pause + wishes.stop > 1 ? "snapshot: --live, --pause or --stop" :
+			 nr_ways > 1 ? "snapshot: --live, --pause or --stop" :
 			 "snapshot takes a VM and a directory (try mote snapshot --help)");
 		return EXIT_USAGE;
 	}

@@ -99,7 +99,7 @@ int state_end(struct state *state);
 /* Free what was saved. */
 void state_free(struct state *state);
 
-/* To one that is saved, all that is in the outermost section of one that is loaded, but for what is called so. */
+/* To one that is saved, what the outermost section of one that is loaded has, but for these names. */
 void state_copy(struct state *state, const struct state *from, const char *const *without);
 
 /* Enter a section; false: there is none of that name, as the state was loaded from an older mote. */

@@ -551,7 +551,7 @@ void service_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* With this timer the supervisor says that it is alive, if that is wanted; 0 or -1. */
 int service_watch(struct vm *vm, struct timer *timer);
 
-/* Say what has happened, and why if that is not NULL: with --json, a line on standard error, and to systemd. */
+/* Say what has happened, and why if that is not NULL: to systemd, and with --json in a line. */
 void say_event(struct vm *vm, const char *event, const char *why);
 
 static inline bool vm_has_ended(const struct vm *vm)
