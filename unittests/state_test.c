@@ -608,6 +608,7 @@ static bool acpi_is_heard(void)
 /* Whoever goes on from where another one was is told, and one that has moved is not. */
 static void test_generations(void)
 {
+	static const __u8 words[] = { 0x28, 2, 1 };
 	struct snapshot moved = { .connection = 0 };
 	__u64 first[2], then[2];
 	struct state state;
@@ -615,8 +616,9 @@ static void test_generations(void)
 	make();
 	CHECK(!generation_create(&vm));
 	/* The second 8259 is on, and lines tell by their level, as firmware sets ACPI's. */
-	for (unsigned int i = 0; i < 4; i++)
-		bus_write(&vm, SPACE_PORT, 0xa0 + !!i, 1, (const __u8[]) { 0x11, 0x28, 2, 1 }[i]);
+	bus_write(&vm, SPACE_PORT, 0xa0, 1, 0x11);
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		bus_write(&vm, SPACE_PORT, 0xa1, 1, words[i]);
 	bus_write(&vm, SPACE_PORT, 0x4d1, 1, 2);
 	bus_write(&vm, SPACE_PORT, ACPI_GPE + 1, 1, 1);
 	bus_write(&vm, SPACE_MMIO, ACPI_GENERATION, 8, 0);

@@ -69,22 +69,24 @@ TEST_F(weight, network)
 }
 
 /*
- * With all devices but a network.  A disk can have as many requests as its queue: none is in memory
- * before there is one.
+ * With all devices, and a network with a stack of its own.  A disk can have as many requests as its
+ * queue: none is in memory before there is one.
  */
 TEST_F(weight, disks)
 {
 	long one, four;
 
 	ASSERT_EQ(0, sh("modprobe vhost_vsock; for disk in a b c d; do truncate -s 64M disk-$disk; done"));
-	ASSERT_TRUE(START("--memory 128M --balloon --vsock 9 --disk $OLDPWD/disk-a"));
+	ASSERT_TRUE(START("--memory 128M --balloon --vsock 9 --net user --console=socket "
+			  "--disk $OLDPWD/disk-a"));
 	one = weigh(_metadata, &self->command);
 	EXPECT_LT(0, one);
 	EXPECT_GE(MOST_KIB, one);
 	life_end();
 	life_begin();
-	ASSERT_TRUE(START("--memory 128M --balloon --vsock 9 --disk $OLDPWD/disk-a --disk $OLDPWD/disk-b "
-			  "--disk $OLDPWD/disk-c --disk $OLDPWD/disk-d"));
+	ASSERT_TRUE(START("--memory 128M --balloon --vsock 9 --net user --console=socket "
+			  "--disk $OLDPWD/disk-a --disk $OLDPWD/disk-b --disk $OLDPWD/disk-c "
+			  "--disk $OLDPWD/disk-d"));
 	four = weigh(_metadata, &self->command);
 	EXPECT_LT(0, four);
 	EXPECT_GT(one + 3 * DISK_MOST_KIB, four);
