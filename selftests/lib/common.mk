@@ -11,7 +11,8 @@ HEADERS := $(wildcard $(TOP)/selftests/lib/*.h $(TOP)/uapi/*/*.h $(TOP)/userspac
 CFLAGS  += -std=gnu11 -O2 -g -Wall $(if $(CI),-Werror) -D_GNU_SOURCE \
 	-DMOTE_VERSION='"$(shell cat $(TOP)/VERSION)"' \
 	-I$(KSFT) -I$(TOP)/selftests/lib -I$(TOP)/uapi -I$(TOP)/userspace/libmote
-LDFLAGS += -static -pthread
+# Whoever debugs one finds its names; lines are in objects, which no host has to carry.
+LDFLAGS += -static -pthread -Wl,--strip-debug
 
 ifeq ($(OUTPUT),)
 $(error run make in $(TOP)/selftests)
