@@ -104,6 +104,15 @@ static void count_end(const struct guest *guest, struct count *count, bool with_
 			count->all += guest->run->exits[i] - count->start[i];
 }
 
+/* What the host does by itself may cost an exit now and then. */
+#define BY_CHANCE (EVENTS / 10)
+
+/* What the guest sends and ends, at least, it does by these. */
+static __u64 nr_wrmsr(const struct guest *guest, const struct count *count)
+{
+	return guest->run->exits[MOTE_EXIT_WRMSR] - count->start[MOTE_EXIT_WRMSR];
+}
+
 #define SHOW(what) TH_LOG("%s, %s: %llu.%02llu exits", what,				\
 			  self->silent ? "ended by its flag" : "ended by the APIC",	\
 			  count.all / EVENTS, count.all % EVENTS)
@@ -125,7 +134,7 @@ TEST_F(exit_counts, tick)
 	count_end(&self->guest, &count, false);
 	SHOW("tick");
 	/* One that comes between STI and HLT is taken without HLT. */
-	EXPECT_LE(count.all, (self->silent ? 2 : 3) * EVENTS);
+	EXPECT_LE(count.all, (self->silent ? 2 : 3) * EVENTS + BY_CHANCE);
 	EXPECT_GE(count.all, (self->silent ? 1 : 2) * EVENTS);
 }
 
@@ -138,7 +147,8 @@ TEST_F(exit_counts, self_ipi)
 	EXPECT_END(&self->guest);
 	count_end(&self->guest, &count, false);
 	SHOW("self-IPI");
-	EXPECT_EQ((self->silent ? 1 : 2) * EVENTS, count.all);
+	EXPECT_EQ((self->silent ? 1 : 2) * EVENTS, nr_wrmsr(&self->guest, &count));
+	EXPECT_LE(count.all, (self->silent ? 1 : 2) * EVENTS + BY_CHANCE);
 }
 
 static void *finish(void *guest)
@@ -180,7 +190,8 @@ static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exit_cou
 	pthread_join(thread, &result);
 	EXPECT_EQ(1, (long)result);
 	count_end(&self->guest, &sender, false);
-	EXPECT_EQ(EVENTS, sender.all);
+	EXPECT_EQ(EVENTS, nr_wrmsr(&self->guest, &sender));
+	EXPECT_LE(sender.all, EVENTS + BY_CHANCE);
 	count_end(&second, &count, true);
 	SHOW(what);
 	EXPECT_LE(count.all, 5 * EVENTS);
