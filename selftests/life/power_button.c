@@ -36,14 +36,20 @@ static bool is_slow(void)
 	       (strcmp(host, "svm") || !kernel || strcmp(kernel, "distro"));
 }
 
+/* What it says from now on is in a file. */
+#define LISTEN(name) (!sh("(mote console " name " < /dev/null > " RUNTIME_DIR "/console 2>&1) &"))
+
+/* Start it, with more to do, and wait until it has said that it waits for this. */
+#define WAITS(more, what)								\
+	(vm_start("linux", OPTIONS(more), IMAGE) && LISTEN("linux") &&			\
+	 comes_true("grep -q 'guest: waits " what "' " RUNTIME_DIR "/console"))
+
 /* The driver says so to who reads its input device, and the guest switches itself off. */
 TEST_F(power_button, debian)
 {
 	if (is_slow())
 		SKIP(return, "not on this hardware: in make check-long, or on svm");
-	ASSERT_TRUE(vm_start("linux", OPTIONS("button-init"), IMAGE));
-	ASSERT_EQ(0, sh("(mote console linux < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
-	EXPECT_TRUE(comes_true("grep -q 'guest: waits for the button' " RUNTIME_DIR "/console"));
+	ASSERT_TRUE(WAITS("button-init", "for the button"));
 	/* Its time has gone on while it was paused: it finds nothing wrong with it. */
 	EXPECT_EQ(0, sh("mote pause linux && sleep 2 && mote resume linux"));
 	EXPECT_EQ(0, sh("mote stop --timeout 7000 linux"));
@@ -59,13 +65,11 @@ TEST_F(power_button, other_generations)
 {
 	if (is_slow())
 		SKIP(return, "not on this hardware: in make check-long, or on svm");
-	ASSERT_TRUE(vm_start("linux", OPTIONS("fork-init"), IMAGE));
-	ASSERT_EQ(0, sh("(mote console linux < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
-	ASSERT_TRUE(comes_true("grep -q 'guest: waits to be copied' " RUNTIME_DIR "/console"));
+	ASSERT_TRUE(WAITS("fork-init", "to be copied"));
 	ASSERT_EQ(0, sh("mote migrate linux "
 			"'exec:exec mote receive --name moved --serial socket --detach -'"));
 	ASSERT_EQ(0, sh("mote fork --count 2 moved"));
-	ASSERT_EQ(0, sh("(mote console moved < /dev/null > " RUNTIME_DIR "/console 2>&1) &"));
+	ASSERT_TRUE(LISTEN("moved"));
 	for (int i = 2; i <= 3; i++) {
 		command_run(&self->command, "mote console moved-%d < /dev/null | "
 			    "grep -m 1 'guest: is a copy'", i);
