@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client.h"
 #include "migrate.h"
 #include "options.h"
 #include "runner.h"
@@ -15,7 +14,7 @@
 /* The options as JSON, in bytes. */
 #define CONFIG_MOST 65536
 
-#define COMMON_USAGE							\
+#define COMMON_USAGE						\
 	"  --name NAME    of the VM; as it was called before, unless another one is\n"	\
 	"  --serial WHAT  stdio, socket or none, as for mote run\n"			\
 	"  --timeout S    end it after so many seconds\n"				\
@@ -166,11 +165,11 @@ struct way {
 
 static int parse_count(const char *text, unsigned int *count)
 {
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
+	unsigned long value;
+	int err = parse_number(text, COPIES_MOST, &value);
 
 	*count = value;
-	if (!*end && text[0] >= '0' && text[0] <= '9' && value && value <= COPIES_MOST)
+	if (!err && value)
 		return 0;
 	complain("--count: not a number from 1 to %d: %s", COPIES_MOST, text);
 	return -1;

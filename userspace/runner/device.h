@@ -137,6 +137,15 @@ bool line_is_heard(const struct vm *vm, unsigned int line);
 /* Would another edge be lost, as the 8259s' last one has not been taken? */
 bool line_is_waiting(const struct vm *vm, unsigned int line);
 
+/* ---- files and connections (file.c) ------------------------------------------ */
+
+/* All of it, whatever interrupts that; false: there is no more, or it cannot be had. */
+bool read_fully(int fd, void *data, size_t size);
+/* Likewise, from an offset on. */
+bool read_at(int fd, void *data, size_t size, __u64 at);
+/* 0 or a negative errno. */
+int write_at(int fd, const void *data, size_t size, __u64 at);
+
 /* ---- time and file descriptors (loop.c) ------------------------------------- */
 
 struct loop;

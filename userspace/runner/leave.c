@@ -110,10 +110,7 @@ static int migrate(int fd, const char *name, const char *where, unsigned long do
 
 static int parse_downtime(const char *text, unsigned long *downtime)
 {
-	char *end;
-
-	*downtime = strtoul(text, &end, 10);
-	if (!*end && text[0] >= '0' && text[0] <= '9' && *downtime <= DOWNTIME_MOST)
+	if (!parse_number(text, DOWNTIME_MOST, downtime))
 		return 0;
 	complain("--downtime: not a number of milliseconds from 0 to %d: %s", DOWNTIME_MOST, text);
 	return -1;

@@ -60,10 +60,9 @@ const char memory_usage[] =
 
 static int parse_seconds(const char *text, int *seconds)
 {
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
+	unsigned long value;
 
-	if (*end || text[0] < '0' || text[0] > '9' || value > 1000000) {
+	if (parse_number(text, 1000000, &value)) {
 		complain("--timeout: not a number of seconds: %s", text);
 		return -1;
 	}

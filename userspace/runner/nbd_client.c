@@ -51,18 +51,6 @@
 
 /* ---- the beginning ---------------------------------------------------------------------- */
 
-static bool receive_all(int fd, void *data, size_t size)
-{
-	ssize_t nr;
-
-	for (size_t at = 0; at < size; at += nr > 0 ? nr : 0) {
-		nr = recv(fd, (char *)data + at, size - at, 0);
-		if (!nr || (nr < 0 && errno != EINTR))
-			return false;
-	}
-	return true;
-}
-
 /* Ask for the disk by its name. */
 static bool choose(int fd)
 {
@@ -89,11 +77,11 @@ static bool hear_answer(int fd, __u32 *type, void *info, __u32 *size)
 		__be32 option, type, size;
 	} __attribute__((packed)) answer;
 
-	if (!receive_all(fd, &answer, sizeof(answer)) || answer.magic != htobe64(OPTION_REPLY_MAGIC) ||
+	if (!read_fully(fd, &answer, sizeof(answer)) || answer.magic != htobe64(OPTION_REPLY_MAGIC) ||
 	    answer.option != htobe32(OPTION_GO))
 		return false;
 	*size = be32toh(answer.size);
-	if (*size > INFO_MOST || !receive_all(fd, info, *size))
+	if (*size > INFO_MOST || !read_fully(fd, info, *size))
 		return false;
 	*type = be32toh(answer.type);
 	return true;
@@ -119,7 +107,7 @@ bool nbd_agree(int fd, bool readonly, __u64 *size)
 	__u16 flags = 0;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (!receive_all(fd, &opening, sizeof(opening)) || opening.magic != htobe64(OPENING_MAGIC) ||
+	if (!read_fully(fd, &opening, sizeof(opening)) || opening.magic != htobe64(OPENING_MAGIC) ||
 	    opening.option_magic != htobe64(OPTION_MAGIC) || !(be16toh(opening.flags) & FIXED_NEWSTYLE) ||
 	    !choose(fd))
 		return false;

@@ -38,21 +38,6 @@ static int refuse(struct arrival *arrival, const char *why)
 	return -1;
 }
 
-static bool read_all(int fd, void *data, size_t size)
-{
-	while (size) {
-		ssize_t nr = read(fd, data, size);
-
-		if (nr < 0 && errno == EINTR)
-			continue;
-		if (nr <= 0)
-			return false;
-		data = (char *)data + nr;
-		size -= nr;
-	}
-	return true;
-}
-
 static bool write_all(int fd, const void *data, size_t size)
 {
 	while (size) {
@@ -81,7 +66,7 @@ static bool answer(int fd, enum wire_kind kind, const char *text)
 /* What follows @wire, into @data. */
 static int read_body(struct arrival *arrival, const struct wire *wire, void *data)
 {
-	if (!read_all(arrival->fd, data, wire->size))
+	if (!read_fully(arrival->fd, data, wire->size))
 		return refuse(arrival, "the source is gone");
 	if (wire_sum(wire, data) != wire->sum)
 		return refuse(arrival, "what came is damaged: its checksum is another one");
@@ -169,7 +154,7 @@ static int take_hello(struct arrival *arrival)
 	void *data;
 	int err;
 
-	if (!read_all(arrival->fd, &wire, sizeof(wire)))
+	if (!read_fully(arrival->fd, &wire, sizeof(wire)))
 		return refuse(arrival, "the source is gone");
 	if (wire.kind != WIRE_HELLO)
 		return refuse(arrival, "what came is no machine of mote's");
@@ -196,7 +181,7 @@ static void *take_messages(struct arrival *arrival, size_t *size)
 	int err = 0;
 
 	do {
-		if (!read_all(arrival->fd, &wire, sizeof(wire)))
+		if (!read_fully(arrival->fd, &wire, sizeof(wire)))
 			err = refuse(arrival, "the source is gone");
 		else if (wire.kind == WIRE_PAGES)
 			err = take_pages(arrival, &wire);
@@ -258,7 +243,7 @@ int receive_commit(struct snapshot *snapshot)
 		return 0;
 	/* It says so at once, if it still is there. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (!answer(fd, WIRE_READY, "") || !read_all(fd, &wire, sizeof(wire)) || wire.kind != WIRE_GO ||
+	if (!answer(fd, WIRE_READY, "") || !read_fully(fd, &wire, sizeof(wire)) || wire.kind != WIRE_GO ||
 	    wire.size) {
 		complain("the source has kept the machine");
 		return -1;

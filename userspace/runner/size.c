@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Sizes of memory, as they are typed. */
+/* Numbers, and sizes of memory, as they are typed. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,14 @@
 #include "vm.h"
 
 /* Numbers are digits: neither signs nor blanks. */
+int parse_number(const char *text, unsigned long most, unsigned long *value)
+{
+	char *end;
+
+	*value = strtoul(text, &end, 10);
+	return !*end && text[0] >= '0' && text[0] <= '9' && *value <= most ? 0 : -1;
+}
+
 int parse_size(const char *text, __u64 *size)
 {
 	unsigned int shift = 20;

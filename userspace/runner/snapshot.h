@@ -74,10 +74,6 @@ static inline void snapshot_memory_state(struct snapshot_memory *memory, struct 
 /* What there is to say of it beside that, which is known before it is paused (save.c). */
 void machine_state(struct vm *vm, struct state *state);
 
-/* All of it, whatever interrupts that (file.c). */
-bool read_at(int fd, void *data, size_t size, __u64 at);
-/* Likewise; 0 or a negative errno. */
-int write_at(int fd, const void *data, size_t size, __u64 at);
 /* What stands behind the memory's chunks, and then the state, whose last section is the memory's (save.c). */
 int snapshot_write_sums(int fd, struct snapshot_memory *memory, const __u64 *sums);
 int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *memory);

@@ -43,6 +43,8 @@
 
 /* Read 512M, 2G, or a number of MiB; 0, or -1 (size.c). */
 int parse_size(const char *text, __u64 *size);
+/* Of a number from 0 to @most; likewise. */
+int parse_number(const char *text, unsigned long most, unsigned long *value);
 
 /* As many as a VM of the module's can have. */
 #define MOST_CPUS 1024
