@@ -156,6 +156,41 @@ TEST(info_as_json_is_get_info)
 	json_object_put(root);
 }
 
+/* This host twice, and once without a feature; what is printed is taken by mote run. */
+TEST(a_cpu_that_hosts_have)
+{
+	static const char *const bad[] = {
+		"--portable", "--portable /nosuchfile", "--portable none.json", "--portable odd.json",
+		"--json --portable here.json",
+	};
+	struct command info, run;
+
+	ASSERT_EQ(0, sh("mote info --json > here.json && sed '/\"pae\",/d' here.json > there.json && "
+			"echo {} > none.json && sed 's/\"pae\"/\"a,b\"/' here.json > odd.json"));
+	command_run(&info, "mote info --portable here.json here.json");
+	EXPECT_EQ(0, info.status) TH_LOG("%s", info.err);
+	EXPECT_EQ(0, strncmp(info.out, "+fpu,", 5));
+	EXPECT_NE(NULL, strstr(info.out, ",+pae,"));
+	EXPECT_EQ(NULL, strchr(info.out, '-'));
+	command_run(&info, "mote info --portable here.json there.json");
+	EXPECT_EQ(0, info.status) TH_LOG("%s", info.err);
+	EXPECT_NE(NULL, strstr(info.out, ",-pae,"));
+	EXPECT_EQ(NULL, strstr(info.out, "+pae"));
+	info.out[strcspn(info.out, "\n")] = 0;
+	/* xor %al, %al; mov $0xf4, %dx; out %al, %dx */
+	ASSERT_EQ(0, sh("printf '\\060\\300\\272\\364\\000\\356' > code"));
+	command_run(&run, "mote run --cpu %s --flat code", info.out);
+	EXPECT_EQ(1, run.status) TH_LOG("%s", run.err);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		command_run(&info, "mote info %s", bad[i]);
+		EXPECT_EQ(2, info.status) TH_LOG("%s", bad[i]);
+		EXPECT_STREQ("", info.out);
+		EXPECT_EQ(0, strncmp(info.err, "mote: ", 6));
+		EXPECT_EQ(strlen(info.err) - 1, strcspn(info.err, "\n"));
+	}
+	sh("rm -f here.json there.json none.json odd.json code");
+}
+
 TEST(help_and_version)
 {
 	static const char *const lines[] = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The file of --config: one JSON object, whose members are called as options are.  Nothing is
+ * Files that are one JSON object: that of --config, whose members are called as options are.  Nothing is
  * guessed: comments, commas at the end and two members of one name are refused.
  */
 #include <json-c/json.h>
@@ -24,7 +24,7 @@ static char *read_text(const char *path)
 	bool is_good = false;
 
 	if (!file || ferror(file))
-		complain("--config: cannot read %s: %m", path);
+		complain("cannot read %s: %m", path);
 	else if (size > BYTES_MOST)
 		complain("%s: it has more than %d bytes", path, BYTES_MOST);
 	else if (strlen(text) < size)
@@ -141,22 +141,41 @@ static int set_member(struct options *options, const char *path, const char *nam
 	return options_take(options, row, value, where);
 }
 
-int options_read_text(struct options *options, const char *where, const char *text,
-		      bool (*skips)(const char *name))
+/* One object, no name twice in it; NULL after a complaint. */
+static struct json_object *read_object(const char *where, const char *text)
 {
 	struct json_object *all = parse_text(where, text);
 	struct json_object *second = all ? find_second(text) : NULL;
-	int err = all && !second ? 0 : -1;
 
-	if (second)
-		complain("%s: %s: it is there twice", where, json_object_get_string(second));
+	if (!second)
+		return all;
+	complain("%s: %s: it is there twice", where, json_object_get_string(second));
+	json_object_put(second);
+	json_object_put(all);
+	return NULL;
+}
+
+struct json_object *object_read(const char *path)
+{
+	char *text = read_text(path);
+	struct json_object *object = text ? read_object(path, text) : NULL;
+
+	free(text);
+	return object;
+}
+
+int options_read_text(struct options *options, const char *where, const char *text,
+		      bool (*skips)(const char *name))
+{
+	struct json_object *all = read_object(where, text);
+	int err = all ? 0 : -1;
+
 	if (!err) {
 		json_object_object_foreach(all, name, value) {
 			if (!err && !(skips && skips(name)))
 				err = set_member(options, where, name, value);
 		}
 	}
-	json_object_put(second);
 	json_object_put(all);
 	return err;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * CPU features by name, as Linux shows them in /proc/cpuinfo; where they are in
+ * CPU features by name, as Linux shows them in /proc/cpuinfo, or calls them if it
+ * does not show them; where they are in
  * CPUID: SDM 2A, "CPUID"; APM 3, "Obtaining Processor Information Via the CPUID
  * Instruction".
  */
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +19,7 @@ enum { EAX, EBX, ECX, EDX };
  * @leaf: EAX
  * @subleaf: ECX
  * @reg: register
- * @names: by bit; NULL: none that Linux shows
+ * @names: by bit; NULL: none that a guest is shown or Linux shows
  */
 struct word {
 	__u32 leaf;
@@ -39,12 +41,13 @@ static const struct word words[FEATURE_WORDS] = {
 		"sse4_1", "sse4_2", "x2apic", "movbe", "popcnt", "tsc_deadline_timer", "aes",
 		"xsave", NULL, "avx", "f16c", "rdrand", "hypervisor" } },
 	{ 7, 0, EBX, {
-		"fsgsbase", "tsc_adjust", "sgx", "bmi1", "hle", "avx2", NULL, "smep", "bmi2",
-		"erms", "invpcid", "rtm", "cqm", NULL, "mpx", "rdt_a", "avx512f", "avx512dq",
+		"fsgsbase", "tsc_adjust", "sgx", "bmi1", "hle", "avx2", "fdp_excptn_only", "smep", "bmi2",
+		"erms", "invpcid", "rtm", "cqm", "zero_fcs_fds", "mpx", "rdt_a", "avx512f", "avx512dq",
 		"rdseed", "adx", "smap", "avx512ifma", NULL, "clflushopt", "clwb", "intel_pt",
 		"avx512pf", "avx512er", "avx512cd", "sha_ni", "avx512bw", "avx512vl" } },
 	{ 7, 0, ECX, {
-		[1] = "avx512vbmi", [2] = "umip", [3] = "pku", [4] = "ospke", [5] = "waitpkg",
+		[0] = "prefetchwt1", [1] = "avx512vbmi", [2] = "umip",
+		[3] = "pku", [4] = "ospke", [5] = "waitpkg",
 		[6] = "avx512_vbmi2", [8] = "gfni", [9] = "vaes", [10] = "vpclmulqdq",
 		[11] = "avx512_vnni", [12] = "avx512_bitalg", [13] = "tme",
 		[14] = "avx512_vpopcntdq", [16] = "la57", [22] = "rdpid",
@@ -56,7 +59,9 @@ static const struct word words[FEATURE_WORDS] = {
 		[16] = "tsxldtrk", [18] = "pconfig", [19] = "arch_lbr", [20] = "ibt",
 		[22] = "amx_bf16", [23] = "avx512_fp16", [24] = "amx_tile", [25] = "amx_int8",
 		[28] = "flush_l1d", [29] = "arch_capabilities" } },
-	{ 7, 1, EAX, { [4] = "avx_vnni", [5] = "avx512_bf16", [23] = "avx_ifma" } },
+	{ 7, 1, EAX, {
+		[4] = "avx_vnni", [5] = "avx512_bf16", [10] = "fzrm", [11] = "fsrs", [12] = "fsrc",
+		[23] = "avx_ifma" } },
 	{ 0xd, 1, EAX, { "xsaveopt", "xsavec", "xgetbv1", "xsaves" } },
 	[WORD_EXTENDED_EDX] = { 0x80000001, 0, EDX, {
 		[11] = "syscall", [19] = "mp", [20] = "nx", [22] = "mmxext", [25] = "fxsr_opt",
@@ -70,7 +75,9 @@ static const struct word words[FEATURE_WORDS] = {
 	{ 0x80000007, 0, EDX, { [8] = "nonstop_tsc" } },
 	{ 0x80000008, 0, EBX, {
 		[0] = "clzero", [1] = "irperf", [2] = "xsaveerptr", [4] = "rdpru",
-		[9] = "wbnoinvd" } },
+		[9] = "wbnoinvd", [26] = "amd_ssb_no", [29] = "btc_no" } },
+	{ 0x80000021, 0, EAX, {
+		[0] = "no_nested_data_bp", [2] = "lfence_rdtsc", [6] = "null_sel_clr_base" } },
 	{ 6, 0, EAX, { [2] = "arat" } },
 };
 
@@ -230,4 +237,23 @@ bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr,
 		return true;
 	}
 	return false;
+}
+
+struct json_object *cpu_features_names(const struct mote_cpuid_entry *rows, unsigned int nr)
+{
+	struct json_object *names = json_object_new_array();
+
+	for (unsigned int i = 0; i < FEATURE_WORDS; i++) {
+		const __u32 *bits = find_register(rows, nr, &words[i]);
+		__u32 left = bits ? *bits : 0;
+
+		/* AMD's repetitions have no names here. */
+		for (; left; left &= left - 1) {
+			const char *name = first_name(&words[i], left);
+
+			if (name)
+				json_object_array_add(names, json_object_new_string(name));
+		}
+	}
+	return names;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote info: what the processor and the module offer, as the module sees it. */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -8,15 +9,20 @@
 #include <unistd.h>
 
 #include "libmote.h"
+#include "options.h"
 #include "runner.h"
+#include "vm.h"
 
 const char info_usage[] =
 	"usage: mote info [--json]\n"
+	"       mote info --portable FILE...\n"
 	"\n"
 	"Shows what the processor and the module offer to virtual machines.\n"
 	"\n"
-	"  --json  the same as JSON\n"
-	"  --help  this text\n"
+	"  --json      the same as JSON\n"
+	"  --portable  print for mote run --cpu what lets a machine move between this host and those\n"
+	"              whose mote info --json is in FILEs: it is told of features that all of them have\n"
+	"  --help      this text\n"
 	"\n"
 	"Exit status: 0, or 1 if the module cannot be asked, or 2 if the command was\n"
 	"used wrongly.\n";
@@ -49,6 +55,8 @@ struct number {
 };
 
 #define NR_NUMBERS 11
+#define CPU_FEATURES "cpu_features"
+#define HOSTS_MOST 64
 
 static void collect_numbers(const struct mote_info *info, struct number numbers[NR_NUMBERS])
 {
@@ -138,7 +146,7 @@ static struct json_object *obstacles_json(const struct mote_info *info)
 	return list;
 }
 
-static void print_info_json(const struct mote_info *info)
+static void print_info_json(const struct mote_info *info, struct json_object *cpu_features)
 {
 	struct json_object *root = json_object_new_object();
 	struct json_object *features = json_object_new_object();
@@ -158,15 +166,98 @@ static void print_info_json(const struct mote_info *info)
 		json_object_object_add(features, mote_feature_name(bit),
 				       json_object_new_boolean(has_feature(info, bit)));
 	json_object_object_add(root, "features", features);
+	json_object_object_add(root, CPU_FEATURES, json_object_get(cpu_features));
 	json_object_object_add(root, "obstacles", obstacles_json(info));
 	print_json(root);
 }
 
-static int ask(struct mote_info *info)
+/* ---- a CPU that several hosts have ----------------------------------------------------- */
+
+static bool has_name(struct json_object *names, const char *name)
+{
+	for (size_t i = 0; i < json_object_array_length(names); i++)
+		if (!strcmp(name, json_object_get_string(json_object_array_get_idx(names, i))))
+			return true;
+	return false;
+}
+
+/* What --cpu would not take is not printed for it. */
+static bool is_known(struct json_object *value)
+{
+	struct cpu_features features = { 0 };
+	char wish[FEATURE_NAME_MOST + 1];
+
+	return json_object_is_type(value, json_type_string) &&
+	       snprintf(wish, sizeof(wish), "+%s", json_object_get_string(value)) < (int)sizeof(wish) &&
+	       !strchr(wish, ',') && !cpu_features_parse("mote info", wish, &features);
+}
+
+/* A host's names; NULL after a complaint. */
+static struct json_object *names_of(const char *path)
+{
+	struct json_object *root = object_read(path), *names = NULL;
+
+	if (root && !(json_object_object_get_ex(root, CPU_FEATURES, &names) &&
+		      json_object_is_type(names, json_type_array))) {
+		complain("%s: no " CPU_FEATURES ": not by mote info --json of this version", path);
+		names = NULL;
+	}
+	for (size_t i = 0; names && i < json_object_array_length(names); i++)
+		if (!is_known(json_object_array_get_idx(names, i))) {
+			complain("%s: " CPU_FEATURES ": one is none that this version knows", path);
+			names = NULL;
+		}
+	json_object_get(names);
+	json_object_put(root);
+	return names;
+}
+
+/* The same whichever of the hosts prints it, but for the order. */
+static void print_portable(struct json_object *const *hosts, unsigned int nr)
+{
+	struct json_object *said = json_object_new_array();
+
+	for (unsigned int i = 0; i < nr; i++)
+		for (size_t j = 0; j < json_object_array_length(hosts[i]); j++) {
+			struct json_object *name = json_object_array_get_idx(hosts[i], j);
+			bool all_have = true;
+
+			if (has_name(said, json_object_get_string(name)))
+				continue;
+			for (unsigned int k = 0; k < nr; k++)
+				all_have &= has_name(hosts[k], json_object_get_string(name));
+			printf("%s%c%s", json_object_array_length(said) ? "," : "", all_have ? '+' : '-',
+			       json_object_get_string(name));
+			json_object_array_add(said, json_object_get(name));
+		}
+	putchar('\n');
+	json_object_put(said);
+}
+
+/* @here and the hosts of @nr files. */
+static int portable(struct json_object *here, char **files, unsigned int nr)
+{
+	struct json_object *hosts[HOSTS_MOST + 1] = { here };
+	unsigned int got = 1;
+
+	while (got <= nr && (hosts[got] = names_of(files[got - 1])))
+		got++;
+	if (got > nr)
+		print_portable(hosts, got);
+	for (unsigned int i = 1; i < got; i++)
+		json_object_put(hosts[i]);
+	return got > nr ? EXIT_OK : EXIT_USAGE;
+}
+
+/* ---- all of it --------------------------------------------------------------------------- */
+
+static int ask(struct mote_info *info, struct mote_cpuid_table *cpuid)
 {
 	int fd = mote_open();
 	int err = fd < 0 ? fd : mote_get_info(fd, info);
 
+	if (!err)
+		err = mote_get_cpuid(fd, cpuid);
 	if (fd >= 0)
 		close(fd);
 	if (err == -ENOENT || err == -ENODEV)
@@ -176,19 +267,57 @@ static int ask(struct mote_info *info)
 	return err;
 }
 
+/* -1 to go on, else the exit status. */
+static int parse(const struct verb *verb, int argc, char **argv, bool *json, bool *is_portable)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' }, { "portable", no_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int option, which;
+
+	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
+		if (option == 'h') {
+			fputs(verb->usage, stdout);
+			return EXIT_OK;
+		}
+		*json |= option == 'j';
+		*is_portable |= option == 'p';
+	}
+	if (!option)
+		return EXIT_USAGE;
+	if (*is_portable && !*json && optind < argc && argc - optind <= HOSTS_MOST)
+		return -1;
+	if (*is_portable)
+		complain("info --portable takes 1 to %d files (try mote info --help)", HOSTS_MOST);
+	else if (optind < argc)
+		complain("info takes no argument: %s (try mote info --help)", argv[optind]);
+	else
+		return -1;
+	return EXIT_USAGE;
+}
+
 int info_run(const struct verb *verb, int argc, char **argv)
 {
+	struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
+	struct mote_cpuid_table cpuid = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
+	bool json = false, is_portable = false;
+	int status = parse(verb, argc, argv, &json, &is_portable);
+	struct json_object *names;
 	struct mote_info info;
-	bool json = false;
-	int status = parse_json_only(verb, argc, argv, &json);
 
 	if (status >= 0)
 		return status;
-	if (ask(&info))
+	if (ask(&info, &cpuid))
 		return EXIT_PROBLEM;
-	if (json)
-		print_info_json(&info);
+	names = cpu_features_names(rows, cpuid.nr);
+	status = EXIT_OK;
+	if (is_portable)
+		status = portable(names, argv + optind, argc - optind);
+	else if (json)
+		print_info_json(&info, names);
 	else
 		print_table(&info);
-	return EXIT_OK;
+	json_object_put(names);
+	return status;
 }

@@ -128,6 +128,8 @@ void row_refuse(const struct row *rows, const char *where, const char *name);
 
 /* ---- --config's file (config_file.c) ---------------------------------------------------- */
 
+/* The one JSON object that a file is; NULL after a complaint of one line. */
+struct json_object *object_read(const char *path);
 /* Take what it says; 0, or -1 after a complaint of one line. */
 int options_read(struct options *options, const char *path);
 

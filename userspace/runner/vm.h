@@ -122,7 +122,7 @@ struct nic {
 struct snapshot;
 struct base;
 
-#define FEATURE_WORDS 12
+#define FEATURE_WORDS 13
 #define FEATURES_MOST 64
 
 /**
@@ -153,6 +153,8 @@ int cpu_features_apply(const struct cpu_features *features, struct mote_cpuid_en
 bool cpu_features_missing(const struct mote_cpuid_entry *rows, unsigned int nr,
 			  const struct mote_cpuid_entry *host, unsigned int nr_host,
 			  char name[FEATURE_NAME_MOST]);
+/* What @rows has, by name: an array of strings. */
+struct json_object *cpu_features_names(const struct mote_cpuid_entry *rows, unsigned int nr);
 
 /* What happens when the guest's watchdog expires (dev/watchdog.c); WATCHDOG_NONE: it has none. */
 enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAUSE, WATCHDOG_NMI };
