@@ -315,9 +315,9 @@ static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte
 
 /* A nested fault on its way. */
 struct mem_fault {
+	struct mote_run *run;	/* of the vCPU */
 	struct mem_slot *slot;	/* where, while vm->srcu is held */
-	u64 gpa;	/* of the page */
-	u64 hva;	/* of the page */
+	u64 gpa, hva;	/* of the page */
 	u64 need;	/* what must be found: PAGE_READ, PAGE_WRITE */
 	bool exec;	/* code is fetched */
 	bool alone;	/* the first attempt has failed: no use looking around the page */
@@ -442,11 +442,10 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 
 	if (!(page & PAGE_WRITE) || slot->config.flags & MOTE_SLOT_READONLY)
 		return false;
-	if (!slot->dirty)
-		return true;
-	if (gpa != fault->gpa || !(fault->need & PAGE_WRITE))
+	if (slot->dirty && (gpa != fault->gpa || !(fault->need & PAGE_WRITE)))
 		return false;
-	set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty);
+	if (slot->dirty && !test_and_set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty))
+		fault->run->dirty_pages++;
 	return true;
 }
 
@@ -471,7 +470,7 @@ static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 	return err;
 }
 
-/* An attempt.  Return: as above, -EBUSY (the mm changes there), -ENXIO, or 0. */
+/* An attempt.  Return: as above, -EBUSY (the mm changes there), -ENXIO, -EDQUOT, or 0. */
 static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_npt_cache *cache)
 {
 	struct mem_slot *slot;
@@ -484,6 +483,10 @@ static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_n
 		return -ENXIO;
 	fault->slot = slot;
 	fault->hva = fault->gpa - slot->config.gpa + slot->config.hva;
+	/* A quota of 0 is none. */
+	if (slot->dirty && fault->need & PAGE_WRITE &&
+	    READ_ONCE(fault->run->dirty_pages) > READ_ONCE(fault->run->dirty_quota) - 1)
+		return -EDQUOT;
 	fault->seen = smp_load_acquire(&vm->ranges.ended); /* pairs with mote_range_end() */
 	err = fault_look(fault);
 	if (err)
@@ -532,6 +535,7 @@ static int fault_prepare(struct mote_vm *vm, struct mem_fault *fault, struct mot
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 {
 	struct mem_fault fault = {
+		.run = vcpu->run,
 		.gpa = gpa & PAGE_MASK,
 		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
 		.exec = access & MOTE_ACCESS_EXEC,

@@ -221,6 +221,39 @@ TEST_F(snapshot, migrates)
 	EXPECT_EQ(0, sh("mote resume three && mote stop --force three"));
 }
 
+/*
+ * Writes 47 MiB for ever, and says so every now and then.  Segment registers keep the limit that they got in
+ * protected mode (SDM 3A, "Switching Back to Real-Address Mode").
+ */
+GUEST(hungry, 16,
+      "cli; xor %ax, %ax; mov %ax, %ds; lgdtl 8f - 9001b + 0x7c00; mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $8, %bx\n"
+      "mov %bx, %ds; and $0xfe, %al; mov %eax, %cr0; xor %bx, %bx; mov %bx, %ds\n"
+      "1: mov $0x3f8, %dx; mov $'a', %al; out %al, %dx; mov $64, %cx\n"
+      "2: mov $0x100000, %edi; 3: addr32 incl (%edi); add $4096, %edi; cmp $0x3000000, %edi; jb 3b\n"
+      "loop 2b; jmp 1b\n"
+      ".balign 8; 7: .quad 0, 0xcf93000000ffff; 8: .word 15; .long 7b - 9001b + 0x7c00\n");
+
+/* A guest that writes all its memory for ever comes to its end, too, and one that nobody takes goes on. */
+TEST_F(snapshot, is_hungry)
+{
+	const char *left;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_hungry, "--memory 64M"));
+	ASSERT_TRUE(has_said("one", 2));
+	ASSERT_EQ(0, sh("mote migrate one 'exec:exec sleep 1000' 2> said & echo $! > migrate.pid"));
+	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'migrated or saved already' said"));
+	ASSERT_TRUE(has_said("one", nr_said("one") + 3));
+	ASSERT_EQ(0, sh("kill $(cat migrate.pid); rm migrate.pid"));
+	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'connection ended\\|is gone' said"));
+	command_run(&self->command, "mote migrate --json --downtime 0 one 'exec:exec mote receive --timeout 7000 "
+		    "--name two --serial socket --detach -'");
+	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
+	left = strstr(self->command.out, "\"left_bytes\":");
+	ASSERT_NE(NULL, left) TH_LOG("%s", self->command.out);
+	EXPECT_GE(4 << 20, atol(left + strlen("\"left_bytes\":"))) TH_LOG("%s", self->command.out);
+	EXPECT_EQ(0, sh("mote stop --force two"));
+}
+
 /* Whatever fails on the way, the machine is here, and does not notice. */
 TEST_F(snapshot, stays)
 {

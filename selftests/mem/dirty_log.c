@@ -167,6 +167,45 @@ TEST_F(dirty_log, refused)
 	EXPECT_EQ(1, count(self->log, WORDS));
 }
 
+/* As many pages as it is granted, and the next one when there is more; what is no news is no matter. */
+TEST_F(dirty_log, quota)
+{
+	struct mote_run *run = self->guest.run, exit;
+	__u64 before;
+
+	ASSERT_EQ(0, slot_set(&self->guest, 1, MOTE_SLOT_LOG_DIRTY, REGION, SIZE, self->memory));
+	WRITE(9);
+	before = run->dirty_pages;
+	run->dirty_quota = before + 3;
+	WRITE(9);
+	EXPECT_EQ(before, run->dirty_pages);
+	for (int i = 0; i < 3; i++)
+		WRITE(i);
+	WRITE(1);
+	guest_peek(&self->guest, REGION + 700 * PAGE);
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(MOTE_EXIT_MEMORY, guest_try(&self->guest, JOB_WRITE, REGION + 700 * PAGE, &exit));
+		EXPECT_EQ(-EDQUOT, exit.memory.error);
+		EXPECT_EQ(REGION + 700 * PAGE, exit.memory.gpa);
+		EXPECT_EQ(1, self->memory[700 * PAGE]);
+		LOG_ALL();
+		EXPECT_EQ(i ? 0 : 4, count(self->log, WORDS));
+	}
+	EXPECT_EQ(before + 3, run->dirty_pages);
+	run->dirty_quota++;
+	WRITE(700);
+	EXPECT_EQ(MOTE_EXIT_MEMORY, guest_try(&self->guest, JOB_WRITE, REGION, NULL));
+	LOG_ALL();
+	EXPECT_TRUE(count(self->log, WORDS) == 1 && LOGGED(700));
+	run->dirty_quota = 0;
+	WRITE(0);
+	/* What is not logged is not counted. */
+	run->dirty_quota = 1;
+	ASSERT_EQ(0, slot_set(&self->guest, 1, 0, REGION, SIZE, self->memory));
+	WRITE(5);
+	EXPECT_EQ(before + 5, run->dirty_pages);
+}
+
 /* ---- as in a migration: copy what is logged while the guest runs --------------------- */
 
 /* Writes a growing number to pages in an order that jumps about. */

@@ -744,7 +744,8 @@ struct mote_state {
  * @MOTE_EXIT_SHUTDOWN: user: triple fault
  * @MOTE_EXIT_FAIL_ENTRY: user: the state is one that no CPU enters
  * @MOTE_EXIT_MEMORY: user: a slot's memory cannot be had from its owner
- *	(unmapped, no permission, file truncated)
+ *	(unmapped, no permission, file truncated), or must not be written yet
+ *	(&mote_run.dirty_quota)
  * @MOTE_EXIT_INIT: INIT signal, handled
  * @MOTE_EXIT_TIMER: VMX-preemption timer, handled
  * @MOTE_EXIT_UNKNOWN: user: an exit that mote does not know; no action of a guest is known to
@@ -917,7 +918,7 @@ struct mote_pio {
  * @gpa: guest-physical address
  * @hva: of %MOTE_EXIT_MEMORY: where it would be in the VMM process
  * @access: MOTE_ACCESS_*
- * @error: of %MOTE_EXIT_MEMORY: a negative errno
+ * @error: of %MOTE_EXIT_MEMORY: a negative errno; -EDQUOT: see &mote_run.dirty_quota
  */
 struct mote_memory {
 	__u64 gpa;
@@ -950,9 +951,13 @@ struct mote_memory {
  *	hardware's own code where it was asked
  * @exits: counted by &enum mote_exit_reason, from the vCPU's creation on; may be
  *	read while it runs
+ * @dirty_pages: pages of slots with %MOTE_SLOT_LOG_DIRTY that this vCPU was the first to
+ *	write since the log was taken, from its creation on; likewise
+ * @dirty_quota: in, at any time: with as many @dirty_pages the next write to a page that is
+ *	not in a log yet is a %MOTE_EXIT_MEMORY with EDQUOT; 0: there is no such limit
  *
- * What is "in" is read once, at the start of MOTE_RUN; what is "out" is
- * written at its end and never read back.
+ * What is "in" is read once, at the start of MOTE_RUN, unless it says otherwise; what is "out"
+ * is written at its end and never read back, but for @dirty_pages.
  */
 struct mote_run {
 	__u8 immediate_exit;
@@ -991,6 +996,9 @@ struct mote_run {
 	};
 
 	__u64 exits[64];
+
+	__u64 dirty_pages;
+	__u64 dirty_quota;
 };
 
 #define MOTE_RUN_SIZE 4096

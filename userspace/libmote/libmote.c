@@ -154,5 +154,5 @@ SIZE(mote_cpu_mode, 48);
 SIZE(mote_task_switch, 16);
 SIZE(mote_pio, 4);
 SIZE(mote_memory, 24);
-SIZE(mote_run, 1240);
+SIZE(mote_run, 1256);
 SIZE(mote_apic_access, 16);

@@ -18,6 +18,8 @@
 #define TURN (4u << 20)
 /* Over the memory, before the guest has to wait. */
 #define ROUNDS_MOST 8
+/* Pages that a vCPU may write in a round whatever else it does. */
+#define GRANT_LEAST 64
 
 enum phase {
 	STARTS,		/* the VM pauses, so that nothing is under way when the log begins */
@@ -46,7 +48,8 @@ struct migration {
 	__u64 *todo;		/* pages of this round, a bit each */
 	__u64 at;		/* the next one to be looked at */
 	__u64 round_at;		/* when the round began, */
-	__u64 round_sent;	/* and what had been sent then */
+	__u64 round_sent;	/* and what had been sent then, in bytes */
+	__u64 round_pages;	/* and in pages */
 	unsigned char *out;	/* messages */
 	size_t out_size;
 	size_t out_at;
@@ -97,6 +100,7 @@ static void end(struct migration *m)
 	source_remove(&m->source);
 	close(m->source.fd);
 	m->phase = ENDED;
+	vcpus_grant(vm, false, UNLIMITED);
 	mote_machine_unwatch(&vm->machine, &m->written);
 	pthread_mutex_lock(&vm->life);
 	vm->when_paused = NULL;
@@ -265,6 +269,17 @@ static void collect(struct migration *m)
 		note_failure(m, "what the guest writes cannot be seen: %s", strerror(-err));
 }
 
+/*
+ * In each round all vCPUs together may write half as many pages as it has: a quarter at once, and another one
+ * as the round goes on.  So each round is half as long as the one before, and who writes less is not held up.
+ */
+static void grant(struct migration *m, bool anew)
+{
+	__u64 pages = m->progress.left / PAGE_SIZE + m->progress.pages - m->round_pages;
+
+	vcpus_grant(m->vm, anew, GRANT_LEAST + pages / 4 / m->vm->nr_vcpus);
+}
+
 static void begin_round(struct migration *m)
 {
 	__u64 pages = 0;
@@ -276,6 +291,8 @@ static void begin_round(struct migration *m)
 	m->at = 0;
 	m->round_at = clock_ns();
 	m->round_sent = m->progress.sent;
+	m->round_pages = m->progress.pages;
+	grant(m, true);
 }
 
 /* As fast as in the round that is over, how long would the rest take? */
@@ -343,7 +360,9 @@ static bool advance(struct migration *m)
 			end_here(m);
 		return m->phase != ENDED;
 	case COPIES:
-		if (!put_pages(m))
+		if (put_pages(m))
+			grant(m, false);
+		else
 			end_round(m);
 		return true;
 	case PAUSES:

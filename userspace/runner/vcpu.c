@@ -14,6 +14,7 @@
 #include <string.h>
 #include <linux/kvm_para.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <complete.h>
@@ -101,6 +102,45 @@ static void port_out(void *context, __u16 port, unsigned int size, __u32 data)
 	struct vcpu *vcpu = context;
 
 	bus_write(vcpu->vm, SPACE_PORT, port, size, data);
+}
+
+/* ---- what it may write ------------------------------------------------------------ */
+
+void vcpus_grant(struct vm *vm, bool anew, __u64 pages)
+{
+	pthread_mutex_lock(&vm->life);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+		struct mote_run *run = vcpu->cpu.run;
+
+		if (anew)
+			vcpu->dirty_base = __atomic_load_n(&run->dirty_pages, __ATOMIC_RELAXED);
+		__atomic_store_n(&run->dirty_quota, pages == UNLIMITED ? 0 : vcpu->dirty_base + pages,
+				 __ATOMIC_RELAXED);
+	}
+	pthread_cond_broadcast(&vm->resumed);
+	pthread_mutex_unlock(&vm->life);
+}
+
+/* As vcpus_grant() says; a pause and the VM's end have to be seen first. */
+static void await_grant(struct vcpu *vcpu)
+{
+	struct mote_run *run = vcpu->cpu.run;
+	struct vm *vm = vcpu->vm;
+	struct timespec until;
+	__u64 quota;
+	int err = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	pthread_mutex_lock(&vm->life);
+	quota = run->dirty_quota;
+	while (!err && !vm->paused && !vm_has_ended(vm) &&
+	       run->dirty_quota && run->dirty_pages >= run->dirty_quota)
+		err = pthread_cond_clockwait(&vm->resumed, &vm->life, CLOCK_MONOTONIC, &until);
+	if (err && run->dirty_quota == quota)
+		run->dirty_quota = 0;
+	pthread_mutex_unlock(&vm->life);
 }
 
 /* ---- exits --------------------------------------------------------------------- */
@@ -212,8 +252,11 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 			mote_check_text(run->fail.check), mote_check_section(run->fail.check));
 		break;
 	case MOTE_EXIT_MEMORY:
-		vm_fail(vcpu, END_ERROR, "memory at 0x%llx cannot be had: %s",
-			(unsigned long long)run->memory.gpa, strerror(-run->memory.error));
+		if (run->memory.error == -EDQUOT)
+			await_grant(vcpu);
+		else
+			vm_fail(vcpu, END_ERROR, "memory at 0x%llx cannot be had: %s",
+				(unsigned long long)run->memory.gpa, strerror(-run->memory.error));
 		break;
 	default:
 		vm_fail(vcpu, END_ERROR, "vCPU %u: an exit that mote does not know: %s (0x%x)",
@@ -274,6 +317,8 @@ void vm_pause(struct vm *vm, const char *why)
 		__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
 		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 			vcpu_kick(&vm->vcpus[i]);
+		/* Those that wait to write are to wait here. */
+		pthread_cond_broadcast(&vm->resumed);
 	}
 	pthread_mutex_unlock(&vm->life);
 	/* Those that waited for the last pause may not have left it yet. */

@@ -273,6 +273,7 @@ enum ending {
  * @tid: number of the thread
  * @started: there is a thread
  * @exits: how often MOTE_RUN ended, by reason
+ * @dirty_base: how many pages it had written when vcpus_grant() began to count
  */
 struct vcpu {
 	struct mote_cpu cpu;
@@ -281,6 +282,7 @@ struct vcpu {
 	int tid;
 	bool started;
 	__u64 exits[MOTE_NR_EXITS];
+	__u64 dirty_base;
 };
 
 /**
@@ -350,7 +352,7 @@ struct job {
  * @life: a lock of all that follows; nothing waits while it is held, and no lock is taken
  * @jobs: what the I/O thread has been asked to do
  * @nr_parked: how many vCPUs wait
- * @resumed: they need not any more
+ * @resumed: they need not any more, or may write more (vcpus_grant())
  * @paused: vCPUs are to wait; is read without the lock
  * @drained: of a pause, the devices have done what they had begun
  * @holder: what keeps it paused, as it is being saved or migrated; or NULL
@@ -484,6 +486,17 @@ int vcpus_start(struct vm *vm);
 /* The VM has ended: wait for the threads. */
 void vcpus_stop(struct vm *vm);
 void vcpus_destroy(struct vm *vm);
+/**
+ * vcpus_grant() - how many pages of memory that is logged each vCPU may write until it waits
+ * @vm: the VM
+ * @anew: from now on; else from when it was granted anew last
+ * @pages: how many, at least 1; UNLIMITED: as many as it likes
+ *
+ * Who waits for a second in which nothing is granted waits no longer: the guest does not stand still for
+ * somebody who does.
+ */
+void vcpus_grant(struct vm *vm, bool anew, __u64 pages);
+#define UNLIMITED (~0ull)
 /* What all of them say by CPUID, and each its own (cpuid.c); 0, or -1 after a complaint. */
 int cpuid_create(struct vm *vm);
 int vcpu_set_cpuid(struct vcpu *vcpu);
