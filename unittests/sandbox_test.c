@@ -754,6 +754,25 @@ static bool begins_again(void)
 	       in_child(&again, SANDBOX_SUPERVISOR, execute, words) == STATUS_REFUSED;
 }
 
+/* Whatever a machine has, the kernel takes the filters of all its threads. */
+static bool all_machines(void)
+{
+	char words[128];
+	bool good = true;
+
+	for (unsigned int has = 0; has < 32; has++) {
+		const struct sandbox machine = {
+			.restarts = has & 1, .has_user_net = has & 2, .has_vhost = has & 4,
+			.has_daemons = has & 8, .has_flash = has & 16, .told = -1, .refused = refused,
+		};
+
+		for (unsigned int kind = 0; kind < NR_SANDBOX_THREADS; kind++)
+			good &= !in_child(&machine, kind, live, words) &&
+				in_child(&machine, kind, execute, words) == STATUS_REFUSED;
+	}
+	return good;
+}
+
 /* ---- who waits for all ------------------------------ */
 
 #define LATE 4
@@ -959,6 +978,7 @@ static const struct unit_test others[] = {
 	{ "a machine is saved and migrated by what its client has opened", .is_good = saves_and_migrates },
 	{ "flash comes and goes by vCPUs of machines that have some", .is_good = flash },
 	{ "a machine begins again, and has no more than before", .is_good = begins_again },
+	{ "machines of all kinds have sandboxes", .is_good = all_machines },
 	{ "who waits for the threads that were made waits for all of them", .is_good = waits },
 	{ "the process is without rights, cores and onlookers", .is_good = process_is_bare },
 	{ "the disks' rings read and write", .is_good = ring_is_restricted },

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
@@ -17,7 +16,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +32,7 @@
 
 #include <linux/mote.h>
 
+#include "call_filter.h"
 #include "runner.h"
 #include "sandbox.h"
 
@@ -68,24 +67,11 @@ static __thread enum sandbox_thread current;
 
 /* ---- system calls -------------------------------------------------------------------- */
 
-/**
- * struct rule - a system call that is allowed
- * @call: its number
- * @threads: to whom
- * @nr: how many of @arguments there are
- * @arguments: and with these alone
- */
-struct rule {
-	int call;
-	unsigned int threads;
-	unsigned int nr;
-	struct scmp_arg_cmp arguments[2];
-};
-
-#define CALL(name, threads) { SCMP_SYS(name), threads, 0, { { 0 } } }
-#define BITS(argument, mask, value) { argument, SCMP_CMP_MASKED_EQ, mask, value }
-#define WHERE(name, threads, ...) { SCMP_SYS(name), threads, 1, { __VA_ARGS__ } }
-#define WHERE_BOTH(name, threads, ...) { SCMP_SYS(name), threads, 2, { __VA_ARGS__ } }
+#define FAILS(error, name, threads, ...) { SYS_##name, threads, error, { __VA_ARGS__ } }
+#define WHERE(name, threads, ...) FAILS(0, name, threads, __VA_ARGS__)
+#define CALL(name, threads) WHERE(name, threads, { 0 })
+#define BITS(argument, mask, value) { argument, mask, value }
+#define ASK(request, threads) WHERE(ioctl, threads, BITS(1, INT, request))
 
 /* The kernel looks at 32 bits of these. */
 #define INT 0xffffffff
@@ -95,7 +81,7 @@ struct rule {
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND |	\
 		      CLONE_THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
-static const struct rule rules[] = {
+static const struct filter_rule rules[] = {
 	/* What a C library needs to go on: memory, which is never executable, locks, time, the end. */
 	WHERE(mmap, ALL, BITS(2, PROT_EXEC, 0)),
 	WHERE(mprotect, ALL, BITS(2, PROT_EXEC, 0)),
@@ -125,8 +111,8 @@ static const struct rule rules[] = {
 	WHERE(fcntl, S, BITS(1, INT, F_DUPFD_CLOEXEC)), WHERE(openat, S, BITS(2, OPEN_BEYOND_READING, 0)),
 	CALL(getpgrp, S), CALL(getpgid, S),
 	/* Connections by IPv4, and where names are asked for. */
-	WHERE_BOTH(socket, U, BITS(0, INT, AF_INET), BITS(1, SOCKET_TYPE, SOCK_STREAM)),
-	WHERE_BOTH(socket, U, BITS(0, INT, AF_INET), BITS(1, SOCKET_TYPE, SOCK_DGRAM)),
+	WHERE(socket, U, BITS(0, INT, AF_INET), BITS(1, SOCKET_TYPE, SOCK_STREAM)),
+	WHERE(socket, U, BITS(0, INT, AF_INET), BITS(1, SOCKET_TYPE, SOCK_DGRAM)),
 	CALL(connect, U), CALL(bind, U), CALL(listen, U), CALL(accept, U), CALL(shutdown, U), CALL(sendto, U),
 	CALL(recvfrom, U), CALL(recvmsg, U), CALL(setsockopt, U), CALL(getsockopt, U), CALL(getsockname, U),
 	CALL(getpeername, U), WHERE(openat, U, BITS(2, OPEN_BEYOND_READING, 0)),
@@ -137,22 +123,23 @@ static const struct rule rules[] = {
 	CALL(landlock_restrict_self, R),
 	CALL(memfd_create, R), CALL(ftruncate, R), CALL(io_uring_setup, R), CALL(io_uring_register, R),
 	WHERE(fcntl, R, BITS(1, INT, F_OFD_SETLK)), CALL(setsockopt, R),
-};
-
-/* What ioctl() may ask for. */
-static const struct {
-	unsigned int request;
-	unsigned int threads;
-} requests[] = {
-	{ MOTE_RUN, V }, { MOTE_INJECT, V }, { MOTE_APIC_ACCESS, V }, { MOTE_GET_STATE, V | I | S },
-	{ MOTE_GET_CLOCK, I }, { MOTE_GET_DIRTY, I }, { MOTE_SET_STATE, V | I }, { MOTE_SET_CLOCK, I },
-	{ MOTE_MSI, V | I | N }, { MOTE_IRQFD, V | I }, { MOTE_IOEVENTFD, V | I },
-	{ TCGETS, S }, { TCSETS, S }, { TIOCGPGRP, S }, { TIOCGWINSZ, S }, { FIONREAD, U }, { SIOCOUTQ, H },
-	{ VHOST_SET_FEATURES, K }, { VHOST_SET_MEM_TABLE, K }, { VHOST_SET_VRING_NUM, K },
-	{ VHOST_SET_VRING_BASE, K }, { VHOST_SET_VRING_ADDR, K }, { VHOST_SET_VRING_KICK, K },
-	{ VHOST_SET_VRING_CALL, K }, { VHOST_NET_SET_BACKEND, K }, { VHOST_VSOCK_SET_RUNNING, K },
-	{ MOTE_GET_INFO, R }, { MOTE_CREATE_VM, R }, { MOTE_CREATE_VCPU, R }, { MOTE_SET_SLOT, I | R | F },
-	{ MOTE_SET_CPUID, R }, { VHOST_GET_FEATURES, R }, { VHOST_VSOCK_SET_GUEST_CID, R }, { BLKSSZGET, R },
+	/* Threads wake each other; others are not theirs to signal. */
+	WHERE(tgkill, ALL, BITS(0, INT, FILTER_OWN_PID)),
+	/* libslirp tries it where it may not ping otherwise; the C library can make threads without. */
+	FAILS(EPERM, socket, U, BITS(0, INT, AF_INET), BITS(1, SOCKET_TYPE, SOCK_RAW)),
+	FAILS(ENOSYS, clone3, R, { 0 }),
+	/* What is asked of devices. */
+	ASK(MOTE_RUN, V), ASK(MOTE_INJECT, V), ASK(MOTE_APIC_ACCESS, V),
+	ASK(MOTE_GET_STATE, V | I | S), ASK(MOTE_GET_CLOCK, I), ASK(MOTE_GET_DIRTY, I),
+	ASK(MOTE_SET_STATE, V | I), ASK(MOTE_SET_CLOCK, I), ASK(MOTE_MSI, V | I | N),
+	ASK(MOTE_IRQFD, V | I), ASK(MOTE_IOEVENTFD, V | I), ASK(TCGETS, S), ASK(TCSETS, S),
+	ASK(TIOCGPGRP, S), ASK(TIOCGWINSZ, S), ASK(FIONREAD, U), ASK(SIOCOUTQ, H),
+	ASK(VHOST_SET_FEATURES, K), ASK(VHOST_SET_MEM_TABLE, K), ASK(VHOST_SET_VRING_NUM, K),
+	ASK(VHOST_SET_VRING_BASE, K), ASK(VHOST_SET_VRING_ADDR, K), ASK(VHOST_SET_VRING_KICK, K),
+	ASK(VHOST_SET_VRING_CALL, K), ASK(VHOST_NET_SET_BACKEND, K), ASK(VHOST_VSOCK_SET_RUNNING, K),
+	ASK(MOTE_GET_INFO, R), ASK(MOTE_CREATE_VM, R), ASK(MOTE_CREATE_VCPU, R),
+	ASK(MOTE_SET_SLOT, I | R | F), ASK(MOTE_SET_CPUID, R), ASK(VHOST_GET_FEATURES, R),
+	ASK(VHOST_VSOCK_SET_GUEST_CID, R), ASK(BLKSSZGET, R),
 };
 
 /* Whose rules a thread has. */
@@ -173,76 +160,6 @@ static unsigned int kinds_of(enum sandbox_thread kind)
 	return kinds;
 }
 
-static int add_rules(scmp_filter_ctx context, unsigned int kinds)
-{
-	const struct scmp_arg_cmp self = BITS(0, INT, getpid());
-	const struct scmp_arg_cmp inet = BITS(0, INT, AF_INET), raw = BITS(1, SOCKET_TYPE, SOCK_RAW);
-	int err = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(rules) && !err; i++)
-		if (rules[i].threads & kinds)
-			err = seccomp_rule_add_array(context, SCMP_ACT_ALLOW, rules[i].call, rules[i].nr,
-						     rules[i].arguments);
-	for (size_t i = 0; i < ARRAY_SIZE(requests) && !err; i++)
-		if (requests[i].threads & kinds)
-			err = seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-					       (struct scmp_arg_cmp)BITS(1, INT, requests[i].request));
-	/* Threads wake each other; others are not theirs to signal. */
-	if (!err)
-		err = seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, self);
-	/* libslirp tries it where it may not ping otherwise; the C library can make threads without. */
-	if (!err && kinds & U)
-		err = seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2, inet, raw);
-	if (!err && kinds & R)
-		err = seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	return err;
-}
-
-/* A filter as the kernel takes it, in *@program; 0 or a negative errno. */
-static int build(enum sandbox_thread kind, struct sock_fprog *program)
-{
-	scmp_filter_ctx context = seccomp_init(SCMP_ACT_TRAP);
-	int fd = memfd_create("filter", MFD_CLOEXEC), err = context && fd >= 0 ? 0 : -ENOMEM;
-	off_t size;
-
-	if (!err)
-		err = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-	/* What the guest's exits wait for comes first. */
-	if (!err && kind == SANDBOX_VCPU)
-		err = seccomp_syscall_priority(context, SCMP_SYS(ioctl), 255);
-	if (!err)
-		err = add_rules(context, kinds_of(kind));
-	if (!err)
-		err = seccomp_export_bpf(context, fd);
-	size = err ? 0 : lseek(fd, 0, SEEK_END);
-	program->len = size / sizeof(struct sock_filter);
-	program->filter = err ? NULL : malloc(size);
-	if (!err && (!program->filter || pread(fd, program->filter, size, 0) != size))
-		err = -ENOMEM;
-	if (fd >= 0)
-		close(fd);
-	if (context)
-		seccomp_release(context);
-	/* What it took to make it goes back to the host. */
-	malloc_trim(0);
-	return err;
-}
-
-/* They are built when there is the first thread of a kind, at the latest. */
-static int get_filter(enum sandbox_thread kind, struct sock_fprog **program)
-{
-	static struct sock_fprog programs[NR_SANDBOX_THREADS];
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	int err = 0;
-
-	*program = &programs[kind];
-	pthread_mutex_lock(&lock);
-	if (!programs[kind].filter)
-		err = build(kind, &programs[kind]);
-	pthread_mutex_unlock(&lock);
-	return err;
-}
-
 bool sandbox_has_filters(void)
 {
 	__u32 action = SECCOMP_RET_TRAP;
@@ -260,15 +177,18 @@ const struct refusal *sandbox_refusal(void)
 	return __atomic_load_n(&nr_refusals, __ATOMIC_ACQUIRE) ? &refusal : NULL;
 }
 
-static void note(int call)
-{
-	char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call);
+/* By number, as the kernel's headers have them. */
+static const char calls[][32] = {
+#include "syscalls.h"
+};
 
+static void note(unsigned int call)
+{
 	refusal.thread = names[current];
-	snprintf(refusal.call, sizeof(refusal.call), "%s", name ? name : "");
-	if (!name)
-		snprintf(refusal.call, sizeof(refusal.call), "system call %d", call);
-	free(name);
+	if (call < ARRAY_SIZE(calls) && calls[call][0])
+		snprintf(refusal.call, sizeof(refusal.call), "%s", calls[call]);
+	else
+		snprintf(refusal.call, sizeof(refusal.call), "system call %u", call);
 }
 
 /* It has not been made.  Nobody goes on behind it: the thread may be the guest's by now. */
@@ -364,9 +284,6 @@ void sandbox_set_up(const struct sandbox *wanted)
 	mallopt(M_ARENA_MAX, 1);
 	if (sandbox.has_user_net)
 		name_servers = open("/etc/resolv.conf", O_PATH | O_CLOEXEC);
-	/* The devices get the memory that it took to build those that are always needed. */
-	for (enum sandbox_thread kind = SANDBOX_VCPU; kind <= SANDBOX_SUPERVISOR; kind++)
-		get_filter(kind, &(struct sock_fprog *){ NULL });
 }
 
 void sandbox_set_directory(const char *path)
@@ -394,12 +311,14 @@ static void hide(void)
 
 static int forbid_calls(enum sandbox_thread kind)
 {
-	struct sock_fprog *program;
-	int err = get_filter(kind, &program);
+	struct filter filter;
+	struct sock_fprog program = { .filter = filter.code };
+	int err = filter_build(&filter, rules, ARRAY_SIZE(rules), kinds_of(kind));
 
 	if (err)
 		return err;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program) ? -errno : 0;
+	program.len = filter.len;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) ? -errno : 0;
 }
 
 /* ---- who is not there yet ---------------------------------------------------------------- */
