@@ -691,6 +691,52 @@ static void test_save(void)
 	end();
 }
 
+/* Into a file that has what was saved before: what is the same is not written again. */
+static void test_save_what_differs(void)
+{
+	static unsigned char memory[8 * SNAPSHOT_CHUNK] __attribute__((aligned(4096)));
+	static unsigned char seen[sizeof(memory)];
+	int files[2] = { memfd_create("state", 0), memfd_create("memory", 0) }, fd;
+	__u64 sums[8];
+
+	begin();
+	options.memory = sizeof(memory);
+	vm.ram = memory;
+	vm.pagemap = vm.memory_fd = -1;
+	vm.paused = true;
+	fd = dial();
+	/* A chunk stays, one changes, one becomes zeros, and one ceases to be. */
+	for (int i = 0; i < 2; i++) {
+		memory[0] = 1;
+		memory[SNAPSHOT_CHUNK + 5] = 2 + i;
+		memory[2 * SNAPSHOT_CHUNK + 5] = !i;
+		memory[7 * SNAPSHOT_CHUNK + 5] = i;
+		send_files(fd, SAVE "\n", files, 2);
+		CHECK(!hear(fd)[0]);
+		while (posted)
+			do_job();
+		CHECK(strstr(hear(fd), "\"saved_bytes\":196608"));
+		CHECK(pread(files[1], seen, sizeof(seen), 0) == sizeof(seen));
+		CHECK(!memcmp(seen, memory, sizeof(memory)));
+		CHECK(pread(files[1], sums, sizeof(sums), sizeof(memory)) == sizeof(sums));
+		CHECK(sums[0] && sums[1] && !!sums[2] == !i && !sums[3] && !!sums[7] == i);
+	}
+	CHECK(!ftruncate(files[1], sizeof(memory)));
+	send_files(fd, SAVE "\n", files, 2);
+	while (posted)
+		do_job();
+	CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(fd)));
+	close(fd);
+	settle(&vm);
+	posted = NULL;
+	vm.holder = NULL;
+	base_destroy(&vm);
+	for (int i = 0; i < 2; i++)
+		close(files[i]);
+	options.memory = 512 * MEBIBYTE;
+	end();
+}
+
 /* ---- migrations ----------------------------------------------------------------------------- */
 
 #define MIGRATE "{\"version\":1,\"do\":\"migrate\",\"downtime_ms\":0}"
@@ -931,6 +977,7 @@ int main(int argc, char **argv)
 		{ "a machine that ends before the answer", test_ends_before },
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
+		{ "a file that has something already", test_save_what_differs },
 		{ "a migration", test_migrate },
 		{ "a copy", test_copy },
 		{ "a migration that fails", test_migrate_fails },

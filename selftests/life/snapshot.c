@@ -88,19 +88,51 @@ TEST_F(snapshot, goes_on)
 	EXPECT_EQ(10, vm_status("one3"));
 }
 
-/* What @name says from byte @at on is what it says from @from on: 30 letters, which each time are there. */
-static bool says_again(const char *name, long from, long at)
-{
-	return !sh("cd " RUNTIME_DIR "; tail -c +%ld %s.out > again; tail -c +%ld %s.out | cmp -n 30 - again",
-		   at + 1, name, from + 1, name);
-}
-
 static long nr_said(const char *name)
 {
 	struct command command;
 
 	command_run(&command, "wc -c < " RUNTIME_DIR "/%s.out", name);
 	return atol(command.out);
+}
+
+/* What is as in another snapshot is not written again, and each can be restored without the other. */
+TEST_F(snapshot, differs)
+{
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--memory 16M"));
+	ASSERT_TRUE(has_said("one", 40));
+	ASSERT_EQ(0, sh("mote snapshot --pause one " DIR));
+	EXPECT_COMPLAINT(2, "snapshot: --live or --diff", "mote snapshot --live --diff " DIR " one " DIR "2");
+	EXPECT_COMPLAINT(1, "there is no machine in it", "mote snapshot --diff " RUNTIME_DIR " one " DIR "2");
+	EXPECT_EQ(0, sh("cp -r " DIR " " DIR "3 && "
+			"for file in " DIR "3/memory*; do printf 12345678 | dd conv=notrunc bs=1 status=none "
+			"of=$file seek=$(($(stat -c %%s $file) - 8)); done"));
+	EXPECT_COMPLAINT(1, "checksums are damaged", "mote snapshot --diff " DIR "3 one " DIR "2");
+	EXPECT_EQ(0, sh("[ ! -e " DIR "2 ] && rm -r " DIR "3"));
+	ASSERT_TRUE(is_silent("one"));
+	EXPECT_EQ(0, sh("mote snapshot --json --diff " DIR " one " DIR "2 | "
+			"grep -q '\"saved_bytes\": *0'"));
+	ASSERT_EQ(0, sh("mote resume one"));
+	ASSERT_TRUE(has_said("one", nr_said("one") + 10));
+	/* The guest has written to one chunk, where its letter and its stack are. */
+	EXPECT_EQ(0, sh("mote snapshot --stop --json --diff " DIR " one " DIR "2 | "
+			"grep -q '\"saved_bytes\": *65536'"));
+	EXPECT_EQ(10, vm_status("one"));
+	EXPECT_EQ(0, sh("rm -r " DIR));
+	ASSERT_EQ(0, sh(ARRIVE("one2", "mote restore --verify --timeout 7000 " DIR "2")));
+	ASSERT_TRUE(has_said("one2", 40));
+	EXPECT_TRUE(is_alphabet("one.out one2.out"));
+	ASSERT_TRUE(vm_start_flat("two", &guest_alphabet, "--memory 17M"));
+	EXPECT_COMPLAINT(1, "and this one has 17", "mote snapshot --diff " DIR "2 two " DIR);
+	EXPECT_EQ(0, sh("[ ! -e " DIR " ] && mote stop --force two && mote stop --force one"));
+	sh("rm -r " DIR "2");
+}
+
+/* What @name says from byte @at on is what it says from @from on: 30 letters, which each time are there. */
+static bool says_again(const char *name, long from, long at)
+{
+	return !sh("cd " RUNTIME_DIR "; tail -c +%ld %s.out > again; tail -c +%ld %s.out | cmp -n 30 - again",
+		   at + 1, name, from + 1, name);
 }
 
 /* Back to where it was saved, or restored, as often as wanted: it says the same once more. */
@@ -241,12 +273,12 @@ TEST_F(snapshot, is_hungry)
 	ASSERT_TRUE(vm_start_flat("one", &guest_hungry, "--memory 64M"));
 	ASSERT_TRUE(has_said("one", 2));
 	ASSERT_EQ(0, sh("mote migrate one 'exec:exec sleep 1000' 2> said & echo $! > migrate.pid"));
-	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'migrated or saved already' said"));
+	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'saved already' said"));
 	ASSERT_TRUE(has_said("one", nr_said("one") + 3));
 	ASSERT_EQ(0, sh("kill $(cat migrate.pid); rm migrate.pid"));
-	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'connection ended\\|is gone' said"));
-	command_run(&self->command, "mote migrate --json --downtime 0 one 'exec:exec mote receive --timeout 7000 "
-		    "--name two --serial socket --detach -'");
+	EXPECT_TRUE(comes_true("mote migrate one exec:false 2> said; grep -q 'on ended\\|is gone' said"));
+	command_run(&self->command, "mote migrate --json --downtime 0 one 'exec:exec mote receive "
+		    "--timeout 7000 --name two --serial socket --detach -'");
 	EXPECT_EQ(0, self->command.status) TH_LOG("%s", self->command.err);
 	left = strstr(self->command.out, "\"left_bytes\":");
 	ASSERT_NE(NULL, left) TH_LOG("%s", self->command.out);

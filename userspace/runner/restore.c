@@ -103,7 +103,7 @@ static bool is_chunk_good(const struct snapshot *snapshot, unsigned char *chunk,
 	return XXH3_64bits(chunk, SNAPSHOT_CHUNK) == sum;
 }
 
-static __u64 *read_sums(const struct snapshot *snapshot)
+__u64 *snapshot_read_sums(const struct snapshot *snapshot)
 {
 	size_t size = snapshot->memory.size / SNAPSHOT_CHUNK * sizeof(__u64);
 	__u64 *sums = malloc(size);
@@ -118,7 +118,7 @@ static __u64 *read_sums(const struct snapshot *snapshot)
 int snapshot_verify(const struct snapshot *snapshot, const char *path)
 {
 	unsigned char *chunk = malloc(SNAPSHOT_CHUNK);
-	__u64 *sums = chunk ? read_sums(snapshot) : NULL, at = 0;
+	__u64 *sums = chunk ? snapshot_read_sums(snapshot) : NULL, at = 0;
 
 	if (!sums) {
 		complain("%s: its memory's checksums are damaged", path);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -46,6 +47,7 @@ static void save_chunk(struct vm *vm, struct save *save)
 {
 	const unsigned char *chunk = vm->ram + save->at;
 	__u64 size = vm->options->memory - save->at;
+	__u64 had = save->had ? save->had[save->at / SNAPSHOT_CHUNK] : 0, sum = 0;
 	unsigned char last[SNAPSHOT_CHUNK];
 
 	/* The file has whole chunks. */
@@ -53,13 +55,32 @@ static void save_chunk(struct vm *vm, struct save *save)
 		memset(last, 0, sizeof(last));
 		chunk = memcpy(last, chunk, size);
 	}
-	/* A sum of 0 stands for a chunk that is not there. */
-	if (!is_untouched(vm, chunk) && !is_zero(chunk, SNAPSHOT_CHUNK)) {
-		save->sums[save->at / SNAPSHOT_CHUNK] = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
+	/* A sum of 0 stands for a chunk of zeros, which is a hole unless there was something. */
+	if (!is_untouched(vm, chunk) && !is_zero(chunk, SNAPSHOT_CHUNK))
+		sum = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
+	if (sum != had) {
 		save->err = write_at(save->memory_fd, chunk, SNAPSHOT_CHUNK, save->at);
 		save->written += SNAPSHOT_CHUNK;
 	}
+	save->sums[save->at / SNAPSHOT_CHUNK] = sum;
 	save->at += SNAPSHOT_CHUNK;
+}
+
+/* What the file has already. */
+static int read_had(struct save *save, __u64 chunks)
+{
+	size_t size = chunks * sizeof(save->had[0]);
+	struct stat stat;
+
+	if (fstat(save->memory_fd, &stat))
+		return -errno;
+	if (!stat.st_size)
+		return 0;
+	save->had = malloc(size);
+	if (!save->had)
+		return -ENOMEM;
+	return (__u64)stat.st_size == save->memory.size + size &&
+	       read_at(save->memory_fd, save->had, size, save->memory.size) ? 0 : -EINVAL;
 }
 
 int snapshot_write_sums(int fd, struct snapshot_memory *memory, const __u64 *sums)
@@ -178,6 +199,7 @@ void save_free(struct save *save)
 	if (save->memory_fd >= 0)
 		close(save->memory_fd);
 	free(save->sums);
+	free(save->had);
 	state_free(&save->state);
 	free(save);
 }
@@ -188,7 +210,7 @@ void save_begin(struct vm *vm, struct save *save)
 
 	save->memory.size = chunks * SNAPSHOT_CHUNK;
 	save->sums = calloc(chunks, sizeof(save->sums[0]));
-	save->err = save->sums ? 0 : -ENOMEM;
+	save->err = save->sums ? read_had(save, chunks) : -ENOMEM;
 	save->job.run = save_part;
 	io_post(vm, &save->job);
 }

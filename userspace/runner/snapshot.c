@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +24,7 @@
 #include "snapshot.h"
 
 const char snapshot_usage[] =
-	"usage: mote snapshot [--live | --pause | --stop] [--json] NAME DIR\n"
+	"usage: mote snapshot [--live | --pause | --stop] [--diff BASE] [--json] NAME DIR\n"
 	"       mote snapshot --show DIR\n"
 	"\n"
 	"Saves a VM as it is in a directory, which is made if it is not there: its memory, its\n"
@@ -31,12 +33,14 @@ const char snapshot_usage[] =
 	"all of it is on the disk: whatever happens, the old or the new one is whole. NAME is the\n"
 	"whole name.\n"
 	"\n"
-	"  --live    it runs meanwhile, and stands still but for a moment\n"
-	"  --pause   it does not go on after it\n"
-	"  --stop    it ends after it\n"
-	"  --json    say as JSON what was saved\n"
-	"  --show    print as JSON what was saved of processors and devices\n"
-	"  --help    this text\n"
+	"  --live       it runs meanwhile, and stands still but for a moment\n"
+	"  --pause      it does not go on after it\n"
+	"  --stop       it ends after it\n"
+	"  --diff BASE  write only memory that is not as in BASE, where another snapshot is; what is\n"
+	"               shares its blocks on file systems that can (btrfs, XFS), else is copied first\n"
+	"  --json       say as JSON what was saved\n"
+	"  --show       print as JSON what was saved of processors and devices\n"
+	"  --help       this text\n"
 	"\n"
 	"Exit status: 0; 1 it cannot be saved, and goes on; 2 no such VM.\n";
 
@@ -97,6 +101,59 @@ static int target_open(struct target *target, const char *path)
 	return -1;
 }
 
+/* From where there is something on. */
+static int copy_data(int from, int to, __u64 size)
+{
+	off_t at = lseek(from, 0, SEEK_DATA), end;
+
+	for (; at >= 0 && (__u64)at < size; at = lseek(from, end, SEEK_DATA)) {
+		end = lseek(from, at, SEEK_HOLE);
+		while (at < end) {
+			off_t out = at;
+			ssize_t nr = copy_file_range(from, &at, to, &out, end - at, 0);
+
+			if (nr <= 0)
+				return -1;
+		}
+	}
+	/* Behind the last of it there is a hole. */
+	return at < 0 && errno != ENXIO ? -1 : ftruncate(to, size);
+}
+
+/* Without its blocks, where the file system can. */
+static int copy_file(int from, int to)
+{
+	struct stat stat;
+
+	if (!ioctl(to, FICLONE, from))
+		return 0;
+	return fstat(from, &stat) ? -1 : copy_data(from, to, stat.st_size);
+}
+
+/* The memory begins as that of another snapshot, which has to be whole, and of a machine with as much. */
+static int target_begin_as(const struct target *target, const char *base, __u64 size)
+{
+	struct snapshot snapshot;
+	__u64 *sums;
+	int err = -1;
+
+	if (snapshot_open(&snapshot, base))
+		return -1;
+	sums = snapshot_read_sums(&snapshot);
+	if (!sums)
+		complain("%s: its memory's checksums are damaged", base);
+	else if (snapshot.memory.size != (size + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK * SNAPSHOT_CHUNK)
+		complain("%s: a machine with %llu MiB of memory, and this one has %llu", base,
+			 snapshot.memory.size >> 20, size >> 20);
+	else if (copy_file(snapshot.memory_fd, target->files[1]))
+		complain("cannot save in %s what is in %s: %m", target->path, base);
+	else
+		err = 0;
+	free(sums);
+	snapshot_close(&snapshot);
+	return err;
+}
+
 /* What was saved here before is not needed any more, nor is what was left by who did not get here. */
 static void remove_others(const struct target *target)
 {
@@ -151,12 +208,14 @@ static void target_close(struct target *target, bool is_good)
  * @live: it runs meanwhile
  * @pause: it does not go on
  * @stop: it ends
+ * @base: directory of a snapshot that has some of it already, or NULL
  * @json: say as JSON what was saved
  */
 struct wishes {
 	bool live;
 	bool pause;
 	bool stop;
+	const char *base;
 	bool json;
 };
 
@@ -270,11 +329,14 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 	struct json_object *status = client_ask(fd, "status", NULL), *answer = NULL;
 	bool was_running = status && strcmp(answer_text(status, "state"), "paused");
 	struct target target;
+	__u64 memory;
 
+	memory = answer_number(status, "memory");
 	json_object_put(status);
-	if (!status || target_open(&target, path)) {
-		if (status)
-			target_close(&target, false);
+	if (!status)
+		return EXIT_PROBLEM;
+	if (target_open(&target, path) || (wishes->base && target_begin_as(&target, wishes->base, memory))) {
+		target_close(&target, false);
 		return EXIT_PROBLEM;
 	}
 	client_is_patient(fd);
@@ -309,12 +371,12 @@ static int show(const char *path)
 	return root ? EXIT_OK : EXIT_USAGE;
 }
 
-enum { OPTION_LIVE = 256, OPTION_PAUSE, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
+enum { OPTION_LIVE = 256, OPTION_DIFF, OPTION_PAUSE, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
 
 int snapshot_run(const struct verb *verb, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "live", no_argument, NULL, OPTION_LIVE },
+		{ "live", no_argument, NULL, OPTION_LIVE }, { "diff", required_argument, NULL, OPTION_DIFF },
 		{ "pause", no_argument, NULL, OPTION_PAUSE }, { "stop", no_argument, NULL, OPTION_STOP },
 		{ "json", no_argument, NULL, OPTION_JSON }, { "show", no_argument, NULL, OPTION_SHOW },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
@@ -329,6 +391,8 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 			fputs(verb->usage, stdout);
 			return EXIT_OK;
 		}
+		if (option == OPTION_DIFF)
+			wishes.base = optarg;
 		wishes.live |= option == OPTION_LIVE;
 		wishes.pause |= option == OPTION_PAUSE;
 		wishes.stop |= option == OPTION_STOP;
@@ -340,9 +404,10 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 	if (shows && argc - optind == 1)
 		return show(argv[optind]);
 	nr_ways = wishes.live + wishes.pause + wishes.stop;
-	if (shows || argc - optind != 2 || nr_ways > 1) {
+	if (shows || argc - optind != 2 || nr_ways > 1 || (wishes.live && wishes.base)) {
 		complain(shows ? "snapshot --show takes a directory (try mote snapshot --help)" :
 			 nr_ways > 1 ? "snapshot: --live, --pause or --stop" :
+			 wishes.live && wishes.base ? "snapshot: --live or --diff" :
 			 "snapshot takes a VM and a directory (try mote snapshot --help)");
 		return EXIT_USAGE;
 	}

@@ -84,11 +84,12 @@ int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *me
  * struct save - a machine that is being saved
  * @job: the next part of it
  * @state_fd: file of the state, empty
- * @memory_fd: file of the memory, empty
+ * @memory_fd: file of the memory, empty, or a copy of another machine's of that size
  * @memory: what the state will say of that
  * @at: how much has been looked at
- * @written: bytes of it that were not all zeros
+ * @written: bytes of it that were written: neither all zeros nor there already
  * @sums: of the chunks
+ * @had: and of those that the file had; NULL: it was empty
  * @state: what it says of itself, and what is wrong with that
  * @vm_state_at: where in it vm_state() begins
  * @vm_state_size: and how many bytes that has
@@ -104,6 +105,7 @@ struct save {
 	__u64 at;
 	__u64 written;
 	__u64 *sums;
+	__u64 *had;
 	struct state state;
 	size_t vm_state_at;
 	size_t vm_state_size;
@@ -139,6 +141,8 @@ struct snapshot {
 int snapshot_open(struct snapshot *snapshot, const char *directory);
 /* Look at each chunk of its memory; likewise. */
 int snapshot_verify(const struct snapshot *snapshot, const char *directory);
+/* The checksums of its chunks, to be freed; NULL: they cannot be had, or are damaged. */
+__u64 *snapshot_read_sums(const struct snapshot *snapshot);
 void snapshot_close(struct snapshot *snapshot);
 
 /* ---- going back (base.c): the I/O thread's -------------------------------------------------- */
