@@ -70,6 +70,13 @@ images: ## build what guests boot in the selftests, from Debian's packages
 unit: ## build unit tests and fuzzers for this machine, in build/unit; make -C unittests run
 	+@$(MAKE) -s -C unittests
 
+# As somebody else builds them, who has libmote installed.
+INSTALLED := $(CURDIR)/build/examples/installed
+.PHONY: examples
+examples: user ## build examples/ with what `make install-headers` installs, in build/examples
+	+@$(MAKE) -s install-headers PREFIX=$(INSTALLED) DESTDIR=
+	+@PKG_CONFIG_PATH=$(INSTALLED)/lib/pkgconfig $(MAKE) -C examples/fuzz OUT=$(CURDIR)/build/examples/fuzz
+
 .PHONY: bench-program
 bench-program: user ## build the benchmark, in build/bench
 	+@$(MAKE) -s -C bench
@@ -136,7 +143,7 @@ install-user: user
 	$(if $(DESTDIR),,ldconfig)
 
 # What programs that use libmote are built with.
-LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h)
+LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h undo.h)
 install-headers: user
 	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig
