@@ -122,7 +122,7 @@ static int receive(struct snapshot *snapshot, const unsigned char *data, size_t 
 	EQ(nr, send(ends[1], data, nr, MSG_DONTWAIT | MSG_NOSIGNAL));
 	shutdown(ends[1], SHUT_WR);
 	*peer = ends[1];
-	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	*snapshot = SNAPSHOT_NONE;
 	nr_complaints = 0;
 	err = receive_machine(snapshot, ends[0], why);
 	if (err)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -276,6 +277,164 @@ static void test_fails(void)
 	EQ(0, save());
 }
 
+/* ---- the working set ------------------------------ */
+
+#define PAGE 4096
+#define NR_PAGES (MEMORY / PAGE)
+#define FILE_PAGE (1ull << 61)
+
+static __u64 page_entry(long page)
+{
+	__u64 entry = 0;
+
+	EQ(sizeof(entry), pread(vm.pagemap, &entry, sizeof(entry),
+				((long)vm.ram / PAGE + page) * (long)sizeof(entry)));
+	return entry;
+}
+
+static bool is_present(long page)
+{
+	return page_entry(page) >> 63;
+}
+
+static bool is_written(long page)
+{
+	return is_present(page) && !(page_entry(page) & FILE_PAGE);
+}
+
+/* Its memory, with as much around it that nobody has used. */
+static void restore(struct snapshot *snapshot)
+{
+	unsigned char *around = mmap(NULL, 3 * MEMORY, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(!snapshot_open(snapshot, directory));
+	vm.ram = mmap(around + MEMORY, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+		      snapshot->memory_fd, 0);
+	vm.snapshot = options.snapshot = snapshot;
+	vm.is_restored = true;
+}
+
+static void forget(struct snapshot *snapshot)
+{
+	snapshot_close(snapshot);
+	munmap(vm.ram - MEMORY, 3 * MEMORY);
+	vm.ram = memory;
+	vm.snapshot = options.snapshot = NULL;
+	vm.is_restored = false;
+}
+
+static bool is_all_around_untouched(void)
+{
+	for (long page = 0; page < (long)NR_PAGES; page++)
+		if (is_present(page - (long)NR_PAGES) || is_present(page + (long)NR_PAGES))
+			return false;
+	return true;
+}
+
+/* What was used is there for the next one, as it was used. */
+static void test_recorded(void)
+{
+	struct snapshot snapshot;
+
+	memset(memory, 7, MEMORY);
+	EQ(0, save());
+	restore(&snapshot);
+	CHECK(!snapshot.working_set);
+	CHECK(!snapshot_record(&snapshot, directory));
+	EQ(0, working_set_begin(&vm));
+	EQ(7, ((volatile unsigned char *)vm.ram)[5 * PAGE]);
+	vm.ram[300 * PAGE] = vm.ram[301 * PAGE] = 8;
+	working_set_end(&vm);
+	EQ(-1, snapshot.record_fd);
+	forget(&snapshot);
+	restore(&snapshot);
+	CHECK(snapshot.working_set);
+	CHECK(!is_present(5) && !is_present(300));
+	EQ(0, working_set_begin(&vm));
+	CHECK(is_present(5) && !is_written(5));
+	CHECK(is_written(300) && is_written(301) && !is_written(302) && !is_present(200));
+	EQ(7, vm.ram[300 * PAGE]);
+	CHECK(is_all_around_untouched());
+	forget(&snapshot);
+}
+
+/* One that is to be recorded reads nothing ahead. */
+static void test_recorded_again(void)
+{
+	struct snapshot snapshot, other;
+
+	restore(&snapshot);
+	CHECK(snapshot.working_set);
+	CHECK(!snapshot_record(&snapshot, directory));
+	CHECK(!snapshot_open(&other, directory));
+	nr_complaints = 0;
+	CHECK(snapshot_record(&other, directory));
+	EQ(1, nr_complaints);
+	snapshot_close(&other);
+	EQ(0, working_set_begin(&vm));
+	CHECK(!is_present(5) && !is_present(300));
+	/* Nobody has one while it is being made. */
+	CHECK(!snapshot_open(&other, directory));
+	CHECK(!other.working_set);
+	EQ(1, nr_complaints);
+	snapshot_close(&other);
+	forget(&snapshot);
+}
+
+/* Whoever has made it, no page is touched that is not the machine's. */
+static void test_strange(void)
+{
+	static const struct { __u64 first; __u32 nr, is_written; } runs[] = {
+		{ NR_PAGES, 1, 0 }, { NR_PAGES - 1, 2, 1 }, { 0, ~0u, 1 }, { 0, NR_PAGES + 1, 0 },
+		{ ~0ull, 1, 1 }, { ~0ull, 2, 0 }, { 1ull << 52, 1, 1 },
+		{ -1ull << 20, 1 << 20, 1 }, { 300, 0, 1 }, { 301, 1, 7 },
+	};
+	struct snapshot snapshot;
+
+	for (size_t size = sizeof(runs) - 7; size <= sizeof(runs); size += 7) {
+		int fd = file("working-set-0000000000001234", O_RDWR | O_TRUNC);
+
+		EQ(0, snapshot_write_file(fd, runs, size));
+		close(fd);
+		restore(&snapshot);
+		CHECK(snapshot.working_set);
+		EQ(0, working_set_begin(&vm));
+		CHECK(is_all_around_untouched());
+		CHECK(!is_present(300));
+		EQ(size == sizeof(runs), is_written(301));
+		forget(&snapshot);
+	}
+}
+
+/* One that is damaged is not there, and no more than that. */
+static void test_damaged_set(void)
+{
+	int fd = file("working-set-0000000000001234", O_RDWR);
+	unsigned char byte, bad;
+	struct snapshot snapshot;
+	struct stat stat;
+
+	fstat(fd, &stat);
+	for (off_t at = 0; at < stat.st_size; at++) {
+		EQ(1, pread(fd, &byte, 1, at));
+		bad = ~byte;
+		poke(fd, at, &bad, 1);
+		nr_complaints = 0;
+		restore(&snapshot);
+		EQ(1, nr_complaints);
+		CHECK(!snapshot.working_set && strstr(said, "its working set is not read ahead"));
+		EQ(0, working_set_begin(&vm));
+		CHECK(!is_present(301));
+		forget(&snapshot);
+		poke(fd, at, &byte, 1);
+	}
+	close(fd);
+	restore(&snapshot);
+	CHECK(snapshot.working_set);
+	forget(&snapshot);
+}
+
 /* To the last moment that was saved; what is refused leaves it where it is. */
 static void test_back(void)
 {
@@ -337,12 +496,17 @@ int main(void)
 		{ "what is not whole is refused", test_not_whole },
 		{ "another version, or another thing", test_another },
 		{ "a machine that cannot be saved", test_fails },
+		{ "what one machine has used is read ahead for the next", test_recorded },
+		{ "unless it is recorded", test_recorded_again },
+		{ "a stranger's working set stays within the memory", test_strange },
+		{ "a damaged one is not read ahead", test_damaged_set },
 		{ "a machine goes back", test_back },
 	};
 	char command[96];
 	int status;
 
-	if (!mkdtemp(directory))
+	vm.pagemap = open("/proc/self/pagemap", O_RDONLY);
+	if (vm.pagemap < 0 || !mkdtemp(directory))
 		return 1;
 	status = run_all(tests, sizeof(tests) / sizeof(tests[0]));
 	base_destroy(&vm);

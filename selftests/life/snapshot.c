@@ -171,6 +171,63 @@ TEST_F(snapshot, goes_back)
 	EXPECT_EQ(0, sh("mote stop --force one"));
 }
 
+/*
+ * Its data segment reaches as far as there is memory: it reads 4 MiB, writes to 4 MiB, and says so after 64
+ * times.
+ */
+GUEST(toucher, 16, "xor %ax, %ax; mov %ax, %ds; call 1f; 1: pop %bx; add $9f - 1b, %bx\n"
+      "movw $15, 0x500; mov %bx, 0x502; movw $0, 0x504; lgdtl 0x500\n"
+      "mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $8, %cx; mov %cx, %ds\n"
+      "and $0xfe, %al; mov %eax, %cr0; xor %esi, %esi\n"
+      "2: mov $0x400000, %ebx; 3: mov (%ebx), %al; add $0x1000, %ebx; cmp $0x800000, %ebx; jb 3b\n"
+      "4: incl (%ebx); add $0x1000, %ebx; cmp $0xc00000, %ebx; jb 4b; inc %esi; test $0x3f, %esi; jnz 2b\n"
+      "mov $0x3f8, %dx; mov $0x61, %al; out %al, %dx; jmp 2b\n"
+      ".balign 8; 9: .quad 0, 0x00cf92000000ffff");
+
+/* Nested faults of a toucher that is restored with these options, and has been everywhere. */
+static long nr_faults(const char *name, const char *options)
+{
+	struct command command;
+
+	if (sh("cd " RUNTIME_DIR " && { mote restore --timeout 7000 --name %s %s " DIR " < /dev/null > %s.out "
+	       "2> %s.err & echo $! > %s.pid; wait $!; echo $? > %s.status; } > /dev/null 2>&1 &", name, options,
+	       name, name, name, name) || !has_said(name, 3))
+		return -1;
+	command_run(&command, "mote stat --json %s | grep -o '\"npf\":[0-9]*' | cut -d: -f2", name);
+	return atol(command.out);
+}
+
+/* What one has used is there for the next one before it begins; without it, or in vain, it does as well. */
+TEST_F(snapshot, reads_ahead)
+{
+	long first, second;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_toucher, "--memory 16M"));
+	ASSERT_TRUE(has_said("one", 2));
+	ASSERT_EQ(0, sh("mote snapshot --stop one " DIR));
+	first = nr_faults("two", "--record");
+	EXPECT_COMPLAINT(2, "another machine is being recorded in " DIR, "mote restore --record " DIR);
+	EXPECT_EQ(0, sh("[ ! -s " DIR "/working-set-* ] && mote stop --force two"));
+	EXPECT_EQ(STATUS_STOPPED, vm_status("two"));
+	ASSERT_EQ(0, sh("[ -s " DIR "/working-set-* ]"));
+	second = nr_faults("three", "");
+	TH_LOG("%ld nested faults, then %ld", first, second);
+	EXPECT_GE(first, 1024);
+	EXPECT_LE(second, first * 3 / 100);
+	EXPECT_EQ(0, sh("[ ! -s " RUNTIME_DIR "/three.err ] && mote stop --force three"));
+	/* In the middle, and then less than its head. */
+	ASSERT_EQ(0, sh("cd " DIR "; printf MORE-THAN-CHANCE | "
+			"dd of=$(echo working-set-*) bs=1 seek=40 conv=notrunc 2> /dev/null"));
+	EXPECT_GE(nr_faults("four", ""), 1024);
+	EXPECT_EQ(0, sh("grep -q 'not read ahead: it is damaged' " RUNTIME_DIR "/four.err && "
+			"mote stop --force four"));
+	ASSERT_EQ(0, sh("cd " DIR "; echo short > $(echo working-set-*)"));
+	EXPECT_GE(nr_faults("five", ""), 1024);
+	EXPECT_EQ(0, sh("grep -q 'not read ahead: it is not whole' " RUNTIME_DIR "/five.err"));
+	/* It is of what was saved there. */
+	EXPECT_EQ(0, sh("mote snapshot --stop five " DIR " && ! ls " DIR "/working-set-*"));
+}
+
 /* The new one takes the place of the old one, of which nothing is left; the guest does not notice. */
 TEST_F(snapshot, again)
 {
@@ -210,6 +267,7 @@ TEST_F(snapshot, bad_input)
 	EXPECT_COMPLAINT(2, "restore takes a directory", "mote restore");
 	EXPECT_COMPLAINT(2, "unknown option --nosuch", "mote restore --nosuch " DIR);
 	EXPECT_COMPLAINT(2, "there is no machine in it", "mote restore " RUNTIME_DIR);
+	EXPECT_COMPLAINT(2, "unknown option --record", "mote fork --record one");
 	EXPECT_COMPLAINT(2, "there is a VM called one", "mote restore --name one " DIR);
 	EXPECT_COMPLAINT(2, "its memory, memory-", "cp -r " DIR " part && rm part/memory-* && "
 			 "mote restore part");

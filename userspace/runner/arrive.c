@@ -26,10 +26,12 @@
 const char restore_usage[] =
 	"usage: mote restore [OPTION]... DIR\n"
 	"\n"
-	"Runs a VM from where it was saved (mote snapshot), as often as wanted: DIR is not\n"
-	"changed. Memory is read as the guest uses it. Exit statuses are those of mote run.\n"
+	"Runs a VM from where it was saved (mote snapshot), as often as wanted: what is saved in\n"
+	"DIR is not changed. Memory is read as the guest uses it, or ahead, as far as it was\n"
+	"recorded. Exit statuses are those of mote run.\n"
 	"\n"
 	"  --paused       do not go on before mote resume\n"
+	"  --record       note in DIR what memory it uses until it ends, to be read ahead\n"
 	"  --verify       look at the checksums of all of its memory first\n"
 	COMMON_USAGE;
 
@@ -133,7 +135,7 @@ static int check_options(struct restored *restored, struct options *options, con
 	return 0;
 }
 
-enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY, OPTION_COUNT, OPTION_SAME };
+enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY, OPTION_COUNT, OPTION_SAME, OPTION_RECORD };
 
 static const struct option arrival_options[] = {
 	{ "name", required_argument, NULL, OPTION_ROW }, { "serial", required_argument, NULL, OPTION_ROW },
@@ -141,7 +143,8 @@ static const struct option arrival_options[] = {
 	{ "sandbox", required_argument, NULL, OPTION_ROW }, { "json", no_argument, NULL, OPTION_ROW },
 	{ "help", no_argument, NULL, 'h' },
 	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY },
-	{ "count", required_argument, NULL, OPTION_COUNT }, { "same", no_argument, NULL, OPTION_SAME }, { 0 },
+	{ "count", required_argument, NULL, OPTION_COUNT }, { "same", no_argument, NULL, OPTION_SAME },
+	{ "record", no_argument, NULL, OPTION_RECORD }, { 0 },
 };
 
 #define COPIES_MOST 256
@@ -235,6 +238,8 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct way *wa
 		copies_leave_terminal(&options);
 	if (status < 0)
 		status = parse(verb, argc, argv, way, &options);
+	if (status < 0 && way->said & BIT_OF(OPTION_RECORD) && snapshot_record(&restored.snapshot, where))
+		status = EXIT_USAGE;
 	if (status < 0 && check_options(&restored, &options, where,
 					way->copies && !(way->said & BIT_OF(OPTION_SAME))))
 		status = EXIT_USAGE;
@@ -253,7 +258,7 @@ int restore_run(const struct verb *verb, int argc, char **argv)
 {
 	struct way way = {
 		.open = snapshot_open, .wants = "a directory",
-		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_VERIFY),
+		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_VERIFY) | BIT_OF(OPTION_RECORD),
 	};
 
 	return arrive(verb, argc, argv, &way);
@@ -265,7 +270,7 @@ static int receive_from(struct snapshot *snapshot, const char *where)
 	char why[WIRE_TEXT_MOST];
 	int fd = wire_accept(where);
 
-	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	*snapshot = SNAPSHOT_NONE;
 	if (fd >= 0 && !receive_machine(snapshot, fd, why))
 		return 0;
 	if (fd >= 0)

@@ -69,7 +69,7 @@ int copy_open(struct snapshot *snapshot, const char *name)
 	int fd = client_open(name, true, found);
 	struct json_object *answer;
 
-	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	*snapshot = SNAPSHOT_NONE;
 	answer = fd < 0 ? NULL : copy_machine(fd, snapshot);
 	json_object_put(answer);
 	if (fd >= 0)

@@ -12,6 +12,7 @@
 #include "keep.h"
 #include "runner.h"
 #include "sandbox.h"
+#include "snapshot.h"
 #include "vm.h"
 
 /* In the order in which they were asked for. */
@@ -155,6 +156,7 @@ static void *run(void *data)
 		vm_end(vm, END_ERROR, 0);
 	loop_run(&vm->io, vm_has_ended);
 	vcpus_stop(vm);
+	working_set_end(vm);
 	if (!end_restarts(vm))
 		keep_end();
 	devices_destroy(vm);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -25,8 +26,8 @@ static const char *check_head(const struct snapshot_head *head, __u64 size)
 	return NULL;
 }
 
-/* The state's bytes, in memory of their own; NULL, and then what is wrong. */
-static void *read_state(int fd, size_t *size, const char **why)
+/* The bytes behind the head, in memory of their own; NULL, and then what is wrong. */
+static void *read_file(int fd, size_t *size, const char **why)
 {
 	struct snapshot_head head;
 	struct stat stat;
@@ -66,6 +67,28 @@ static int open_memory(struct snapshot *snapshot, int directory)
 	return state_has_failed(&snapshot->state) ? -1 : 0;
 }
 
+/* One that is empty is being recorded, or was to be; without one all is well, too. */
+static void open_working_set(struct snapshot *snapshot, int directory, const char *path)
+{
+	const char *why;
+	char name[40];
+	size_t size;
+	int fd;
+
+	snprintf(name, sizeof(name), SNAPSHOT_WORKING_SET, snapshot->memory.file);
+	fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	if (lseek(fd, 0, SEEK_END) > 0) {
+		snapshot->working_set = read_file(fd, &size, &why);
+		if (snapshot->working_set)
+			snapshot->working_set_size = size;
+		else
+			complain("%s: its working set is not read ahead: %s", path, why);
+	}
+	close(fd);
+}
+
 int snapshot_open(struct snapshot *snapshot, const char *path)
 {
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -74,15 +97,17 @@ int snapshot_open(struct snapshot *snapshot, const char *path)
 	void *data = NULL;
 	size_t size = 0;
 
-	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	*snapshot = SNAPSHOT_NONE;
 	if (directory >= 0 && fd < 0 && errno == ENOENT)
 		why = "there is no machine in it (mote snapshot)";
 	if (fd >= 0)
-		data = read_state(fd, &size, &why);
+		data = read_file(fd, &size, &why);
 	if (data) {
 		state_begin_load(&snapshot->state, data, size);
 		if (open_memory(snapshot, directory))
 			why = snapshot->state.why;
+		else
+			open_working_set(snapshot, directory, path);
 	}
 	if (why)
 		complain("%s: %s", path, why);
@@ -115,6 +140,21 @@ __u64 *snapshot_read_sums(const struct snapshot *snapshot)
 	return NULL;
 }
 
+int snapshot_record(struct snapshot *snapshot, const char *path)
+{
+	char name[4096];
+
+	snprintf(name, sizeof(name), "%s/" SNAPSHOT_WORKING_SET, path, snapshot->memory.file);
+	snapshot->record_fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (snapshot->record_fd < 0)
+		complain("cannot record in %s: %m", path);
+	else if (flock(snapshot->record_fd, LOCK_EX | LOCK_NB))
+		complain("another machine is being recorded in %s", path);
+	else
+		return 0;
+	return -1;
+}
+
 int snapshot_verify(const struct snapshot *snapshot, const char *path)
 {
 	unsigned char *chunk = malloc(SNAPSHOT_CHUNK);
@@ -141,6 +181,9 @@ void snapshot_close(struct snapshot *snapshot)
 		close(snapshot->memory_fd);
 	if (snapshot->connection >= 0)
 		close(snapshot->connection);
+	if (snapshot->record_fd >= 0)
+		close(snapshot->record_fd);
+	free(snapshot->working_set);
 	free(snapshot->state.data);
-	*snapshot = (struct snapshot) { .memory_fd = -1, .connection = -1 };
+	*snapshot = SNAPSHOT_NONE;
 }

@@ -143,18 +143,21 @@ static void make_state(struct vm *vm, struct save *save)
 	save->vm_state_size = save->state.size - save->vm_state_at;
 }
 
+int snapshot_write_file(int fd, const void *data, size_t size)
+{
+	const struct snapshot_head head = {
+		.magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION, .size = size,
+		.sum = XXH3_64bits(data, size),
+	};
+	int err = write_at(fd, &head, sizeof(head), 0);
+
+	return err ? err : write_at(fd, data, size, sizeof(head));
+}
+
 int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *memory)
 {
-	struct snapshot_head head = { .magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION };
-	int err;
-
 	snapshot_memory_state(memory, state);
-	if (state_end(state))
-		return -EINVAL;
-	head.size = state->size;
-	head.sum = XXH3_64bits(state->data, state->size);
-	err = write_at(fd, &head, sizeof(head), 0);
-	return err ? err : write_at(fd, state->data, state->size, sizeof(head));
+	return state_end(state) ? -EINVAL : snapshot_write_file(fd, state->data, state->size);
 }
 
 /* ---- the whole of it --------------------------------------------------------------------- */

@@ -154,6 +154,11 @@ static int target_begin_as(const struct target *target, const char *base, __u64 
 	return err;
 }
 
+static bool begins_with(const char *name, const char *beginning)
+{
+	return !strncmp(name, beginning, strlen(beginning));
+}
+
 /* What was saved here before is not needed any more, nor is what was left by who did not get here. */
 static void remove_others(const struct target *target)
 {
@@ -165,7 +170,8 @@ static void remove_others(const struct target *target)
 	if (target->number)
 		memory_name(target, name);
 	while (dir && (entry = readdir(dir)))
-		if (!strncmp(entry->d_name, "memory-", strlen("memory-")) && strcmp(entry->d_name, name))
+		if ((begins_with(entry->d_name, "memory-") && strcmp(entry->d_name, name)) ||
+		    begins_with(entry->d_name, "working-set-"))
 			unlinkat(target->fd, entry->d_name, 0);
 	if (dir)
 		closedir(dir);
@@ -290,7 +296,7 @@ static __s64 complete(const struct snapshot *snapshot, const struct target *targ
 
 static struct json_object *copy_to(int fd, const struct target *target)
 {
-	struct snapshot snapshot = { .memory_fd = target->files[1], .connection = -1 };
+	struct snapshot snapshot = { .memory_fd = target->files[1], .connection = -1, .record_fd = -1 };
 	struct json_object *answer = copy_machine(fd, &snapshot);
 	__s64 written = answer ? complete(&snapshot, target) : 0;
 

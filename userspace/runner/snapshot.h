@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A machine as two files: its state (state.h), and its memory; docs/snapshot.md has their formats.
+ * A machine as two files: its state (state.h), and its memory; docs/snapshot.md has their formats.  A third
+ * one may say what of it is used first (working_set.c).
  *
  * The runner writes into files that a client has opened (save.c), who sees to their names and
  * that they are on the disk (snapshot.c), and begins with what was opened before it began
@@ -23,9 +24,10 @@
 #define SNAPSHOT_STATE "machine"
 #define SNAPSHOT_NEW "machine.new"
 #define SNAPSHOT_MEMORY "memory-%016llx"
+#define SNAPSHOT_WORKING_SET "working-set-%016llx"
 
 /**
- * struct snapshot_head - how the file of the state begins
+ * struct snapshot_head - how the file of the state begins, and that of the working set
  * @magic: %SNAPSHOT_MAGIC
  * @version: %SNAPSHOT_VERSION: of this struct, and of what state.h says of records
  * @pad: zero
@@ -77,6 +79,8 @@ void machine_state(struct vm *vm, struct state *state);
 /* What stands behind the memory's chunks, and then the state, whose last section is the memory's (save.c). */
 int snapshot_write_sums(int fd, struct snapshot_memory *memory, const __u64 *sums);
 int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *memory);
+/* A file that begins with a struct snapshot_head, and has so many bytes behind it. */
+int snapshot_write_file(int fd, const void *data, size_t size);
 
 /* ---- saving (save.c): the I/O thread's -------------------------------------------------- */
 
@@ -127,6 +131,8 @@ void save_free(struct save *save);
  * @memory: what that says of its memory
  * @memory_fd: file of this
  * @connection: by which it was received, and its file of memory is its own; -1: it was not
+ * @record_fd: file for the working set, which is to be recorded; -1: it is not
+ * @working_set: the one that was recorded, of @working_set_size bytes; NULL: there is none
  * @is_paused: it is to wait for a resume
  */
 struct snapshot {
@@ -134,16 +140,30 @@ struct snapshot {
 	struct snapshot_memory memory;
 	int memory_fd;
 	int connection;
+	int record_fd;
+	void *working_set;
+	size_t working_set_size;
 	bool is_paused;
 };
 
+#define SNAPSHOT_NONE ((struct snapshot){ .memory_fd = -1, .connection = -1, .record_fd = -1 })
+
 /* Open what is in a directory; 0, or -1 after a complaint. */
 int snapshot_open(struct snapshot *snapshot, const char *directory);
+/* Its working set is to be recorded, in the place of one that it may have; likewise. */
+int snapshot_record(struct snapshot *snapshot, const char *directory);
 /* Look at each chunk of its memory; likewise. */
 int snapshot_verify(const struct snapshot *snapshot, const char *directory);
 /* The checksums of its chunks, to be freed; NULL: they cannot be had, or are damaged. */
 __u64 *snapshot_read_sums(const struct snapshot *snapshot);
 void snapshot_close(struct snapshot *snapshot);
+
+/* ---- the working set (working_set.c) -------------------------------------------------------- */
+
+/* The memory was just restored: it is read ahead, or is to be recorded; 0, or -1 after a complaint. */
+int working_set_begin(const struct vm *vm);
+/* The guest runs no more: it is written down, if it was to be. */
+void working_set_end(struct vm *vm);
 
 /* ---- going back (base.c): the I/O thread's -------------------------------------------------- */
 

@@ -280,7 +280,7 @@ static int restore_memory(struct vm *vm)
 	/* After a reset it begins as others do. */
 	image_prepare(vm->options);
 	host_identity(host, sizeof(host));
-	if (memory_restore(vm, vm->snapshot->memory_fd))
+	if (memory_restore(vm, vm->snapshot->memory_fd) || working_set_begin(vm))
 		return -1;
 	return state_block(state, "firmware", &firmware, &size) ? firmware_restore(vm, firmware, size) :
 								  complain_of_snapshot(vm);
