@@ -135,6 +135,50 @@ static bool says_again(const char *name, long from, long at)
 		   at + 1, name, from + 1, name);
 }
 
+#define DISK RUNTIME_DIR "/btrfs/disk.img"
+
+/* With disks that it writes to: they are what they were, and each that goes on has its own. */
+TEST_F(snapshot, disks)
+{
+	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkdir btrfs && modprobe btrfs && truncate -s 128M fs && "
+			"mkfs.btrfs -q fs && mount -o loop fs btrfs && "
+			"dd if=/dev/urandom bs=64k count=16 status=none of=" DISK " && cp " DISK " was.img"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk " DISK));
+	ASSERT_TRUE(has_said("one", 40));
+	ASSERT_EQ(0, sh("mote fork --count 2 --disks " RUNTIME_DIR "/btrfs/copies one > copies && "
+			"[ $(wc -l < copies) = 2 ] && cd " RUNTIME_DIR "/btrfs/copies && "
+			"for name in disk-0-1 disk-0-2; do cmp $name ../../was.img || exit 1; done"));
+	/* Not without its blocks, not into what is there, and nothing is left of that. */
+	EXPECT_COMPLAINT(2, "cannot be copied without its blocks",
+			 "mote fork --disks " RUNTIME_DIR "/copies one");
+	EXPECT_COMPLAINT(2, "File exists", "mote fork --disks " RUNTIME_DIR "/btrfs one");
+	EXPECT_COMPLAINT(1, "cannot be copied without its blocks", "mote snapshot --live --disks one " DIR);
+	EXPECT_EQ(0, sh("[ ! -e " RUNTIME_DIR "/copies ] && [ ! -e " DIR " ]"));
+	EXPECT_TRUE(vm_is("one", "running"));
+	EXPECT_EQ(0, sh("mote snapshot one " DIR));
+	EXPECT_COMPLAINT(2, "it was not saved (mote snapshot --disks)",
+			 "mote restore --disks " RUNTIME_DIR "/new " DIR);
+	/* All the same from one file system to another, and whatever becomes of the disk. */
+	EXPECT_EQ(0, sh("mote snapshot --pause --disks one " DIR " && [ $(ls " DIR " | wc -l) = 3 ] && "
+			"cmp " DIR "/disk-* " RUNTIME_DIR "/was.img"));
+	ASSERT_TRUE(is_silent("one"));
+	ASSERT_EQ(0, sh("mote stop --force one && printf x | dd conv=notrunc status=none of=" DISK));
+	EXPECT_COMPLAINT(2, "has been written to since", "mote restore " DIR);
+	ASSERT_EQ(0, sh(ARRIVE("one2", "mote restore --disks new --timeout 7000 saved")));
+	ASSERT_TRUE(has_said("one2", 40));
+	EXPECT_TRUE(is_alphabet("one.out one2.out"));
+	EXPECT_EQ(0, sh("cmp " RUNTIME_DIR "/new/disk-0 " RUNTIME_DIR "/was.img"));
+	/* It is its own from now on. */
+	EXPECT_EQ(0, sh("mote snapshot --stop one " RUNTIME_DIR "/btrfs/live && rm -r " DIR));
+	EXPECT_EQ(10, vm_status("one2"));
+	ASSERT_EQ(0, sh(ARRIVE("one3", "mote restore --timeout 7000 btrfs/live")));
+	ASSERT_TRUE(has_said("one3", 10));
+	EXPECT_EQ(0, sh("ls -l /proc/[0-9]*/fd 2> ls | grep -q new/disk-0; was=$?; rm ls; "
+			"mote stop --force one && exit $was"));
+	EXPECT_EQ(0, sh("for name in $(cat copies); do mote stop --force $name || exit 1; done; rm copies; "
+			"umount " RUNTIME_DIR "/btrfs && rm -r " RUNTIME_DIR "/fs " RUNTIME_DIR "/new"));
+}
+
 /* Back to where it was saved, or restored, as often as wanted: it says the same once more. */
 TEST_F(snapshot, goes_back)
 {
@@ -189,9 +233,9 @@ static long nr_faults(const char *name, const char *options)
 {
 	struct command command;
 
-	if (sh("cd " RUNTIME_DIR " && { mote restore --timeout 7000 --name %s %s " DIR " < /dev/null > %s.out "
-	       "2> %s.err & echo $! > %s.pid; wait $!; echo $? > %s.status; } > /dev/null 2>&1 &", name, options,
-	       name, name, name, name) || !has_said(name, 3))
+	if (sh("cd " RUNTIME_DIR " && { mote restore --timeout 7000 --name %s %s " DIR " < /dev/null "
+	       "> %s.out 2> %s.err & echo $! > %s.pid; wait $!; echo $? > %s.status; } > /dev/null 2>&1 &",
+	       name, options, name, name, name, name) || !has_said(name, 3))
 		return -1;
 	command_run(&command, "mote stat --json %s | grep -o '\"npf\":[0-9]*' | cut -d: -f2", name);
 	return atol(command.out);

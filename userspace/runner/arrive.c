@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote restore, receive and fork: machines that begin with what they, or others, were. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "migrate.h"
@@ -31,6 +33,7 @@ const char restore_usage[] =
 	"recorded. Exit statuses are those of mote run.\n"
 	"\n"
 	"  --paused       do not go on before mote resume\n"
+	"  --disks TO     with copies of the disks that were saved with it, in TO, which is made\n"
 	"  --record       note in DIR what memory it uses until it ends, to be read ahead\n"
 	"  --verify       look at the checksums of all of its memory first\n"
 	COMMON_USAGE;
@@ -97,18 +100,27 @@ static int take_addresses(struct snapshot *snapshot, struct options *options, co
 struct restored {
 	struct snapshot snapshot;
 	char name[NAME_MOST + 1];
-	char directory[4096];
+	char directory[FILE_NAME_MOST];
 };
+
+int snapshot_options(struct snapshot *snapshot, struct options *options, const char *where,
+		     char directory[FILE_NAME_MOST])
+{
+	char config[CONFIG_MOST];
+
+	if (!read_text(snapshot, where, "config", config, sizeof(config)) ||
+	    options_read_text(options, where, config, is_of_one_run) ||
+	    !read_text(snapshot, where, "directory", directory, FILE_NAME_MOST))
+		return -1;
+	return 0;
+}
 
 static int take_options(struct restored *restored, struct options *options, const char *path)
 {
 	struct snapshot *snapshot = &restored->snapshot;
-	char config[CONFIG_MOST];
 
-	if (!read_text(snapshot, path, "config", config, sizeof(config)) ||
-	    options_read_text(options, path, config, is_of_one_run) ||
-	    !read_text(snapshot, path, "name", restored->name, sizeof(restored->name)) ||
-	    !read_text(snapshot, path, "directory", restored->directory, sizeof(restored->directory)))
+	if (snapshot_options(snapshot, options, path, restored->directory) ||
+	    !read_text(snapshot, path, "name", restored->name, sizeof(restored->name)))
 		return -1;
 	if (!is_name(restored->name)) {
 		complain("%s: the machine's name is none", path);
@@ -135,7 +147,10 @@ static int check_options(struct restored *restored, struct options *options, con
 	return 0;
 }
 
-enum { OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY, OPTION_COUNT, OPTION_SAME, OPTION_RECORD };
+enum {
+	OPTION_ROW = 256, OPTION_PAUSED, OPTION_VERIFY, OPTION_COUNT, OPTION_SAME, OPTION_RECORD,
+	OPTION_DISKS,
+};
 
 static const struct option arrival_options[] = {
 	{ "name", required_argument, NULL, OPTION_ROW }, { "serial", required_argument, NULL, OPTION_ROW },
@@ -144,10 +159,12 @@ static const struct option arrival_options[] = {
 	{ "help", no_argument, NULL, 'h' },
 	{ "paused", no_argument, NULL, OPTION_PAUSED }, { "verify", no_argument, NULL, OPTION_VERIFY },
 	{ "count", required_argument, NULL, OPTION_COUNT }, { "same", no_argument, NULL, OPTION_SAME },
-	{ "record", no_argument, NULL, OPTION_RECORD }, { 0 },
+	{ "record", no_argument, NULL, OPTION_RECORD }, { "disks", required_argument, NULL, OPTION_DISKS },
+	{ 0 },
 };
 
 #define COPIES_MOST 256
+#define DISKS_OF_COPIES { .directory = -1, .begin = "disk-" }
 #define BIT_OF(option) (1u << ((option) - OPTION_ROW))
 
 /**
@@ -157,14 +174,69 @@ static const struct option arrival_options[] = {
  * @knows: of the options that are not all verbs', a BIT_OF() each
  * @said: likewise, which were given
  * @copies: how many of a machine that runs; 0: it is none
+ * @disks: where copies of its own disks are made; its directory is -1 if they are not
+ * @directory: the path of that
  */
 struct way {
-	int (*open)(struct snapshot *snapshot, const char *where);
+	int (*open)(struct snapshot *snapshot, const char *where, const struct way *way);
 	const char *wants;
 	unsigned int knows;
 	unsigned int said;
 	unsigned int copies;
+	struct disk_set disks;
+	char *directory;
 };
+
+/* A directory that is made for them. */
+static int make_directory(struct way *way, const char *path)
+{
+	if (way->directory) {
+		complain("--disks: once");
+		return -1;
+	}
+	if (!mkdir(path, 0700)) {
+		way->directory = realpath(path, NULL);
+		way->disks.directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (way->directory && way->disks.directory >= 0)
+		return 0;
+	complain("--disks: cannot make %s: %m", path);
+	return -1;
+}
+
+/* What is in there is of no use to anybody, or is the machine's. */
+static void leave_directory(struct way *way, bool is_used)
+{
+	for (unsigned int i = 1; i <= way->copies && way->directory && !is_used; i++) {
+		const struct disk_set set = copy_disks(&way->disks, i);
+
+		disks_remove(&set);
+	}
+	if (way->directory && !is_used) {
+		disks_remove(&way->disks);
+		rmdir(way->directory);
+	}
+	if (way->disks.directory >= 0)
+		close(way->disks.directory);
+	free(way->directory);
+}
+
+/* From those that were saved with the machine. */
+static int take_disks(const struct snapshot *snapshot, const struct way *way, const char *where,
+		      struct options *options)
+{
+	struct disk_set from = { .directory = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+	char why[DISKS_WHY];
+	int err;
+
+	snprintf(from.begin, sizeof(from.begin), SNAPSHOT_DISK, snapshot->memory.file);
+	err = disks_copy(options, &from, &way->disks, false, why);
+	if (err)
+		complain("%s: %s", where, why);
+	close(from.directory);
+	disks_use(options, way->directory, &way->disks);
+	return err;
+}
 
 static int parse_count(const char *text, unsigned int *count)
 {
@@ -201,6 +273,8 @@ static int parse(const struct verb *verb, int argc, char **argv, struct way *way
 		way->said |= BIT_OF(option);
 		if (option == OPTION_COUNT && parse_count(optarg, &way->copies))
 			return EXIT_USAGE;
+		if (option == OPTION_DISKS && !options && make_directory(way, optarg))
+			return EXIT_USAGE;
 		if (option == OPTION_ROW && options &&
 		    options_set(options, row_find(option_rows, name, strlen(name)), optarg))
 			return EXIT_USAGE;
@@ -227,10 +301,11 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct way *wa
 	struct restored restored;
 
 	if (status >= 0) {
+		leave_directory(way, false);
 		json_object_put(options.config);
 		return status;
 	}
-	if (way->open(&restored.snapshot, where) ||
+	if (way->open(&restored.snapshot, where, way) ||
 	    (way->said & BIT_OF(OPTION_VERIFY) && snapshot_verify(&restored.snapshot, where)) ||
 	    take_options(&restored, &options, where))
 		status = EXIT_USAGE;
@@ -240,36 +315,49 @@ static int arrive(const struct verb *verb, int argc, char **argv, struct way *wa
 		status = parse(verb, argc, argv, way, &options);
 	if (status < 0 && way->said & BIT_OF(OPTION_RECORD) && snapshot_record(&restored.snapshot, where))
 		status = EXIT_USAGE;
+	if (status < 0 && way->directory && !way->copies &&
+	    take_disks(&restored.snapshot, way, where, &options))
+		status = EXIT_USAGE;
 	if (status < 0 && check_options(&restored, &options, where,
 					way->copies && !(way->said & BIT_OF(OPTION_SAME))))
 		status = EXIT_USAGE;
 	if (status < 0) {
 		restored.snapshot.is_paused |= !!(way->said & BIT_OF(OPTION_PAUSED));
-		status = way->copies ? copies_run(&options, where, way->copies) : run_one(&options);
+		status = way->copies ? copies_run(&options, where, way->copies, way->directory, &way->disks) :
+				       run_one(&options);
 	} else {
 		receive_refuse(&restored.snapshot, "it could not be made there, which says why");
 	}
+	leave_directory(way, status != EXIT_USAGE && !(way->copies && status));
 	snapshot_close(&restored.snapshot);
 	json_object_put(options.config);
 	return status;
 }
 
+static int open_saved(struct snapshot *snapshot, const char *where, const struct way *way)
+{
+	(void)way;
+	return snapshot_open(snapshot, where);
+}
+
 int restore_run(const struct verb *verb, int argc, char **argv)
 {
 	struct way way = {
-		.open = snapshot_open, .wants = "a directory",
-		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_VERIFY) | BIT_OF(OPTION_RECORD),
+		.open = open_saved, .wants = "a directory", .disks = DISKS_OF_COPIES,
+		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_VERIFY) | BIT_OF(OPTION_RECORD) |
+			 BIT_OF(OPTION_DISKS),
 	};
 
 	return arrive(verb, argc, argv, &way);
 }
 
 /* Whoever comes first. */
-static int receive_from(struct snapshot *snapshot, const char *where)
+static int receive_from(struct snapshot *snapshot, const char *where, const struct way *way)
 {
 	char why[WIRE_TEXT_MOST];
 	int fd = wire_accept(where);
 
+	(void)way;
 	*snapshot = SNAPSHOT_NONE;
 	if (fd >= 0 && !receive_machine(snapshot, fd, why))
 		return 0;
@@ -280,16 +368,24 @@ static int receive_from(struct snapshot *snapshot, const char *where)
 
 int receive_run(const struct verb *verb, int argc, char **argv)
 {
-	struct way way = { .open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -" };
+	struct way way = {
+		.open = receive_from, .wants = "unix:PATH, tcp:[HOST]:PORT or -", .disks = DISKS_OF_COPIES,
+	};
 
 	return arrive(verb, argc, argv, &way);
+}
+
+static int open_copy(struct snapshot *snapshot, const char *where, const struct way *way)
+{
+	return copy_open(snapshot, where, way->directory ? &way->disks : NULL, way->copies);
 }
 
 int fork_run(const struct verb *verb, int argc, char **argv)
 {
 	struct way way = {
-		.open = copy_open, .wants = "a VM",
-		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_COUNT) | BIT_OF(OPTION_SAME), .copies = 1,
+		.open = open_copy, .wants = "a VM", .copies = 1, .disks = DISKS_OF_COPIES,
+		.knows = BIT_OF(OPTION_PAUSED) | BIT_OF(OPTION_COUNT) | BIT_OF(OPTION_SAME) |
+			 BIT_OF(OPTION_DISKS),
 	};
 
 	return arrive(verb, argc, argv, &way);

@@ -19,10 +19,12 @@ const char fork_usage[] =
 	"Makes copies of a VM that runs, in the background, and prints their names. They begin where it\n"
 	"was at one moment, for which it stands still, and share the memory that they do not write.\n"
 	"What it and they do from then on is their own: their network cards and UUIDs are new, and\n"
-	"disks have to be read only (--disk FILE,ro). NAME is the whole name.\n"
+	"disks have to be read only (--disk FILE,ro), or theirs (--disks). NAME is the whole name.\n"
 	"\n"
 	"  --count N      so many, from 1 to 256 (1)\n"
 	"  --same         their network cards have the addresses of the VM's\n"
+	"  --disks DIR    disks that it writes to are copied to DIR, which is made, by a file system\n"
+	"                 that can share their blocks (btrfs, XFS)\n"
 	"  --paused       they do not go on before mote resume\n"
 	"  --name NAME    of the first one; as the VM, unless given; others have a number behind it\n"
 	"  --serial WHAT  socket (mote console) or none\n"
@@ -37,7 +39,9 @@ const char fork_usage[] =
 #define DOWNTIME_MS 100
 
 /* The machine's own word for why not comes last, and is the one that is said. */
-struct json_object *copy_machine(int fd, struct snapshot *snapshot)
+struct json_object *copy_machine(int fd, struct snapshot *snapshot,
+				 int (*meanwhile)(const struct snapshot *snapshot, void *data,
+						  char why[DISKS_WHY]), void *data)
 {
 	struct json_object *arguments = json_object_new_object();
 	char why[WIRE_TEXT_MOST];
@@ -58,19 +62,55 @@ struct json_object *copy_machine(int fd, struct snapshot *snapshot)
 		close(ends[0]);
 		return NULL;
 	}
-	if (!receive_machine(snapshot, ends[0], why))
-		receive_copy(snapshot);
+	if (!receive_machine(snapshot, ends[0], why)) {
+		if (meanwhile && meanwhile(snapshot, data, why))
+			receive_refuse(snapshot, why);
+		else
+			receive_copy(snapshot);
+	}
 	return client_hear(fd);
 }
 
-int copy_open(struct snapshot *snapshot, const char *name)
+/**
+ * struct copies - of a machine's own disks, which are to be made
+ * @disks: where; NULL: none are
+ * @nr: for so many copies of the machine
+ */
+struct copies {
+	const struct disk_set *disks;
+	unsigned int nr;
+};
+
+struct disk_set copy_disks(const struct disk_set *disks, unsigned int number)
 {
+	struct disk_set set = *disks;
+
+	snprintf(set.end, sizeof(set.end), "-%u", number);
+	return set;
+}
+
+static int copy_all_disks(const struct snapshot *snapshot, void *data, char why[DISKS_WHY])
+{
+	const struct copies *copies = data;
+	int err = 0;
+
+	for (unsigned int i = 1; i <= copies->nr && copies->disks && !err; i++) {
+		const struct disk_set set = copy_disks(copies->disks, i);
+
+		err = disks_copy_of(snapshot, &set, true, why);
+	}
+	return err;
+}
+
+int copy_open(struct snapshot *snapshot, const char *name, const struct disk_set *disks, unsigned int nr)
+{
+	struct copies copies = { .disks = disks, .nr = nr };
 	char found[NAME_MOST + 1];
 	int fd = client_open(name, true, found);
 	struct json_object *answer;
 
 	*snapshot = SNAPSHOT_NONE;
-	answer = fd < 0 ? NULL : copy_machine(fd, snapshot);
+	answer = fd < 0 ? NULL : copy_machine(fd, snapshot, copy_all_disks, &copies);
 	json_object_put(answer);
 	if (fd >= 0)
 		close(fd);
@@ -99,7 +139,8 @@ static void report(struct json_object *names, const char *parent, bool json)
 	json_object_put(root);
 }
 
-int copies_run(struct options *options, const char *parent, unsigned int nr)
+int copies_run(struct options *options, const char *parent, unsigned int nr, const char *directory,
+	       const struct disk_set *disks)
 {
 	struct json_object *names = json_object_new_array();
 	char name[NAME_MOST + 1];
@@ -108,6 +149,10 @@ int copies_run(struct options *options, const char *parent, unsigned int nr)
 	/* Of several only the first one can have just that name. */
 	options->is_named &= nr == 1;
 	for (unsigned int i = 0; i < nr && status == EXIT_OK; i++) {
+		const struct disk_set own = copy_disks(disks, i + 1);
+
+		if (directory)
+			disks_use(options, directory, &own);
 		status = detach_run(options, name);
 		if (status == EXIT_OK)
 			json_object_array_add(names, json_object_new_string(name));

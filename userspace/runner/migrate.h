@@ -124,16 +124,32 @@ void receive_refuse(struct snapshot *snapshot, const char *why);
 
 /* ---- copies (fork.c) ------------------------------------------------------------------------------- */
 
-/*
- * Copy a machine that runs, by a connection to its control socket, as receive_machine() does: what
- * it says at the end, or NULL after a complaint.
+/**
+ * copy_machine() - copy a machine that runs, by its control socket, as receive_machine() does
+ * @fd: the connection
+ * @snapshot: the copy
+ * @meanwhile: done while the machine stands still, when all of it is there; 0, or -1 and why there is
+ *	to be no copy; may be NULL
+ * @data: for that
+ * Return: what the machine says at the end, or NULL after a complaint
  */
-struct json_object *copy_machine(int fd, struct snapshot *snapshot);
-/* The same by its whole name; 0, or -1 after a complaint. */
-int copy_open(struct snapshot *snapshot, const char *name);
+struct json_object *copy_machine(int fd, struct snapshot *snapshot,
+				 int (*meanwhile)(const struct snapshot *snapshot, void *data,
+						  char why[DISKS_WHY]), void *data);
+/*
+ * The same by its whole name, with so many copies of its own disks if @disks says where; 0, or -1 after a
+ * complaint.
+ */
+int copy_open(struct snapshot *snapshot, const char *name, const struct disk_set *disks, unsigned int nr);
+/* The set of a copy of that many, from 1 on, in a directory. */
+struct disk_set copy_disks(const struct disk_set *disks, unsigned int number);
 /* A copy is in the background, whatever its @options were. */
 void copies_leave_terminal(struct options *options);
-/* Run so many, or none after a complaint, and print their names: the exit status. */
-int copies_run(struct options *options, const char *parent, unsigned int nr);
+/*
+ * Run so many, with disks of their own in @directory unless that is NULL, or none after a complaint, and
+ * print their names: the exit status.
+ */
+int copies_run(struct options *options, const char *parent, unsigned int nr, const char *directory,
+	       const struct disk_set *disks);
 
 #endif /* MIGRATE_H */

@@ -89,21 +89,27 @@ static void open_working_set(struct snapshot *snapshot, int directory, const cha
 	close(fd);
 }
 
+int snapshot_read_state(struct snapshot *snapshot, int fd, const char **why)
+{
+	size_t size;
+	void *data = read_file(fd, &size, why);
+
+	*snapshot = SNAPSHOT_NONE;
+	if (data)
+		state_begin_load(&snapshot->state, data, size);
+	return data ? 0 : -1;
+}
+
 int snapshot_open(struct snapshot *snapshot, const char *path)
 {
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd = directory < 0 ? -1 : openat(directory, SNAPSHOT_STATE, O_RDONLY | O_CLOEXEC);
 	const char *why = fd < 0 ? strerror(errno) : NULL;
-	void *data = NULL;
-	size_t size = 0;
 
 	*snapshot = SNAPSHOT_NONE;
 	if (directory >= 0 && fd < 0 && errno == ENOENT)
 		why = "there is no machine in it (mote snapshot)";
-	if (fd >= 0)
-		data = read_file(fd, &size, &why);
-	if (data) {
-		state_begin_load(&snapshot->state, data, size);
+	if (fd >= 0 && !snapshot_read_state(snapshot, fd, &why)) {
 		if (open_memory(snapshot, directory))
 			why = snapshot->state.why;
 		else

@@ -6,12 +6,10 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,20 +22,22 @@
 #include "snapshot.h"
 
 const char snapshot_usage[] =
-	"usage: mote snapshot [--live | --pause | --stop] [--diff BASE] [--json] NAME DIR\n"
+	"usage: mote snapshot [--live | --pause | --stop] [--diff BASE] [--disks] [--json] NAME DIR\n"
 	"       mote snapshot --show DIR\n"
 	"\n"
 	"Saves a VM as it is in a directory, which is made if it is not there: its memory, its\n"
-	"processors and its devices, but not its disks, which have to be as they are now when it\n"
-	"is restored. The VM stands still meanwhile. What was saved there before is replaced when\n"
-	"all of it is on the disk: whatever happens, the old or the new one is whole. NAME is the\n"
-	"whole name.\n"
+	"processors and its devices, but without --disks not its disks, which have to be as they are\n"
+	"now when it is restored. The VM stands still meanwhile. What was saved there before is\n"
+	"replaced when all of it is on the disk: whatever happens, the old or the new one is whole.\n"
+	"NAME is the whole name.\n"
 	"\n"
 	"  --live       it runs meanwhile, and stands still but for a moment\n"
 	"  --pause      it does not go on after it\n"
 	"  --stop       it ends after it\n"
 	"  --diff BASE  write only memory that is not as in BASE, where another snapshot is; what is\n"
 	"               shares its blocks on file systems that can (btrfs, XFS), else is copied first\n"
+	"  --disks      copy the disks that it writes to, too, for mote restore --disks; with --live by\n"
+	"               a file system that can share their blocks\n"
 	"  --json       say as JSON what was saved\n"
 	"  --show       print as JSON what was saved of processors and devices\n"
 	"  --help       this text\n"
@@ -61,6 +61,14 @@ struct target {
 	__u64 number;
 	int files[REQUEST_FILES];
 };
+
+static struct disk_set disks_of(const struct target *target)
+{
+	struct disk_set set = { .directory = target->fd };
+
+	snprintf(set.begin, sizeof(set.begin), SNAPSHOT_DISK, target->number);
+	return set;
+}
 
 static void memory_name(const struct target *target, char name[32])
 {
@@ -101,35 +109,6 @@ static int target_open(struct target *target, const char *path)
 	return -1;
 }
 
-/* From where there is something on. */
-static int copy_data(int from, int to, __u64 size)
-{
-	off_t at = lseek(from, 0, SEEK_DATA), end;
-
-	for (; at >= 0 && (__u64)at < size; at = lseek(from, end, SEEK_DATA)) {
-		end = lseek(from, at, SEEK_HOLE);
-		while (at < end) {
-			off_t out = at;
-			ssize_t nr = copy_file_range(from, &at, to, &out, end - at, 0);
-
-			if (nr <= 0)
-				return -1;
-		}
-	}
-	/* Behind the last of it there is a hole. */
-	return at < 0 && errno != ENXIO ? -1 : ftruncate(to, size);
-}
-
-/* Without its blocks, where the file system can. */
-static int copy_file(int from, int to)
-{
-	struct stat stat;
-
-	if (!ioctl(to, FICLONE, from))
-		return 0;
-	return fstat(from, &stat) ? -1 : copy_data(from, to, stat.st_size);
-}
-
 /* The memory begins as that of another snapshot, which has to be whole, and of a machine with as much. */
 static int target_begin_as(const struct target *target, const char *base, __u64 size)
 {
@@ -145,7 +124,7 @@ static int target_begin_as(const struct target *target, const char *base, __u64 
 	else if (snapshot.memory.size != (size + SNAPSHOT_CHUNK - 1) / SNAPSHOT_CHUNK * SNAPSHOT_CHUNK)
 		complain("%s: a machine with %llu MiB of memory, and this one has %llu", base,
 			 snapshot.memory.size >> 20, size >> 20);
-	else if (copy_file(snapshot.memory_fd, target->files[1]))
+	else if (copy_file(snapshot.memory_fd, target->files[1], false))
 		complain("cannot save in %s what is in %s: %m", target->path, base);
 	else
 		err = 0;
@@ -162,6 +141,7 @@ static bool begins_with(const char *name, const char *beginning)
 /* What was saved here before is not needed any more, nor is what was left by who did not get here. */
 static void remove_others(const struct target *target)
 {
+	const struct disk_set disks = disks_of(target);
 	char name[32] = "";
 	int fd = dup(target->fd);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -171,6 +151,7 @@ static void remove_others(const struct target *target)
 		memory_name(target, name);
 	while (dir && (entry = readdir(dir)))
 		if ((begins_with(entry->d_name, "memory-") && strcmp(entry->d_name, name)) ||
+		    (begins_with(entry->d_name, "disk-") && !begins_with(entry->d_name, disks.begin)) ||
 		    begins_with(entry->d_name, "working-set-"))
 			unlinkat(target->fd, entry->d_name, 0);
 	if (dir)
@@ -191,9 +172,12 @@ static int target_commit(const struct target *target)
 
 static void target_close(struct target *target, bool is_good)
 {
+	const struct disk_set disks = disks_of(target);
 	char name[32];
 
 	memory_name(target, name);
+	if (!is_good && target->fd >= 0)
+		disks_remove(&disks);
 	if (!is_good && target->files[1] >= 0)
 		unlinkat(target->fd, name, 0);
 	if (!is_good && target->files[0] >= 0)
@@ -215,6 +199,7 @@ static void target_close(struct target *target, bool is_good)
  * @pause: it does not go on
  * @stop: it ends
  * @base: directory of a snapshot that has some of it already, or NULL
+ * @disks: its own are copied, too
  * @json: say as JSON what was saved
  */
 struct wishes {
@@ -222,6 +207,7 @@ struct wishes {
 	bool pause;
 	bool stop;
 	const char *base;
+	bool disks;
 	bool json;
 };
 
@@ -233,13 +219,32 @@ static bool tell(int fd, const char *what)
 	return answer;
 }
 
-static struct json_object *save_to(int fd, const struct target *target)
+/* It stands still. */
+static int save_disks(const struct target *target)
+{
+	const struct disk_set set = disks_of(target);
+	struct snapshot snapshot;
+	char copied[DISKS_WHY] = "";
+	const char *why;
+	int err = snapshot_read_state(&snapshot, target->files[0], &why);
+
+	if (!err) {
+		err = disks_copy_of(&snapshot, &set, false, copied);
+		why = copied;
+	}
+	if (err)
+		complain("cannot save in %s: %s", target->path, why);
+	snapshot_close(&snapshot);
+	return err;
+}
+
+static struct json_object *save_to(int fd, const struct target *target, bool with_disks)
 {
 	struct json_object *arguments = json_object_new_object(), *answer;
 
 	json_object_object_add(arguments, "file", json_object_new_uint64(target->number));
 	answer = client_ask_with(fd, "save", arguments, target->files, REQUEST_FILES);
-	if (answer && target_commit(target)) {
+	if (answer && ((with_disks && save_disks(target)) || target_commit(target))) {
 		json_object_put(answer);
 		return NULL;
 	}
@@ -294,10 +299,17 @@ static __s64 complete(const struct snapshot *snapshot, const struct target *targ
 	return err ? err : written;
 }
 
-static struct json_object *copy_to(int fd, const struct target *target)
+static int share_disks(const struct snapshot *snapshot, void *data, char why[DISKS_WHY])
+{
+	const struct disk_set set = disks_of(data);
+
+	return disks_copy_of(snapshot, &set, true, why);
+}
+
+static struct json_object *copy_to(int fd, struct target *target, bool with_disks)
 {
 	struct snapshot snapshot = { .memory_fd = target->files[1], .connection = -1, .record_fd = -1 };
-	struct json_object *answer = copy_machine(fd, &snapshot);
+	struct json_object *answer = copy_machine(fd, &snapshot, with_disks ? share_disks : NULL, target);
 	__s64 written = answer ? complete(&snapshot, target) : 0;
 
 	free(snapshot.state.data);
@@ -347,9 +359,9 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 	}
 	client_is_patient(fd);
 	if (wishes->live)
-		answer = copy_to(fd, &target);
+		answer = copy_to(fd, &target, wishes->disks);
 	else if (!was_running || tell(fd, "pause"))
-		answer = save_to(fd, &target);
+		answer = save_to(fd, &target, wishes->disks);
 	target_close(&target, answer);
 	if (answer && wishes->stop)
 		tell(fd, "kill");
@@ -377,12 +389,13 @@ static int show(const char *path)
 	return root ? EXIT_OK : EXIT_USAGE;
 }
 
-enum { OPTION_LIVE = 256, OPTION_DIFF, OPTION_PAUSE, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
+enum { OPTION_LIVE = 256, OPTION_DIFF, OPTION_DISKS, OPTION_PAUSE, OPTION_STOP, OPTION_JSON, OPTION_SHOW };
 
 int snapshot_run(const struct verb *verb, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "live", no_argument, NULL, OPTION_LIVE }, { "diff", required_argument, NULL, OPTION_DIFF },
+		{ "disks", no_argument, NULL, OPTION_DISKS },
 		{ "pause", no_argument, NULL, OPTION_PAUSE }, { "stop", no_argument, NULL, OPTION_STOP },
 		{ "json", no_argument, NULL, OPTION_JSON }, { "show", no_argument, NULL, OPTION_SHOW },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
@@ -400,6 +413,7 @@ int snapshot_run(const struct verb *verb, int argc, char **argv)
 		if (option == OPTION_DIFF)
 			wishes.base = optarg;
 		wishes.live |= option == OPTION_LIVE;
+		wishes.disks |= option == OPTION_DISKS;
 		wishes.pause |= option == OPTION_PAUSE;
 		wishes.stop |= option == OPTION_STOP;
 		wishes.json |= option == OPTION_JSON;

@@ -148,6 +148,8 @@ struct snapshot {
 
 #define SNAPSHOT_NONE ((struct snapshot){ .memory_fd = -1, .connection = -1, .record_fd = -1 })
 
+/* Of one that is being saved, the state alone; 0, or -1 and why not. */
+int snapshot_read_state(struct snapshot *snapshot, int fd, const char **why);
 /* Open what is in a directory; 0, or -1 after a complaint. */
 int snapshot_open(struct snapshot *snapshot, const char *directory);
 /* Its working set is to be recorded, in the place of one that it may have; likewise. */
@@ -164,6 +166,48 @@ void snapshot_close(struct snapshot *snapshot);
 int working_set_begin(const struct vm *vm);
 /* The guest runs no more: it is written down, if it was to be. */
 void working_set_end(struct vm *vm);
+
+/* ---- its own disks (own_disks.c) --------------------------------------------------------------- */
+
+#define DISKS_WHY 200
+/* Of one that was saved, by the memory's number, and its own. */
+#define SNAPSHOT_DISK "disk-%016llx-"
+
+/**
+ * struct disk_set - files of a machine's own disks: those that it writes to
+ * @directory: where they are
+ * @begin: how their names begin, before the disk's number; empty: they are called as the machine says
+ * @end: and what follows that
+ */
+struct disk_set {
+	int directory;
+	char begin[32];
+	char end[12];
+};
+
+/* A file, without its blocks where the file system can, or only then if it @shares; 0, or -1 and errno. */
+int copy_file(int from, int to, bool shares);
+/*
+ * All of them, into files that are not there yet, which are on the host's disk then unless they share;
+ * 0, or -1 and why not.
+ */
+int disks_copy(const struct options *options, const struct disk_set *from, const struct disk_set *to,
+	       bool shares, char why[DISKS_WHY]);
+/* Those of a machine that stands still, whose state that is. */
+int disks_copy_of(const struct snapshot *snapshot, const struct disk_set *to, bool shares,
+		  char why[DISKS_WHY]);
+void disks_remove(const struct disk_set *set);
+/* The machine has these in the place of its own; @directory is the set's path. */
+void disks_use(struct options *options, const char *directory, const struct disk_set *set);
+
+#define FILE_NAME_MOST 4096
+
+/*
+ * What a machine was run with, and where its files' names begin, from its state, once; 0, or -1 after a
+ * complaint, which begins with @where (arrive.c).
+ */
+int snapshot_options(struct snapshot *snapshot, struct options *options, const char *where,
+		     char directory[FILE_NAME_MOST]);
 
 /* ---- going back (base.c): the I/O thread's -------------------------------------------------- */
 
