@@ -755,29 +755,29 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 
 /* ---- dirty logs ------------------------------------------------------------------------ */
 
-/* Move a part of the log, word by word; its pages become read-only. */
+/* Move a part of the log, word by word, of which most have nothing; its pages become read-only. */
 static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 {
 	u64 gpa = slot->config.gpa + first * PAGE_SIZE, end = gpa + nr * PAGE_SIZE;
 	unsigned long *log = slot->dirty + first / 64, mask, old;
 	struct mote_npt_changes changes = {};
 	struct mote_vm *vm = slot->vm;
-	u64 i, left;
+	u64 i;
 
 	write_lock(&vm->npt_lock);
 	atomic_inc(&vm->flushes);
 	for (i = 0; gpa < end; i++, gpa += 64 * PAGE_SIZE) {
-		left = (end - gpa) >> PAGE_SHIFT;
-		mask = left < 64 ? BIT_ULL(left) - 1 : ~0UL;
+		if (i % 64 == 63)
+			mem_breathe(vm, true);
 		old = READ_ONCE(log[i]);
+		words[i] = old;
+		if (!old)
+			continue;
+		mask = end - gpa >= 64 * PAGE_SIZE ? ~0UL : BIT_ULL((end - gpa) >> PAGE_SHIFT) - 1;
 		while (old & mask && !try_cmpxchg(&log[i], &old, old & ~mask))
 			;
 		words[i] = old & mask;
-		if (words[i])
-			mote_npt_change(&vm->npt, gpa, min(gpa + 64 * PAGE_SIZE, end), true,
-					&changes);
-		if (i % 64 == 63)
-			mem_breathe(vm, true);
+		mote_npt_change(&vm->npt, gpa, min(gpa + 64 * PAGE_SIZE, end), true, &changes);
 	}
 	mem_end(vm, &changes);
 }
