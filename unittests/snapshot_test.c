@@ -435,6 +435,70 @@ static void test_damaged_set(void)
 	forget(&snapshot);
 }
 
+/* ---- what nobody has touched ------------------------------ */
+
+/* Is it known of all pages but these two, and those from @data on, that they are zeros? */
+static bool is_left(long one, long other, long data)
+{
+	__u64 bits[NR_PAGES / 64];
+	bool good = true;
+
+	memset(bits, 0xff, sizeof(bits));
+	memory_skip_untouched(&vm, 0, NR_PAGES, bits);
+	for (long page = 0; page < (long)NR_PAGES; page++)
+		good &= (bits[page / 64] >> page % 64 & 1) == (page == one || page == other || page >= data);
+	return good;
+}
+
+/* Memory that was there before anybody has touched it, which nobody looks at. */
+static void test_untouched(void)
+{
+	unsigned char *fresh = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	vm.ram = fresh;
+	madvise(fresh, MEMORY, MADV_NOHUGEPAGE);
+	CHECK(is_left(-1, -1, NR_PAGES));
+	fresh[3 * PAGE] = 1;
+	fresh[200 * PAGE] = 0;
+	CHECK(is_left(3, 200, NR_PAGES));
+	CHECK(!is_present(4));
+	/* It may be somebody else's, too, or cannot be looked at. */
+	vm.memory_fd = 0;
+	CHECK(is_left(-1, -1, 0));
+	vm.memory_fd = -1;
+	vm.ram = memory;
+	munmap(fresh, MEMORY);
+}
+
+/* Holes of the file that it is a mapping of, up to the first page that is there, and no other file's. */
+static void test_untouched_of_restored(void)
+{
+	const long data = (MEMORY - SNAPSHOT_CHUNK) / PAGE;
+	char why[BASE_WHY] = "", path[128];
+	struct snapshot snapshot;
+
+	memset(memory, 0, MEMORY);
+	memory[MEMORY - 1] = 2;
+	EQ(0, save());
+	restore(&snapshot);
+	base_begin(&vm, dup(snapshot.memory_fd));
+	CHECK(is_left(-1, -1, data));
+	vm.ram[3 * PAGE] = 0;
+	CHECK(is_left(3, 3, data));
+	CHECK(!is_present(4) && !is_present(data));
+	/* Where it goes back to is now another one, and then what it is a mapping of. */
+	snprintf(path, sizeof(path), "%s/" SNAPSHOT_MEMORY, directory, (unsigned long long)NUMBER);
+	EQ(0, unlink(path));
+	madvise(vm.ram, MEMORY, MADV_DONTNEED);
+	EQ(0, save());
+	CHECK(is_left(-1, -1, 0));
+	EQ(0, base_reset(&vm, why));
+	CHECK(is_left(-1, -1, data));
+	base_destroy(&vm);
+	CHECK(is_left(-1, -1, 0));
+	forget(&snapshot);
+}
+
 /* To the last moment that was saved; what is refused leaves it where it is. */
 static void test_back(void)
 {
@@ -500,6 +564,8 @@ int main(void)
 		{ "unless it is recorded", test_recorded_again },
 		{ "a stranger's working set stays within the memory", test_strange },
 		{ "a damaged one is not read ahead", test_damaged_set },
+		{ "memory that nobody has touched is not looked at", test_untouched },
+		{ "nor is a hole of what a machine was restored from", test_untouched_of_restored },
 		{ "a machine goes back", test_back },
 	};
 	char command[96];

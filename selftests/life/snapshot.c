@@ -484,8 +484,10 @@ TEST_F(snapshot, forks)
 	}
 	EXPECT_COMPLAINT(1, "there is a VM called one", "mote fork --name one one");
 	/* A copy of a copy, and back to where that began. */
-	EXPECT_EQ(0, sh("mote pause one-2 && [ $(mote fork --name child one-2) = child ] && "
-			"mote resume child && mote stop --force one-2"));
+	EXPECT_EQ(0, sh("mote pause one-2 && [ $(mote fork --name child one-2) = child ]"));
+	EXPECT_EQ(0, sh("cd " RUNTIME_DIR "; for name in one-2 child; do mote snapshot $name at-$name; done; "
+			"cmp at-one-2/memory-* at-child/memory-*; status=$?; rm -r at-*; exit $status"));
+	EXPECT_EQ(0, sh("mote resume child && mote stop --force one-2"));
 	EXPECT_TRUE(speaks("child"));
 	EXPECT_EQ(0, sh("mote reset child && mote reset one-3"));
 	EXPECT_TRUE(is_alphabet("one.out"));

@@ -15,11 +15,13 @@
 /**
  * struct base - a moment of a machine
  * @memory_fd: file of its memory
+ * @is_mapped: the memory is a private mapping of that
  * @state: what vm_state() said
  * @size: of that, in bytes
  */
 struct base {
 	int memory_fd;
+	bool is_mapped;
 	void *state;
 	size_t size;
 };
@@ -67,7 +69,14 @@ void base_begin(struct vm *vm, int memory_fd)
 		close(memory_fd);
 	else
 		base_set(vm, memory_fd, state.data, state.size);
+	if (vm->base)
+		vm->base->is_mapped = vm->is_restored;
 	state_free(&state);
+}
+
+int base_mapped_file(const struct vm *vm)
+{
+	return vm->base && vm->base->is_mapped ? vm->base->memory_fd : -1;
 }
 
 /* What is loaded is marked: of a copy. */
@@ -92,7 +101,7 @@ static int load(struct vm *vm, const void *data, size_t size, char why[BASE_WHY]
 /* Registers and devices, or what they are stays; then memory, which needs no more than to be copied. */
 static int go_back(struct vm *vm, const struct state *now, char why[BASE_WHY])
 {
-	const struct base *base = vm->base;
+	struct base *base = vm->base;
 	char again[BASE_WHY];
 
 	if (load(vm, base->state, base->size, why)) {
@@ -100,8 +109,10 @@ static int go_back(struct vm *vm, const struct state *now, char why[BASE_WHY])
 			vm_end(vm, END_ERROR, 0);
 		return -1;
 	}
-	if (!memory_undo(vm, base->memory_fd))
+	if (!memory_undo(vm, base->memory_fd)) {
+		base->is_mapped = vm->is_restored;
 		return 0;
+	}
 	snprintf(why, BASE_WHY, "its memory cannot be had, so it ends");
 	vm_end(vm, END_ERROR, 0);
 	return -1;

@@ -230,22 +230,58 @@ static bool is_due(const struct migration *m, __u64 page)
 /* The next page of this round, or the number of all. */
 static __u64 next_page(const struct migration *m, __u64 page)
 {
-	while (page < m->written.nr && !is_due(m, page))
-		page = m->todo[page / 64] >> page % 64 ? page + 1 : (page / 64 + 1) * 64;
-	return page < m->written.nr ? page : m->written.nr;
+	while (page < m->written.nr) {
+		__u64 word = m->todo[page / 64] >> page % 64;
+
+		if (word)
+			return page + __builtin_ctzll(word);
+		page = (page / 64 + 1) * 64;
+	}
+	return m->written.nr;
+}
+
+/* How many there are; most words have none. */
+static __u64 nr_due(const struct migration *m)
+{
+	__u64 pages = 0;
+
+	for (__u64 i = 0; i < nr_words(m); i++)
+		if (m->todo[i])
+			pages += __builtin_popcountll(m->todo[i]);
+	return pages;
+}
+
+/*
+ * The same, but for memory that nobody has touched: in the first round it is zeros there, too, and what the
+ * guest writes to it from now on is in its log.
+ */
+static __u64 next_touched(struct migration *m)
+{
+	__u64 page = next_page(m, m->at), before = ~0ull, left;
+
+	if (m->progress.rounds > 1)
+		return page;
+	while (page < m->written.nr && page % MEMORY_LOOK_MOST == 0 && page != before) {
+		left = m->written.nr - page;
+		memory_skip_untouched(m->vm, page, left < MEMORY_LOOK_MOST ? left : MEMORY_LOOK_MOST,
+				      &m->todo[page / 64]);
+		before = page;
+		page = next_page(m, page);
+	}
+	return page;
 }
 
 /* Pages that are all zeros, or none of which is, as a message; false: the round is over. */
 static bool put_pages(struct migration *m)
 {
-	__u64 first = next_page(m, m->at), nr, size;
+	__u64 first = next_touched(m), nr, size;
 	unsigned char *hva = m->written.hva + first * PAGE_SIZE;
 	bool zero = first < m->written.nr && is_zero(hva, PAGE_SIZE);
 	__u64 most = zero ? 64 * PAGES_AT_ONCE : PAGES_AT_ONCE;
 
 	if (first == m->written.nr)
 		return false;
-	for (nr = 1; nr < most && is_due(m, first + nr) &&
+	for (nr = 1; nr < most && is_due(m, first + nr) && (first + nr) % MEMORY_LOOK_MOST &&
 	     is_zero(hva + nr * PAGE_SIZE, PAGE_SIZE) == zero; nr++)
 		;
 	size = nr * PAGE_SIZE;
@@ -264,7 +300,8 @@ static void collect(struct migration *m)
 	int err = memory_get_dirty(m->vm, m->todo);
 
 	for (__u64 i = 0; i < nr_words(m); i++)
-		m->todo[i] |= __atomic_exchange_n(&m->written.bits[i], 0, __ATOMIC_ACQ_REL);
+		if (__atomic_load_n(&m->written.bits[i], __ATOMIC_RELAXED))
+			m->todo[i] |= __atomic_exchange_n(&m->written.bits[i], 0, __ATOMIC_ACQ_REL);
 	if (err)
 		note_failure(m, "what the guest writes cannot be seen: %s", strerror(-err));
 }
@@ -282,11 +319,7 @@ static void grant(struct migration *m, bool anew)
 
 static void begin_round(struct migration *m)
 {
-	__u64 pages = 0;
-
-	for (__u64 i = 0; i < nr_words(m); i++)
-		pages += __builtin_popcountll(m->todo[i]);
-	m->progress.left = pages * PAGE_SIZE;
+	m->progress.left = nr_due(m) * PAGE_SIZE;
 	m->progress.rounds++;
 	m->at = 0;
 	m->round_at = clock_ns();
@@ -305,13 +338,9 @@ static bool fits_downtime(const struct migration *m, __u64 left)
 
 static void end_round(struct migration *m)
 {
-	__u64 pages = 0;
-
 	memset(m->todo, 0, nr_words(m) * sizeof(m->todo[0]));
 	collect(m);
-	for (__u64 i = 0; i < nr_words(m); i++)
-		pages += __builtin_popcountll(m->todo[i]);
-	if (m->progress.rounds < ROUNDS_MOST && !fits_downtime(m, pages * PAGE_SIZE)) {
+	if (m->progress.rounds < ROUNDS_MOST && !fits_downtime(m, nr_due(m) * PAGE_SIZE)) {
 		begin_round(m);
 		return;
 	}

@@ -22,25 +22,43 @@
 #define PART (8ull << 20)
 
 #define PAGE_SIZE 4096
-#define PAGES_PER_CHUNK (SNAPSHOT_CHUNK / PAGE_SIZE)
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (3ull << 62)
 
 /* ---- memory --------------------------------------------------------------------------- */
 
-/* Nobody has touched it: it is zeros, and would be memory if it were looked at. */
-static bool is_untouched(const struct vm *vm, const unsigned char *chunk)
+/* Where the first bytes are that are not a hole, or behind all; -1: that cannot be known. */
+static off_t first_data(const struct vm *vm, off_t from)
 {
-	__u64 entries[PAGES_PER_CHUNK];
-	off_t at = (unsigned long)chunk / PAGE_SIZE * sizeof(entries[0]);
+	int fd = vm->is_restored ? base_mapped_file(vm) : -1;
+	off_t data = fd < 0 ? -1 : lseek(fd, from, SEEK_DATA);
 
-	if (vm->memory_fd >= 0 || vm->is_restored || vm->pagemap < 0 ||
-	    pread(vm->pagemap, entries, sizeof(entries), at) != sizeof(entries))
-		return false;
-	for (size_t i = 0; i < PAGES_PER_CHUNK; i++)
-		if (entries[i] & PAGEMAP_PRESENT)
-			return false;
-	return true;
+	if (!vm->is_restored || (fd >= 0 && data < 0 && errno == ENXIO))
+		return vm->options->memory;
+	return data;
+}
+
+/* Looked at, they would be memory. */
+void memory_skip_untouched(const struct vm *vm, __u64 page, unsigned int nr, __u64 *bits)
+{
+	__u64 entries[MEMORY_LOOK_MOST];
+	off_t at = ((unsigned long)vm->ram / PAGE_SIZE + page) * sizeof(entries[0]);
+	off_t data = vm->memory_fd < 0 && vm->pagemap >= 0 ? first_data(vm, page * PAGE_SIZE) : -1;
+
+	if (data <= (off_t)(page * PAGE_SIZE) || !read_at(vm->pagemap, entries, nr * sizeof(entries[0]), at))
+		return;
+	for (unsigned int i = 0; i < nr && (off_t)((page + i) * PAGE_SIZE) < data; i++)
+		if (!(entries[i] & PAGEMAP_PRESENT))
+			bits[i / 64] &= ~(1ull << i % 64);
+}
+
+static bool is_untouched(const struct vm *vm, __u64 at, __u64 size)
+{
+	unsigned int nr = (size < SNAPSHOT_CHUNK ? size : SNAPSHOT_CHUNK) / PAGE_SIZE;
+	__u64 bits = (1ull << nr) - 1;
+
+	memory_skip_untouched(vm, at / PAGE_SIZE, nr, &bits);
+	return !bits;
 }
 
 static void save_chunk(struct vm *vm, struct save *save)
@@ -56,7 +74,7 @@ static void save_chunk(struct vm *vm, struct save *save)
 		chunk = memcpy(last, chunk, size);
 	}
 	/* A sum of 0 stands for a chunk of zeros, which is a hole unless there was something. */
-	if (!is_untouched(vm, chunk) && !is_zero(chunk, SNAPSHOT_CHUNK))
+	if (!is_untouched(vm, save->at, size) && !is_zero(chunk, SNAPSHOT_CHUNK))
 		sum = XXH3_64bits(chunk, SNAPSHOT_CHUNK);
 	if (sum != had) {
 		save->err = write_at(save->memory_fd, chunk, SNAPSHOT_CHUNK, save->at);

@@ -73,6 +73,15 @@ static inline void snapshot_memory_state(struct snapshot_memory *memory, struct 
 	state_leave(state);
 }
 
+/* So many pages are looked at in one go. */
+#define MEMORY_LOOK_MOST 512
+/*
+ * Of pages from @page on take the bits of those that nobody has touched, as far as they are known to be
+ * zeros: they were not there when the machine began, or are a hole of the file that it was restored from
+ * (save.c).
+ */
+void memory_skip_untouched(const struct vm *vm, __u64 page, unsigned int nr, __u64 *bits);
+
 /* What there is to say of it beside that, which is known before it is paused (save.c). */
 void machine_state(struct vm *vm, struct state *state);
 
@@ -217,6 +226,8 @@ int snapshot_options(struct snapshot *snapshot, struct options *options, const c
 void base_set(struct vm *vm, int memory_fd, const void *state, size_t size);
 /* It was just restored; likewise. */
 void base_begin(struct vm *vm, int memory_fd);
+/* Of this file the memory of a machine that was restored is a private mapping; -1: not known. */
+int base_mapped_file(const struct vm *vm);
 /* Go back there, while it is paused; 0, or -1 and why not: then it is as it was, or has ended. */
 int base_reset(struct vm *vm, char why[BASE_WHY]);
 void base_destroy(struct vm *vm);

@@ -13,9 +13,6 @@
 #include "snapshot.h"
 
 #define PAGE_SIZE 4096
-/* How many pages are looked at in one go. */
-#define PART 4096
-
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (3ull << 62)
 #define PAGEMAP_FILE (1ull << 61)
@@ -91,11 +88,11 @@ static int add_page(struct record *record, __u64 page, bool is_written)
 static int find_pages(const struct vm *vm, struct record *record)
 {
 	const __u64 nr_pages = vm->options->memory / PAGE_SIZE, offset = (unsigned long)vm->ram / PAGE_SIZE;
-	__u64 entries[PART];
+	__u64 entries[MEMORY_LOOK_MOST];
 	int err = 0;
 
-	for (__u64 page = 0; page < nr_pages && !err; page += PART) {
-		__u64 nr = nr_pages - page < PART ? nr_pages - page : PART;
+	for (__u64 page = 0; page < nr_pages && !err; page += MEMORY_LOOK_MOST) {
+		__u64 nr = nr_pages - page < MEMORY_LOOK_MOST ? nr_pages - page : MEMORY_LOOK_MOST;
 
 		if (!read_at(vm->pagemap, entries, nr * sizeof(*entries), (offset + page) * sizeof(*entries)))
 			err = -EIO;
