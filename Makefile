@@ -201,6 +201,7 @@ deb: ## build Debian's packages, in build/deb
 ##   bench/run          prices of exits: some hosts, a gate, a new record
 ##   bench/growth       how prices grow with VMs, vCPUs, memory, slots
 ##   bench/answers      how soon mote run answers, whatever its guest does
+##   bench/starts       what it takes to restore and to copy a machine
 ##   bench/boots        what whole boots take
 ##   bench/paths        one exit, instruction by instruction
 ##   lab/host           a shell or a command in an emulated host
