@@ -39,7 +39,7 @@ TEXTS = (("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n
 # or for those who work in the host. The last line is taken where the machine has it.
 PROGRAMS = ("bash", "timeout", "stdbuf", "env", "realpath", "nproc", "stat", "date", "sort", "mktemp",
             "taskset", "chrt", "setpriv", "unshare", "prlimit", "kmod")
-PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage", "ssh", "ssh-keygen", "mkfs.btrfs")
+PROGRAMS_IF_THERE = ("strace", "ip", "perf", "genisoimage", "ssh", "ssh-keygen", "dmsetup", "mkfs.ext4", "mkfs.btrfs")
 LOADED = ("libslirp.so.0",)
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
 
@@ -49,7 +49,7 @@ vhost_iotlb vsock vsock_loopback macvtap macvlan bridge veth dummy virtio virtio
 virtio_net virtio_balloon virtio_console virtio_scsi virtio-rng virtio_mmio ata_piix ata_generic ahci sd_mod
 sr_mod ext4 isofs vfat squashfs overlay 9p 9pnet_virtio userfaultfd zram vfio-pci kunit rapl e1000 configfs
 nf_tables nft_masq nft_chain_nat intel_rapl_msr squashfs crc32c_generic button evdev
-autofs4 btrfs""".split()
+autofs4 btrfs dm-log-writes""".split()
 ALL_MODULES_UP_TO = 48 << 20
 
 
