@@ -126,6 +126,26 @@ TEST_F(verbs, list)
 	EXPECT_TRUE(vm_is("one", "running"));
 }
 
+/* Also those of the host that do not run. */
+TEST_F(verbs, configured)
+{
+	EXPECT_EQ(0, sh("rm -rf /etc/mote; mote ps --all | tail -n +2 | grep -q . && exit 1; "
+			"mkdir /etc/mote"));
+	EXPECT_EQ(0, sh("cd /etc/mote && echo '{\"image\": \"a\", \"cpus\": 3, \"memory\": 64}' "
+			"> web.json && cp web.json one.json && cp web.json .hidden.json && "
+			"cp web.json other.txt"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, ""));
+	EXPECT_EQ(0, sh("mote ps --all > list && [ $(wc -l < list) = 3 ] && "
+			"grep -q '^one .* running ' list && "
+			"grep -q '^web  *-  off  *3  -/64M  *-  a$' list"));
+	EXPECT_EQ(0, sh("mote ps --all --json | tr -d '\n ' | "
+			"grep -q '{\"name\":\"web\",\"state\":\"off\",'"));
+	EXPECT_EQ(0, sh("mote ps | grep -q web && exit 1; echo '{' > /etc/mote/bad.json"));
+	EXPECT_COMPLAINT(1, "/etc/mote/bad.json: line 2: no JSON", "mote ps --all > list");
+	EXPECT_EQ(0, sh("grep -q '^bad  *-  broken ' list && grep -q '^web ' list; was=$?; "
+			"rm -r list /etc/mote; mote stop --force one && exit $was"));
+}
+
 TEST_F(verbs, names)
 {
 	ASSERT_TRUE(vm_start_flat("alpha", &guest_spin, ""));
