@@ -48,12 +48,13 @@ static u32 lapic_tpr(const struct mote_vcpu *vcpu)
 	return reg >> 4 == vcpu->cr8 ? reg : vcpu->cr8 << 4;
 }
 
-/* Request the run loop's look at IRR if an interrupt there waits for nothing, or for TPR. */
+/* Request the run loop's look at IRR if an interrupt there waits for nothing, for TPR, or a silent EOI. */
 static void lapic_recheck(struct mote_vcpu *vcpu)
 {
 	bool held;
 
-	if (mote_apic_pending(&vcpu->lapic->apic, lapic_tpr(vcpu), &held) >= 0 || held)
+	if (mote_apic_pending(&vcpu->lapic->apic, lapic_tpr(vcpu), &held) >= 0 || held ||
+	    vcpu->pv.eoi_offered)
 		atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
 }
 

@@ -304,6 +304,20 @@ TEST_F(pv, eoi)
 	EXPECT_PORT(0x88);
 }
 
+/* Deadlines that are over when they are written, the second one while the first's interrupt is in service. */
+GUEST(late, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) WRMSR(0x832, 0x40051) "sti\n"
+      WRMSR(0x6e0, 1) "nop\n" WRMSR(0x6e0, 1) END "nop\n out %al, $0x80\n");
+
+/* An interrupt that comes of what the guest itself does waits for an end that is not silent, too. */
+TEST_F(pv, eoi_and_timer)
+{
+	guest_start(&self->guest, GUEST_LONG, &guest_late);
+	EXPECT_VECTOR(0x51);
+	EXPECT_VECTOR(0x51);
+	EXPECT_PORT(0x80);
+	EXPECT_EQ(0, self->guest.run->gpr[MOTE_RBX] & 1);
+}
+
 GUEST(two_eois, 64, X2APIC_ON "movl $0, 0x20200\n" WRMSR(0x4b564d04, 0x20201) "sti\n"
       SELF(0x51) "nop\n" EOI SELF(0x52) "nop\n");
 
