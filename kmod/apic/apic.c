@@ -149,7 +149,7 @@ int mote_apic_pending(const struct mote_apic *apic, u32 tpr, bool *held)
 {
 	int irr = mote_apic_is_enabled(apic) ? apic_highest_vector(apic_vectors(apic, IRR)) : -1;
 
-	/* ISR may hold it back, too: that ends with an EOI, which exits unless it was offered otherwise. */
+	/* ISR may hold it back, too: that ends with an EOI, which exits if it is not offered. */
 	*held = false;
 	if (irr < 0 || (irr & 0xf0) <= apic_service_class(apic))
 		return -1;

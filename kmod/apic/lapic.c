@@ -48,7 +48,7 @@ static u32 lapic_tpr(const struct mote_vcpu *vcpu)
 	return reg >> 4 == vcpu->cr8 ? reg : vcpu->cr8 << 4;
 }
 
-/* Request the run loop's look at IRR if an interrupt there waits for nothing, for TPR, or a silent EOI. */
+/* Request the run loop's look at IRR if one there waits for nothing, TPR, or a silent EOI. */
 static void lapic_recheck(struct mote_vcpu *vcpu)
 {
 	bool held;
