@@ -216,17 +216,20 @@ TEST_F(snapshot, goes_back)
 }
 
 /*
- * Its data segment reaches as far as there is memory: it reads 4 MiB, writes to 4 MiB, and says so after 64
- * times.
+ * The data segment of real mode reaches as far as there is memory: it keeps the limit that it got in
+ * protected mode (SDM 3A, "Switching Back to Real-Address Mode"), from a table at the guest's end.
  */
-GUEST(toucher, 16, "xor %ax, %ax; mov %ax, %ds; call 1f; 1: pop %bx; add $9f - 1b, %bx\n"
-      "movw $15, 0x500; mov %bx, 0x502; movw $0, 0x504; lgdtl 0x500\n"
-      "mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $8, %cx; mov %cx, %ds\n"
-      "and $0xfe, %al; mov %eax, %cr0; xor %esi, %esi\n"
+#define FAR_DATA									\
+	"cli; xor %ax, %ax; mov %ax, %ds; lgdtl 8f - 9001b + 0x7c00\n"			\
+	"mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $8, %cx; mov %cx, %ds\n"	\
+	"and $0xfe, %al; mov %eax, %cr0\n"
+#define FAR_TABLE ".balign 8; 7: .quad 0, 0xcf93000000ffff; 8: .word 15; .long 7b - 9001b + 0x7c00\n"
+
+/* Reads 4 MiB, writes to 4 MiB, and says so after 64 times. */
+GUEST(toucher, 16, FAR_DATA "xor %esi, %esi\n"
       "2: mov $0x400000, %ebx; 3: mov (%ebx), %al; add $0x1000, %ebx; cmp $0x800000, %ebx; jb 3b\n"
       "4: incl (%ebx); add $0x1000, %ebx; cmp $0xc00000, %ebx; jb 4b; inc %esi; test $0x3f, %esi; jnz 2b\n"
-      "mov $0x3f8, %dx; mov $0x61, %al; out %al, %dx; jmp 2b\n"
-      ".balign 8; 9: .quad 0, 0x00cf92000000ffff");
+      "mov $0x3f8, %dx; mov $0x61, %al; out %al, %dx; jmp 2b\n" FAR_TABLE);
 
 /* Nested faults of a toucher that is restored with these options, and has been everywhere. */
 static long nr_faults(const char *name, const char *options)
@@ -355,17 +358,11 @@ TEST_F(snapshot, migrates)
 	EXPECT_EQ(0, sh("mote resume three && mote stop --force three"));
 }
 
-/*
- * Writes 47 MiB for ever, and says so every now and then.  Segment registers keep the limit that they got in
- * protected mode (SDM 3A, "Switching Back to Real-Address Mode").
- */
-GUEST(hungry, 16,
-      "cli; xor %ax, %ax; mov %ax, %ds; lgdtl 8f - 9001b + 0x7c00; mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $8, %bx\n"
-      "mov %bx, %ds; and $0xfe, %al; mov %eax, %cr0; xor %bx, %bx; mov %bx, %ds\n"
+/* Writes 47 MiB for ever, and says so every now and then. */
+GUEST(hungry, 16, FAR_DATA
       "1: mov $0x3f8, %dx; mov $'a', %al; out %al, %dx; mov $64, %cx\n"
       "2: mov $0x100000, %edi; 3: addr32 incl (%edi); add $4096, %edi; cmp $0x3000000, %edi; jb 3b\n"
-      "loop 2b; jmp 1b\n"
-      ".balign 8; 7: .quad 0, 0xcf93000000ffff; 8: .word 15; .long 7b - 9001b + 0x7c00\n");
+      "loop 2b; jmp 1b\n" FAR_TABLE);
 
 /* A guest that writes all its memory for ever comes to its end, too, and one that nobody takes goes on. */
 TEST_F(snapshot, is_hungry)

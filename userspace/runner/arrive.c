@@ -207,13 +207,13 @@ static int make_directory(struct way *way, const char *path)
 /* What is in there is of no use to anybody, or is the machine's. */
 static void leave_directory(struct way *way, bool is_used)
 {
-	for (unsigned int i = 1; i <= way->copies && way->directory && !is_used; i++) {
-		const struct disk_set set = copy_disks(&way->disks, i);
-
-		disks_remove(&set);
-	}
 	if (way->directory && !is_used) {
 		disks_remove(&way->disks);
+		for (unsigned int i = 1; i <= way->copies; i++) {
+			const struct disk_set set = copy_disks(&way->disks, i);
+
+			disks_remove(&set);
+		}
 		rmdir(way->directory);
 	}
 	if (way->disks.directory >= 0)

@@ -7,6 +7,7 @@
  * probe is the truth; without it the checks say what /proc, /sys and CPUID show.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -640,9 +641,12 @@ static void print_report_json(const struct report *report)
 
 int doctor_run(const struct verb *verb, int argc, char **argv)
 {
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
 	struct report report = { 0 };
-	bool json = false;
-	int status = parse_json_only(verb, argc, argv, &json);
+	unsigned int json = 0;
+	int status = parse_flags(verb, argc, argv, options, false, &json);
 
 	if (status >= 0)
 		return status;

@@ -267,31 +267,15 @@ static int ask(struct mote_info *info, struct mote_cpuid_table *cpuid)
 	return err;
 }
 
-/* -1 to go on, else the exit status. */
-static int parse(const struct verb *verb, int argc, char **argv, bool *json, bool *is_portable)
-{
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' }, { "portable", no_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
-	};
-	int option, which;
+enum { JSON = 1 << 0, PORTABLE = 1 << 1 };
 
-	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
-		if (option == 'h') {
-			fputs(verb->usage, stdout);
-			return EXIT_OK;
-		}
-		*json |= option == 'j';
-		*is_portable |= option == 'p';
-	}
-	if (!option)
-		return EXIT_USAGE;
-	if (*is_portable && !*json && optind < argc && argc - optind <= HOSTS_MOST)
-		return -1;
-	if (*is_portable)
+/* -1: they are as many as --portable takes; else the exit status. */
+static int check_files(unsigned int said, char **files, int nr)
+{
+	if (said & PORTABLE && (said & JSON || nr < 1 || nr > HOSTS_MOST))
 		complain("info --portable takes 1 to %d files (try mote info --help)", HOSTS_MOST);
-	else if (optind < argc)
-		complain("info takes no argument: %s (try mote info --help)", argv[optind]);
+	else if (!(said & PORTABLE) && nr)
+		complain("info takes no argument: %s (try mote info --help)", files[0]);
 	else
 		return -1;
 	return EXIT_USAGE;
@@ -299,22 +283,28 @@ static int parse(const struct verb *verb, int argc, char **argv, bool *json, boo
 
 int info_run(const struct verb *verb, int argc, char **argv)
 {
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' }, { "portable", no_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
 	struct mote_cpuid_entry rows[MOTE_MAX_CPUID];
 	struct mote_cpuid_table cpuid = { .nr = MOTE_MAX_CPUID, .entries = (unsigned long)rows };
-	bool json = false, is_portable = false;
-	int status = parse(verb, argc, argv, &json, &is_portable);
+	unsigned int said = 0;
+	int status = parse_flags(verb, argc, argv, options, true, &said);
 	struct json_object *names;
 	struct mote_info info;
 
+	if (status < 0)
+		status = check_files(said, argv + optind, argc - optind);
 	if (status >= 0)
 		return status;
 	if (ask(&info, &cpuid))
 		return EXIT_PROBLEM;
 	names = cpu_features_names(rows, cpuid.nr);
 	status = EXIT_OK;
-	if (is_portable)
+	if (said & PORTABLE)
 		status = portable(names, argv + optind, argc - optind);
-	else if (json)
+	else if (said & JSON)
 		print_info_json(&info, names);
 	else
 		print_table(&info);

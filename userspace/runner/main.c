@@ -45,36 +45,24 @@ int verb_option(const struct verb *verb, int argc, char **argv, const struct opt
 	return 0;
 }
 
-int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json)
+int parse_flags(const struct verb *verb, int argc, char **argv, const struct option *options, bool takes_more,
+		unsigned int *said)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int option, at;
+	int option, which;
 
-	opterr = 0;
-	while (at = optind, (option = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
-		switch (option) {
-		case 'j':
-			*json = true;
-			break;
-		case 'h':
+	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
+		if (option == 'h') {
 			fputs(verb->usage, stdout);
 			return EXIT_OK;
-		default:
-			complain("%s: unknown option %s (try mote %s --help)", verb->name,
-				 argv[at], verb->name);
-			return EXIT_USAGE;
 		}
+		*said |= 1u << which;
 	}
-	if (optind < argc) {
-		complain("%s takes no argument: %s (try mote %s --help)", verb->name, argv[optind],
-			 verb->name);
+	if (!option)
 		return EXIT_USAGE;
-	}
-	return -1;
+	if (takes_more || optind == argc)
+		return -1;
+	complain("%s takes no argument: %s (try mote %s --help)", verb->name, argv[optind], verb->name);
+	return EXIT_USAGE;
 }
 
 static void print_help(void)

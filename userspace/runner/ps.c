@@ -97,32 +97,25 @@ static int add_all_configured(struct json_object *list)
 
 /* ---- the table ---------------------------------------------------------------------------- */
 
-static void print_off(struct json_object *vm)
-{
-	char memory[32];
-
-	snprintf(memory, sizeof(memory), "-/%lluM", answer_number(vm, "memory") >> 20);
-	printf("%-16s %7s  %-8s %5llu  %-13s %9s  %s\n", answer_text(vm, "name"), "-",
-	       answer_text(vm, "state"), answer_number(vm, "cpus"), memory, "-", answer_text(vm, "image"));
-}
-
+/* Of one that does not run there is less to say. */
 static void print_row(struct json_object *vm)
 {
 	unsigned long long seconds = answer_number(vm, "uptime_ns") / 1000000000;
-	char memory[48], uptime[32];
+	unsigned long long pid = answer_number(vm, "pid");
+	char process[24] = "-", resident[24] = "-", memory[48], uptime[32] = "-";
 
-	if (!answer_number(vm, "pid")) {
-		print_off(vm);
-		return;
+	if (pid) {
+		snprintf(process, sizeof(process), "%llu", pid);
+		snprintf(resident, sizeof(resident), "%lluM", answer_number(vm, "resident") >> 20);
+		snprintf(uptime, sizeof(uptime), "%llu:%02llu:%02llu", seconds / 3600, seconds / 60 % 60,
+			 seconds % 60);
 	}
-	snprintf(memory, sizeof(memory), "%lluM/%lluM", answer_number(vm, "resident") >> 20,
-		 answer_number(vm, "memory") >> 20);
-	snprintf(uptime, sizeof(uptime), "%llu:%02llu:%02llu", seconds / 3600, seconds / 60 % 60,
-		 seconds % 60);
-	printf("%-16s %7llu  %-8s %5llu  %-13s %9s  %s\n", answer_text(vm, "name"),
-	       answer_number(vm, "pid"), answer_text(vm, "state"), answer_number(vm, "cpus"), memory,
-	       uptime, answer_text(vm, "image"));
+	snprintf(memory, sizeof(memory), "%s/%lluM", resident, answer_number(vm, "memory") >> 20);
+	printf("%-16s %7s  %-8s %5llu  %-13s %9s  %s\n", answer_text(vm, "name"), process,
+	       answer_text(vm, "state"), answer_number(vm, "cpus"), memory, uptime, answer_text(vm, "image"));
 }
+
+enum { ALL = 1 << 0, JSON = 1 << 1 };
 
 int ps_run(const struct verb *verb, int argc, char **argv)
 {
@@ -130,28 +123,19 @@ int ps_run(const struct verb *verb, int argc, char **argv)
 		{ "all", no_argument, NULL, 'a' }, { "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	int option, which, status = EXIT_OK;
-	bool json = false, all = false;
+	unsigned int said = 0;
+	int status = parse_flags(verb, argc, argv, options, false, &said);
 	struct json_object *list;
 
-	while ((option = verb_option(verb, argc, argv, options, &which)) > 0) {
-		if (option == 'h') {
-			fputs(verb->usage, stdout);
-			return EXIT_OK;
-		}
-		json |= option == 'j';
-		all |= option == 'a';
-	}
-	if (option && optind < argc)
-		complain("ps takes no argument: %s (try mote ps --help)", argv[optind]);
-	if (!option || optind < argc)
-		return EXIT_USAGE;
+	if (status >= 0)
+		return status;
+	status = EXIT_OK;
 	list = vms_ask("status");
-	if (!list || (all && add_all_configured(list)))
+	if (!list || (said & ALL && add_all_configured(list)))
 		status = EXIT_PROBLEM;
 	if (!list)
 		return status;
-	if (json) {
+	if (said & JSON) {
 		print_json(list);
 		return status;
 	}

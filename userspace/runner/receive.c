@@ -200,7 +200,9 @@ int receive_machine(struct snapshot *snapshot, int fd, char why[WIRE_TEXT_MOST])
 	size_t size = 0;
 	void *data = take_hello(&arrival) ? NULL : take_messages(&arrival, &size);
 
-	*snapshot = (struct snapshot) { .memory_fd = arrival.memory_fd, .connection = fd, .record_fd = -1 };
+	*snapshot = SNAPSHOT_NONE;
+	snapshot->memory_fd = arrival.memory_fd;
+	snapshot->connection = fd;
 	if (!data) {
 		snprintf(why, WIRE_TEXT_MOST, "%s", arrival.why);
 		answer(fd, WIRE_REFUSED, arrival.why);

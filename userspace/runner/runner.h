@@ -67,16 +67,6 @@ int kvm_run(const struct verb *verb, int argc, char **argv);
 /* A verb that is a program of its own, mote-VERB, beside this one: it takes over. */
 int outside_run(const struct verb *verb, int argc, char **argv);
 
-/**
- * parse_json_only() - the options of a verb that knows only --json and --help
- * @verb: the verb
- * @argc: its arguments
- * @argv: its arguments
- * @json: set if --json was given
- * Return: -1 to go on, else the exit status
- */
-int parse_json_only(const struct verb *verb, int argc, char **argv, bool *json);
-
 struct option;
 
 /**
@@ -89,6 +79,19 @@ struct option;
  * Return: -1 if there are no more; 0 after a complaint if it is unknown or lacks its value
  */
 int verb_option(const struct verb *verb, int argc, char **argv, const struct option *options, int *which);
+
+/**
+ * parse_flags() - the options of a verb, none of which has a value
+ * @verb: the verb
+ * @argc: its arguments
+ * @argv: its arguments
+ * @options: as for verb_option(); --help has 'h'
+ * @takes_more: what follows them is not refused
+ * @said: which were given: a bit for each, by its index in @options; 0 before
+ * Return: -1 to go on, else the exit status
+ */
+int parse_flags(const struct verb *verb, int argc, char **argv, const struct option *options, bool takes_more,
+		unsigned int *said);
 
 /* One line on stderr: what is wrong and what to do. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

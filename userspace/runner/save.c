@@ -22,8 +22,6 @@
 #define PART (8ull << 20)
 
 #define PAGE_SIZE 4096
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (3ull << 62)
 
 /* ---- memory --------------------------------------------------------------------------- */
 

@@ -308,10 +308,13 @@ static int share_disks(const struct snapshot *snapshot, void *data, char why[DIS
 
 static struct json_object *copy_to(int fd, struct target *target, bool with_disks)
 {
-	struct snapshot snapshot = { .memory_fd = target->files[1], .connection = -1, .record_fd = -1 };
-	struct json_object *answer = copy_machine(fd, &snapshot, with_disks ? share_disks : NULL, target);
-	__s64 written = answer ? complete(&snapshot, target) : 0;
+	struct snapshot snapshot = SNAPSHOT_NONE;
+	struct json_object *answer;
+	__s64 written;
 
+	snapshot.memory_fd = target->files[1];
+	answer = copy_machine(fd, &snapshot, with_disks ? share_disks : NULL, target);
+	written = answer ? complete(&snapshot, target) : 0;
 	free(snapshot.state.data);
 	if (answer)
 		json_object_object_add(answer, "saved_bytes", json_object_new_uint64(written));

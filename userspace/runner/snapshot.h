@@ -73,6 +73,8 @@ static inline void snapshot_memory_state(struct snapshot_memory *memory, struct 
 	state_leave(state);
 }
 
+/* Documentation/admin-guide/mm/pagemap.rst: in memory, or swapped out. */
+#define PAGEMAP_PRESENT (3ull << 62)
 /* So many pages are looked at in one go. */
 #define MEMORY_LOOK_MOST 512
 /*

@@ -13,8 +13,7 @@
 #include "snapshot.h"
 
 #define PAGE_SIZE 4096
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (3ull << 62)
+/* As PAGEMAP_PRESENT: what is there is the file's. */
 #define PAGEMAP_FILE (1ull << 61)
 
 /**
