@@ -145,7 +145,7 @@ install-user: user
 # What programs that use libmote are built with.
 LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h undo.h)
 install-headers: user
-	install -D -m 644 uapi/linux/mote.h $(DESTDIR)$(PREFIX)/include/linux/mote.h
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include/linux uapi/linux/mote.h uapi/linux/mote_policy.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 $(LIBMOTE_HEADERS) $(DESTDIR)$(PREFIX)/include/libmote
 	install -m 644 build/lib/libmote.a $(DESTDIR)$(LIBDIR)/libmote.a
@@ -170,7 +170,7 @@ install-service:
 
 .PHONY: uninstall
 uninstall: ## undo make install, and make install-dkms
-	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/include/linux/mote.h \
+	rm -f $(DESTDIR)$(PREFIX)/bin/mote $(addprefix $(DESTDIR)$(PREFIX)/include/linux/,mote.h mote_policy.h) \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,libmote.a libmote.so libmote.so.0 pkgconfig/libmote.pc) \
 		$(DESTDIR)$(PREFIX)/$(BASH_COMPLETION) $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETION) \
 		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard man/*.1)) \

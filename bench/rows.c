@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <policy.h>
 #include <reset.h>
 
 #include "bench.h"
@@ -203,6 +204,48 @@ static void measure_reset(struct vm *vm, result_fn result)
 	munmap(memory, TOUCHED_SIZE);
 }
 
+/* ---- answered by a BPF program ------------------------------------------------------ */
+
+#define NR(array) (sizeof(array) / sizeof((array)[0]))
+
+/* As one of a compiler's would be: it looks whose exit it is, and of which kind. */
+#define POLICY(of_kind, ...) {								\
+	POLICY_BEGIN,									\
+	BPF_INSN(BPF_LDX | BPF_MEM | BPF_W, 1, 6, FIELD(kind), 0),			\
+	BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, 1, 0, POLICY_LEAVE, of_kind),		\
+	__VA_ARGS__,									\
+	POLICY_SET(BPF_W, action, MOTE_POLICY_COMPLETE),				\
+	POLICY_END,									\
+}
+
+static double price_policy(struct vm *vm, struct bpf_insn *insns, unsigned int nr,
+			   const unsigned char *entry)
+{
+	int link = policy_attach(insns, nr);
+	double price;
+
+	if (link < 0)
+		fail("a policy");
+	price = vm_price(vm, entry, 32);
+	close(link);
+	return price;
+}
+
+static void measure_policies(struct vm *vm, result_fn result)
+{
+	struct bpf_insn cpuid[] = POLICY(MOTE_FILTER_CPUID,
+		POLICY_SET(BPF_DW, gpr[MOTE_RAX], 1), POLICY_SET(BPF_DW, gpr[MOTE_RBX], 2),
+		POLICY_SET(BPF_DW, gpr[MOTE_RCX], 3), POLICY_SET(BPF_DW, gpr[MOTE_RDX], 4));
+	struct bpf_insn port[] = POLICY(MOTE_FILTER_PORT,
+		BPF_INSN(BPF_LDX | BPF_MEM | BPF_DW, 1, 6, FIELD(number), 0),
+		BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, 1, 0, POLICY_LEAVE, PORT_USER));
+
+	if (is_wanted("cpuid_policy"))
+		result("cpuid_policy", price_policy(vm, cpuid, NR(cpuid), payload_cpuid));
+	if (is_wanted("port_policy"))
+		result("port_policy", price_policy(vm, port, NR(port), payload_port_out));
+}
+
 /* ---- the guest's own code ---------------------------------------------------------- */
 
 /* Two instructions a turn, and what the host's timer interrupts take from them. */
@@ -245,6 +288,8 @@ void measure_rows(const struct hypervisor *hypervisor, result_fn result)
 		result("woken", price_woken(&vm));
 	if (is_wanted("eventfd"))
 		result("eventfd", price_eventfd(&vm));
+	if (hypervisor == &hypervisor_mote)
+		measure_policies(&vm, result);
 	measure_memory_rows(&vm, result);
 	if (is_wanted("code"))
 		result("code", price_code(&vm));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exits: what to do about each.  CPUID, MSRs, HLT, XSETBV and the like are
- * answered here, from tables and filters; the rest goes to user space.
+ * Exits: what to do about each.  What is answered from tables, by filters and by BPF programs has a
+ * room of its own (answer/), HLT, XSETBV and the like are here; the rest goes to user space.
  *
  * mote_exit_handle() runs with preemption off and the vCPU loaded,
  * mote_exit_slow() with the vCPU unloaded.
@@ -10,242 +10,17 @@
  * space's).
  */
 #include <asm/cpu.h>
-#include <asm/kvm_para.h>
-#include <asm/msr-index.h>
 #include <asm/trapnr.h>
-#include <asm/tsc.h>
 
+#include "answer/answer.h"
 #include "apic/lapic.h"
 #include "mote.h"
 #include "trace/trace.h"
 #include "vendor.h"
 
-/* ---- how an instruction ends ---------------------------------------------------- */
-
-static enum mote_next exit_complete(struct mote_vcpu *vcpu)
-{
-	mote_complete(vcpu, mote_next_rip(vcpu, vcpu->exit.insn_len));
-	return MOTE_NEXT_ENTER;
-}
-
-static noinline enum mote_next exit_fault(struct mote_vcpu *vcpu, u8 vector, u32 error)
+noinline enum mote_next mote_exit_fault(struct mote_vcpu *vcpu, u8 vector, u32 error)
 {
 	return mote_event_raise(vcpu, vector, error) ? MOTE_NEXT_ENTER : MOTE_NEXT_USER;
-}
-
-/* Has a filter something to say?  True if that was all, with *next. */
-static __always_inline bool exit_filtered(struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access,
-					  enum mote_next *next)
-{
-	u8 vector = kind == MOTE_FILTER_HYPERCALL ? X86_TRAP_UD : X86_TRAP_GP;
-	u32 action = mote_vm_filter(vcpu->vm, kind, number, access);
-
-	if (likely(action == MOTE_FILTER_DEFAULT))
-		return false;
-	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : exit_fault(vcpu, vector, 0);
-	return true;
-}
-
-/* ---- CPUID ----------------------------------------------------------------------- */
-
-static void cpuid_answer(struct mote_vcpu *vcpu, const struct mote_cpuid_entry *row)
-{
-	vcpu->gpr[MOTE_RAX] = row->eax;
-	vcpu->gpr[MOTE_RBX] = row->ebx;
-	vcpu->gpr[MOTE_RCX] = row->ecx;
-	vcpu->gpr[MOTE_RDX] = row->edx;
-}
-
-static noinline void cpuid_answer_dynamic(struct mote_vcpu *vcpu,
-					  const struct mote_cpuid_entry *row)
-{
-	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
-	struct mote_cpuid_entry copy = *row;
-	struct mote_cpu_mode mode;
-
-	if (row->leaf != leaf)
-		mote_cpuid_beyond(vcpu->cpuid->rows, vcpu->cpuid->nr, leaf, &copy);
-	mote_ops->get_mode(vcpu, &mode);
-	mote_cpuid_patch(&copy, subleaf, mode.cr4, vcpu->xcr0, &vcpu->msrs);
-	cpuid_answer(vcpu, &copy);
-}
-
-/* As a rule the one of the last time: guests use CPUID to serialize, too. */
-static const struct mote_cpuid_entry *cpuid_find(struct mote_cpuid *table, u32 leaf, u32 subleaf)
-{
-	static const struct mote_cpuid_entry zero;
-	const struct mote_cpuid_entry *row = table->last;
-
-	if (row && row->leaf == leaf && !(row->flags && row->subleaf != subleaf))
-		return row;
-	row = mote_cpuid_find(table->rows, table->nr, leaf, subleaf);
-	if (!row)
-		return &zero;
-	table->last = row;
-	return row;
-}
-
-/* Handlers are not inlined: each saves the registers that it needs, and no more. */
-static noinline enum mote_next exit_cpuid(struct mote_vcpu *vcpu)
-{
-	u32 leaf = vcpu->gpr[MOTE_RAX], subleaf = vcpu->gpr[MOTE_RCX];
-	const struct mote_cpuid_entry *row;
-	enum mote_next next;
-
-	if (exit_filtered(vcpu, MOTE_FILTER_CPUID, leaf, MOTE_FILTER_READ, &next))
-		return next;
-	row = cpuid_find(vcpu->cpuid, leaf, subleaf);
-	if (unlikely(mote_cpuid_is_dynamic(leaf, &vcpu->msrs)))
-		cpuid_answer_dynamic(vcpu, row);
-	else
-		cpuid_answer(vcpu, row);
-	return exit_complete(vcpu);
-}
-
-/* ---- MSRs -------------------------------------------------------------------------- */
-
-static u64 *msr_field(struct mote_vcpu *vcpu, const struct mote_msr *row)
-{
-	return (void *)&vcpu->msrs + row->field;
-}
-
-/* Those that the vendor keeps come before apic_base; see struct mote_ops. */
-static bool msr_is_vendor(const struct mote_msr *row)
-{
-	return row->field / sizeof(u64) < MOTE_NR_VENDOR_MSRS;
-}
-
-/* As a rule the one of the last time. */
-static const struct mote_msr *msr_find(struct mote_vcpu *vcpu, u32 index)
-{
-	const struct mote_msr *row = vcpu->last_msr;
-
-	if (!row || index < row->first || index > row->last) {
-		row = mote_msr_find(index);
-		vcpu->last_msr = row;
-	}
-	return row;
-}
-
-static u64 msr_read(struct mote_vcpu *vcpu, const struct mote_msr *row)
-{
-	switch (row->kind) {
-	case MOTE_MSR_STATE:
-		return msr_is_vendor(row) ? mote_ops->get_msr(vcpu, row->field / sizeof(u64)) :
-					    *msr_field(vcpu, row);
-	case MOTE_MSR_TSC:
-		return mote_guest_tsc(vcpu, rdtsc());
-	case MOTE_MSR_TSC_ADJUST:
-		return vcpu->msrs.tsc_adjust;
-	default:
-		return row->value;
-	}
-}
-
-static noinline enum mote_next exit_rdmsr(struct mote_vcpu *vcpu)
-{
-	u32 index = vcpu->gpr[MOTE_RCX];
-	const struct mote_msr *row;
-	enum mote_next next;
-	u64 value;
-
-	if (exit_filtered(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_READ, &next))
-		return next;
-	if (mote_lapic_has_msr(vcpu, index)) {
-		if (!mote_lapic_rdmsr(vcpu, index, &value))
-			return exit_fault(vcpu, X86_TRAP_GP, 0);
-	} else {
-		row = msr_find(vcpu, index);
-		if (!row)
-			return MOTE_NEXT_USER;
-		value = msr_read(vcpu, row);
-	}
-	vcpu->gpr[MOTE_RAX] = (u32)value;
-	vcpu->gpr[MOTE_RDX] = value >> 32;
-	return exit_complete(vcpu);
-}
-
-static noinline bool msr_write_common(struct mote_vcpu *vcpu, const struct mote_msr *row,
-				      u32 index, u64 value)
-{
-	u64 old = vcpu->msrs.apic_base;
-
-	if (index == MSR_IA32_APICBASE && !mote_apic_base_can_change(old, value))
-		return false;
-	if (index == MSR_KVM_PV_EOI_EN && !vcpu->lapic)
-		return false;
-	*msr_field(vcpu, row) = value;
-	mote_lapic_base_changed(vcpu, old);
-	return true;
-}
-
-/* LMA follows LME and paging; LME is fixed while paging is on (APM 2, "Long Mode Enable"). */
-static bool msr_write_efer(struct mote_vcpu *vcpu, u64 value)
-{
-	struct mote_cpu_mode now;
-
-	mote_ops->get_mode(vcpu, &now);
-	if ((value ^ now.efer) & EFER_LME && now.cr0 & X86_CR0_PG)
-		return false;
-	mote_ops->set_msr(vcpu, MOTE_VENDOR_MSR(efer), (value & ~EFER_LMA) | (now.efer & EFER_LMA));
-	return true;
-}
-
-static bool msr_write(struct mote_vcpu *vcpu, const struct mote_msr *row, u32 index, u64 value)
-{
-	switch (row->kind) {
-	case MOTE_MSR_FIXED:
-		return false;
-	case MOTE_MSR_IGNORED:
-		return true;
-	case MOTE_MSR_TSC:
-		mote_time_write(vcpu, value - mote_tsc_scale(vcpu->vm, rdtsc()));
-		return true;
-	case MOTE_MSR_TSC_ADJUST:
-		mote_time_write(vcpu, vcpu->tsc_offset + value - vcpu->msrs.tsc_adjust);
-		return true;
-	}
-	if (!msr_is_vendor(row))
-		return msr_write_common(vcpu, row, index, value);
-	if (index == MSR_EFER)
-		return msr_write_efer(vcpu, value);
-	mote_ops->set_msr(vcpu, row->field / sizeof(u64), value);
-	return true;
-}
-
-static enum mote_next exit_wrmsr_lapic(struct mote_vcpu *vcpu, u32 index, u64 value)
-{
-	enum mote_apic_effect effect = mote_lapic_wrmsr(vcpu, index, value, &vcpu->exit.vector);
-
-	if (effect == MOTE_APIC_INVALID)
-		return exit_fault(vcpu, X86_TRAP_GP, 0);
-	exit_complete(vcpu);
-	if (effect != MOTE_APIC_BROADCAST)
-		return MOTE_NEXT_ENTER;
-	vcpu->exit.reason = MOTE_EXIT_EOI;
-	vcpu->exit.insn_len = 0;
-	return MOTE_NEXT_USER;
-}
-
-static noinline enum mote_next exit_wrmsr(struct mote_vcpu *vcpu)
-{
-	u32 index = vcpu->gpr[MOTE_RCX];
-	u64 value = mote_edx_eax(vcpu);
-	const struct mote_msr *row;
-	enum mote_next next;
-
-	if (exit_filtered(vcpu, MOTE_FILTER_MSR, index, MOTE_FILTER_WRITE, &next))
-		return next;
-	if (mote_lapic_has_msr(vcpu, index))
-		return exit_wrmsr_lapic(vcpu, index, value);
-	row = msr_find(vcpu, index);
-	if (!row)
-		return MOTE_NEXT_USER;
-	if (!mote_msr_valid(row, value, &vcpu->caps) || !msr_write(vcpu, row, index, value))
-		return exit_fault(vcpu, X86_TRAP_GP, 0);
-	exit_complete(vcpu);
-	return !msr_is_vendor(row) && mote_pv_wrmsr(vcpu, index) ? MOTE_NEXT_SLEEP :
-								   MOTE_NEXT_ENTER;
 }
 
 /* ---- exceptions ------------------------------------------------------------------------ */
@@ -266,7 +41,7 @@ static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
 {
 	if (exit_is_split_lock(vcpu))
 		return MOTE_NEXT_SLEEP;
-	return exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
+	return mote_exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
 }
 
 /* ---- the others ----------------------------------------------------------------------- */
@@ -276,14 +51,14 @@ static noinline enum mote_next exit_hypercall(struct mote_vcpu *vcpu)
 	u32 number = vcpu->gpr[MOTE_RAX];
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ, &next))
+	if (mote_exit_filtered(vcpu, MOTE_FILTER_HYPERCALL, number, MOTE_FILTER_READ, &next))
 		return next;
 	/* A guest's applications have no business with the hypervisor. */
 	if (static_call(mote_op_cpl)(vcpu))
-		return exit_fault(vcpu, X86_TRAP_UD, 0);
+		return mote_exit_fault(vcpu, X86_TRAP_UD, 0);
 	if (!mote_pv_hypercall(vcpu))
 		return MOTE_NEXT_USER;
-	exit_complete(vcpu);
+	mote_exit_complete(vcpu);
 	return vcpu->pv.yield_to ? MOTE_NEXT_SLEEP : MOTE_NEXT_ENTER;
 }
 
@@ -293,9 +68,9 @@ static noinline enum mote_next exit_xsetbv(struct mote_vcpu *vcpu)
 
 	if (static_call(mote_op_cpl)(vcpu) || (u32)vcpu->gpr[MOTE_RCX] ||
 	    !mote_xcr0_valid(value, &vcpu->caps))
-		return exit_fault(vcpu, X86_TRAP_GP, 0);
+		return mote_exit_fault(vcpu, X86_TRAP_GP, 0);
 	vcpu->xcr0 = value;
-	return exit_complete(vcpu);
+	return mote_exit_complete(vcpu);
 }
 
 bool mote_exit_mov_to_cr(struct mote_vcpu *vcpu, u32 cr, u64 value)
@@ -325,25 +100,25 @@ static noinline enum mote_next exit_pio(struct mote_vcpu *vcpu)
 	u32 access = pio->flags & MOTE_PIO_IN ? MOTE_FILTER_READ : MOTE_FILTER_WRITE;
 	enum mote_next next;
 
-	if (exit_filtered(vcpu, MOTE_FILTER_PORT, pio->port, access, &next))
+	if (mote_exit_filtered(vcpu, MOTE_FILTER_PORT, pio->port, access, &next))
 		return next;
 	/* Acquire: pairs with ioeventfd_add(). */
 	if (smp_load_acquire(&vcpu->vm->nr_ioeventfds) &&
 	    !(pio->flags & (MOTE_PIO_IN | MOTE_PIO_STRING)) &&
 	    mote_ioeventfd_write(vcpu->vm, pio->port, pio->size, vcpu->gpr[MOTE_RAX]))
-		return exit_complete(vcpu);
+		return mote_exit_complete(vcpu);
 	return MOTE_NEXT_USER;
 }
 
-enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
+enum mote_next mote_exit_default(struct mote_vcpu *vcpu)
 {
 	switch (vcpu->exit.reason) {
 	case MOTE_EXIT_CPUID:
-		return exit_cpuid(vcpu);
+		return mote_exit_cpuid(vcpu);
 	case MOTE_EXIT_RDMSR:
-		return exit_rdmsr(vcpu);
+		return mote_exit_rdmsr(vcpu);
 	case MOTE_EXIT_WRMSR:
-		return exit_wrmsr(vcpu);
+		return mote_exit_wrmsr(vcpu);
 	case MOTE_EXIT_PIO:
 		return exit_pio(vcpu);
 	case MOTE_EXIT_NPF:
@@ -354,7 +129,7 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 		if (vcpu->vm->flags & MOTE_VM_HLT_EXIT)
 			return MOTE_NEXT_USER;
 		vcpu->halted = MOTE_HALTED;
-		return exit_complete(vcpu);
+		return mote_exit_complete(vcpu);
 	case MOTE_EXIT_NONE:
 	case MOTE_EXIT_INTERRUPT:
 	case MOTE_EXIT_NMI:
@@ -374,15 +149,15 @@ enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 		return exit_xsetbv(vcpu);
 	case MOTE_EXIT_CACHE:
 		/* Coherent memory, write-back: nothing to write back. */
-		return exit_complete(vcpu);
+		return mote_exit_complete(vcpu);
 	case MOTE_EXIT_PAUSE:
-		exit_complete(vcpu);
+		mote_exit_complete(vcpu);
 		return MOTE_NEXT_SLEEP;
 	case MOTE_EXIT_PMC:
-		return exit_fault(vcpu, X86_TRAP_GP, 0);
+		return mote_exit_fault(vcpu, X86_TRAP_GP, 0);
 	case MOTE_EXIT_MWAIT:
 	case MOTE_EXIT_UNDEFINED:
-		return exit_fault(vcpu, X86_TRAP_UD, 0);
+		return mote_exit_fault(vcpu, X86_TRAP_UD, 0);
 	default:
 		return MOTE_NEXT_USER;
 	}
@@ -403,11 +178,12 @@ static int exit_npf(struct mote_vcpu *vcpu)
 		return err;
 	exit->reason = err == -ENXIO ? MOTE_EXIT_MMIO : MOTE_EXIT_MEMORY;
 	exit->npf.error = err == -ENXIO ? 0 : err;
-	if (err == -ENXIO)
-		trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
 	vcpu->traced.reason = exit->reason;
 	vcpu->run->exits[exit->reason]++;
-	return MOTE_NEXT_USER;
+	if (err != -ENXIO)
+		return MOTE_NEXT_USER;
+	trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
+	return mote_policy_is_asked() ? mote_policy_mmio(vcpu) : MOTE_NEXT_USER;
 }
 
 int mote_exit_slow(struct mote_vcpu *vcpu)

@@ -3,7 +3,8 @@
  * The module's own header: its objects and what the core does with them.  What a
  * vendor does is in vendor.h, each room beside the core has a header of its own.
  *
- * Who calls whom: chardev.c -> vm.c, vcpu.c (the run loop) -> exit.c -> guest/; mem.c -> npt.c.
+ * Who calls whom: chardev.c -> vm.c, vcpu.c (the run loop) -> exit.c -> answer/ -> guest/;
+ * mem.c -> npt.c.
  * vmx.c and svm.c are reached through mote_ops alone.
  *
  * Locks, outermost first:
@@ -31,6 +32,7 @@
 #include <asm/msr-index.h>
 
 #include <linux/mote.h>
+#include <linux/mote_policy.h>
 
 #include "guest/guest.h"
 #include "npt.h"
@@ -232,8 +234,11 @@ extern struct mote_resumes {
  * Other state is with the vendor: see struct mote_ops.
  */
 struct mote_vcpu {
-	/* The entry code knows the offset of gpr: first. */
-	u64 gpr[MOTE_NR_GPRS];
+	/* The entry code knows the offset of gpr: first.  A policy may write to all of this. */
+	union {
+		u64 gpr[MOTE_NR_GPRS];
+		struct mote_policy policy;
+	};
 	u64 rip;
 	u64 rflags;
 	u64 cr2;
@@ -392,9 +397,6 @@ enum mote_next {
 	MOTE_NEXT_SLEEP,	/* needs mote_exit_slow(), which may sleep */
 	MOTE_NEXT_USER,		/* ends MOTE_RUN */
 };
-
-/* Handle an exit with preemption off. */
-enum mote_next mote_exit_handle(struct mote_vcpu *vcpu);
 
 /* Handle what may sleep.  Return: MOTE_NEXT_ENTER, MOTE_NEXT_USER, or -errno. */
 int mote_exit_slow(struct mote_vcpu *vcpu);

@@ -19,6 +19,7 @@
 #include <asm/fpu/xcr.h>
 #include <asm/nospec-branch.h>
 
+#include "answer/answer.h"
 #include "apic/lapic.h"
 #include "mote.h"
 #include "trace/trace.h"

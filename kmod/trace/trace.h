@@ -14,6 +14,7 @@
 #include <linux/tracepoint.h>
 
 #include <linux/mote.h>
+#include <linux/mote_policy.h>
 
 /* One branch for all events of instructions, entries and exits: is any of them traced? */
 DECLARE_STATIC_KEY_FALSE(mote_traced);
@@ -142,6 +143,17 @@ PLAIN_EVENT(mote_inject, INJECT_FIELDS, "type %u vector %u error 0x%x", __entry-
 STATE_EVENT(mote_halt);
 STATE_EVENT(mote_wake);
 STATE_EVENT(mote_vcpu_state);
+
+/*
+ * No event, but a question: where policies are attached (<linux/mote_policy.h>, answer/policy.c).
+ * Only the pass that makes BPF's part of it knows of writable ones.
+ */
+#ifndef DECLARE_TRACE_WRITABLE
+#define DECLARE_TRACE_WRITABLE(call, proto, args, size)						\
+	DECLARE_TRACE(call, PARAMS(proto), PARAMS(args))
+#endif
+DECLARE_TRACE_WRITABLE(mote_policy, TP_PROTO(struct mote_policy *policy), TP_ARGS(policy),
+		       sizeof(struct mote_policy));
 
 #endif /* MOTE_TRACE_H */
 

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Policies: what BPF programs make of exits.  All that they can change is the guest's general
+ * registers, any values of which are good, and an answer that is judged here.
+ */
+#include <linux/sched.h>
+#include <asm/page.h>
+
+#include "../apic/lapic.h"
+#include "../quirk/insn.h"
+#include "answer.h"
+
+/* Ahead of asking, all that is not of one kind alone. */
+static struct mote_policy *policy_begin(struct mote_vcpu *vcpu, u32 kind, u64 number, u32 access)
+{
+	struct mote_policy *policy = &vcpu->policy;
+
+	policy->rip = vcpu->rip;
+	policy->number = number;
+	policy->vm = vcpu->vm->id;
+	policy->vcpu = vcpu->id;
+	policy->pid = current->tgid;
+	policy->kind = kind;
+	policy->access = access;
+	policy->size = 0;
+	policy->flags = 0;
+	policy->action = MOTE_FILTER_DEFAULT;
+	policy->wake = 0;
+	return policy;
+}
+
+/* What they say, or MOTE_FILTER_DEFAULT. */
+static u32 policy_ask(struct mote_vcpu *vcpu)
+{
+	struct mote_policy *policy = &vcpu->policy;
+	u32 port;
+
+	trace_mote_policy(policy);
+	port = policy->wake;
+	/* Acquire: pairs with ioeventfd_add(). */
+	if (unlikely(port) && port <= U16_MAX && smp_load_acquire(&vcpu->vm->nr_ioeventfds))
+		mote_ioeventfd_write(vcpu->vm, port, sizeof(u32), vcpu->gpr[MOTE_RAX]);
+	return policy->action <= MOTE_POLICY_COMPLETE ? policy->action : MOTE_FILTER_DEFAULT;
+}
+
+static enum mote_next policy_decide(struct mote_vcpu *vcpu, u32 kind, u32 number, bool writes)
+{
+	u32 access = writes ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
+	struct mote_policy *policy = policy_begin(vcpu, kind, number, access);
+
+	if (kind == MOTE_FILTER_PORT) {
+		policy->size = vcpu->exit.pio.size;
+		policy->flags = vcpu->exit.pio.flags & ~MOTE_PIO_IN;
+	}
+	switch (policy_ask(vcpu)) {
+	case MOTE_FILTER_DENY:
+		return mote_exit_deny(vcpu, kind);
+	case MOTE_FILTER_FORWARD:
+		return MOTE_NEXT_USER;
+	case MOTE_POLICY_COMPLETE:
+		return mote_exit_complete(vcpu);
+	default:
+		return mote_exit_default(vcpu);
+	}
+}
+
+enum mote_next mote_policy_handle(struct mote_vcpu *vcpu)
+{
+	const struct mote_pio *pio = &vcpu->exit.pio;
+	u64 rax = vcpu->gpr[MOTE_RAX], rcx = vcpu->gpr[MOTE_RCX];
+
+	switch (vcpu->exit.reason) {
+	case MOTE_EXIT_CPUID:
+		return policy_decide(vcpu, MOTE_FILTER_CPUID, rax, false);
+	case MOTE_EXIT_RDMSR:
+		return policy_decide(vcpu, MOTE_FILTER_MSR, rcx, false);
+	case MOTE_EXIT_WRMSR:
+		return policy_decide(vcpu, MOTE_FILTER_MSR, rcx, true);
+	case MOTE_EXIT_HYPERCALL:
+		return policy_decide(vcpu, MOTE_FILTER_HYPERCALL, rax, false);
+	case MOTE_EXIT_PIO:
+		return policy_decide(vcpu, MOTE_FILTER_PORT, pio->port,
+				     !(pio->flags & MOTE_PIO_IN));
+	default:
+		return mote_exit_default(vcpu);
+	}
+}
+
+static int policy_read(void *context, u64 gpa, void *data, u32 len)
+{
+	return mote_mem_read(context, gpa, data, len);
+}
+
+/* Up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
+static u32 policy_fetch(struct mote_vcpu *vcpu, u8 *bytes)
+{
+	struct mote_cpu_mode mode;
+	struct mote_walk walk;
+	u64 gva, gpa;
+	bool is_64bit;
+	u32 nr, len;
+
+	mote_ops->get_mode(vcpu, &mode);
+	is_64bit = mode.efer & EFER_LMA && mode.cs_attr & BIT(13); /* CS.L */
+	walk = (struct mote_walk){
+		.cr0 = mode.cr0, .cr3 = mode.cr3, .cr4 = mode.cr4, .efer = mode.efer,
+		.read = policy_read, .context = vcpu->vm,
+	};
+	for (nr = 0; nr < 15; nr += len) {
+		gva = is_64bit ? vcpu->rip + nr : (u32)(mode.cs_base + vcpu->rip + nr);
+		len = min_t(u32, 15 - nr, PAGE_SIZE - offset_in_page(gva));
+		if (mote_walk_gva(&walk, gva, &gpa) ||
+		    mote_mem_read(vcpu->vm, gpa, bytes + nr, len))
+			break;
+	}
+	return nr;
+}
+
+int mote_policy_mmio(struct mote_vcpu *vcpu)
+{
+	const struct mote_memory *npf = &vcpu->exit.npf;
+	struct mote_policy *policy = policy_begin(vcpu, MOTE_POLICY_MMIO, npf->gpa, npf->access);
+	int err;
+
+	policy->size = policy_fetch(vcpu, policy->insn);
+	policy->length = 0;
+	switch (policy_ask(vcpu)) {
+	case MOTE_FILTER_DENY:
+		return mote_exit_fault(vcpu, X86_TRAP_GP, 0);
+	case MOTE_POLICY_COMPLETE:
+		if (!policy->length || policy->length > 15)
+			break;
+		err = mote_vcpu_load(vcpu);
+		if (err)
+			return err;
+		mote_complete(vcpu, mote_next_rip(vcpu, policy->length));
+		mote_vcpu_unload(vcpu);
+		return MOTE_NEXT_ENTER;
+	}
+	return MOTE_NEXT_USER;
+}
