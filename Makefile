@@ -75,7 +75,8 @@ INSTALLED := $(CURDIR)/build/examples/installed
 .PHONY: examples
 examples: user ## build examples/ with what `make install-headers` installs, in build/examples
 	+@$(MAKE) -s install-headers PREFIX=$(INSTALLED) DESTDIR=
-	+@PKG_CONFIG_PATH=$(INSTALLED)/lib/pkgconfig $(MAKE) -C examples/fuzz OUT=$(CURDIR)/build/examples/fuzz
+	+@for example in fuzz policy; do PKG_CONFIG_PATH=$(INSTALLED)/lib/pkgconfig \
+		$(MAKE) -C examples/$$example OUT=$(CURDIR)/build/examples/$$example || exit; done
 
 .PHONY: bench-program
 bench-program: user ## build the benchmark, in build/bench
@@ -143,7 +144,7 @@ install-user: user
 	$(if $(DESTDIR),,ldconfig)
 
 # What programs that use libmote are built with.
-LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h undo.h)
+LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h undo.h) userspace/trace/policy.bpf.h
 install-headers: user
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include/linux uapi/linux/mote.h uapi/linux/mote_policy.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig

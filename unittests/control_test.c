@@ -691,6 +691,51 @@ static void test_save(void)
 	end();
 }
 
+#define POLICY_ADD(name) "{\"version\":1,\"do\":\"policy-add\",\"name\":\"" name "\"}"
+#define POLICY_REMOVE(name) "{\"version\":1,\"do\":\"policy-remove\",\"name\":\"" name "\"}"
+
+/* Each is held until it is removed, or the machine ends; what is refused is closed. */
+static void test_policies(void)
+{
+	int fd, file = memfd_create("link", 0);
+	char request[128];
+	unsigned int nr;
+
+	begin();
+	fd = dial();
+	nr = nr_open();
+	say(fd, POLICY_ADD("one") "\n");
+	CHECK(schema_has_exchange(schema, "refusal", POLICY_ADD("one"), hear(fd)));
+	send_files(fd, POLICY_ADD("../one") "\n", &file, 1);
+	CHECK(schema_has_exchange(schema, "refusal", POLICY_ADD("../one"), hear(fd)));
+	EQ(nr, nr_open());
+	send_files(fd, POLICY_ADD("one") "\n", &file, 1);
+	CHECK(schema_has_exchange(schema, "policy-add", POLICY_ADD("one"), hear(fd)));
+	send_files(fd, POLICY_ADD("one") "\n", &file, 1);
+	CHECK(schema_has_exchange(schema, "refusal", POLICY_ADD("one"), hear(fd)));
+	send_files(fd, POLICY_ADD("two") "\n", &file, 1);
+	CHECK(strstr(hear(fd), "[\"one\",\"two\"]"));
+	EQ(nr + 2, nr_open());
+	say(fd, POLICY_REMOVE("three") "\n");
+	CHECK(schema_has_exchange(schema, "refusal", POLICY_REMOVE("three"), hear(fd)));
+	say(fd, POLICY_REMOVE("one") "\n");
+	CHECK(schema_has_exchange(schema, "policy-remove", POLICY_REMOVE("one"), hear(fd)));
+	EQ(nr + 1, nr_open());
+	for (unsigned int i = 1; i <= POLICIES_MOST; i++) {
+		snprintf(request, sizeof(request), POLICY_ADD("more%u") "\n", i);
+		send_files(fd, request, &file, 1);
+		EQ(i == POLICIES_MOST, !!strstr(hear(fd), "as many policies as there can be"));
+	}
+	EQ(nr + POLICIES_MOST, nr_open());
+	say(fd, POLICY_REMOVE("two") "\n");
+	CHECK(!strstr(hear(fd), "\"two\""));
+	policies_destroy(&vm);
+	EQ(nr, nr_open());
+	close(file);
+	close(fd);
+	end();
+}
+
 /* Into a file that has what was saved before: what is the same is not written again. */
 static void test_save_what_differs(void)
 {
@@ -978,6 +1023,7 @@ int main(int argc, char **argv)
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
 		{ "a file that has something already", test_save_what_differs },
+		{ "policies, which are files", test_policies },
 		{ "a migration", test_migrate },
 		{ "a copy", test_copy },
 		{ "a migration that fails", test_migrate_fails },

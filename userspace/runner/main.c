@@ -26,6 +26,7 @@ const struct verb verbs[] = {
 	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
+	{ "policy", "let BPF programs decide exits of running machines", NULL, outside_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", NULL, outside_run },
 	{ "kvm", "run a program that was written for KVM, as QEMU, on mote", kvm_usage, kvm_run },
 	{ "options", NULL, NULL, options_run },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Verbs that are programs of their own, so that who does not want them needs none of their libraries. */
+/* Verbs that are a program of their own, so that who does not want them needs none of its libraries. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 
 /* Where it is built, and where it is installed. */
 static const char *const places[] = { "", "../libexec/mote/" };
+#define PROGRAM "mote-trace" /* as the package, too */
 
 int outside_run(const struct verb *verb, int argc, char **argv)
 {
@@ -24,7 +25,7 @@ int outside_run(const struct verb *verb, int argc, char **argv)
 	end = strrchr(here, '/');
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		free(path);
-		if (asprintf(&path, "%.*s/%smote-%s", (int)(end - here), here, places[i], verb->name) < 0) {
+		if (asprintf(&path, "%.*s/%s" PROGRAM, (int)(end - here), here, places[i]) < 0) {
 			complain("%s: out of memory", verb->name);
 			return EXIT_PROBLEM;
 		}
@@ -33,7 +34,7 @@ int outside_run(const struct verb *verb, int argc, char **argv)
 			break;
 	}
 	if (errno == ENOENT)
-		complain("%s: there is no %s: it is in the package mote-%s", verb->name, path, verb->name);
+		complain("%s: there is no %s: it is in the package " PROGRAM, verb->name, path);
 	else
 		complain("%s: %s: %m", verb->name, path);
 	free(path);

@@ -13,6 +13,7 @@
 #include "acpi.h"
 #include "console.h"
 #include "migrate.h"
+#include "policies.h"
 #include "requests.h"
 #include "runner.h"
 #include "tty.h"
@@ -303,6 +304,32 @@ static struct json_object *do_copy(struct vm *vm, struct reply *reply, const __u
 	return leave(vm, reply, true, values[0]);
 }
 
+/* ---- policies ----------------------------------------------------------------------------- */
+
+static struct json_object *do_policy_add(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const char *why;
+
+	(void)values;
+	if (reply->files[0] < 0)
+		return refuse("policy-add wants the link of a BPF program, which goes with it");
+	why = policies_add(vm, reply->name, reply->files[0]);
+	if (why)
+		return refuse("%s", why);
+	reply->files[0] = -1;
+	return vm_status(vm);
+}
+
+static struct json_object *do_policy_remove(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const char *why = policies_remove(vm, reply->name);
+
+	(void)values;
+	return why ? refuse("%s", why) : vm_status(vm);
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
 static struct json_object *migrate_answer(struct vm *vm)
 {
 	const char *why = migration_failure(vm);
@@ -332,6 +359,8 @@ static const struct request requests[] = {
 	{ "copy", { { "downtime_ms", 0, 3600000, false } }, do_copy },
 	{ "reset", { { 0 } }, do_reset },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
+	{ "policy-add", { { "name", 0, 0, false } }, do_policy_add },
+	{ "policy-remove", { { "name", 0, 0, false } }, do_policy_remove },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
 };
 

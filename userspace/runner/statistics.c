@@ -10,6 +10,7 @@
 #include <libmote.h>
 
 #include "migrate.h"
+#include "policies.h"
 #include "requests.h"
 #include "runner.h"
 #include "traffic.h"
@@ -76,6 +77,7 @@ struct json_object *vm_status(struct vm *vm)
 	json_add_number(answer, "cpus", vm->nr_vcpus);
 	json_add_number(answer, "uptime_ns", clock_ns() - vm->started);
 	json_add_text(answer, "image", vm->options->image ? vm->options->image : vm->options->firmware);
+	json_object_object_add(answer, "policies", policies_json(vm));
 	if (vm->migration)
 		json_object_object_add(answer, "migration", migration_json(vm));
 	return answer;

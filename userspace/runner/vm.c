@@ -21,6 +21,7 @@
 #include "keep.h"
 #include "migrate.h"
 #include "net.h"
+#include "policies.h"
 #include "runner.h"
 #include "sandbox.h"
 #include "traffic.h"
@@ -364,6 +365,7 @@ static void destroy(struct vm *vm)
 	consoles_destroy(vm);
 	traffic_destroy(vm);
 	migration_destroy(vm);
+	policies_destroy(vm);
 	io_destroy(vm);
 	if (vm->refused.fd >= 0)
 		close(vm->refused.fd);

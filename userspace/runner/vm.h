@@ -245,6 +245,7 @@ struct options {
 struct virtio;
 struct place;
 struct migration;
+struct policies;
 struct state;
 struct traffic;
 
@@ -345,6 +346,7 @@ struct job {
  * @io_thread: it
  * @supervisor: what the supervisor waits for
  * @migration: the last one, or NULL
+ * @policies: those that decide its exits (policies.h), or NULL
  * @refused: a thread has tried what the sandbox refuses
  * @console: whose far end a client is that does not say which, or NULL
  * @consoles: all of them
@@ -416,6 +418,7 @@ struct vm {
 	pthread_t io_thread;
 	struct loop supervisor;
 	struct migration *migration;
+	struct policies *policies;
 	struct source refused;
 	struct console *console;
 	struct console *consoles;

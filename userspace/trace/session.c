@@ -73,8 +73,17 @@ int session_init(struct session *session, const struct trace_options *options)
 	return EXIT_OK;
 }
 
-/* The command waits until the gate is opened: nothing of it is missed. */
-static int spawn(struct session *session, char **words)
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+}
+
+int session_spawn(struct session *session, char **words)
 {
 	int gate[2];
 	char byte;
@@ -93,17 +102,13 @@ static int spawn(struct session *session, char **words)
 	}
 	close(gate[0]);
 	session->gate = gate[1];
+	catch_signals();
 	return session->child < 0 ? -errno : 0;
 }
 
-static void catch_signals(void)
+int session_open_gate(struct session *session)
 {
-	struct sigaction action = { .sa_handler = on_signal };
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
+	return session->gate >= 0 && write(session->gate, "", 1) != 1 ? -errno : 0;
 }
 
 int session_start(struct session *session, const struct trace_options *options,
@@ -112,7 +117,7 @@ int session_start(struct session *session, const struct trace_options *options,
 	int err;
 
 	if (options->words) {
-		err = spawn(session, options->words);
+		err = session_spawn(session, options->words);
 		if (err)
 			return session_problem(options, err);
 	}
@@ -123,9 +128,8 @@ int session_start(struct session *session, const struct trace_options *options,
 	if (err)
 		return session_problem(options, err);
 	session->start = now_ns();
-	if (session->gate >= 0 && write(session->gate, "", 1) != 1)
-		return session_problem(options, -errno);
-	return EXIT_OK;
+	err = session_open_gate(session);
+	return err ? session_problem(options, err) : EXIT_OK;
 }
 
 void session_overhead(const struct session *session, struct overhead *overhead)
@@ -179,7 +183,8 @@ bool session_goes_on(struct session *session, const struct trace_options *option
 
 void session_stop(struct session *session, struct bpf_object_skeleton *skeleton)
 {
-	bpf_object__detach_skeleton(skeleton);
+	if (skeleton)
+		bpf_object__detach_skeleton(skeleton);
 	session->end = now_ns();
 	if (session->gate >= 0)
 		close(session->gate);

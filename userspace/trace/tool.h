@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * mote trace: what its commands share.  trace.c reads the command line; session.c has what
- * lasts while the kernel is traced; table.c shows histograms, wherever they are from;
+ * mote trace and mote policy: what their commands share.  trace.c and policy.c read command lines;
+ * session.c has what lasts while the kernel is traced; table.c shows histograms, wherever they are from;
  * file.c reads what record.c has written.
  */
 #ifndef TOOL_H
@@ -54,6 +54,8 @@ struct trace_options {
 
 /* The command line without its first word. Return: the exit status. */
 int trace_run(int argc, char **argv);
+/* The same of mote policy (policy.c). */
+int policy_run(int argc, char **argv);
 
 int latency_command(const struct trace_options *options);
 int top_command(const struct trace_options *options);
@@ -101,6 +103,10 @@ int session_problem(const struct trace_options *options, int err);
 /* Is everything there?  Fills @tsc_khz; 0 or an exit status. */
 int session_init(struct session *session, const struct trace_options *options);
 
+/* Start the command, which waits until the gate is opened: nothing of it is missed.  0 or -errno. */
+int session_spawn(struct session *session, char **words);
+int session_open_gate(struct session *session);
+
 /* Attach the loaded programs and let the command begin: 0 or an exit status. */
 int session_start(struct session *session, const struct trace_options *options,
 		  struct bpf_object_skeleton *skeleton);
@@ -108,7 +114,7 @@ int session_start(struct session *session, const struct trace_options *options,
 /* May it go on?  Looks at signals, the command and the time; also ends what is to be short. */
 bool session_goes_on(struct session *session, const struct trace_options *options);
 
-/* Detach, wait for the command; @end is set. */
+/* Detach what there is, end the command and wait for it; @end is set. */
 void session_stop(struct session *session, struct bpf_object_skeleton *skeleton);
 
 void session_overhead(const struct session *session, struct overhead *overhead);
