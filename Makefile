@@ -144,7 +144,8 @@ install-user: user
 	$(if $(DESTDIR),,ldconfig)
 
 # What programs that use libmote are built with.
-LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h reset.h undo.h) userspace/trace/policy.bpf.h
+LIBMOTE_HEADERS := $(addprefix userspace/libmote/,libmote.h machine.h complete.h debug.h reset.h undo.h) \
+	userspace/trace/policy.bpf.h
 install-headers: user
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include/linux uapi/linux/mote.h uapi/linux/mote_policy.h
 	install -d $(DESTDIR)$(PREFIX)/include/libmote $(DESTDIR)$(LIBDIR)/pkgconfig

@@ -153,7 +153,8 @@ static long vcpu_call_set_cpuid(struct mote_vcpu *vcpu, const struct mote_cpuid_
 	CALL(MOTE_SET_STATE, vcpu_call_set_state)	\
 	CALL(MOTE_SET_CPUID, vcpu_call_set_cpuid)	\
 	CALL(MOTE_INJECT, mote_vcpu_inject)		\
-	CALL(MOTE_APIC_ACCESS, mote_lapic_access)
+	CALL(MOTE_APIC_ACCESS, mote_lapic_access)	\
+	CALL(MOTE_SET_DEBUG, mote_vcpu_set_debug)
 
 VCPU_CALLS(CHARDEV_HANDLER)
 static const struct chardev_call vcpu_calls[] = { VCPU_CALLS(CHARDEV_ROW) {} };

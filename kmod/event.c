@@ -154,7 +154,7 @@ void mote_event_prepare(struct mote_vcpu *vcpu)
 {
 	struct mote_event *event = &vcpu->event;
 	u32 windows = event_windows(vcpu);
-	int vector = vcpu->lapic ? mote_lapic_pending(vcpu, &windows) : -1;
+	int vector = vcpu->hears_lapic ? mote_lapic_pending(vcpu, &windows) : -1;
 	bool waits = false;
 
 	if (event->valid || vector >= 0 || atomic_read(&vcpu->nmis))

@@ -39,9 +39,17 @@ static bool exit_is_split_lock(struct mote_vcpu *vcpu)
 
 static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
 {
+	u8 vector = vcpu->exit.exception.vector;
+
 	if (exit_is_split_lock(vcpu))
 		return MOTE_NEXT_SLEEP;
-	return mote_exit_fault(vcpu, vcpu->exit.exception.vector, vcpu->exit.exception.error);
+	/* A trap, but the exit comes before it is through. */
+	if (vector == X86_TRAP_BP)
+		vcpu->rip = mote_next_rip(vcpu, 1);
+	if (!mote_event_raise(vcpu, vector, vcpu->exit.exception.error) ||
+	    vcpu->debug.exceptions & BIT(vector))
+		return MOTE_NEXT_USER;
+	return MOTE_NEXT_ENTER;
 }
 
 /* ---- the others ----------------------------------------------------------------------- */
@@ -136,8 +144,9 @@ enum mote_next mote_exit_default(struct mote_vcpu *vcpu)
 	case MOTE_EXIT_INIT:
 	case MOTE_EXIT_TIMER:
 	case MOTE_EXIT_CR:
-	case MOTE_EXIT_DR:
 		return MOTE_NEXT_ENTER;
+	case MOTE_EXIT_DR:
+		return vcpu->debug.flags & MOTE_DEBUG_DRS ? MOTE_NEXT_USER : MOTE_NEXT_ENTER;
 	case MOTE_EXIT_INTERRUPT_WINDOW:
 	case MOTE_EXIT_NMI_WINDOW:
 		mote_event_window_is_gone(vcpu, vcpu->exit.reason == MOTE_EXIT_NMI_WINDOW ?

@@ -275,6 +275,7 @@ struct mote_vcpu {
 	struct mote_msrs msrs;	/* those from apic_base on: no vendor keeps them */
 
 	struct mote_lapic *lapic;	/* NULL without MOTE_VM_LAPIC */
+	bool hears_lapic;	/* its interrupts do not wait for a debugger */
 	struct mote_event event;	/* for the next entry, or cut short by the last exit */
 	u32 window;			/* MOTE_WINDOW_* that user space asked for */
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
@@ -285,6 +286,7 @@ struct mote_vcpu {
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
 	const struct mote_msr *last_msr;	/* that was asked for, or NULL */
 	struct mote_exit exit;	/* the last one */
+	struct mote_debug debug;
 	struct mote_traced traced;
 };
 
@@ -325,6 +327,9 @@ void mote_vcpu_destroy(struct mote_vcpu *vcpu);
 int mote_vcpu_run(struct mote_vcpu *vcpu);
 int mote_vcpu_get_state(struct mote_vcpu *vcpu, struct mote_state *state, void *xsave);
 int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, const void *xsave);
+
+/* 0 or -EINVAL. */
+int mote_vcpu_set_debug(struct mote_vcpu *vcpu, const struct mote_debug *debug);
 
 /* Another table, sorted, and what the guest may set by it; returns the old one, for kfree(). */
 struct mote_cpuid *mote_vcpu_set_cpuid(struct mote_vcpu *vcpu, struct mote_cpuid *cpuid);

@@ -53,6 +53,9 @@ void mote_vcpu_signal_init(struct mote_vcpu *vcpu)
 
 	mote_ops->get_mode(vcpu, &mode);
 	state.mask &= ~(MOTE_STATE_MSRS | MOTE_STATE_TSC);
+	/* What is in them is a debugger's. */
+	if (vcpu->debug.flags & MOTE_DEBUG_DRS)
+		state.mask &= ~MOTE_STATE_DRS;
 	state.gprs.gpr[MOTE_RDX] = cpuid_eax(1);
 	state.crs.cr0 = X86_CR0_ET | (mode.cr0 & (X86_CR0_CD | X86_CR0_NW));
 	state.crs.xcr0 = vcpu->xcr0;

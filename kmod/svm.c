@@ -24,6 +24,7 @@
 #include "quirk/svm_quirk.h"
 
 #define DR7_ENABLES 0xff
+#define DR7_GD 13
 
 #define IOPM_ORDER 2 /* 12 KiB: three pages of four */
 
@@ -305,9 +306,10 @@ static void svm_init_control(struct svm_vcpu *svm)
 	intercepts[INTERCEPT_DR] = ~0u;
 	/*
 	 * Let through: all but those whose delivery can go round for ever
-	 * without an interrupt being taken (#DB, #AC), and the host's own (#MC).
+	 * without an interrupt being taken (#DB, #AC), the host's own (#MC), and
+	 * those that a debugger wants.
 	 */
-	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS;
+	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS | svm->vcpu.debug.exceptions;
 	/*
 	 * Let through: SMI (the firmware's); virtual interrupts (but see
 	 * svm_window()); descriptor tables and task switches, which the CPU does
@@ -382,7 +384,9 @@ static void svm_set_tsc(struct mote_vcpu *vcpu)
 static void svm_use_drs(struct svm_vcpu *svm, bool use)
 {
 	svm->vcpu.dr_live = use;
-	svm->vmcb->control.intercepts[INTERCEPT_DR] = use ? 0 : ~0u;
+	/* Those of a debugger are not the guest's to see. */
+	svm->vmcb->control.intercepts[INTERCEPT_DR] =
+		use && !(svm->vcpu.debug.flags & MOTE_DEBUG_DRS) ? 0 : ~0u;
 	svm_dirty(svm, CLEAN_INTERCEPTS);
 }
 
@@ -582,16 +586,27 @@ static void svm_skip(struct mote_vcpu *vcpu)
 	}
 }
 
-/* SVM has no field for a debug trap that pends: it is injected. */
-static void svm_inject_debug(struct svm_vcpu *svm)
+/*
+ * SVM has no field for a debug trap that pends: it is injected; or, for a debugger, an exit in
+ * place of the entry: false.
+ */
+static bool svm_inject_debug(struct svm_vcpu *svm)
 {
 	static const struct mote_event trap = {
-		.type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
+		.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
 	};
+	bool enters = !(svm->vcpu.debug.exceptions & BIT(X86_TRAP_DB));
 
 	svm->vcpu.dr6 |= svm->pending_debug & (DR_STEP | DR_TRAP_BITS);
-	svm_inject(&svm->vcpu, &trap);
 	svm_set_pending_debug(svm, 0);
+	if (enters)
+		svm_inject(&svm->vcpu, &trap);
+	else
+		svm->vcpu.exit = (struct mote_exit){
+			.reason = MOTE_EXIT_EXCEPTION, .raw = SVM_EXIT_EXCP_BASE + X86_TRAP_DB,
+			.exception = trap,
+		};
+	return enters;
 }
 
 /* What would push our TF, or load another: exceptions, INT n, INT1, PUSHF, POPF. */
@@ -599,7 +614,7 @@ static void svm_intercept_flags(struct svm_vcpu *svm, bool on)
 {
 	u32 *intercepts = svm->vmcb->control.intercepts;
 
-	intercepts[INTERCEPT_EXCEPTION] = on ? ~0u : BASE_EXCEPTIONS;
+	intercepts[INTERCEPT_EXCEPTION] = on ? ~0u : BASE_EXCEPTIONS | svm->vcpu.debug.exceptions;
 	svm_intercept(svm, INTERCEPT_INTn, on);
 	svm_intercept(svm, INTERCEPT_ICEBP, on);
 	svm_intercept(svm, INTERCEPT_PUSHF, on);
@@ -622,13 +637,14 @@ void svm_step(struct svm_vcpu *svm)
 	svm_intercept_flags(svm, true);
 }
 
-/* With something in svm->rare, before an entry. */
-static void svm_rare_entry(struct svm_vcpu *svm)
+/* With something in svm->rare, before an entry; false: there is an exit instead. */
+static bool svm_rare_entry(struct svm_vcpu *svm)
 {
 	const u32 *inject = &svm->vmcb->control.event_inj;
 
-	if (svm->pending_debug && !(*inject & SVM_EVTINJ_VALID) && !svm_in_shadow(svm))
-		svm_inject_debug(svm);
+	if (svm->pending_debug && !(*inject & SVM_EVTINJ_VALID) && !svm_in_shadow(svm) &&
+	    !svm_inject_debug(svm))
+		return false;
 	if (svm->rare & RARE_SHADOW)
 		svm_keep_shadow(svm);
 	if (svm->rare & RARE_NMI) {
@@ -645,6 +661,7 @@ static void svm_rare_entry(struct svm_vcpu *svm)
 	svm->entry_rsp = svm->vcpu.gpr[MOTE_RSP];
 	if (svm->rare & (RARE_VIRQ | RARE_WINDOW))
 		mote_qemu_keep_timer(&svm->host_timer);
+	return true;
 }
 
 static void svm_end_step(struct svm_vcpu *svm, bool moved)
@@ -735,6 +752,9 @@ static void svm_load_drs(struct svm_vcpu *svm)
 	if (!vcpu->dr_live)
 		svm_use_drs(svm, true);
 	mote_load_drs(vcpu);
+	/* QUIRK(qemu 7.2): breakpoints are those of the last MOV to DR7, whatever VMRUN and exits load. */
+	if (svm_host_extras & EXTRA_TCG && vcpu->debug.flags & MOTE_DEBUG_DRS)
+		set_debugreg(svm->vmcb->save.dr7 & ~BIT_ULL(DR7_GD), 7);
 }
 
 static u32 svm_extras_before(struct svm_vcpu *svm)
@@ -816,8 +836,11 @@ static __always_inline void svm_read_vmcb(struct svm_vcpu *svm)
 /* The CPU switches DR6 and DR7 and leaves the host's disabled: give back what it uses. */
 static __always_inline void svm_restore_host_drs(struct mote_vcpu *vcpu)
 {
-	if (unlikely(vcpu->dr_live))
+	if (unlikely(vcpu->dr_live)) {
 		mote_save_drs(vcpu);
+		if (svm_host_extras & EXTRA_TCG && vcpu->debug.flags & MOTE_DEBUG_DRS)
+			set_debugreg(0ul, 7);
+	}
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	else if (unlikely(vcpu->dr6 != DR6_RESERVED))
@@ -868,7 +891,7 @@ static void svm_own_exit(struct svm_vcpu *svm)
 		svm_use_drs(svm, true);
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_PF:
-		/* While stepping only: the address is in the guest's hands again. */
+		/* While stepping, or for a debugger: the address is in the guest's hands again. */
 		svm->vcpu.cr2 = svm->vmcb->control.exit_info_2;
 		break;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
@@ -997,8 +1020,8 @@ static void svm_run(struct mote_vcpu *vcpu)
 	struct vmcb_control_area *control = &svm->vmcb->control;
 	u32 injected, reason, rare;
 
-	if (unlikely(svm->rare))
-		svm_rare_entry(svm);
+	if (unlikely(svm->rare) && !svm_rare_entry(svm))
+		return;
 	if (unlikely(svm->generation != svm->cpu->asids.generation))
 		svm_new_asid(svm);
 	svm_fill_vmcb(svm);
@@ -1184,6 +1207,8 @@ static void svm_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	if (mask & MOTE_STATE_DRS) {
 		svm->vmcb->save.dr7 = state->drs.dr7;
 		svm_dirty(svm, CLEAN_DRS);
+		svm_use_drs(svm, vcpu->dr_live);
+		svm_intercept_flags(svm, false);
 	}
 	if (mask & MOTE_STATE_EVENTS)
 		svm_set_events(svm, &state->events);

@@ -195,6 +195,22 @@ int mote_vcpu_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, 
 	return 0;
 }
 
+int mote_vcpu_set_debug(struct mote_vcpu *vcpu, const struct mote_debug *debug)
+{
+	struct mote_state state = {};
+
+	if (debug->exceptions & MOTE_DEBUG_NEVER ||
+	    debug->flags & ~(MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD))
+		return -EINVAL;
+	vcpu->debug = *debug;
+	vcpu->hears_lapic = vcpu->lapic && !(debug->flags & MOTE_DEBUG_HOLD);
+	/* What was held has its turn. */
+	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	mote_ops->get_state(vcpu, &state, MOTE_STATE_DRS);
+	mote_ops->set_state(vcpu, &state, MOTE_STATE_DRS);
+	return 0;
+}
+
 struct mote_cpuid *mote_vcpu_set_cpuid(struct mote_vcpu *vcpu, struct mote_cpuid *cpuid)
 {
 	struct mote_cpu_mode mode;
@@ -536,6 +552,9 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 		break;
 	case MOTE_EXIT_TASK_SWITCH:
 		run->task = exit->task;
+		break;
+	case MOTE_EXIT_EXCEPTION:
+		run->exception = exit->exception;
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		run->fail.hardware = exit->fail;

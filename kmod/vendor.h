@@ -61,7 +61,8 @@ struct mote_ops {
 
 	/*
 	 * Loaded or not.  The parts in @mask that the vendor keeps are SEGS; CRS cr0, cr3, cr4,
-	 * pdpte and flags (not cr2, cr8, xcr0); DRS dr7; EVENTS shadow, nmi_blocked,
+	 * pdpte and flags (not cr2, cr8, xcr0); DRS dr7, and when it is set, the exits that
+	 * vcpu->debug asks for; EVENTS shadow, nmi_blocked,
 	 * pending_debug; and of the MSRs those up to MOTE_NR_VENDOR_MSRS.  What is set has been
 	 * looked at: it never fails.
 	 */

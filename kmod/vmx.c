@@ -94,6 +94,9 @@ static const struct vmx_word {
 	  0, VM_ENTRY_ALWAYSON_WITHOUT_TRUE_MSR & ~VM_ENTRY_IA32E_MODE },
 };
 
+/* All others are the guest's own, or a debugger's; of these the CPU or the host needs to know. */
+#define VMX_EXCEPTIONS (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
+
 #define VMX_EPT_NEEDED (VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
 			VMX_EPT_EXTENT_GLOBAL_BIT)
 #define VMX_VPID_NEEDED ((VMX_VPID_INVVPID_BIT | VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT) << 32)
@@ -428,11 +431,16 @@ static void vmx_set_primary(struct vmx_vcpu *v, u32 primary)
 	v->primary = primary;
 }
 
-/* From now on the guest's debug registers are in the CPU while it runs; VMCS is current. */
+/*
+ * From now on the guest's debug registers are in the CPU while it runs; VMCS is current.  Those of
+ * a debugger are not the guest's to see.
+ */
 static void vmx_use_drs(struct vmx_vcpu *v)
 {
 	v->vcpu.dr_live = true;
-	vmx_set_primary(v, v->primary & ~CPU_BASED_MOV_DR_EXITING);
+	vmx_set_primary(v, v->vcpu.debug.flags & MOTE_DEBUG_DRS ?
+			   v->primary | CPU_BASED_MOV_DR_EXITING :
+			   v->primary & ~CPU_BASED_MOV_DR_EXITING);
 }
 
 static noinline void vmx_load_drs(const struct mote_vcpu *vcpu)
@@ -797,8 +805,9 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 	}
 	if (mask & MOTE_STATE_DRS) {
 		vmwriten(GUEST_DR7, state->drs.dr7);
-		if (state->drs.dr7 & VMX_DR7_ENABLES)
+		if (state->drs.dr7 & VMX_DR7_ENABLES || vcpu->debug.flags & MOTE_DEBUG_DRS)
 			vmx_use_drs(v);
+		vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS | vcpu->debug.exceptions);
 	}
 	if (mask & MOTE_STATE_EVENTS)
 		vmx_set_events(v, &state->events);
@@ -988,7 +997,8 @@ static void vmx_take_back_event(struct vmx_vcpu *v, const struct vmx_raw *raw)
 
 	if (likely(!(info & VECTORING_INFO_VALID_MASK))) {
 		/* An IRET that faulted had ended NMI blocking; it runs again. */
-		if (unlikely((raw->intr_info | raw->qualification) & VMX_NMI_UNBLOCKED))
+		if (unlikely((raw->intr_info | raw->qualification) & VMX_NMI_UNBLOCKED) &&
+		    (raw->intr_info ?: raw->qualification) & VMX_NMI_UNBLOCKED)
 			vmx_block_nmis(v, true);
 		return;
 	}
@@ -1014,6 +1024,8 @@ static void vmx_exit_exception(struct vmx_vcpu *v)
 		} else if (exit->exception.vector == X86_TRAP_MC) {
 			mote_host_machine_check();
 			exit->reason = MOTE_EXIT_NONE;
+		} else if (exit->exception.vector == X86_TRAP_PF) {
+			v->vcpu.cr2 = exit->qualification;
 		}
 	}
 }
@@ -1250,8 +1262,7 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx_host.primary);
 	vmwrite32(SECONDARY_VM_EXEC_CONTROL, secondary);
 	vmwrite32(VM_EXIT_CONTROLS, vmx_host.exit);
-	/* All other exceptions are the guest's own; of these the CPU or the host needs to know. */
-	vmwrite32(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
+	vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS);
 	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->msr_map));
 	vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
 	vmwrite64(EPT_POINTER, v->eptp);

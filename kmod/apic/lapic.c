@@ -563,6 +563,7 @@ int mote_lapic_create(struct mote_vcpu *vcpu)
 	lapic->timer.function = lapic_timer_expired;
 	mote_apic_reset(&lapic->apic, vcpu->id, false);
 	vcpu->lapic = lapic;
+	vcpu->hears_lapic = true;
 	return 0;
 }
 

@@ -226,6 +226,23 @@ TEST_F(call, inject)
 	EVENT(-EBUSY, (void)0);
 }
 
+TEST_F(call, debug)
+{
+	int fd = self->guest.cpu.fd;
+	struct mote_debug good = { .exceptions = ~MOTE_DEBUG_NEVER,
+				   .flags = MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD };
+
+#define DEBUG(err, change) REFUSED(err, mote_set_debug, fd, struct mote_debug, good, change)
+	DEBUG(0, (void)0);
+	DEBUG(-EINVAL, arg.exceptions |= 1u << 2);
+	DEBUG(-EINVAL, arg.exceptions |= 1u << 8);
+	DEBUG(-EINVAL, arg.exceptions |= 1u << 18);
+	DEBUG(-EINVAL, arg.flags |= 4);
+	DEBUG(-EINVAL, arg.flags |= 1u << 31);
+	EXPECT_EQ(-EFAULT, mote_set_debug(fd, NULL));
+	EXPECT_EQ(-ENOTTY, mote_set_debug(self->guest.machine.fd, &good));
+}
+
 TEST_F(call, state)
 {
 	static unsigned char image[16384] __attribute__((aligned(64)));
@@ -356,6 +373,7 @@ static void edge_filter(struct guest *guest, void *arg)
 }
 static void edge_cpuid(struct guest *guest, void *arg) { mote_set_cpuid(guest->cpu.fd, arg); }
 static void edge_inject(struct guest *guest, void *arg) { mote_inject(guest->cpu.fd, arg); }
+static void edge_debug(struct guest *guest, void *arg) { mote_set_debug(guest->cpu.fd, arg); }
 static void edge_get(struct guest *guest, void *arg) { mote_get_state(guest->cpu.fd, arg); }
 static void edge_set(struct guest *guest, void *arg)
 {
@@ -381,6 +399,7 @@ TEST_F(call, edges)
 	struct mote_vm_config vm = { 0 };
 	struct mote_vcpu_config vcpu = { .id = 60 };
 	struct mote_state state = { .mask = 0x7f };
+	struct mote_debug debug = { 0 };
 	struct guest *guest = &self->guest;
 
 	guest_start(guest, GUEST_LONG, &guest_out);
@@ -398,6 +417,8 @@ TEST_F(call, edges)
 	/* Not a guest that spins: one that ends at once, wherever it is. */
 	memset(guest->ram + GUEST_CODE, 0xf4, 0x1000);
 	at_edges(&state, sizeof(state), edge_set, guest);
+	at_edges(&debug, sizeof(debug), edge_debug, guest);
+	mote_set_debug(guest->cpu.fd, &(struct mote_debug) { 0 });
 	guest_start(guest, GUEST_LONG, &guest_out);
 	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(guest));
 }

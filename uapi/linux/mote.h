@@ -721,7 +721,8 @@ struct mote_state {
  * @MOTE_EXIT_INTERRUPT: host interrupt; MOTE_RUN ends (EINTR) only for a
  *	signal or an immediate exit
  * @MOTE_EXIT_NMI: host NMI
- * @MOTE_EXIT_EXCEPTION: #DB, #AC or #MC in the guest
+ * @MOTE_EXIT_EXCEPTION: #DB, #AC or #MC in the guest; user if MOTE_SET_DEBUG asks for its
+ *	vector: it is on its way then (&mote_events.injected)
  * @MOTE_EXIT_INTERRUPT_WINDOW: user: the requested interrupt window is open
  * @MOTE_EXIT_NMI_WINDOW: user: the requested NMI window is open
  * @MOTE_EXIT_CPUID: user if forwarded by a filter
@@ -735,7 +736,7 @@ struct mote_state {
  * @MOTE_EXIT_NPF: nested page fault, handled
  * @MOTE_EXIT_XSETBV: handled
  * @MOTE_EXIT_CR: control-register access, handled
- * @MOTE_EXIT_DR: debug-register access, handled
+ * @MOTE_EXIT_DR: debug-register access; user with %MOTE_DEBUG_DRS
  * @MOTE_EXIT_CACHE: INVD or WBINVD, handled
  * @MOTE_EXIT_PMC: RDPMC, handled
  * @MOTE_EXIT_MWAIT: MONITOR or MWAIT, handled
@@ -947,6 +948,7 @@ struct mote_memory {
  * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
  * @eoi: %MOTE_EXIT_EOI
  * @task: %MOTE_EXIT_TASK_SWITCH
+ * @exception: %MOTE_EXIT_EXCEPTION
  * @fail: %MOTE_EXIT_FAIL_ENTRY: the failed check (&enum mote_check), and the
  *	hardware's own code where it was asked
  * @exits: counted by &enum mote_exit_reason, from the vCPU's creation on; may be
@@ -987,6 +989,7 @@ struct mote_run {
 			__u8 vector;
 		} eoi;
 		struct mote_task_switch task;
+		struct mote_event exception;
 		struct {
 			__u64 hardware;
 			__u32 check;
@@ -1019,6 +1022,31 @@ struct mote_apic_access {
 	__s32 eoi;
 };
 
+/* MOV to or from a debug register ends MOTE_RUN with %MOTE_EXIT_DR: user space completes it. */
+#define MOTE_DEBUG_DRS (1u << 0)
+/* The local APIC's interrupts wait. */
+#define MOTE_DEBUG_HOLD (1u << 1)
+
+/* Vectors that no debugger is asked about: NMI, #DF, #MC. */
+#define MOTE_DEBUG_NEVER (1u << 2 | 1u << 8 | 1u << 18)
+
+/**
+ * struct mote_debug - MOTE_SET_DEBUG: what a debugger wants of a vCPU, in place of what it wanted before
+ * @exceptions: vectors, a bit each, whose exceptions end MOTE_RUN; none of %MOTE_DEBUG_NEVER
+ * @flags: %MOTE_DEBUG_DRS, %MOTE_DEBUG_HOLD
+ *
+ * An exception that ends MOTE_RUN has raised what it raises without a debugger: the guest gets it
+ * at the next entry, unless &mote_events.injected is set to something else.  CR2 and DR6 are as its
+ * handler finds them, RIP is behind an INT3, as the manuals have it of traps.
+ *
+ * The debugger's breakpoints are in the vCPU's debug registers, its single steps are RFLAGS.TF, by
+ * MOTE_SET_STATE: what the guest is to see of both is the debugger's to keep apart.
+ */
+struct mote_debug {
+	__u32 exceptions;
+	__u32 flags;
+};
+
 #define MOTE_RUN _IO(MOTE_IOC, 0x20)
 #define MOTE_GET_STATE _IOWR(MOTE_IOC, 0x21, struct mote_state)
 #define MOTE_SET_STATE _IOW(MOTE_IOC, 0x22, struct mote_state)
@@ -1036,6 +1064,7 @@ struct mote_apic_access {
  */
 #define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
 #define MOTE_APIC_ACCESS _IOWR(MOTE_IOC, 0x25, struct mote_apic_access)
+#define MOTE_SET_DEBUG _IOW(MOTE_IOC, 0x26, struct mote_debug)
 
 /* ---- tracepoints ------------------------------------------------------------ */
 

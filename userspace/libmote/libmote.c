@@ -108,6 +108,11 @@ int mote_apic_access(int vcpu, struct mote_apic_access *access)
 	return call(vcpu, MOTE_APIC_ACCESS, access);
 }
 
+int mote_set_debug(int vcpu, const struct mote_debug *debug)
+{
+	return call(vcpu, MOTE_SET_DEBUG, debug);
+}
+
 unsigned int mote_cpuid_vendor(void)
 {
 	unsigned int eax, ebx, ecx, edx;
@@ -156,3 +161,4 @@ SIZE(mote_pio, 4);
 SIZE(mote_memory, 24);
 SIZE(mote_run, 1256);
 SIZE(mote_apic_access, 16);
+SIZE(mote_debug, 8);

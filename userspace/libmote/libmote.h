@@ -48,6 +48,7 @@ int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd);
 int mote_get_clock(int vm, struct mote_clock_value *value);
 int mote_set_clock(int vm, const struct mote_clock_value *value);
 int mote_apic_access(int vcpu, struct mote_apic_access *access);
+int mote_set_debug(int vcpu, const struct mote_debug *debug);
 
 /**
  * mote_get_cpuid() - what a guest may be told by CPUID: a proposal for mote_set_cpuid()
