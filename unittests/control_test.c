@@ -43,6 +43,33 @@ void vm_pause(struct vm *which, const char *why)
 	nr_done++;
 }
 
+bool vm_stop(struct vm *which)
+{
+	which->paused = true;
+	if (which->when_paused)
+		posted = which->when_paused;
+	return true;
+}
+
+bool vm_go(struct vm *which, const void *holder)
+{
+	if (which->holder != holder)
+		return false;
+	which->paused = false;
+	which->holder = NULL;
+	return true;
+}
+
+/* The module's end of libmote, as far as a debugger wants it. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	(void)fd;
+	if (request == MOTE_GET_STATE || request == MOTE_SET_STATE || request == MOTE_SET_DEBUG)
+		return 0;
+	errno = ENOTTY;
+	return -1;
+}
+
 void vm_resume(struct vm *which)
 {
 	which->paused = false;
@@ -737,6 +764,60 @@ static void test_policies(void)
 }
 
 /* Into a file that has what was saved before: what is the same is not written again. */
+#define GDB "{\"version\":1,\"do\":\"gdb\"}"
+
+/* One debugger at a time, beside whom nothing is saved or moved; answered when it is gone. */
+static void test_gdb(void)
+{
+	int ends[2], others[2], fd, other;
+
+	begin();
+	fd = dial();
+	other = dial();
+	say(fd, GDB "\n");
+	CHECK(schema_has_exchange(schema, "refusal", GDB, hear(fd)));
+	for (int i = 0; i < 2; i++) {
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, others));
+		send_files(fd, GDB "\n", &ends[1], 1);
+		close(ends[1]);
+		while (posted)
+			do_job();
+		CHECK(!hear(fd)[0] && vm.paused && vm.holder);
+		send_files(other, GDB "\n", &others[1], 1);
+		CHECK(schema_has_exchange(schema, "refusal", GDB, hear(other)));
+		say(other, RESET "\n");
+		CHECK(schema_has_exchange(schema, "refusal", RESET, hear(other)));
+		send_files(other, SAVE "\n", others, 2);
+		CHECK(schema_has_exchange(schema, "refusal", SAVE, hear(other)));
+		EQ(1, send(ends[0], "$", 1, MSG_NOSIGNAL));
+		close(ends[0]);
+		settle(&vm);
+		while (posted)
+			do_job();
+		CHECK(schema_has_exchange(schema, "gdb", GDB, hear(fd)));
+		CHECK(!vm.paused && !vm.holder);
+		close(others[0]);
+		close(others[1]);
+	}
+	/* Whoever has asked for it is gone: so is the debugger. */
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
+	send_files(fd, GDB "\n", &ends[1], 1);
+	close(ends[1]);
+	while (posted)
+		do_job();
+	close(fd);
+	settle(&vm);
+	while (posted)
+		do_job();
+	CHECK(!gdb_is_attached(&vm) && !vm.paused);
+	EQ(0, recv(ends[0], &fd, 1, MSG_DONTWAIT));
+	close(ends[0]);
+	close(other);
+	end();
+	gdb_end(&vm);
+}
+
 static void test_save_what_differs(void)
 {
 	static unsigned char memory[8 * SNAPSHOT_CHUNK] __attribute__((aligned(4096)));
@@ -1022,6 +1103,7 @@ int main(int argc, char **argv)
 		{ "a machine that ends before the answer", test_ends_before },
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
+	{ "a debugger, and one alone", test_gdb },
 		{ "a file that has something already", test_save_what_differs },
 		{ "policies, which are files", test_policies },
 		{ "a migration", test_migrate },

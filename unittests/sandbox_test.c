@@ -381,6 +381,11 @@ static int enter_guest(void)
 	return ask(MOTE_RUN);
 }
 
+static int debug_guest(void)
+{
+	return ask(MOTE_SET_DEBUG);
+}
+
 static int move_vhost(void)
 {
 	return ask(VHOST_SET_VRING_ADDR);
@@ -455,6 +460,7 @@ static const struct attempt {
 	{ "gives the guest memory", add_memory, V | S | N | D, "ioctl", 0 },
 	{ "sees what the guest writes", watch_guest, V | S | N | D, "ioctl", 0 },
 	{ "enters the guest", enter_guest, I | S | N | D, "ioctl", 0 },
+	{ "debugs the guest", debug_guest, S | N | D, "ioctl", 0 },
 	{ "moves the kernel's queues", move_vhost, ALL, "ioctl", 0 },
 	{ "sets the terminal", set_terminal, V | I | N | D, "ioctl", 0 },
 };
@@ -674,7 +680,7 @@ static bool flash(void)
 static int save(void)
 {
 	static const unsigned long questions[] = {
-		MOTE_GET_STATE, MOTE_GET_CLOCK, MOTE_GET_DIRTY, MOTE_SET_SLOT,
+		MOTE_GET_STATE, MOTE_SET_DEBUG, MOTE_GET_CLOCK, MOTE_GET_DIRTY, MOTE_SET_SLOT,
 	};
 	struct stat stat_of;
 	char data[4];

@@ -51,7 +51,7 @@ const char receive_usage[] =
 /* Said of one start of the machine, not of the machine. */
 static bool is_of_one_run(const char *name)
 {
-	static const char *const names[] = { "name", "timeout", "detach", "sandbox", "json" };
+	static const char *const names[] = { "name", "timeout", "detach", "sandbox", "gdb", "json" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(names[i], name))

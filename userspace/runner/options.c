@@ -277,6 +277,8 @@ const struct row option_rows[] = {
 	  .value = "UUID", .help = "of the machine (derived from its name)" },
 	{ "sandbox", .type = ROW_WORD, FIELD(options, sandbox), .words = "on off",
 	  .value = "WHETHER", .help = "off: the runner may do all that its user may", .initial = "on" },
+	{ "gdb", .type = ROW_FLAG, FIELD(options, gdb),
+	  .help = "begin when a debugger lets it (mote gdb NAME)" },
 	{ "json", .type = ROW_FLAG, FIELD(options, json),
 	  .help = "say what happens as lines of JSON on standard error" },
 	{ OPTION_CONFIG, .type = ROW_VERB, .value = "FILE",

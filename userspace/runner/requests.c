@@ -12,6 +12,7 @@
 
 #include "acpi.h"
 #include "console.h"
+#include "gdb.h"
 #include "migrate.h"
 #include "policies.h"
 #include "requests.h"
@@ -204,10 +205,19 @@ static void free_save(struct reply *reply)
 	reply->save = NULL;
 }
 
+/* A debugger's breakpoints are in the memory. */
+static struct json_object *refuse_debugged(struct vm *vm)
+{
+	return gdb_is_attached(vm) ? refuse("the VM has a debugger (its detach lets it go)") : NULL;
+}
+
 static struct json_object *do_save(struct vm *vm, struct reply *reply, const __u64 *values)
 {
+	struct json_object *refusal = refuse_debugged(vm);
 	struct save *save;
 
+	if (refusal)
+		return refusal;
 	if (reply->files[0] < 0 || reply->files[1] < 0)
 		return refuse("save wants two files, for the state and for the memory");
 	save = calloc(1, sizeof(*save));
@@ -264,7 +274,11 @@ static void reset_machine(struct vm *vm, struct job *job)
 
 static struct json_object *do_reset(struct vm *vm, struct reply *reply, const __u64 *values)
 {
+	struct json_object *refusal = refuse_debugged(vm);
+
 	(void)values;
+	if (refusal)
+		return refusal;
 	if (migration_is_under_way(vm) || !vm_hold_for(vm, reply))
 		return refuse("the VM is not paused, or is being saved or migrated");
 	let_devices(vm, reply, reset_machine);
@@ -280,8 +294,11 @@ static void migrated(struct vm *vm, void *data)
 
 static struct json_object *leave(struct vm *vm, struct reply *reply, bool copies, __u64 downtime_ms)
 {
+	struct json_object *refusal = refuse_debugged(vm);
 	int fd = reply->files[0];
 
+	if (refusal)
+		return refusal;
 	if (fd < 0)
 		return refuse("%s wants a connection, which goes with it", copies ? "copy" : "migrate");
 	if (migration_is_under_way(vm) || vm->holder)
@@ -337,11 +354,39 @@ static struct json_object *migrate_answer(struct vm *vm)
 	return why ? refuse("%s", why) : vm_status(vm);
 }
 
+/* ---- debugging ---------------------------------------------------------------------------- */
+
+static void debugged(struct vm *vm, void *data, int err)
+{
+	done(vm, data, err);
+}
+
+static struct json_object *do_gdb(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	struct json_object *refusal = refuse_debugged(vm);
+	int fd = reply->files[0];
+
+	(void)values;
+	if (refusal)
+		return refusal;
+	if (fd < 0)
+		return refuse("gdb wants a connection, which goes with it");
+	if (migration_is_under_way(vm) || vm->holder)
+		return refuse("the VM is being copied, migrated or saved");
+	reply->files[0] = -1;
+	reply->debugs = gdb_begin(vm, fd, debugged, reply);
+	if (reply->debugs)
+		reply->is_due = is_done;
+	return refuse(reply->debugs ? "the VM has ended" : "the runner has no memory");
+}
+
 bool request_abandon(struct vm *vm, struct reply *reply)
 {
 	if (reply->migrates && reply->is_due)
 		migration_cancel(vm);
-	return reply->job.run || reply->save || reply->migrates;
+	if (reply->debugs && reply->is_due)
+		gdb_cancel(vm);
+	return reply->job.run || reply->save || reply->migrates || reply->debugs;
 }
 
 static const struct request requests[] = {
@@ -358,6 +403,7 @@ static const struct request requests[] = {
 	{ "migrate", { { "downtime_ms", 0, 3600000, false } }, do_migrate },
 	{ "copy", { { "downtime_ms", 0, 3600000, false } }, do_copy },
 	{ "reset", { { 0 } }, do_reset },
+	{ "gdb", { { 0 } }, do_gdb },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "policy-add", { { "name", 0, 0, false } }, do_policy_add },
 	{ "policy-remove", { { "name", 0, 0, false } }, do_policy_remove },
@@ -488,6 +534,7 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		reply->migrates = false;
 		return seal(reply, migrate_answer(vm));
 	}
+	reply->debugs = false;
 	if (!reply->err)
 		return seal(reply, vm_status(vm));
 	return seal(reply, refuse("%s", reply->why[0] ? reply->why : strerror(-reply->err)));
@@ -497,6 +544,6 @@ void request_forget(struct reply *reply)
 {
 	reply->is_due = NULL;
 	reply->job.run = NULL;
-	reply->migrates = false;
+	reply->migrates = reply->debugs = false;
 	free_save(reply);
 }

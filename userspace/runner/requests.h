@@ -32,6 +32,7 @@ struct json_object;
  * @is_done: it has been done
  * @save: what is being saved for it, or NULL
  * @migrates: the VM is being migrated for it
+ * @debugs: it is a debugger's
  * @console: behind the answer the connection is this one; or NULL
  */
 struct reply {
@@ -46,6 +47,7 @@ struct reply {
 	bool is_done;
 	struct save *save;
 	bool migrates;
+	bool debugs;
 	struct console *console;
 };
 

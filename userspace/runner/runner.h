@@ -61,6 +61,9 @@ int fork_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 
+extern const char gdb_usage[];
+int gdb_run(const struct verb *verb, int argc, char **argv);
+
 extern const char kvm_usage[];
 int kvm_run(const struct verb *verb, int argc, char **argv);
 

@@ -19,6 +19,7 @@
 
 #include <complete.h>
 
+#include "gdb.h"
 #include "irq.h"
 #include "runner.h"
 #include "sandbox.h"
@@ -217,6 +218,14 @@ static void switch_task(struct vcpu *vcpu)
 		check_completion(vcpu, err, "task switch");
 }
 
+static void debug(struct vcpu *vcpu)
+{
+	int err = gdb_exit(vcpu);
+
+	if (err)
+		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be debugged: %s", vcpu->cpu.id, strerror(-err));
+}
+
 static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 {
 	struct mote_run *run = vcpu->cpu.run;
@@ -250,6 +259,10 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 	case MOTE_EXIT_FAIL_ENTRY:
 		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be entered: %s (%s)", vcpu->cpu.id,
 			mote_check_text(run->fail.check), mote_check_section(run->fail.check));
+		break;
+	case MOTE_EXIT_EXCEPTION:
+	case MOTE_EXIT_DR:
+		debug(vcpu);
 		break;
 	case MOTE_EXIT_MEMORY:
 		if (run->memory.error == -EDQUOT)
@@ -289,7 +302,7 @@ static void park(struct vcpu *vcpu)
 	vm->nr_parked++;
 	if (vm->nr_parked == vm->nr_vcpus)
 		io_wake(vm);
-	while (vm->paused && !vm_has_ended(vm))
+	while ((vm->paused || vcpu->is_held) && !vm_has_ended(vm))
 		pthread_cond_wait(&vm->resumed, &vm->life);
 	vm->nr_parked--;
 	pthread_mutex_unlock(&vm->life);
@@ -305,7 +318,7 @@ bool vm_is_paused(struct vm *vm)
 	return is_paused;
 }
 
-void vm_pause(struct vm *vm, const char *why)
+bool vm_stop(struct vm *vm)
 {
 	bool begins;
 
@@ -323,7 +336,12 @@ void vm_pause(struct vm *vm, const char *why)
 	pthread_mutex_unlock(&vm->life);
 	/* Those that waited for the last pause may not have left it yet. */
 	io_wake(vm);
-	if (begins)
+	return begins;
+}
+
+void vm_pause(struct vm *vm, const char *why)
+{
+	if (vm_stop(vm))
 		say_event(vm, "pause", why);
 }
 
@@ -353,23 +371,29 @@ bool vm_hold_for(struct vm *vm, const void *holder)
 	return is_held;
 }
 
-/* Not while somebody holds it. */
-void vm_resume(struct vm *vm)
+bool vm_go(struct vm *vm, const void *holder)
 {
 	bool resumes;
 
 	pthread_mutex_lock(&vm->life);
-	resumes = vm->paused && !vm->holder;
+	resumes = vm->paused && vm->holder == holder;
 	if (resumes) {
+		vm->holder = NULL;
 		vm->resumes = true;
 		__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
 		pthread_cond_broadcast(&vm->resumed);
 	}
 	pthread_mutex_unlock(&vm->life);
-	if (!resumes)
-		return;
-	io_wake(vm);
-	say_event(vm, "resume", NULL);
+	if (resumes)
+		io_wake(vm);
+	return resumes;
+}
+
+/* Not while somebody holds it. */
+void vm_resume(struct vm *vm)
+{
+	if (vm_go(vm, NULL))
+		say_event(vm, "resume", NULL);
 }
 
 static void *run_vcpu(void *data)
@@ -393,13 +417,14 @@ static void *run_vcpu(void *data)
 	pthread_mutex_unlock(&vcpu->vm->lock);
 	sandbox_wait();
 	while (!vm_has_ended(vcpu->vm)) {
-		bool pauses = __atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST);
+		bool pauses = __atomic_load_n(&vcpu->vm->paused, __ATOMIC_SEQ_CST) || vcpu->is_held;
 		int err;
 
 		/* What was completed last comes into the vCPU, and no further, before it waits. */
 		if (pauses)
 			__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) && !pauses ? MOTE_WINDOW_INTERRUPT : 0;
+		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) && !pauses && !vcpu->steps ?
+			      MOTE_WINDOW_INTERRUPT : 0;
 		err = mote_run(vcpu->cpu.fd);
 		if (!err) {
 			/* A newer module may know more reasons. */

@@ -17,6 +17,7 @@
 #include "acpi.h"
 #include "console.h"
 #include "control.h"
+#include "gdb.h"
 #include "irq.h"
 #include "keep.h"
 #include "migrate.h"
@@ -332,6 +333,7 @@ static int create_machine(struct vm *vm)
 static void destroy_machine(struct vm *vm)
 {
 	migration_end(vm);
+	gdb_end(vm);
 	base_destroy(vm);
 	devices_destroy(vm);
 	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
@@ -476,6 +478,8 @@ static void run(struct vm *vm, const sigset_t *set)
 	say_event(vm, "start", NULL);
 	if (!vm->options->json)
 		consoles_tell_terminal(vm);
+	if (vm->options->gdb && vm->paused && !vm->options->json)
+		complain("%s waits for a debugger (target remote | mote gdb %s)", vm->name, vm->name);
 	detach_started(vm->name);
 	if (messages_begin(vm))
 		return;
@@ -496,7 +500,7 @@ int vm_run(const struct options *options)
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
 		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot,
-		.started = clock_ns(), .status = EXIT_USAGE,
+		.started = clock_ns(), .status = EXIT_USAGE, .paused = options->gdb,
 	};
 	sigset_t set;
 

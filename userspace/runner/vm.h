@@ -197,6 +197,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @flat: the image is code for real mode
  * @watchdog: there is a watchdog, which does this
  * @testdev: there are the devices of test guests
+ * @gdb: it begins when a debugger lets it
  * @json: say as JSON what happens
  * @snapshot: with what the machine begins; NULL: with its image
  * @sandbox: "on" or "off"
@@ -237,6 +238,7 @@ struct options {
 	bool flat;
 	enum watchdog_action watchdog;
 	bool testdev;
+	bool gdb;
 	bool json;
 	struct snapshot *snapshot;
 	const char *sandbox;
@@ -244,6 +246,7 @@ struct options {
 
 struct virtio;
 struct place;
+struct gdb;
 struct migration;
 struct policies;
 struct state;
@@ -275,6 +278,8 @@ enum ending {
  * @started: there is a thread
  * @exits: how often MOTE_RUN ended, by reason
  * @dirty_base: how many pages it had written when vcpus_grant() began to count
+ * @is_held: by a debugger, while others run
+ * @steps: one has it step
  */
 struct vcpu {
 	struct mote_cpu cpu;
@@ -284,6 +289,8 @@ struct vcpu {
 	bool started;
 	__u64 exits[MOTE_NR_EXITS];
 	__u64 dirty_base;
+	bool is_held;
+	bool steps;
 };
 
 /**
@@ -347,6 +354,7 @@ struct job {
  * @supervisor: what the supervisor waits for
  * @migration: the last one, or NULL
  * @policies: those that decide its exits (policies.h), or NULL
+ * @gdb: the last debugger, or NULL
  * @refused: a thread has tried what the sandbox refuses
  * @console: whose far end a client is that does not say which, or NULL
  * @consoles: all of them
@@ -419,6 +427,7 @@ struct vm {
 	struct loop supervisor;
 	struct migration *migration;
 	struct policies *policies;
+	struct gdb *gdb;
 	struct source refused;
 	struct console *console;
 	struct console *consoles;
@@ -520,6 +529,9 @@ void vcpu_kick(struct vcpu *vcpu);
  */
 void vm_pause(struct vm *vm, const char *why);
 void vm_resume(struct vm *vm);
+/* Likewise, but nobody is told: true if it has been running, or it was @holder that kept it paused. */
+bool vm_stop(struct vm *vm);
+bool vm_go(struct vm *vm, const void *holder);
 /* It is paused: nothing resumes it until @holder lets go; false: it is not, or somebody holds it. */
 bool vm_hold_for(struct vm *vm, const void *holder);
 bool vm_is_paused(struct vm *vm);
