@@ -43,8 +43,8 @@ static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
 
 	if (exit_is_split_lock(vcpu))
 		return MOTE_NEXT_SLEEP;
-	/* A trap, but the exit comes before it is through. */
-	if (vector == X86_TRAP_BP)
+	/* INT3 and INTO are traps, but the exit comes before they are through. */
+	if (vector == X86_TRAP_BP || vector == X86_TRAP_OF)
 		vcpu->rip = mote_next_rip(vcpu, 1);
 	if (!mote_event_raise(vcpu, vector, vcpu->exit.exception.error) ||
 	    vcpu->debug.exceptions & BIT(vector))

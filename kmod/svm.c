@@ -723,7 +723,14 @@ static void svm_rare_exit(struct svm_vcpu *svm)
 static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
 {
 	struct mote_event event = svm_event_decode(info, error);
+	u8 vector = info & SVM_EVTINJ_VEC_MASK;
 
+	/* INT3 and INTO that a debugger was asked about are injected, and not done again. */
+	if ((info & ~SVM_EVTINJ_VEC_MASK) == (SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT) &&
+	    svm->vcpu.debug.exceptions >> vector & 1)
+		event = (struct mote_event){
+			.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
+		};
 	if (svm_host_extras & EXTRA_BOCHS && event.vector == X86_TRAP_NMI)
 		event.type = MOTE_EVENT_NMI;
 	if (event.valid && event.type == MOTE_EVENT_NMI)
@@ -752,7 +759,7 @@ static void svm_load_drs(struct svm_vcpu *svm)
 	if (!vcpu->dr_live)
 		svm_use_drs(svm, true);
 	mote_load_drs(vcpu);
-	/* QUIRK(qemu 7.2): breakpoints are those of the last MOV to DR7, whatever VMRUN and exits load. */
+	/* QUIRK(qemu 7.2): breakpoints are those of the last MOV to DR7, whatever VMRUN loads. */
 	if (svm_host_extras & EXTRA_TCG && vcpu->debug.flags & MOTE_DEBUG_DRS)
 		set_debugreg(svm->vmcb->save.dr7 & ~BIT_ULL(DR7_GD), 7);
 }

@@ -17,7 +17,6 @@ GUEST(counts, 16, "1: incw 0x9000; call 2f; jmp 1b; 2: nop; ret");
 #define JUMPS 0x7c07
 #define CALLED 0x7c09
 #define RETURNS 0x7c0a
-#define EIP 8
 
 /* `mote gdb`, and this end of its standard input and output. */
 struct debugger {
@@ -123,6 +122,8 @@ TEST_F(debugger, stops)
 	struct debugger *debugger = &self->debugger;
 	unsigned int before;
 
+	if (host_is_trinity())
+		SKIP(return, "not on this hardware: Bochs ends when a guest of this processor is stepped");
 	EXPECT_EQ(COUNTS, eip(debugger));
 	EXPECT_EQ(0, count(debugger));
 	EXPECT_NE(NULL, strstr(ask(debugger, "qXfer:features:read:target.xml:0,200"),

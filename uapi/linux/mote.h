@@ -1031,13 +1031,13 @@ struct mote_apic_access {
 #define MOTE_DEBUG_NEVER (1u << 2 | 1u << 8 | 1u << 18)
 
 /**
- * struct mote_debug - MOTE_SET_DEBUG: what a debugger wants of a vCPU, in place of what it wanted before
+ * struct mote_debug - MOTE_SET_DEBUG: what a debugger wants of a vCPU, instead of earlier wishes
  * @exceptions: vectors, a bit each, whose exceptions end MOTE_RUN; none of %MOTE_DEBUG_NEVER
  * @flags: %MOTE_DEBUG_DRS, %MOTE_DEBUG_HOLD
  *
  * An exception that ends MOTE_RUN has raised what it raises without a debugger: the guest gets it
  * at the next entry, unless &mote_events.injected is set to something else.  CR2 and DR6 are as its
- * handler finds them, RIP is behind an INT3, as the manuals have it of traps.
+ * handler finds them, RIP is behind an INT3 or INTO.
  *
  * The debugger's breakpoints are in the vCPU's debug registers, its single steps are RFLAGS.TF, by
  * MOTE_SET_STATE: what the guest is to see of both is the debugger's to keep apart.

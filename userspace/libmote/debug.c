@@ -525,7 +525,7 @@ static int finish(struct mote_debugged *debugged, struct mote_state *state, bool
 	if (is_through && debugged->step == STEP_PUSHF && !own)
 		mend_stack(debugged, state);
 	if (by_flag && !(is_through && debugged->step == STEP_POPF))
-		state->gprs.rflags = (state->gprs.rflags & ~(__u64)RFLAGS_TF) | (debugged->begun.rflags & RFLAGS_TF);
+		state->gprs.rflags = (state->gprs.rflags & ~(__u64)RFLAGS_TF) | (own ? RFLAGS_TF : 0);
 	/* Who steps himself has his own trap. */
 	if (!own)
 		state->events.pending_debug &= ~(__u64)MOTE_DR6_BS;
