@@ -84,7 +84,9 @@ static int end_of(struct debugger *debugger)
 	int status;
 
 	close(debugger->fd);
-	return waitpid(debugger->pid, &status, 0) == debugger->pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	if (waitpid(debugger->pid, &status, 0) != debugger->pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
 }
 
 static unsigned int eip(struct debugger *debugger)

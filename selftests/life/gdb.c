@@ -45,10 +45,13 @@ static bool write_file(const Elf64_Sym *symbols, size_t nr, const char *names, s
 	const size_t at_names = sizeof(struct file) + nr * sizeof(*symbols);
 	const struct file file = {
 		.head = {
-			.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			.e_ident = {
+				ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT,
+			},
 			.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
 			.e_shoff = offsetof(struct file, section), .e_ehsize = sizeof(Elf64_Ehdr),
-			.e_shentsize = sizeof(Elf64_Shdr), .e_shnum = NR_SECTIONS, .e_shstrndx = SECTION_NAMES,
+			.e_shentsize = sizeof(Elf64_Shdr), .e_shnum = NR_SECTIONS,
+			.e_shstrndx = SECTION_NAMES,
 		},
 		.section = {
 			[SECTION_TEXT] = { 1, SHT_NOBITS, SHF_ALLOC | SHF_EXECINSTR, TEXT, 0, TEXT_SIZE },
@@ -58,8 +61,8 @@ static bool write_file(const Elf64_Sym *symbols, size_t nr, const char *names, s
 		},
 	};
 	FILE *out = fopen(SYMBOLS, "w");
-	bool is_good = out && fwrite(&file, sizeof(file), 1, out) && fwrite(symbols, sizeof(*symbols), nr, out) == nr &&
-		       fwrite(names, size, 1, out);
+	bool is_good = out && fwrite(&file, sizeof(file), 1, out) &&
+		       fwrite(symbols, sizeof(*symbols), nr, out) == nr && fwrite(names, size, 1, out);
 
 	return out && !fclose(out) && is_good;
 }
@@ -128,8 +131,9 @@ TEST(kernel)
 
 	life_begin();
 	ASSERT_TRUE(make_symbols());
-	ASSERT_TRUE(vm_start("kernel", "--gdb --cpus 2 --initrd $OLDPWD/../boot/initrd --append 'console=ttyS0 quiet "
-			     "nokaslr panic=-1 cpus=2 least=400000 end=poweroff'", "$OLDPWD/../boot/vmlinuz"));
+	ASSERT_TRUE(vm_start("kernel", "--gdb --cpus 2 --initrd $OLDPWD/../boot/initrd --append "
+			     "'console=ttyS0 quiet nokaslr panic=-1 cpus=2 least=400000 end=poweroff'",
+			     "$OLDPWD/../boot/vmlinuz"));
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		sprintf(line + strlen(line), " -ex '%s'", steps[i].command);
 	command_run(&command, "%s " SYMBOLS " 2>&1", line);

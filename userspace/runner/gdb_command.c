@@ -39,7 +39,8 @@ static void select_thread(struct gdb *gdb, const char *text)
 	bool is_for_go = gdb_is(&text, "c");
 	long thread;
 
-	if ((!is_for_go && !gdb_is(&text, "g")) || !gdb_thread(&text, &thread) || *text || (thread > 0 && !is_thread(gdb, thread))) {
+	if ((!is_for_go && !gdb_is(&text, "g")) || !gdb_thread(&text, &thread) || *text ||
+	    (thread > 0 && !is_thread(gdb, thread))) {
 		tell(gdb, false);
 		return;
 	}
@@ -78,7 +79,7 @@ static void describe_thread(struct gdb *gdb, const char *text)
 
 void gdb_tell_stop(struct gdb *gdb)
 {
-	static const char *const names[] = { ['1'] = "hwbreak", ['2'] = "watch", ['3'] = "rwatch", ['4'] = "awatch" };
+	static const char *const names[] = { ['2'] = "watch", ['3'] = "rwatch", ['4'] = "awatch" };
 	const struct gdb_cpu *cpu = &gdb->cpus[gdb->stopped];
 	const struct gdb_watch *watch = cpu->watch >= 0 ? &gdb->watches[cpu->watch] : NULL;
 	const bool is_trap = cpu->reason > GDB_ASKED;
@@ -230,7 +231,9 @@ static bool parse_actions(struct gdb *gdb, const char *text, char *actions)
 		text++;
 		if ((action == 'C' || action == 'S') && !gdb_number(&text, &signal))
 			return false;
-		if (gdb_is(&text, ":") && (!gdb_thread(&text, &thread) || (thread > 0 && !is_thread(gdb, thread))))
+		if (gdb_is(&text, ":") && !gdb_thread(&text, &thread))
+			return false;
+		if (thread > 0 && !is_thread(gdb, thread))
 			return false;
 		for (unsigned int i = 0; i < gdb->vm->nr_vcpus; i++)
 			if (!actions[i] && (thread <= 0 || (unsigned long)thread == i + 1))

@@ -122,7 +122,8 @@ int gdb_insert(struct gdb *gdb, __u64 gva)
 		return 0;
 	if (gdb->nr_breakpoints == GDB_BREAKPOINTS_MOST)
 		return -ENOSPC;
-	if (mote_machine_read(machine, new.gpa, &new.byte, 1) || mote_machine_write(machine, new.gpa, &insn, 1))
+	if (mote_machine_read(machine, new.gpa, &new.byte, 1) ||
+	    mote_machine_write(machine, new.gpa, &insn, 1))
 		return -EFAULT;
 	gdb->breakpoints[gdb->nr_breakpoints++] = new;
 	return 0;

@@ -256,7 +256,8 @@ static bool take(struct gdb_registers *registers, const struct reg *reg, const _
 	}
 }
 
-static bool read_reg(struct gdb_registers *registers, const struct reg *reg, const char **text, bool *is_taken)
+static bool read_reg(struct gdb_registers *registers, const struct reg *reg, const char **text,
+		     bool *is_taken)
 {
 	size_t size = reg->size[registers->is_64bit];
 	__u8 bytes[16];

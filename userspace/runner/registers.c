@@ -7,6 +7,8 @@
 
 #include <Zydis/Zydis.h>
 
+#include <debug.h>
+
 #include "runner.h"
 #include "vm.h"
 
@@ -18,7 +20,6 @@
 
 #define NR_INSTRUCTIONS 4
 #define LONGEST 15
-#define PAGE_SIZE 4096
 
 static const char gpr_names[MOTE_NR_GPRS][4] = {
 	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -40,30 +41,6 @@ static ZydisMachineMode machine_mode(const struct mote_state *state)
 	if (!(attr & ATTR_DB) || state->gprs.rflags & RFLAGS_VM)
 		return ZYDIS_MACHINE_MODE_LEGACY_16;
 	return ZYDIS_MACHINE_MODE_LEGACY_32;
-}
-
-/* As many bytes from a linear address on as there are; returns how many. */
-static size_t fetch(struct vm *vm, const struct mote_state *state, __u64 gva,
-		    unsigned char *bytes, size_t nr)
-{
-	const struct mote_paging paging = {
-		.cr0 = state->crs.cr0, .cr3 = state->crs.cr3, .cr4 = state->crs.cr4,
-		.efer = state->msrs.efer,
-	};
-	size_t done = 0;
-
-	while (done < nr) {
-		size_t here = PAGE_SIZE - (gva + done) % PAGE_SIZE;
-		__u64 gpa;
-
-		if (here > nr - done)
-			here = nr - done;
-		if (mote_walk(&vm->machine, &paging, gva + done, MOTE_ACCESS_PEEK, &gpa, NULL) ||
-		    mote_machine_read(&vm->machine, gpa, bytes + done, here))
-			break;
-		done += here;
-	}
-	return done;
 }
 
 /**
@@ -88,9 +65,8 @@ static void write_bytes(char *text, const unsigned char *bytes, unsigned int nr)
 static unsigned int disassemble(struct vm *vm, const struct mote_state *state, struct line *lines)
 {
 	unsigned char bytes[NR_INSTRUCTIONS * LONGEST];
-	__u64 base = machine_mode(state) == ZYDIS_MACHINE_MODE_LONG_64 ?
-		     0 : state->segs.seg[MOTE_CS].base;
-	size_t nr = fetch(vm, state, base + state->gprs.rip, bytes, sizeof(bytes)), at = 0;
+	const struct mote_paging paging = mote_debug_paging(state);
+	size_t nr = mote_debug_read(&vm->machine, &paging, mote_debug_rip(state), bytes, sizeof(bytes)), at = 0;
 	unsigned int nr_lines = 0;
 
 	while (nr_lines < NR_INSTRUCTIONS && at < nr) {
