@@ -3,6 +3,7 @@
  * The control socket, over real connections, of a machine without a guest: each request and answer is
  * what docs/control.schema.json says, bad ones change nothing, and what takes its time is answered later.
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #define ANSWER_MOST 16384
 #define MEBIBYTE (1ull << 20)
+#define PAGE_SIZE 4096
 
 static struct options options = {
 	.name = "unit", .is_named = true, .image = "an \"image\"", .memory = 512 * MEBIBYTE, .cpus = 1,
@@ -763,6 +765,88 @@ static void test_policies(void)
 	end();
 }
 
+#define DUMP "{\"version\":1,\"do\":\"dump\"}"
+
+/* With the registers of so many vCPUs: those of this one, which it says that it has, cannot be read. */
+static const char *dump(int fd, int file, unsigned int nr)
+{
+	static char answer[ANSWER_MOST];
+	char *cpus;
+
+	CHECK(!ftruncate(file, 0));
+	send_files(fd, DUMP "\n", &file, 1);
+	CHECK(!hear(fd)[0]);
+	vm.nr_vcpus = nr;
+	while (posted)
+		do_job();
+	vm.nr_vcpus = 1;
+	snprintf(answer, sizeof(answer), "%s", hear(fd));
+	cpus = strstr(answer, "\"cpus\":0");
+	if (cpus)
+		cpus[strlen("\"cpus\":")] = '1';
+	return answer;
+}
+
+/* A note of a kernel that says what @text has, of @size bytes, at the beginning of a page. */
+static void put_vmcoreinfo(unsigned char *page, const char *text, __u32 size)
+{
+	const __u32 head[] = { sizeof("VMCOREINFO"), size, 0 };
+
+	memset(page, 0, PAGE_SIZE);
+	memcpy(page, head, sizeof(head));
+	strcpy((char *)page + sizeof(head), "VMCOREINFO");
+	strcpy((char *)page + sizeof(head) + 12, text);
+}
+
+/* A core is none as long as it is not whole; what a guest has put there for a note is no longer than one. */
+static void test_dump(void)
+{
+	static unsigned char memory[4 * SNAPSHOT_CHUNK] __attribute__((aligned(4096)));
+	static unsigned char seen[sizeof(memory)];
+	int file = memfd_create("core", 0), fd;
+	Elf64_Phdr headers[2];
+	Elf64_Ehdr head;
+
+	begin();
+	options.memory = vm.low = sizeof(memory);
+	vm.ram = memory;
+	vm.pagemap = vm.memory_fd = -1;
+	fd = dial();
+	say(fd, DUMP "\n");
+	CHECK(schema_has_exchange(schema, "refusal", DUMP, hear(fd)));
+	send_files(fd, DUMP "\n", &file, 1);
+	CHECK(schema_has_exchange(schema, "refusal", DUMP, hear(fd)));
+	vm.paused = true;
+	memory[PAGE_SIZE] = 1;
+	CHECK(schema_has_exchange(schema, "refusal", DUMP, dump(fd, file, 1)));
+	CHECK(!vm.holder);
+	CHECK(pread(file, &head, sizeof(head), 0) == sizeof(head) && !head.e_ident[EI_MAG0]);
+	CHECK(strstr(dump(fd, file, 0), "\"saved_bytes\":8192,\"vmcoreinfo\":false"));
+	CHECK(pread(file, &head, sizeof(head), 0) == sizeof(head) && !memcmp(head.e_ident, ELFMAG, SELFMAG));
+	CHECK(pread(file, headers, sizeof(headers), head.e_phoff) == sizeof(headers));
+	EQ(2, head.e_phnum);
+	EQ(sizeof(memory), headers[1].p_filesz);
+	CHECK(pread(file, seen, sizeof(seen), headers[1].p_offset) == sizeof(seen));
+	CHECK(!memcmp(seen, memory, sizeof(memory)));
+	/* Too long, beyond the end of memory, of something else; and a good one, which is kept as it is. */
+	put_vmcoreinfo(memory, "OSRELEASE=1\n", PAGE_SIZE + 1);
+	put_vmcoreinfo(memory + sizeof(memory) - PAGE_SIZE, "OSRELEASE=2\n", PAGE_SIZE - 23);
+	put_vmcoreinfo(memory + PAGE_SIZE, "osrelease=3\n", 12);
+	CHECK(strstr(dump(fd, file, 0), "\"vmcoreinfo\":false"));
+	put_vmcoreinfo(memory + 5 * PAGE_SIZE, "OSRELEASE=4\nSYMBOL(swapper_pg_dir)=ffffffff80000000\n",
+		       PAGE_SIZE);
+	CHECK(schema_has_exchange(schema, "dump", DUMP, dump(fd, file, 0)));
+	CHECK(pread(file, headers, sizeof(headers), head.e_phoff) == sizeof(headers));
+	EQ(24 + PAGE_SIZE, headers[0].p_filesz);
+	CHECK(pread(file, seen, headers[0].p_filesz, headers[0].p_offset) == (ssize_t)headers[0].p_filesz);
+	CHECK(!memcmp(seen, memory + 5 * PAGE_SIZE, headers[0].p_filesz));
+	close(fd);
+	close(file);
+	vm.low = 0;
+	options.memory = 512 * MEBIBYTE;
+	end();
+}
+
 /* Into a file that has what was saved before: what is the same is not written again. */
 #define GDB "{\"version\":1,\"do\":\"gdb\"}"
 
@@ -1103,9 +1187,10 @@ int main(int argc, char **argv)
 		{ "a machine that ends before the answer", test_ends_before },
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
-	{ "a debugger, and one alone", test_gdb },
+		{ "a debugger, and one alone", test_gdb },
 		{ "a file that has something already", test_save_what_differs },
 		{ "policies, which are files", test_policies },
+		{ "a core", test_dump },
 		{ "a migration", test_migrate },
 		{ "a copy", test_copy },
 		{ "a migration that fails", test_migrate_fails },

@@ -303,6 +303,14 @@ struct json_object *client_ask(int fd, const char *what, struct json_object *arg
 	return client_ask_with(fd, what, arguments, NULL, 0);
 }
 
+bool client_let(int fd, const char *what)
+{
+	struct json_object *answer = client_ask(fd, what, NULL);
+
+	json_object_put(answer);
+	return answer;
+}
+
 const char *answer_text(struct json_object *answer, const char *key)
 {
 	struct json_object *value;

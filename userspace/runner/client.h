@@ -53,7 +53,9 @@ int client_open(const char *name, bool is_whole, char *found);
  * Return: the answer, to be put; or NULL after a complaint, if it was refused, too
  */
 struct json_object *client_ask(int fd, const char *what, struct json_object *arguments);
-/* The same without complaints: the answer, whatever it is, or NULL. */
+/* The same, where it does not matter what the answer is; false after a complaint. */
+bool client_let(int fd, const char *what);
+/* The same as client_ask() without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
 /* The answer takes its time: rundir_connect()'s limit does not hold for it. */

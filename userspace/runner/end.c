@@ -119,6 +119,15 @@ void vm_quit(struct vm *vm)
 		complain("%s: its power button is pressed; Ctrl-A x again ends it at once", vm->name);
 }
 
+bool vm_pauses_at(struct vm *vm, const char *what)
+{
+	bool pauses = !strcmp(vm->options->on_panic, "pause");
+
+	if (pauses)
+		vm_hold(vm, "%s", what);
+	return pauses;
+}
+
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
 {
 	struct vm *vm = vcpu->vm;

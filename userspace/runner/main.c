@@ -25,6 +25,7 @@ const struct verb verbs[] = {
 	{ "fork", "make copies of one that runs", fork_usage, fork_run },
 	{ "migrate", "let one go on elsewhere", migrate_usage, migrate_run },
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
+	{ "dump", "write the memory of one as a core for crash, drgn and gdb", dump_usage, dump_run },
 	{ "gdb", "let gdb debug one", gdb_usage, gdb_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 	{ "policy", "let BPF programs decide exits of running machines", NULL, outside_run },

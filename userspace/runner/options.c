@@ -264,6 +264,8 @@ const struct row option_rows[] = {
 	{ "watchdog", .type = ROW_OWN, FIELD(options, watchdog), .parse = parse_watchdog, .bare = "reset",
 	  .words = WATCHDOG_ACTIONS, .wanted = "reset, end, pause or nmi",
 	  .value = "DO", .help = "an i6300esb, which does reset, end, pause or nmi" },
+	{ "on-panic", .type = ROW_WORD, FIELD(options, on_panic), .words = "end pause",
+	  .value = "DO", .help = "after a panic or triple fault: end, pause", .initial = "end" },
 	{ "restart", .type = ROW_FLAG, FIELD(options, restart),
 	  .help = "begin again after a reset or panic" },
 	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },

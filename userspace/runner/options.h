@@ -90,6 +90,7 @@ extern const struct row option_rows[];
 /* What holds if nobody says anything. */
 #define OPTIONS_INITIAL {									\
 	.config = json_object_new_object(), .memory = 512ull << 20, .cpus = 1, .sandbox = "on",	\
+	.on_panic = "end",									\
 }
 
 /* Judge them as a whole, and fill in what nobody has said; 0, or -1 after a complaint. */

@@ -211,31 +211,53 @@ static struct json_object *refuse_debugged(struct vm *vm)
 	return gdb_is_attached(vm) ? refuse("the VM has a debugger (its detach lets it go)") : NULL;
 }
 
-static struct json_object *do_save(struct vm *vm, struct reply *reply, const __u64 *values)
+/* Its files are @save's from now on. */
+static struct json_object *save_as(struct vm *vm, struct reply *reply, const struct save *wanted,
+				   void (*begin)(struct vm *vm, struct save *save))
 {
 	struct json_object *refusal = refuse_debugged(vm);
 	struct save *save;
 
 	if (refusal)
 		return refusal;
-	if (reply->files[0] < 0 || reply->files[1] < 0)
-		return refuse("save wants two files, for the state and for the memory");
 	save = calloc(1, sizeof(*save));
 	if (!save)
 		return refuse("the runner has no memory");
-	*save = (struct save) {
-		.state_fd = reply->files[0], .memory_fd = reply->files[1], .memory.file = values[0],
-		.data = reply, .done = saved,
-	};
+	*save = *wanted;
+	save->data = reply;
+	save->done = saved;
 	if (!vm_hold_for(vm, save)) {
 		free(save);
 		return refuse("the VM is not paused, or is being saved already");
 	}
-	reply->files[0] = reply->files[1] = -1;
+	for (unsigned int i = 0; i < REQUEST_FILES; i++)
+		if (reply->files[i] == save->state_fd || reply->files[i] == save->memory_fd)
+			reply->files[i] = -1;
 	reply->save = save;
 	reply->is_due = is_done;
-	save_begin(vm, save);
+	begin(vm, save);
 	return refuse("the VM has ended");
+}
+
+static struct json_object *do_save(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const struct save save = {
+		.state_fd = reply->files[0], .memory_fd = reply->files[1], .memory.file = values[0],
+	};
+
+	if (save.state_fd < 0 || save.memory_fd < 0)
+		return refuse("save wants two files, for the state and for the memory");
+	return save_as(vm, reply, &save, save_begin);
+}
+
+static struct json_object *do_dump(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const struct save save = { .state_fd = -1, .memory_fd = reply->files[0] };
+
+	(void)values;
+	if (save.memory_fd < 0)
+		return refuse("dump wants a file");
+	return save_as(vm, reply, &save, core_begin);
 }
 
 static struct json_object *save_answer(struct vm *vm, struct reply *reply)
@@ -250,6 +272,8 @@ static struct json_object *save_answer(struct vm *vm, struct reply *reply)
 		answer = vm_status(vm);
 	if (!save->err)
 		json_add_number(answer, "saved_bytes", save->written);
+	if (!save->err && save->state_fd < 0)
+		json_object_object_add(answer, "vmcoreinfo", json_object_new_boolean(save->vmcoreinfo));
 	free_save(reply);
 	return answer;
 }
@@ -407,6 +431,7 @@ static const struct request requests[] = {
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "policy-add", { { "name", 0, 0, false } }, do_policy_add },
 	{ "policy-remove", { { "name", 0, 0, false } }, do_policy_remove },
+	{ "dump", { { 0 } }, do_dump },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
 };
 

@@ -52,12 +52,13 @@ int reset_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
 extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[],
-	fork_usage[];
+	fork_usage[], dump_usage[];
 int snapshot_run(const struct verb *verb, int argc, char **argv);
 int restore_run(const struct verb *verb, int argc, char **argv);
 int migrate_run(const struct verb *verb, int argc, char **argv);
 int receive_run(const struct verb *verb, int argc, char **argv);
 int fork_run(const struct verb *verb, int argc, char **argv);
+int dump_run(const struct verb *verb, int argc, char **argv);
 int console_run(const struct verb *verb, int argc, char **argv);
 int stat_run(const struct verb *verb, int argc, char **argv);
 

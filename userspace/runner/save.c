@@ -178,7 +178,7 @@ int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *me
 
 /* ---- the whole of it --------------------------------------------------------------------- */
 
-static void end(struct vm *vm, struct save *save)
+void save_end(struct vm *vm, struct save *save)
 {
 	pthread_mutex_lock(&vm->life);
 	vm->holder = NULL;
@@ -209,12 +209,13 @@ static void save_part(struct vm *vm, struct job *job)
 		base_set(vm, save->memory_fd, save->state.data + save->vm_state_at, save->vm_state_size);
 		save->memory_fd = -1;
 	}
-	end(vm, save);
+	save_end(vm, save);
 }
 
 void save_free(struct save *save)
 {
-	close(save->state_fd);
+	if (save->state_fd >= 0)
+		close(save->state_fd);
 	if (save->memory_fd >= 0)
 		close(save->memory_fd);
 	free(save->sums);

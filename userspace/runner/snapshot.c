@@ -211,14 +211,6 @@ struct wishes {
 	bool json;
 };
 
-static bool tell(int fd, const char *what)
-{
-	struct json_object *answer = client_ask(fd, what, NULL);
-
-	json_object_put(answer);
-	return answer;
-}
-
 /* It stands still. */
 static int save_disks(const struct target *target)
 {
@@ -363,13 +355,13 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 	client_is_patient(fd);
 	if (wishes->live)
 		answer = copy_to(fd, &target, wishes->disks);
-	else if (!was_running || tell(fd, "pause"))
+	else if (!was_running || client_let(fd, "pause"))
 		answer = save_to(fd, &target, wishes->disks);
 	target_close(&target, answer);
 	if (answer && wishes->stop)
-		tell(fd, "kill");
+		client_let(fd, "kill");
 	else if (was_running && !wishes->live && !(answer && wishes->pause))
-		tell(fd, "resume");
+		client_let(fd, "resume");
 	if (answer)
 		report(answer, path, wishes);
 	json_object_put(answer);

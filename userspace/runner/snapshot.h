@@ -93,13 +93,13 @@ int snapshot_write_state(int fd, struct state *state, struct snapshot_memory *me
 /* A file that begins with a struct snapshot_head, and has so many bytes behind it. */
 int snapshot_write_file(int fd, const void *data, size_t size);
 
-/* ---- saving (save.c): the I/O thread's -------------------------------------------------- */
+/* ---- saving (save.c, core.c): the I/O thread's ------------------------------------------ */
 
 /**
- * struct save - a machine that is being saved
+ * struct save - a machine that is being saved, or dumped
  * @job: the next part of it
- * @state_fd: file of the state, empty
- * @memory_fd: file of the memory, empty, or a copy of another machine's of that size
+ * @state_fd: file of the state, empty; -1: it is dumped
+ * @memory_fd: file of the memory, empty, or a copy of another machine's of that size; or of the core
  * @memory: what the state will say of that
  * @at: how much has been looked at
  * @written: bytes of it that were written: neither all zeros nor there already
@@ -108,6 +108,7 @@ int snapshot_write_file(int fd, const void *data, size_t size);
  * @state: what it says of itself, and what is wrong with that
  * @vm_state_at: where in it vm_state() begins
  * @vm_state_size: and how many bytes that has
+ * @vmcoreinfo: of one that is dumped: where in memory that was found; 0: not yet
  * @err: a negative errno
  * @data: of who is told
  * @done: that it is at its end
@@ -124,6 +125,7 @@ struct save {
 	struct state state;
 	size_t vm_state_at;
 	size_t vm_state_size;
+	__u64 vmcoreinfo;
 	int err;
 	void *data;
 	void (*done)(struct vm *vm, struct save *save);
@@ -131,6 +133,10 @@ struct save {
 
 /* Begin; @save is the caller's until it is done, or the VM has ended. */
 void save_begin(struct vm *vm, struct save *save);
+/* The same as an ELF core, of which some fields are not used. */
+void core_begin(struct vm *vm, struct save *save);
+/* It is whole, or has failed: nothing holds the VM any more. */
+void save_end(struct vm *vm, struct save *save);
 /* Close its files, and free it. */
 void save_free(struct save *save);
 

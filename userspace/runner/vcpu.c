@@ -207,13 +207,23 @@ static void check_completion(struct vcpu *vcpu, int err, const char *what)
 	}
 }
 
+/* Who resumes it finds it here again. */
+static void triple_fault(struct vcpu *vcpu)
+{
+	char what[40];
+
+	snprintf(what, sizeof(what), "triple fault of vCPU %u", vcpu->cpu.id);
+	if (!vm_pauses_at(vcpu->vm, what))
+		vm_fail(vcpu, END_TRIPLE_FAULT, "%s", what);
+}
+
 /* A fault while a double fault is delivered ends the guest, as on the CPUs that do it. */
 static void switch_task(struct vcpu *vcpu)
 {
 	int err = mote_complete_task_switch(&vcpu->cpu);
 
 	if (err == -ESHUTDOWN)
-		vm_fail(vcpu, END_TRIPLE_FAULT, "triple fault of vCPU %u", vcpu->cpu.id);
+		triple_fault(vcpu);
 	else
 		check_completion(vcpu, err, "task switch");
 }
@@ -254,7 +264,7 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 		refuse_hypercall(vcpu);
 		break;
 	case MOTE_EXIT_SHUTDOWN:
-		vm_fail(vcpu, END_TRIPLE_FAULT, "triple fault of vCPU %u", vcpu->cpu.id);
+		triple_fault(vcpu);
 		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be entered: %s (%s)", vcpu->cpu.id,

@@ -183,6 +183,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @consoles: virtio consoles, each "stdio", as only the first may be, or "socket"
  * @append: command line for the guest's kernel, never NULL
  * @has_append: it was given
+ * @on_panic: after a panic, or a triple fault: "end" or "pause"
  * @restart: after a reset, a panic, or the watchdog's reset the machine begins again
  * @detach: in the background
  * @name: of the VM, never NULL
@@ -224,6 +225,7 @@ struct options {
 	const char *consoles[CONSOLES_MOST];
 	const char *append;
 	bool has_append;
+	const char *on_panic;
 	bool restart;
 	bool detach;
 	const char *name;
@@ -569,6 +571,9 @@ const char *end_restarts(const struct vm *vm);
 
 /* It has ended, with all threads but the supervisor's, and is to begin again. */
 void vm_revive(struct vm *vm);
+
+/* Its guest has come to its end, which the owner hears of: pause, if that was asked for; else false. */
+bool vm_pauses_at(struct vm *vm, const char *what);
 
 /* A vCPU cannot go on. */
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)

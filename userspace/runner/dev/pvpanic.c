@@ -58,10 +58,12 @@ static void pvpanic_write(struct device *device, const struct region *region, __
 	(void)region;
 	(void)offset;
 	(void)size;
-	if (data & PANICKED)
-		vm_end(device->vm, END_PANIC, 0);
-	else if (data & CRASH_LOADED)
+	if (data & PANICKED) {
+		if (!vm_pauses_at(device->vm, "the guest has panicked"))
+			vm_end(device->vm, END_PANIC, 0);
+	} else if (data & CRASH_LOADED) {
 		go_on(pvpanic_of(device));
+	}
 }
 
 static void pvpanic_state(struct device *device, struct state *state)
