@@ -112,6 +112,13 @@ void io_post(struct vm *which, struct job *job)
 	posted = job;
 }
 
+void say_event(struct vm *which, const char *event, const char *why)
+{
+	(void)which;
+	(void)event;
+	(void)why;
+}
+
 bool vm_hold_for(struct vm *which, const void *holder)
 {
 	if (!which->paused || which->holder)

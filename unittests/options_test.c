@@ -565,7 +565,7 @@ static const char *const goods[][2] = {
 	{ "flat" }, { "restart" }, { "detach" }, { "timeout", "0.1" }, { "timeout", "1e-3" },
 	{ "timeout", "1000000000" },
 	{ "name", "n" }, { "json" }, { "json", "true" }, { "testdev" },
-	{ "watchdog" }, { "watchdog", "nmi" }, { "on-panic", "pause" },
+	{ "watchdog" }, { "watchdog", "nmi" }, { "on-panic", "pause" }, { "on-panic", "dump:c" },
 	{ "uuid", "00112233-4455-6677-8899-aabbccddeeff" },
 	{ "cloud-init", "seed" },
 	{ "variables", "v" },

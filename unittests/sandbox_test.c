@@ -688,7 +688,7 @@ static int save(void)
 
 	for (size_t i = 0; i < LENGTH(questions) && !err; i++)
 		err = ask(questions[i]);
-	err = err ?: failed(fstat(open_file, &stat_of));
+	err = err ?: failed(fstat(open_file, &stat_of)) ?: failed(ftruncate(open_file, stat_of.st_size));
 	err = err ?: failed(send(connection[0], "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
 	err = err ?: failed(recv(connection[1], data, 1, MSG_DONTWAIT));
 	return err ?: failed(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));

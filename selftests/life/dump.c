@@ -16,6 +16,8 @@
 
 GUEST(spin, 16, "sti; jmp .");
 GUEST(triple, 16, "push $0; push $0; push $0; mov %sp, %bp; lidt (%bp); ud2");
+GUEST(panic, 16, "mov $0x505, %dx; mov $1, %al; out %al, %dx; sti; jmp .");
+GUEST(exit_1, 16, "mov $1, %al; out %al, $0xf4");
 GUEST(ticker, 16, "sti; 1:\n" PUT("0x2e") "mov $0x8000, %cx; 2: loop 2b; jmp 1b");
 
 /* Of QEMU's note: docs/dump.md. */
@@ -269,9 +271,50 @@ TEST_F(dump, triple_fault)
 	EXPECT_TRUE(comes_true("[ $(grep -c 'triple fault' " RUNTIME_DIR "/one.err) = 2 ]"));
 }
 
+/* Without anybody who asks for it, once, and only then; what is there is kept. */
+TEST_F(dump, at_the_end)
+{
+	struct command *command = &self->command;
+
+	run_flat(command, &guest_exit_1, "", "--on-panic dump:" CORE);
+	EXPECT_EQ(STATUS_DEBUG(1), command->status);
+	EXPECT_STREQ("", command->err);
+	EXPECT_EQ(0, sh("[ -f " CORE " ] && [ ! -s " CORE " ]"));
+	run_flat(command, &guest_panic, "", "--memory 2M --cpus 2 --on-panic dump:" CORE);
+	EXPECT_EQ(STATUS_PANIC, command->status);
+	EXPECT_STREQ("mote: flat.bin: its core is in " CORE "\nmote: flat.bin: the guest has panicked\n",
+		     command->err);
+	ASSERT_TRUE(core_open(&self->core, CORE));
+	EXPECT_EQ(2, self->core.nr_program);
+	EXPECT_GT(guest_panic.size, self->core.program[0].rip - FLAT_START);
+	EXPECT_EQ(0, memcmp(memory(&self->core, FLAT_START), guest_panic.code, guest_panic.size));
+	ASSERT_EQ(0, sh("cp " CORE " " CORE "2"));
+	run_flat(command, &guest_panic, "", "--memory 3M --on-panic dump:" CORE);
+	EXPECT_EQ(STATUS_PANIC, command->status);
+	EXPECT_STREQ("mote: --on-panic: " CORE " has something already, which is kept\n"
+		     "mote: flat.bin: the guest has panicked\n", command->err);
+	EXPECT_EQ(0, sh("cmp " CORE " " CORE "2"));
+	/* It begins again, and again, and the first is kept. */
+	ASSERT_TRUE(vm_start_flat("one", &guest_panic, "--json --restart --on-panic dump:" CORE "3"));
+	EXPECT_TRUE(comes_true("[ $(grep -c '\"event\":\"restart\"' " RUNTIME_DIR "/one.err) -ge 2 ]"));
+	EXPECT_EQ(0, sh("[ $(grep -c '\"event\":\"dump\"' " RUNTIME_DIR "/one.err) = 1 ]"));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	/* A disk that is full stays free. */
+	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkdir small && mount -t tmpfs -o size=8k none small"));
+	run_flat(command, &guest_panic, "", "--on-panic dump:" RUNTIME_DIR "/small/core");
+	EXPECT_EQ(STATUS_PANIC, command->status);
+	EXPECT_STREQ("mote: flat.bin: no core in " RUNTIME_DIR "/small/core: No space left on device\n"
+		     "mote: flat.bin: the guest has panicked\n", command->err);
+	EXPECT_EQ(0, sh("[ ! -s " RUNTIME_DIR "/small/core ] && umount " RUNTIME_DIR "/small"));
+}
+
 TEST_F(dump, bad_input)
 {
 	ASSERT_TRUE(vm_start_flat("one", &guest_spin, ""));
+	EXPECT_COMPLAINT(2, "not end, pause or dump:FILE: dump",
+			 "mote run --on-panic dump --flat " FLAT_IMAGE);
+	EXPECT_COMPLAINT(2, "No such file or directory",
+			 "mote run --on-panic dump:" RUNTIME_DIR "/nowhere/core --flat " FLAT_IMAGE);
 	EXPECT_COMPLAINT(2, "dump takes a VM and a file", "mote dump one");
 	EXPECT_COMPLAINT(2, "--pause or --stop", "mote dump --pause --stop one " CORE);
 	EXPECT_COMPLAINT(2, "unknown option --wrong", "mote dump --wrong one " CORE);

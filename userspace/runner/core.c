@@ -9,11 +9,14 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/procfs.h>
+#include <sys/stat.h>
 #include <sys/user.h>
+#include <unistd.h>
 
 #include "runner.h"
 #include "snapshot.h"
@@ -308,24 +311,88 @@ static void write_some(struct vm *vm, struct save *save)
 		save->err = write_pages(vm, save, from, save->at);
 }
 
-static void write_part(struct vm *vm, struct job *job)
+/* A part; false: it was the last, or there was an error. */
+static bool write_more(struct vm *vm, struct save *save)
 {
-	struct save *save = container_of(job, struct save, job);
 	__u64 until = save->at + PART;
 
 	while (!save->err && save->at < vm->options->memory && save->at < until)
 		write_some(vm, save);
-	if (!save->err && save->at < vm->options->memory) {
-		io_post(vm, job);
-		return;
-	}
+	if (!save->err && save->at < vm->options->memory)
+		return true;
 	if (!save->err)
 		save->err = write_beginning(vm, save);
-	save_end(vm, save);
+	return false;
+}
+
+/* ---- for a client ---------------------------------------------------------------------------- */
+
+static void write_part(struct vm *vm, struct job *job)
+{
+	struct save *save = container_of(job, struct save, job);
+
+	if (write_more(vm, save))
+		io_post(vm, job);
+	else
+		save_end(vm, save);
 }
 
 void core_begin(struct vm *vm, struct save *save)
 {
 	save->job.run = write_part;
 	io_post(vm, &save->job);
+}
+
+/* ---- at the guest's end ------------------------------------------------------------------------ */
+
+static bool is_empty(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && S_ISREG(stat.st_mode) && !stat.st_size;
+}
+
+int core_prepare(struct vm *vm)
+{
+	const char *path = core_path(vm->options);
+
+	if (!path)
+		return 0;
+	vm->core_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (vm->core_fd < 0) {
+		complain("--on-panic: cannot make %s: %m", path);
+		return -1;
+	}
+	if (!is_empty(vm->core_fd))
+		complain("--on-panic: %s has something already, which is kept", path);
+	return 0;
+}
+
+static void write_at_end(struct vm *vm)
+{
+	struct save save = { .state_fd = -1, .memory_fd = vm->core_fd };
+	const char *path = core_path(vm->options);
+
+	while (write_more(vm, &save))
+		if (vm->hurries)
+			save.err = -ECANCELED;
+	if (save.err) {
+		complain("%s: no core in %s: %s", vm->name, path, strerror(-save.err));
+		if (ftruncate(vm->core_fd, 0))
+			complain("%s: %s: %m", vm->name, path);
+		return;
+	}
+	say_event(vm, "dump", path);
+	if (!vm->options->json)
+		complain("%s: its core is in %s", vm->name, path);
+}
+
+void core_at_end(struct vm *vm)
+{
+	bool is_wanted = vm->end == END_PANIC || vm->end == END_TRIPLE_FAULT;
+
+	if (is_wanted && vm->core_fd >= 0 && is_empty(vm->core_fd))
+		write_at_end(vm);
+	__atomic_store_n(&vm->has_dumped, true, __ATOMIC_RELEASE);
+	loop_wake(&vm->supervisor);
 }

@@ -71,6 +71,7 @@ void vm_revive(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->life);
 	vm->end = END_NOT_YET;
+	vm->has_dumped = false;
 	vm->closed = false;
 	vm->paused = false;
 	vm->holder = NULL;

@@ -120,6 +120,8 @@ int copy_open(struct snapshot *snapshot, const char *name, const struct disk_set
 void copies_leave_terminal(struct options *options)
 {
 	options->detach = true;
+	if (core_path(options))
+		options->on_panic = "end";
 	if (options->serial && !strcmp(options->serial, "stdio"))
 		options->serial = NULL;
 	if (options->nr_consoles && !strcmp(options->consoles[0], "stdio"))

@@ -156,6 +156,7 @@ static void *run(void *data)
 		vm_end(vm, END_ERROR, 0);
 	loop_run(&vm->io, vm_has_ended);
 	vcpus_stop(vm);
+	core_at_end(vm);
 	working_set_end(vm);
 	if (!end_restarts(vm))
 		keep_end();

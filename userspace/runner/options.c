@@ -52,6 +52,16 @@ static int parse_watchdog(const char *where, const char *text, void *field)
 	return 1;
 }
 
+static int parse_panic(const char *where, const char *text, void *field)
+{
+	const struct options options = { .on_panic = text };
+	const char *path = core_path(&options);
+
+	(void)where;
+	*(const char **)field = text;
+	return path ? !path[0] : strcmp(text, "end") && strcmp(text, "pause");
+}
+
 static int parse_name(const char *where, const char *text, void *field)
 {
 	(void)where;
@@ -264,8 +274,9 @@ const struct row option_rows[] = {
 	{ "watchdog", .type = ROW_OWN, FIELD(options, watchdog), .parse = parse_watchdog, .bare = "reset",
 	  .words = WATCHDOG_ACTIONS, .wanted = "reset, end, pause or nmi",
 	  .value = "DO", .help = "an i6300esb, which does reset, end, pause or nmi" },
-	{ "on-panic", .type = ROW_WORD, FIELD(options, on_panic), .words = "end pause",
-	  .value = "DO", .help = "after a panic or triple fault: end, pause", .initial = "end" },
+	{ "on-panic", .type = ROW_OWN, FIELD(options, on_panic), .parse = parse_panic,
+	  .words = "end pause " PANIC_DUMP, .wanted = "end, pause or " PANIC_DUMP "FILE",
+	  .value = "DO", .help = "a panic or triple fault: end, pause, dump:FILE", .initial = "end" },
 	{ "restart", .type = ROW_FLAG, FIELD(options, restart),
 	  .help = "begin again after a reset or panic" },
 	{ "detach", .type = ROW_FLAG, FIELD(options, detach), .help = "run in the background" },

@@ -101,8 +101,8 @@ static const struct filter_rule rules[] = {
 	CALL(timerfd_create, I | S | U | R), CALL(timerfd_settime, V | I | S | N),
 	CALL(io_uring_enter, V | I), CALL(pread64, I | S), CALL(preadv, D), CALL(preadv2, D),
 	CALL(pwritev, D), CALL(pwritev2, D), CALL(fdatasync, D), CALL(fallocate, D),
-	/* A machine that is saved, into files that are there, or migrated, by a connection that is. */
-	CALL(pwrite64, I), CALL(recvfrom, I), WHERE(sendto, I | S, BITS(4, ~0ull, 0)),
+	/* A machine that is saved or dumped, into files that are there, or migrated, by a connection. */
+	CALL(pwrite64, I), CALL(ftruncate, I | R), CALL(recvfrom, I), WHERE(sendto, I | S, BITS(4, ~0ull, 0)),
 	/* Daemons. */
 	CALL(sendmsg, H), CALL(recvfrom, H), CALL(recvmsg, H), CALL(shutdown, H),
 	CALL(pidfd_send_signal, H), CALL(wait4, H),
@@ -121,7 +121,7 @@ static const struct filter_rule rules[] = {
 	WHERE(prctl, R, BITS(0, INT, PR_SET_NAME)), WHERE(prctl, R, BITS(0, INT, PR_SET_NO_NEW_PRIVS)),
 	CALL(capset, R), CALL(seccomp, R), CALL(landlock_create_ruleset, R), CALL(landlock_add_rule, R),
 	CALL(landlock_restrict_self, R),
-	CALL(memfd_create, R), CALL(ftruncate, R), CALL(io_uring_setup, R), CALL(io_uring_register, R),
+	CALL(memfd_create, R), CALL(io_uring_setup, R), CALL(io_uring_register, R),
 	WHERE(fcntl, R, BITS(1, INT, F_OFD_SETLK)), CALL(setsockopt, R),
 	/* Threads wake each other; others are not theirs to signal. */
 	WHERE(tgkill, ALL, BITS(0, INT, FILTER_OWN_PID)),

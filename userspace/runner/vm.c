@@ -239,6 +239,12 @@ static int set_up_sandbox(struct vm *vm)
 
 /* ---- beginning and end ------------------------------------------------------------------ */
 
+/* That takes as long as there is memory, unless somebody outside waits for the end. */
+static bool has_dumped(const struct vm *vm)
+{
+	return vm->hurries || __atomic_load_n(&vm->has_dumped, __ATOMIC_ACQUIRE);
+}
+
 static bool is_closed(const struct vm *vm)
 {
 	return __atomic_load_n(&vm->closed, __ATOMIC_ACQUIRE);
@@ -350,8 +356,8 @@ static void destroy_machine(struct vm *vm)
 static int create(struct vm *vm)
 {
 	vm->directory = getcwd(NULL, 0);
-	if (image_check(vm->options) || loop_create(&vm->supervisor, vm, NULL) || set_up_sandbox(vm) ||
-	    io_create(vm) || create_machine(vm))
+	if (image_check(vm->options) || core_prepare(vm) || loop_create(&vm->supervisor, vm, NULL) ||
+	    set_up_sandbox(vm) || io_create(vm) || create_machine(vm))
 		return -1;
 	if (control_create(vm))
 		return -1;
@@ -371,6 +377,8 @@ static void destroy(struct vm *vm)
 	io_destroy(vm);
 	if (vm->refused.fd >= 0)
 		close(vm->refused.fd);
+	if (vm->core_fd >= 0)
+		close(vm->core_fd);
 	loop_destroy(&vm->supervisor);
 	free(vm->directory);
 }
@@ -401,6 +409,7 @@ static int run_once(struct vm *vm, struct timer *force)
 	}
 	service_say("READY=1");
 	loop_run(&vm->supervisor, vm_has_ended);
+	loop_run(&vm->supervisor, has_dumped);
 	timer_set(force, clock_ns() + FORCE_S * NS_PER_S, 0);
 	loop_run(&vm->supervisor, is_closed);
 	timer_set(force, 0, 0);
@@ -499,7 +508,7 @@ int vm_run(const struct options *options)
 		.posted.fd = -1, .refused.fd = -1, .supervisor.epoll = -1, .supervisor.wake.fd = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
-		.memory_fd = -1, .pagemap = -1, .snapshot = options->snapshot,
+		.memory_fd = -1, .core_fd = -1, .pagemap = -1, .snapshot = options->snapshot,
 		.started = clock_ns(), .status = EXIT_USAGE, .paused = options->gdb,
 	};
 	sigset_t set;

@@ -13,6 +13,7 @@
 #define VM_H
 
 #include <pthread.h>
+#include <string.h>
 
 #include <linux/mote.h>
 #include <machine.h>
@@ -183,7 +184,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @consoles: virtio consoles, each "stdio", as only the first may be, or "socket"
  * @append: command line for the guest's kernel, never NULL
  * @has_append: it was given
- * @on_panic: after a panic, or a triple fault: "end" or "pause"
+ * @on_panic: after a panic, or a triple fault: "end", "pause", or %PANIC_DUMP and a path
  * @restart: after a reset, a panic, or the watchdog's reset the machine begins again
  * @detach: in the background
  * @name: of the VM, never NULL
@@ -245,6 +246,15 @@ struct options {
 	struct snapshot *snapshot;
 	const char *sandbox;
 };
+
+#define PANIC_DUMP "dump:"
+
+/* Where a core of a guest that panics is to be; NULL: nowhere. */
+static inline const char *core_path(const struct options *options)
+{
+	return strncmp(options->on_panic, PANIC_DUMP, strlen(PANIC_DUMP)) ? NULL :
+	       options->on_panic + strlen(PANIC_DUMP);
+}
 
 struct virtio;
 struct place;
@@ -317,6 +327,7 @@ struct job {
  * @firmware: NULL, or a copy of it
  * @firmware_size: of this
  * @memory_fd: the file that it is; -1: it is none
+ * @core_fd: the file where it is dumped when its guest panics; -1: there is none
  * @pagemap: of this process: which pages there are; -1: that cannot be known
  * @is_restored: what nobody has touched is what was saved, not zeros
  * @undos: of its slots, while @undo_base is not NULL
@@ -371,6 +382,7 @@ struct job {
  * @when_paused: done whenever it is, and drained; or NULL
  * @resumes: the I/O thread is to tell the devices that the VM goes on
  * @end: how the VM ended; is read without the lock
+ * @has_dumped: at its end there is no core to be written any more; is read without the lock
  * @hurries: what the guest wrote need not be brought out any more
  * @quits: whoever is at the terminal has asked for the end
  * @closed: all threads have ended but the supervisor's, and the devices are gone
@@ -387,6 +399,7 @@ struct vm {
 	void *firmware;
 	__u64 firmware_size;
 	int memory_fd;
+	int core_fd;
 	int pagemap;
 	bool is_restored;
 	struct mote_undo undos[2];
@@ -445,6 +458,7 @@ struct vm {
 	struct job *when_paused;
 	bool resumes;
 	enum ending end;
+	bool has_dumped;
 	bool hurries;
 	bool quits;
 	bool closed;
@@ -574,6 +588,11 @@ void vm_revive(struct vm *vm);
 
 /* Its guest has come to its end, which the owner hears of: pause, if that was asked for; else false. */
 bool vm_pauses_at(struct vm *vm, const char *what);
+
+/* The file for its core; 0, or -1 after a complaint (core.c). */
+int core_prepare(struct vm *vm);
+/* Its vCPUs run no more: if that was a panic or a triple fault, write the core; the I/O thread's. */
+void core_at_end(struct vm *vm);
 
 /* A vCPU cannot go on. */
 void vm_fail(struct vcpu *vcpu, enum ending end, const char *format, ...)
