@@ -63,9 +63,15 @@ bool vm_go(struct vm *which, const void *holder)
 }
 
 /* The module's end of libmote, as far as a debugger wants it. */
+static bool has_registers = true;
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	(void)fd;
+	if (!has_registers) {
+		errno = EBADF;
+		return -1;
+	}
 	if (request == MOTE_GET_STATE || request == MOTE_SET_STATE || request == MOTE_SET_DEBUG)
 		return 0;
 	errno = ENOTTY;
@@ -774,7 +780,7 @@ static void test_policies(void)
 
 #define DUMP "{\"version\":1,\"do\":\"dump\"}"
 
-/* With the registers of so many vCPUs: those of this one, which it says that it has, cannot be read. */
+/* With the registers of so many vCPUs. */
 static const char *dump(int fd, int file, unsigned int nr)
 {
 	static char answer[ANSWER_MOST];
@@ -825,7 +831,9 @@ static void test_dump(void)
 	CHECK(schema_has_exchange(schema, "refusal", DUMP, hear(fd)));
 	vm.paused = true;
 	memory[PAGE_SIZE] = 1;
+	has_registers = false;
 	CHECK(schema_has_exchange(schema, "refusal", DUMP, dump(fd, file, 1)));
+	has_registers = true;
 	CHECK(!vm.holder);
 	CHECK(pread(file, &head, sizeof(head), 0) == sizeof(head) && !head.e_ident[EI_MAG0]);
 	CHECK(strstr(dump(fd, file, 0), "\"saved_bytes\":8192,\"vmcoreinfo\":false"));
