@@ -914,7 +914,7 @@ static void test_gdb(void)
 	close(ends[0]);
 	close(other);
 	end();
-	gdb_end(&vm);
+	gdb_destroy(&vm);
 }
 
 static void test_save_what_differs(void)

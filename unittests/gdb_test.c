@@ -172,6 +172,7 @@ static void end(void)
 	EQ(1, nr_told);
 	CHECK(!gdb_is_attached(&vm) && !vm.paused && !vm.holder);
 	gdb_end(&vm);
+	gdb_destroy(&vm);
 	loop_destroy(&vm.io);
 	loop_destroy(&vm.supervisor);
 }

@@ -101,18 +101,21 @@ static void end(struct gdb *gdb)
 	pthread_mutex_lock(&gdb->vm->life);
 	gdb->vm->when_paused = NULL;
 	pthread_mutex_unlock(&gdb->vm->life);
-	__atomic_store_n(&gdb->phase, GDB_ENDED, __ATOMIC_RELEASE);
+	gdb->phase = GDB_ENDED;
 }
 
+/* The last that is done for it: the supervisor may begin with another one. */
 static void tell_end(struct gdb *gdb)
 {
 	void (*done)(struct vm *vm, void *data, int err) = gdb->done;
+	struct vm *vm = gdb->vm;
 	void *data = gdb->data;
+	int err = gdb->err;
 
 	if (gdb->is_told)
 		return;
-	gdb->is_told = true;
-	done(gdb->vm, data, gdb->err);
+	__atomic_store_n(&gdb->is_told, true, __ATOMIC_RELEASE);
+	done(vm, data, err);
 }
 
 void gdb_leave(struct gdb *gdb)
@@ -269,32 +272,36 @@ static void do_job(struct vm *vm, struct job *job)
 
 /* ---- for the supervisor ----------------------------------------------------------------------- */
 
-static void release(struct vm *vm)
-{
-	if (vm->gdb)
-		free(vm->gdb->cpus);
-	free(vm->gdb);
-	vm->gdb = NULL;
-}
-
 bool gdb_is_attached(const struct vm *vm)
 {
-	return vm->gdb && __atomic_load_n(&vm->gdb->phase, __ATOMIC_ACQUIRE) != GDB_ENDED;
+	return vm->gdb && !__atomic_load_n(&vm->gdb->is_told, __ATOMIC_ACQUIRE);
+}
+
+/* It stays until the machine goes: a job of it may be posted yet when it is over. */
+static struct gdb *create(struct vm *vm)
+{
+	struct gdb *gdb = calloc(1, sizeof(*gdb));
+
+	if (gdb)
+		gdb->cpus = calloc(vm->nr_vcpus, sizeof(*gdb->cpus));
+	if (gdb && gdb->cpus) {
+		gdb->job.run = do_job;
+		return gdb;
+	}
+	free(gdb);
+	return NULL;
 }
 
 bool gdb_begin(struct vm *vm, int fd, void (*done)(struct vm *vm, void *data, int err), void *data)
 {
-	struct gdb *gdb = calloc(1, sizeof(*gdb));
+	struct gdb *gdb = vm->gdb ? vm->gdb : create(vm);
 
-	release(vm);
-	if (gdb)
-		gdb->cpus = calloc(vm->nr_vcpus, sizeof(*gdb->cpus));
-	if (!gdb || !gdb->cpus) {
-		free(gdb);
+	if (!gdb) {
 		close(fd);
 		return false;
 	}
-	gdb->job.run = do_job;
+	memset(&gdb->source, 0, sizeof(*gdb) - offsetof(struct gdb, source));
+	memset(gdb->cpus, 0, vm->nr_vcpus * sizeof(*gdb->cpus));
 	gdb->source = (struct source) { .fd = fd, .ready = ready };
 	gdb->vm = vm;
 	gdb->done = done;
@@ -330,5 +337,12 @@ void gdb_end(struct vm *vm)
 		pthread_mutex_unlock(&vm->life);
 		tell_end(gdb);
 	}
-	release(vm);
+}
+
+void gdb_destroy(struct vm *vm)
+{
+	if (vm->gdb)
+		free(vm->gdb->cpus);
+	free(vm->gdb);
+	vm->gdb = NULL;
 }

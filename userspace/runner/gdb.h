@@ -67,9 +67,10 @@ struct gdb_cpu {
 };
 
 /**
- * struct gdb - a debugger
+ * struct gdb - a debugger, or after another the next
  * @job: something has come to pass: the I/O thread is to look
- * @source: the connection
+ * @cpus: one for each vCPU
+ * @source: the connection; from here on all is of one debugger
  * @vm: the machine
  * @phase: of it
  * @is_cancelled: whoever has made the connection wants it to end, or is gone
@@ -77,7 +78,6 @@ struct gdb_cpu {
  * @is_told: of its end
  * @done: is told
  * @data: argument of that
- * @cpus: one for each vCPU
  * @stopped: which one has stopped last, or was asked about
  * @selected: whose registers and memory are meant
  * @listed: so many threads have been told of
@@ -96,6 +96,7 @@ struct gdb_cpu {
  */
 struct gdb {
 	struct job job;
+	struct gdb_cpu *cpus;
 	struct source source;
 	struct vm *vm;
 	enum gdb_phase phase;
@@ -104,7 +105,6 @@ struct gdb {
 	bool is_told;
 	void (*done)(struct vm *vm, void *data, int err);
 	void *data;
-	struct gdb_cpu *cpus;
 	unsigned int stopped;
 	unsigned int selected;
 	unsigned int listed;
@@ -135,6 +135,7 @@ void gdb_cancel(struct vm *vm);
 bool gdb_is_attached(const struct vm *vm);
 /* The machine has ended, and its threads. */
 void gdb_end(struct vm *vm);
+void gdb_destroy(struct vm *vm);
 
 /* ---- stops (gdb_stop.c) ----------------------------------------------------------------- */
 

@@ -13,10 +13,6 @@
 #include "vm.h"
 
 #define CR0_PE (1u << 0)
-#define EFER_LMA (1u << 10)
-#define RFLAGS_VM (1u << 17)
-#define ATTR_L (1u << 13)
-#define ATTR_DB (1u << 14)
 
 #define NR_INSTRUCTIONS 4
 #define LONGEST 15
@@ -32,15 +28,12 @@ static const char seg_names[MOTE_NR_SEGS][4] = {
 
 static ZydisMachineMode machine_mode(const struct mote_state *state)
 {
-	__u16 attr = state->segs.seg[MOTE_CS].attr;
+	unsigned int bits = mote_debug_bits(state);
 
 	if (!(state->crs.cr0 & CR0_PE))
 		return ZYDIS_MACHINE_MODE_REAL_16;
-	if (state->msrs.efer & EFER_LMA && attr & ATTR_L)
-		return ZYDIS_MACHINE_MODE_LONG_64;
-	if (!(attr & ATTR_DB) || state->gprs.rflags & RFLAGS_VM)
-		return ZYDIS_MACHINE_MODE_LEGACY_16;
-	return ZYDIS_MACHINE_MODE_LEGACY_32;
+	return bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 :
+	       bits == 32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16;
 }
 
 /**

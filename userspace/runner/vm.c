@@ -374,6 +374,7 @@ static void destroy(struct vm *vm)
 	traffic_destroy(vm);
 	migration_destroy(vm);
 	policies_destroy(vm);
+	gdb_destroy(vm);
 	io_destroy(vm);
 	if (vm->refused.fd >= 0)
 		close(vm->refused.fd);
