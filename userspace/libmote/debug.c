@@ -131,10 +131,20 @@ static bool read_all(const struct mote_debugged *debugged, const struct mote_sta
 
 /* ---- state ----------------------------------------------------------------------- */
 
+int mote_debug_get(int vcpu, struct mote_state *state)
+{
+	int err;
+
+	do
+		err = mote_get_state(vcpu, state);
+	while (err == -EINTR);
+	return err;
+}
+
 static int get(const struct mote_debugged *debugged, struct mote_state *state, __u32 mask)
 {
 	*state = (struct mote_state) { .mask = mask };
-	return mote_get_state(debugged->cpu->fd, state);
+	return mote_debug_get(debugged->cpu->fd, state);
 }
 
 /* What the vCPU is to exit for. */

@@ -94,6 +94,9 @@ size_t mote_debug_read(const struct mote_machine *machine, const struct mote_pag
 size_t mote_debug_write(const struct mote_machine *machine, const struct mote_paging *paging, __u64 gva,
 			const void *data, size_t len);
 
+/* MOTE_GET_STATE, also where a signal comes between. */
+int mote_debug_get(int vcpu, struct mote_state *state);
+
 /* From a state with CRS and MSRS. */
 struct mote_paging mote_debug_paging(const struct mote_state *state);
 /* Bits of the code that a vCPU runs, from a state with SEGS and MSRS: 16, 32 or 64. */

@@ -68,7 +68,7 @@ static void describe_thread(struct gdb *gdb, const char *text)
 	long thread;
 
 	if (!gdb_thread(&text, &thread) || !is_thread(gdb, thread) ||
-	    mote_get_state(cpu_fd(gdb, thread - 1), &state)) {
+	    mote_debug_get(cpu_fd(gdb, thread - 1), &state)) {
 		tell(gdb, false);
 		return;
 	}

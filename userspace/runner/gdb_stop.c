@@ -41,7 +41,7 @@ __u32 gdb_exceptions(void)
 static int get_paging(const struct gdb *gdb, unsigned int cpu, struct mote_paging *paging)
 {
 	struct mote_state state = { .mask = MOTE_STATE_CRS | MOTE_STATE_MSRS };
-	int err = mote_get_state(gdb->vm->vcpus[cpu].cpu.fd, &state);
+	int err = mote_debug_get(gdb->vm->vcpus[cpu].cpu.fd, &state);
 
 	*paging = mote_debug_paging(&state);
 	return err;
@@ -277,7 +277,7 @@ static int exception(struct vcpu *vcpu)
 		.mask = MOTE_STATE_GPRS | MOTE_STATE_SEGS | MOTE_STATE_MSRS | MOTE_STATE_DRS,
 	};
 	__u8 vector = vcpu->cpu.run->exception.vector;
-	int err = mote_get_state(vcpu->cpu.fd, &state), hit;
+	int err = mote_debug_get(vcpu->cpu.fd, &state), hit;
 	__u64 rip;
 
 	if (err)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libmote.h>
+#include <debug.h>
 
 #include "gdb_target.h"
 #include "runner.h"
@@ -329,7 +329,7 @@ int gdb_registers_get(struct gdb_registers *registers, int vcpu)
 			MOTE_STATE_XSAVE,
 		.xsave_size = sizeof(registers->xsave), .xsave = (unsigned long)registers->xsave,
 	};
-	return mote_get_state(vcpu, &registers->state);
+	return mote_debug_get(vcpu, &registers->state);
 }
 
 int gdb_registers_put(struct gdb_registers *registers, int vcpu)
