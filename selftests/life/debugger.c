@@ -187,8 +187,8 @@ TEST_F(debugger, one_at_a_time)
 	EXPECT_COMPLAINT(2, "neither unix:PATH nor tcp:", "mote gdb counts elsewhere");
 	EXPECT_COMPLAINT(2, "no VM of yours is called", "mote gdb nobody < /dev/null");
 	ASK("OK", "Z0,7c09,1");
-	ASK("OK", "Z2,9000,2");
-	ASK("T05thread:1;watch:9000;", "c");
+	ASK("OK", "Z1,7c0a,1");
+	ASK("T05thread:1;swbreak:;", "c");
 	kill(debugger->pid, SIGKILL);
 	end_of(debugger);
 	for (int i = 0; i < PATIENCE && !goes_on; i++) {
