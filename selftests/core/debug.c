@@ -142,6 +142,8 @@ static bool step(struct mote_debugged *debugged, struct guest *guest, unsigned c
 GUEST_ALL(everywhere, EVERYWHERE "out %al, $0x99\n");
 /* But in virtual-8086 mode. */
 GUEST_ALL(flags, "pushf; pushf; popf; int $0x42; pushf; out %al, $0x99\n");
+GUEST(into16, 16, "mov $0x7f, %al; into; inc %al; into; into; mov $0, %al; add %al, %al; out %al, $0x99\n");
+GUEST(into32, 32, "mov $0x7f, %al; into; inc %al; into; into; mov $0, %al; add %al, %al; out %al, $0x99\n");
 GUEST(long_mode, 64, "sti; nop; mov %rsp, %rax; mov %ss, %ecx\n"
       "push %rcx; push %rax; pushf; mov %cs, %edx; push %rdx; lea 2f(%rip), %rbx; push %rbx; iretq\n"
       "2: cli; pushf; orl $0x100, (%rsp); popf; nop; pushf; andl $~0x100, (%rsp); popf\n"
@@ -226,6 +228,9 @@ TEST_MODE(steps_are_not_seen)
 	compare(_metadata, &self->guest, variant->mode, GUEST_FOR(everywhere, variant->mode));
 	if (variant->mode != GUEST_V8086)
 		compare(_metadata, &self->guest, variant->mode, GUEST_FOR(flags, variant->mode));
+	if (guest_mode_bits(variant->mode) < 64)
+		compare(_metadata, &self->guest, variant->mode,
+			guest_mode_bits(variant->mode) == 16 ? &guest_into16 : &guest_into32);
 	if (variant->mode == GUEST_LONG)
 		compare(_metadata, &self->guest, variant->mode, &guest_long_mode);
 }
