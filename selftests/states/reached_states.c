@@ -332,6 +332,16 @@ static void print_program(const struct guest *guest, const struct mote_state *st
 	       state->events.injected.valid, state->events.injected.type,
 	       state->events.injected.vector, state->events.nmi_pending, state->events.nmi_blocked,
 	       state->events.shadow, state->events.halted, state->events.pending_debug);
+	for (__u32 part = 1; part & MOTE_STATE_ALL; part <<= 1) {
+		struct mote_state alone = *state;
+
+		alone.mask = part;
+		if (part & STATE && mote_set_state(guest->cpu.fd, &alone))
+			printf("# refused alone: part %#x\n", part);
+	}
+	for (size_t i = 0; i < sizeof(state->msrs) / sizeof(__u64); i++)
+		printf("%s%llx", i ? " " : "# MSRs: ", ((const __u64 *)&state->msrs)[i]);
+	putchar('\n');
 	printf("# fail: %s (%#llx)\n", mote_check_text(guest->run->fail.check),
 	       guest->run->fail.hardware);
 	fflush(stdout);
@@ -377,14 +387,22 @@ static bool goes_on(const struct guest *guest, int reason, int *vain)
 /*
  * QEMU's IRETD goes to virtual-8086 mode even where long mode is active, and a processor takes no
  * notice of the flag there; and its far return takes an EIP beyond CS's limit, from which code of
- * 16 or 32 bits runs on across 4 GiB.  No states of a processor, and rightly refused at the next entry.
+ * 16 or 32 bits runs on across 4 GiB; and its WRMSR takes addresses that are not canonical.  No states of
+ * a processor, and rightly refused.
  */
 static bool is_fault_of_tcg(const struct mote_state *state)
 {
+	const __u64 addresses[] = {
+		state->msrs.lstar, state->msrs.cstar, state->msrs.kernel_gs_base, state->msrs.sysenter_esp,
+		state->msrs.sysenter_eip,
+	};
 	bool is_long = state->msrs.efer & EFER_LMA;
 
 	if (!host_is_tcg())
 		return false;
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+		if ((__s64)(addresses[i] << 16) >> 16 != (__s64)addresses[i])
+			return true;
 	return is_long ? state->gprs.rflags & RFLAGS_VM ||
 			 (state->gprs.rip >> 32 && !(state->segs.seg[MOTE_CS].attr & CS_L)) :
 			 state->gprs.rip >> 32;
