@@ -35,7 +35,13 @@ GUEST(hello, 16, PUT("'h'") PUT("'e'") PUT("'l'") PUT("'l'") PUT("'o'") PUT("10"
 /* Until 100,000 ticks of ACPI's timer have gone by, none of which goes back: P, or else B. */
 GUEST(timer, 16, "mov $0x608, %dx; in %dx, %eax; mov %eax, %esi; mov %eax, %edi\n"
       "1: in %dx, %eax; mov %eax, %ebx; sub %edi, %eax; js 2f; mov %ebx, %edi\n"
-      "mov %ebx, %eax; sub %esi, %eax; cmp $100000, %eax; jb 1b\n" PUT("'P'") "jmp 3f; 2:\n" PUT("'B'") "3:\n" RESET);
+      "mov %ebx, %eax; sub %esi, %eax; cmp $100000, %eax; jb 1b\n" PUT("'P'") "jmp 3f; 2:\n" PUT("'B'")
+      "3:\n" RESET);
+
+/* 1,000 looks at the keyboard's status, whose bits are collected; then its self-test: K, or else B. */
+GUEST(looks, 16, "mov $1000, %cx; mov $0, %bl; 1: in $0x64, %al; or %al, %bl; loop 1b; test $1, %bl; jnz 2f\n"
+      "mov $0xaa, %al; out %al, $0x64; mov $1000, %cx; 3: in $0x64, %al; test $1, %al; loopz 3b; jz 2f\n"
+      "in $0x60, %al; cmp $0x55, %al; jne 2f\n" PUT("'K'") "jmp 4f; 2:\n" PUT("'B'") "4:\n" RESET);
 
 GUEST(asks, 16, "sti; 1: mov $0x80000002, %eax; cpuid; jmp 1b");
 
@@ -127,6 +133,15 @@ TEST_F(policies, pm_timer)
 	EXPECT_GT(10, ports_to_runner(&self->command)) TH_LOG("%s", self->command.err);
 }
 
+/* Nor who looks for somebody who types; and two do not stand in each other's way. */
+TEST_F(policies, keyboard)
+{
+	run_under("keyboard.bpf.o pm_timer", &guest_looks);
+	EXPECT_EQ(STATUS_RESET, self->command.status) TH_LOG("%s", self->command.err);
+	EXPECT_NE(NULL, strchr(self->command.out, 'K')) TH_LOG("%s", self->command.out);
+	EXPECT_GT(100, ports_to_runner(&self->command)) TH_LOG("%s", self->command.err);
+}
+
 /* Loaded for a machine that runs, it is listed and asked, for that one alone, until it is removed. */
 TEST_F(policies, load)
 {
@@ -160,6 +175,9 @@ TEST_F(policies, bad)
 	EXPECT_COMPLAINT(2, "load, run, list or remove", "mote policy");
 	EXPECT_COMPLAINT(2, "there is no lift", "mote policy lift");
 	EXPECT_COMPLAINT(2, "wants a VM and a file", "mote policy load one");
+	EXPECT_COMPLAINT(2, "wants files, 16 at most, and behind -- a command",
+			 "mote policy run cpuid.bpf.o");
+	EXPECT_COMPLAINT(2, "wants files", "mote policy run -- true");
 	EXPECT_COMPLAINT(2, "unknown option --as", "mote policy list --as x");
 	EXPECT_COMPLAINT(2, "cannot read nothing.bpf.o", "mote policy load one nothing.bpf.o");
 	EXPECT_COMPLAINT(2, "it is no object file for BPF", "mote policy load one ./policies");

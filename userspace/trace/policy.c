@@ -3,27 +3,28 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "policies.h"
 #include "policy.h"
 #include "runner.h"
 #include "tool.h"
 
 static const char usage[] =
 	"usage: mote policy load [--as POLICY] [--verbose] VM FILE\n"
-	"       mote policy run [--verbose] FILE -- COMMAND [ARGUMENT]...\n"
+	"       mote policy run [--verbose] FILE... -- COMMAND [ARGUMENT]...\n"
 	"       mote policy list [--json]\n"
 	"       mote policy remove VM POLICY\n"
 	"\n"
 	"Lets a BPF program in an object file decide what becomes of a machine's exits.\n"
 	"\n"
 	"  load     for a machine that runs, until it is removed or the machine ends\n"
-	"  run      for the machine that COMMAND is, from its first exit on; prints what the\n"
-	"           program says\n"
+	"  run      for the machine that COMMAND is, from its first exit on; prints what they say\n"
 	"  list     the machines that run, and their policies\n"
 	"  remove   let one go\n"
 	"\n"
@@ -42,6 +43,7 @@ static const char usage[] =
  * @json: as JSON
  * @words: what is no option
  * @nr: of these
+ * @nr_files: of these before --
  */
 struct policy_options {
 	const char *name;
@@ -49,6 +51,7 @@ struct policy_options {
 	bool json;
 	char **words;
 	int nr;
+	int nr_files;
 };
 
 /* ---- load, remove --------------------------------------------------------------------- */
@@ -176,36 +179,42 @@ static int list(const struct policy_options *options)
 /* ---- run ---------------------------------------------------------------------------------- */
 
 /* The command's process is the machine's: exec does not change its number. */
-static int run_under(struct policy *policy, char **words)
+static int run_under(struct policy *policies, int nr, char **words)
 {
 	const struct trace_options options = { .command = "policy", .words = words };
 	struct session session = { .stats = -1, .gate = -1 };
-	int status, err = session_spawn(&session, words);
+	int status = EXIT_OK, err = session_spawn(&session, words);
 
 	if (err) {
 		complain("policy: cannot start %s: %s", words[0], strerror(-err));
 		return EXIT_PROBLEM;
 	}
-	status = policy_attach(policy, session.child);
+	for (int i = 0; i < nr && !status; i++)
+		status = policy_attach(&policies[i], session.child);
 	if (!status)
 		session_open_gate(&session);
 	while (!status && session_goes_on(&session, &options))
-		if (!policy_print(policy, 20))
-			status = EXIT_PROBLEM;
+		for (int i = 0; i < nr && !status; i++)
+			status = policy_print(&policies[i], i ? 0 : 20) ? EXIT_OK : EXIT_PROBLEM;
 	session_stop(&session, NULL);
-	if (!status)
-		policy_print(policy, 0);
+	for (int i = 0; i < nr && !status; i++)
+		policy_print(&policies[i], 0);
 	return status ? status : session.status;
 }
 
 static int run(const struct policy_options *options)
 {
-	struct policy policy;
-	int status = policy_open(&policy, options->words[0], options->verbose);
+	struct policy policies[POLICIES_MOST];
+	int status = EXIT_OK, nr = 0;
 
+	while (nr < options->nr_files && !status) {
+		status = policy_open(&policies[nr], options->words[nr], options->verbose);
+		nr++;
+	}
 	if (!status)
-		status = run_under(&policy, options->words + 1);
-	policy_close(&policy);
+		status = run_under(policies, nr, options->words + options->nr_files + 1);
+	while (nr)
+		policy_close(&policies[--nr]);
 	return status;
 }
 
@@ -218,7 +227,7 @@ static const struct command {
 	int (*run)(const struct policy_options *options);
 } commands[] = {
 	{ "load", 2, 2, "a VM and a file", load },
-	{ "run", 2, 1 << 20, "a file, and behind -- a command", run },
+	{ "run", 3, INT_MAX, "files, 16 at most, and behind -- a command", run },
 	{ "list", 0, 0, "no words", list },
 	{ "remove", 2, 2, "a VM and a policy", remove_one },
 };
@@ -254,13 +263,11 @@ static int parse(struct policy_options *options, const struct command *command, 
 	}
 	options->words = argv + optind;
 	options->nr = argc - optind;
-	/* Behind the file the command's own words begin. */
-	if (command->run == run && options->nr > 1 && !strcmp(options->words[1], "--")) {
-		options->words[1] = options->words[0];
-		options->words++;
-		options->nr--;
-	}
-	if (options->nr >= command->least && options->nr <= command->most)
+	while (options->nr_files < options->nr && strcmp(options->words[options->nr_files], "--"))
+		options->nr_files++;
+	if (options->nr >= command->least && options->nr <= command->most &&
+	    (command->run != run || (options->nr_files && options->nr_files <= POLICIES_MOST &&
+				     options->nr_files + 1 < options->nr)))
 		return -1;
 	complain("policy %s wants %s (try mote policy --help)", command->name, command->wants);
 	return EXIT_USAGE;
