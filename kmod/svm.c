@@ -727,7 +727,7 @@ static void svm_take_event_back(struct svm_vcpu *svm, u32 info, u32 error)
 
 	/* INT3 and INTO that a debugger was asked about are injected, and not done again. */
 	if ((info & ~SVM_EVTINJ_VEC_MASK) == (SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT) &&
-	    svm->vcpu.debug.exceptions >> vector & 1)
+	    vector < 32 && svm->vcpu.debug.exceptions & BIT(vector))
 		event = (struct mote_event){
 			.valid = 1, .type = MOTE_EVENT_EXCEPTION, .vector = vector,
 		};
