@@ -30,6 +30,7 @@ static struct vm vm = {
 };
 static struct job *posted;
 static unsigned int nr_ended, nr_told;
+static int broken = -1, told;	/* a vCPU that cannot be debugged; and what was said of the end */
 
 /* ---- a machine that stands still at once, with vCPUs that have a state and nothing else -------- */
 
@@ -61,6 +62,10 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(args, request);
 	argument = va_arg(args, void *);
 	va_end(args);
+	if (request == MOTE_SET_DEBUG && fd == broken) {
+		errno = EIO;
+		return -1;
+	}
 	if (request == MOTE_GET_STATE)
 		get_state(fd, argument);
 	else if (request == MOTE_SET_STATE)
@@ -120,7 +125,7 @@ static void is_over(struct vm *which, void *data, int err)
 {
 	(void)which;
 	(void)data;
-	EQ(0, err);
+	told = err;
 	nr_told++;
 }
 
@@ -161,7 +166,7 @@ static void begin(void)
 	peer = ends[0];
 	CHECK(gdb_begin(&vm, ends[1], is_over, NULL));
 	work();
-	CHECK(vm.paused && vm.holder);
+	CHECK(broken >= 0 || (vm.paused && vm.holder));
 }
 
 static void end(void)
@@ -170,6 +175,7 @@ static void end(void)
 		close(peer);
 	work();
 	EQ(1, nr_told);
+	EQ(broken < 0 ? 0 : -EIO, told);
 	CHECK(!gdb_is_attached(&vm) && !vm.paused && !vm.holder);
 	gdb_end(&vm);
 	gdb_destroy(&vm);
@@ -408,6 +414,18 @@ static void test_cancelled(void)
 	end();
 }
 
+/* What the module does not let it have leaves the machine as it was. */
+static void test_no_beginning(void)
+{
+	for (broken = 0; broken < NR_VCPUS; broken++) {
+		begin();
+		end();
+		for (int i = 0; i < broken; i++)
+			EQ(0, debugs[i].exceptions);
+	}
+	broken = -1;
+}
+
 /* Whatever comes, an answer is a packet, and the machine goes on when that is over. */
 static void test_noise(void)
 {
@@ -445,6 +463,7 @@ static const struct unit_test tests[] = {
 	{ .name = "breakpoints are seen by nobody, and leave nothing behind", .run = test_breakpoints },
 	{ .name = "going on, Ctrl-C, and an end without a word", .run = test_going_on },
 	{ .name = "a debugger whom somebody else ends", .run = test_cancelled },
+	{ .name = "one that cannot begin", .run = test_no_beginning },
 	{ .name = "noise", .run = test_noise },
 };
 

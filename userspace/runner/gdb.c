@@ -85,9 +85,11 @@ static void detach(struct gdb *gdb)
 {
 	struct vm *vm = gdb->vm;
 
-	for (unsigned int i = 0; gdb->phase != GDB_ATTACHES && i < vm->nr_vcpus; i++) {
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		vm->vcpus[i].is_held = vm->vcpus[i].steps = false;
-		mote_debug_end(&gdb->cpus[i].debugged);
+		/* Where it could not begin there is nothing. */
+		if (gdb->cpus[i].debugged.cpu)
+			mote_debug_end(&gdb->cpus[i].debugged);
 	}
 	gdb_remove_all(gdb);
 }
