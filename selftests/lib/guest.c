@@ -123,17 +123,26 @@ bool host_is_trinity(void)
 	return (eax & 0x0fff0ff0) == 0x00610f00 && !host_is_tcg();
 }
 
-long guest_scale(long count)
+static long divide(long count, const char *variable)
 {
-	const char *scale = getenv("MOTE_SCALE");
-	long by = scale ? atol(scale) : 1;
+	const char *value = getenv(variable);
+	long by = value ? atol(value) : 1;
 
 	return by > 1 ? (count + by - 1) / by : count;
 }
 
+long guest_scale(long count)
+{
+	return divide(count, "MOTE_SCALE");
+}
+
 long guest_rounds(long count, long in_the_long_run)
 {
-	return is_long_run() ? in_the_long_run : guest_scale(count);
+	long most = divide(in_the_long_run, "MOTE_LONG");
+
+	if (!is_long_run())
+		return guest_scale(count);
+	return most > count ? most : count;
 }
 
 /* ---- machine --------------------------------------------------------------- */

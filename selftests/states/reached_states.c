@@ -418,7 +418,7 @@ static void inject_nmi(struct guest *guest)
 TEST(states_that_guests_reach)
 {
 	time_t end = is_long_run() ? 0 : time(NULL) + 10;
-	long limit = 1000000, n = 0, reached = 0, taken = 0, reason;
+	long limit = guest_rounds(20000, 1000000), n = 0, reached = 0, taken = 0, reason;
 	struct mote_state state;
 	struct guest guest;
 
@@ -428,8 +428,6 @@ TEST(states_that_guests_reach)
 	TH_LOG("seed %#llx", seed);
 	guest_create(&guest);
 	set_ticks(5000);
-	if (end)
-		limit = guest_scale(20000);
 	for (; reached < limit && (!end || n % 64 || time(NULL) < end); n++) {
 		struct guest_code code = { program.bytes, 0 };
 		int vain = 0;
