@@ -59,7 +59,8 @@ static unsigned int disassemble(struct vm *vm, const struct mote_state *state, s
 {
 	unsigned char bytes[NR_INSTRUCTIONS * LONGEST];
 	const struct mote_paging paging = mote_debug_paging(state);
-	size_t nr = mote_debug_read(&vm->machine, &paging, mote_debug_rip(state), bytes, sizeof(bytes)), at = 0;
+	size_t at = 0, nr = mote_debug_read(&vm->machine, &paging, mote_debug_rip(state), bytes,
+					    sizeof(bytes));
 	unsigned int nr_lines = 0;
 
 	while (nr_lines < NR_INSTRUCTIONS && at < nr) {
