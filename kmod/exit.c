@@ -46,10 +46,13 @@ static noinline enum mote_next exit_exception(struct mote_vcpu *vcpu)
 	/* INT3 and INTO are traps, but the exit comes before they are through. */
 	if (vector == X86_TRAP_BP || vector == X86_TRAP_OF)
 		vcpu->rip = mote_next_rip(vcpu, 1);
-	if (!mote_event_raise(vcpu, vector, vcpu->exit.exception.error) ||
-	    vcpu->debug.exceptions & BIT(vector))
+	if (!mote_event_raise(vcpu, vector, vcpu->exit.exception.error))
 		return MOTE_NEXT_USER;
-	return MOTE_NEXT_ENTER;
+	if (!(vcpu->debug.exceptions & BIT(vector)))
+		return MOTE_NEXT_ENTER;
+	/* Here, and not with the others: so none of them is dearer for it. */
+	vcpu->run->exception = vcpu->exit.exception;
+	return MOTE_NEXT_USER;
 }
 
 /* ---- the others ----------------------------------------------------------------------- */

@@ -553,9 +553,6 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 	case MOTE_EXIT_TASK_SWITCH:
 		run->task = exit->task;
 		break;
-	case MOTE_EXIT_EXCEPTION:
-		run->exception = exit->exception;
-		break;
 	case MOTE_EXIT_FAIL_ENTRY:
 		run->fail.hardware = exit->fail;
 		run->fail.check = check < 0 ? MOTE_CHECK_NO_MEMORY : check;
