@@ -24,12 +24,12 @@
 
 typedef uint64_t v4 __attribute__((vector_size(32)));
 
-/* How far each is; volatile, as others write it. */
-struct progress {
-	volatile unsigned long disk, net, old, avx, time;
-};
+enum { DISK, NET, OLD, AVX, TIME, NR };
 
-static struct progress *progress;
+static const char *const names[NR] = { "disk", "net", "old", "avx", "time" };
+/* How far each is; volatile, as others write it. */
+static volatile unsigned long *progress;
+static pid_t pids[NR];
 
 static void bad(const char *what)
 {
@@ -55,7 +55,7 @@ static void use_disk(void)
 			bad("disk: an error");
 		if (memcmp(text, back, BLOCK))
 			bad("disk: other bytes");
-		progress->disk++;
+		progress[DISK]++;
 	}
 }
 
@@ -114,7 +114,7 @@ static void check_sum(void)
 
 static void use_avx(void)
 {
-	for (;; progress->avx++)
+	for (;; progress[AVX]++)
 		check_sum();
 }
 
@@ -123,7 +123,7 @@ static void use_time(void)
 {
 	uint64_t tsc = 0, ns = 0;
 
-	for (;; progress->time++) {
+	for (;; progress[TIME]++) {
 		struct timespec now;
 		uint64_t then = ns, before = tsc;
 
@@ -145,26 +145,78 @@ static void look_for_dead(void)
 		bad("a process has ended");
 }
 
+/* As ps has it: R if others run instead, D if it waits for a disk. */
+static char state_of(pid_t pid)
+{
+	char path[32], text[512] = "", *name_end;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		return '?';
+	close(fd);
+	name_end = strrchr(text, ')');
+	return name_end ? name_end[2] : '?';
+}
+
+/*
+ * To whoever was running when the machine was saved, the kernel has counted all the time until it went on
+ * elsewhere: on a slow host it may well be a minute until that one runs again.
+ */
+#define PATIENCE 200
+
+static void look_for_stuck(void)
+{
+	static unsigned long last[NR], lines[NR];
+
+	for (int i = 0; i < NR; i++) {
+		lines[i] = progress[i] == last[i] ? lines[i] + 1 : 0;
+		last[i] = progress[i];
+		if (lines[i] == PATIENCE)
+			printf("load: BAD %s stands still (%c)\n", names[i], state_of(pids[i]));
+	}
+}
+
+static void start(int which)
+{
+	pids[which] = fork();
+	if (pids[which])
+		return;
+	switch (which) {
+	case DISK:
+		use_disk();
+		break;
+	case NET:
+		count("/bin/busybox", "ping", "10.0.2.2", '\n', &progress[NET]);
+		break;
+	case OLD:
+		count("/old", "old", NULL, '.', &progress[OLD]);
+		break;
+	case AVX:
+		use_avx();
+		break;
+	case TIME:
+		use_time();
+		break;
+	}
+}
+
 int main(void)
 {
-	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	progress = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (progress == MAP_FAILED)
 		bad("no memory");
-	if (!fork())
-		use_disk();
-	if (!fork())
-		count("/bin/busybox", "ping", "10.0.2.2", '\n', &progress->net);
-	if (!fork())
-		count("/old", "old", NULL, '.', &progress->old);
-	if (!fork())
-		use_avx();
-	if (!fork())
-		use_time();
+	for (int i = 0; i < NR; i++)
+		start(i);
 	for (;;) {
 		sleep(1);
 		look_for_dead();
-		printf("load: disk %lu net %lu old %lu avx %lu time %lu\n", progress->disk, progress->net, progress->old,
-		       progress->avx, progress->time);
+		look_for_stuck();
+		printf("load:");
+		for (int i = 0; i < NR; i++)
+			printf(" %s %lu", names[i], progress[i]);
+		printf("\n");
 		fflush(stdout);
 	}
 }
