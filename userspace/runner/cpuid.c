@@ -71,7 +71,8 @@ static void check(const struct mote_cpuid_entry *rows, unsigned int nr, const st
 	char missing[64];
 
 	if (cpu_features_missing(rows, nr, host, nr_host, missing))
-		state_fail(state, "this host has no %s for guests (start it with --cpu portable)", missing);
+		state_fail(state, "this host has no %s for guests (mote info --portable: what hosts share)",
+			   missing);
 }
 
 /* Rows that were saved take the place of the host's. */
