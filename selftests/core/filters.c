@@ -42,24 +42,14 @@ FIXTURE_TEARDOWN(filters)
 	guest_destroy(&self->guest);
 }
 
-static void set(struct guest *guest, int reg, __u64 value)
-{
-	guest->run->gpr[reg] = value;
-	guest->run->set |= 1u << reg;
-}
-
 /* Run one instruction: HLT after it, 100 + the vector of an exception, or the exit. */
 static int execute(struct guest *guest, const struct guest_code *code, __u64 rax, __u64 rcx, __u64 rdx)
 {
-	struct guest_frame frame;
-	int reason;
-
 	guest_start(guest, GUEST_LONG, code);
-	set(guest, MOTE_RAX, rax);
-	set(guest, MOTE_RCX, rcx);
-	set(guest, MOTE_RDX, rdx);
-	reason = guest_run(guest);
-	return guest_frame(guest, GUEST_LONG, &frame) ? 100 + frame.vector : reason;
+	guest_set_gpr(guest, MOTE_RAX, rax);
+	guest_set_gpr(guest, MOTE_RCX, rcx);
+	guest_set_gpr(guest, MOTE_RDX, rdx);
+	return guest_run_or_vector(guest, GUEST_LONG);
 }
 
 static int wrmsr(struct guest *guest, __u32 index, __u64 value)
@@ -159,7 +149,7 @@ TEST_F(filters, cpuid_filter)
 	ASSERT_EQ(MOTE_EXIT_CPUID, execute(&self->guest, &guest_cpuid, 7, 3, 0));
 	EXPECT_EQ(7, run->gpr[MOTE_RAX]);
 	EXPECT_EQ(3, run->gpr[MOTE_RCX]);
-	set(&self->guest, MOTE_RBX, 0x77);
+	guest_set_gpr(&self->guest, MOTE_RBX, 0x77);
 	run->set |= MOTE_SET_COMPLETE;
 	EXPECT_EQ(MOTE_EXIT_HLT, guest_run(&self->guest));
 	EXPECT_EQ(0x77, run->gpr[MOTE_RBX]);
@@ -221,8 +211,8 @@ TEST_F(filters, unknown_msrs)
 	run = self->guest.run;
 	ASSERT_EQ(MOTE_EXIT_RDMSR, rdmsr(&self->guest, 0x12345678, &value));
 	EXPECT_EQ(0x12345678, run->msr.index);
-	set(&self->guest, MOTE_RAX, 0x11);
-	set(&self->guest, MOTE_RDX, 0x22);
+	guest_set_gpr(&self->guest, MOTE_RAX, 0x11);
+	guest_set_gpr(&self->guest, MOTE_RDX, 0x22);
 	run->set |= MOTE_SET_COMPLETE;
 	EXPECT_EQ(MOTE_EXIT_HLT, guest_run(&self->guest));
 	EXPECT_EQ(0x11, run->gpr[MOTE_RAX]);
@@ -325,9 +315,9 @@ static int sweep(struct guest *guest, __u32 first, __u32 last, bool write, __u64
 	int reason, exits = 0;
 
 	guest_start(guest, GUEST_LONG, write ? &guest_sweep_write : &guest_sweep_read);
-	set(guest, MOTE_RCX, first);
-	set(guest, MOTE_RSI, last);
-	set(guest, MOTE_RBX, value);
+	guest_set_gpr(guest, MOTE_RCX, first);
+	guest_set_gpr(guest, MOTE_RSI, last);
+	guest_set_gpr(guest, MOTE_RBX, value);
 	while ((reason = guest_run(guest)) != MOTE_EXIT_HLT) {
 		if (reason == MOTE_EXIT_RDMSR || reason == MOTE_EXIT_WRMSR)
 			guest->run->set |= MOTE_SET_COMPLETE;
@@ -370,7 +360,7 @@ TEST_F(filters, all_ports)
 	guest_create_cpu(&self->guest, 0);
 	run = self->guest.run;
 	guest_start(&self->guest, GUEST_LONG, &guest_sweep_ports);
-	set(&self->guest, MOTE_RSI, ports);
+	guest_set_gpr(&self->guest, MOTE_RSI, ports);
 	while ((reason = guest_run(&self->guest)) == MOTE_EXIT_PIO) {
 		ASSERT_EQ(n / 2, run->pio.port);
 		ASSERT_EQ(n & 1 ? 0 : MOTE_PIO_IN, run->pio.flags);

@@ -89,33 +89,23 @@ FIXTURE_TEARDOWN(policy)
 	self->link = link_;								\
 } while (0)
 
-static void set(struct guest *guest, int reg, __u64 value)
-{
-	guest->run->gpr[reg] = value;
-	guest->run->set |= 1u << reg;
-}
-
 static void prepare(struct guest *guest, const struct instruction *one)
 {
 	bool svm = mote_cpuid_vendor() == MOTE_VENDOR_SVM;
 
 	guest_start(guest, GUEST_LONG, one->code ?: svm ? &guest_policy_vmmcall : &guest_policy_vmcall);
-	set(guest, MOTE_RAX, 7);
-	set(guest, MOTE_RBX, UNTOUCHED);
-	set(guest, MOTE_RCX, MSR_PAT);
-	set(guest, MOTE_RDX, one->code == &guest_policy_wrmsr ? 0 : 0x90);
-	set(guest, MOTE_RSI, HOLE);
+	guest_set_gpr(guest, MOTE_RAX, 7);
+	guest_set_gpr(guest, MOTE_RBX, UNTOUCHED);
+	guest_set_gpr(guest, MOTE_RCX, MSR_PAT);
+	guest_set_gpr(guest, MOTE_RDX, one->code == &guest_policy_wrmsr ? 0 : 0x90);
+	guest_set_gpr(guest, MOTE_RSI, HOLE);
 }
 
 /* The exit; 100 + the vector of an exception. */
 static int execute(struct guest *guest, const struct instruction *one)
 {
-	struct guest_frame frame;
-	int reason;
-
 	prepare(guest, one);
-	reason = guest_run(guest);
-	return guest_frame(guest, GUEST_LONG, &frame) ? 100 + frame.vector : reason;
+	return guest_run_or_vector(guest, GUEST_LONG);
 }
 
 /* Each answer for each kind of exit; RIP is behind a completed instruction, and at one that is not. */

@@ -434,6 +434,20 @@ bool guest_frame(struct guest *guest, enum guest_mode mode, struct guest_frame *
 	return true;
 }
 
+void guest_set_gpr(struct guest *guest, int reg, __u64 value)
+{
+	guest->run->gpr[reg] = value;
+	guest->run->set |= 1u << reg;
+}
+
+int guest_run_or_vector(struct guest *guest, enum guest_mode mode)
+{
+	struct guest_frame frame;
+	int reason = guest_run(guest);
+
+	return guest_frame(guest, mode, &frame) ? 100 + frame.vector : reason;
+}
+
 void guest_resume(struct guest *guest, enum guest_mode mode, __u64 rip)
 {
 	struct mote_run *run = guest->run;

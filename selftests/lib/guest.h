@@ -117,6 +117,11 @@ void *guest_add_memory(struct guest *guest, __u32 slot, __u64 gpa, __u64 size, v
  */
 int guest_run(struct guest *guest);
 
+/* Set a general register, by &enum mote_gpr, for the next run. */
+void guest_set_gpr(struct guest *guest, int reg, __u64 value);
+/* The same as guest_run(); or 100 + the vector, if the exit is that of a handler. */
+int guest_run_or_vector(struct guest *guest, enum guest_mode mode);
+
 /* SIGALRM ends guest_run() with -EINTR, @usec microseconds from now, also if it is called later. */
 void guest_interrupt_in(struct guest *guest, long usec);
 

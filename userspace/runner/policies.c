@@ -62,12 +62,15 @@ const char *policies_add(struct vm *vm, const char *name, int link)
 
 const char *policies_remove(struct vm *vm, const char *name)
 {
-	struct policy *policy = find(vm, name);
+	struct policy *policy = find(vm, name), *last;
 
 	if (!policy)
 		return "the VM has no policy of that name (mote policy list)";
 	close(policy->link);
-	memmove(policy, policy + 1, (char *)&vm->policies->policy[vm->policies->nr--] - (char *)(policy + 1));
+	/* The others keep their order. */
+	last = &vm->policies->policy[--vm->policies->nr];
+	for (; policy < last; policy++)
+		*policy = policy[1];
 	return NULL;
 }
 

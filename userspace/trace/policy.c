@@ -76,12 +76,19 @@ static pid_t peer(int fd)
 	return it.pid;
 }
 
-static int ask(int fd, const char *what, const char *name, const int *file)
+static struct json_object *called(const char *name)
 {
-	struct json_object *arguments = json_object_new_object(), *answer;
+	struct json_object *arguments = json_object_new_object();
 
 	json_object_object_add(arguments, "name", json_object_new_string(name));
-	answer = client_ask_with(fd, what, arguments, file, !!file);
+	return arguments;
+}
+
+/* From now on the machine holds it. */
+static int hand_over(int fd, const char *name, int link)
+{
+	struct json_object *answer = client_ask_with(fd, "policy-add", called(name), &link, 1);
+
 	json_object_put(answer);
 	return answer ? EXIT_OK : EXIT_PROBLEM;
 }
@@ -90,16 +97,13 @@ static int load_for(const struct policy_options *options, struct policy *policy)
 {
 	char found[NAME_MOST + 1], name[NAME_MOST + 2];
 	int status, fd = client_open(options->words[0], true, found);
-	int link;
 
 	if (fd < 0)
 		return EXIT_USAGE;
 	status = policy_attach(policy, peer(fd));
-	if (!status) {
-		link = policy_link(policy);
-		status = ask(fd, "policy-add", options->name ? options->name :
-			     default_name(policy->file, name, sizeof(name)), &link);
-	}
+	if (!status)
+		status = hand_over(fd, options->name ? options->name :
+				   default_name(policy->file, name, sizeof(name)), policy_link(policy));
 	close(fd);
 	return status;
 }
@@ -117,14 +121,7 @@ static int load(const struct policy_options *options)
 
 static int remove_one(const struct policy_options *options)
 {
-	char found[NAME_MOST + 1];
-	int status, fd = client_open(options->words[0], true, found);
-
-	if (fd < 0)
-		return EXIT_USAGE;
-	status = ask(fd, "policy-remove", options->words[1], NULL);
-	close(fd);
-	return status;
+	return client_tell(options->words[0], "policy-remove", called(options->words[1]));
 }
 
 /* ---- list ------------------------------------------------------------------------------- */

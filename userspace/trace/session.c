@@ -83,7 +83,7 @@ static void catch_signals(void)
 	sigaction(SIGPIPE, &action, NULL);
 }
 
-int session_spawn(struct session *session, char **words)
+static int spawn(struct session *session, char **words)
 {
 	int gate[2];
 	char byte;
@@ -102,8 +102,16 @@ int session_spawn(struct session *session, char **words)
 	}
 	close(gate[0]);
 	session->gate = gate[1];
-	catch_signals();
 	return session->child < 0 ? -errno : 0;
+}
+
+int session_spawn(struct session *session, char **words)
+{
+	int err = words ? spawn(session, words) : 0;
+
+	/* Behind it: a command would inherit what is ignored. */
+	catch_signals();
+	return err;
 }
 
 int session_open_gate(struct session *session)
@@ -114,14 +122,10 @@ int session_open_gate(struct session *session)
 int session_start(struct session *session, const struct trace_options *options,
 		  struct bpf_object_skeleton *skeleton)
 {
-	int err;
+	int err = session_spawn(session, options->words);
 
-	if (options->words) {
-		err = session_spawn(session, options->words);
-		if (err)
-			return session_problem(options, err);
-	}
-	catch_signals();
+	if (err)
+		return session_problem(options, err);
 	session->skeleton = skeleton;
 	session->stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	err = bpf_object__attach_skeleton(skeleton);

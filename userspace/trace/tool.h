@@ -103,7 +103,10 @@ int session_problem(const struct trace_options *options, int err);
 /* Is everything there?  Fills @tsc_khz; 0 or an exit status. */
 int session_init(struct session *session, const struct trace_options *options);
 
-/* Start the command, which waits until the gate is opened: nothing of it is missed.  0 or -errno. */
+/*
+ * Start the command, if there is one, which waits until the gate is opened: nothing of it is missed; and hear
+ * signals from now on.  0 or -errno.
+ */
 int session_spawn(struct session *session, char **words);
 int session_open_gate(struct session *session);
 
