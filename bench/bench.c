@@ -23,8 +23,9 @@ static void print(const char *row, double value)
 
 static const char *const names[] = {
 	"cpuid", "rdmsr", "wrmsr", "hypercall", "port_out", "port_in", "mmio_write", "mmio_read",
-	"self_ipi", "self_ipi_halted", "woken", "eventfd", "cpuid_policy", "port_policy", "touch_present",
-	"touch_absent", "dirty", "reset", "code", "life", "idle_vm", "runner",
+	"self_ipi", "self_ipi_halted", "woken", "eventfd", "cpuid_policy", "port_policy", "watch",
+	"watch_policy", "touch_present", "touch_absent", "dirty", "reset", "code", "life", "idle_vm",
+	"runner",
 };
 
 #define NR_NAMES (sizeof(names) / sizeof(names[0]))

@@ -164,6 +164,8 @@ static void run(struct vm *vm)
 		case MOTE_EXIT_MMIO:
 			check(mote_complete_mmio(&mote->cpu, &bus), "completing MMIO");
 			break;
+		case MOTE_EXIT_WATCH:
+			break;
 		default:
 			errno = 0;
 			fail("the guest's exit");

@@ -246,6 +246,28 @@ static void measure_policies(struct vm *vm, result_fn result)
 		result("port_policy", price_policy(vm, port, NR(port), payload_port_out));
 }
 
+/* ---- watched memory ------------------------------------------------------------------ */
+
+/* Writes to a page that is watched, each told to user space, or answered by a BPF program. */
+static void measure_watches(struct vm *vm, result_fn result)
+{
+	struct mote_watch watch = { .gpa = GPA_MMIO, .size = PAGE_SIZE, .access = MOTE_ACCESS_WRITE };
+	struct bpf_insn pass[] = POLICY(MOTE_POLICY_WATCH, POLICY_SET(BPF_W, length, 0));
+	void *memory = allocate(PAGE_SIZE);
+
+	vm->hypervisor->memory(vm, GPA_MMIO, PAGE_SIZE, memory, false);
+	if (mote_set_watch(mote_machine_of(vm)->fd, &watch))
+		fail("MOTE_SET_WATCH");
+	if (is_wanted("watch"))
+		result("watch", vm_price(vm, payload_mmio_write, 16));
+	if (is_wanted("watch_policy"))
+		result("watch_policy", price_policy(vm, pass, NR(pass), payload_mmio_write));
+	watch.access = 0;
+	mote_set_watch(mote_machine_of(vm)->fd, &watch);
+	vm->hypervisor->memory(vm, GPA_MMIO, 0, memory, false);
+	munmap(memory, PAGE_SIZE);
+}
+
 /* ---- the guest's own code ---------------------------------------------------------- */
 
 /* Two instructions a turn, and what the host's timer interrupts take from them. */
@@ -285,8 +307,10 @@ void measure_rows(const struct hypervisor *hypervisor, result_fn result)
 	if (is_wanted("hypercall"))
 		result("hypercall", vm_price(&vm, is_vmx ? payload_vmcall : payload_vmmcall, 64));
 	/* The host's kernel executes more for some exits once there was another thread. */
-	if (hypervisor == &hypervisor_mote)
+	if (hypervisor == &hypervisor_mote) {
 		measure_policies(&vm, result);
+		measure_watches(&vm, result);
+	}
 	if (is_wanted("woken"))
 		result("woken", price_woken(&vm));
 	if (is_wanted("eventfd"))

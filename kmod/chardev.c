@@ -23,6 +23,7 @@
 #include "apic/lapic.h"
 #include "mote.h"
 #include "vendor.h"
+#include "watch/watch.h"
 
 /* One ioctl of one kind of file. */
 struct chardev_call {
@@ -283,7 +284,8 @@ err_put_fd:
 	CALL(MOTE_IRQFD, mote_irqfd)			\
 	CALL(MOTE_IOEVENTFD, mote_ioeventfd)		\
 	CALL(MOTE_GET_CLOCK, mote_pv_get_clock)		\
-	CALL(MOTE_SET_CLOCK, mote_pv_set_clock)
+	CALL(MOTE_SET_CLOCK, mote_pv_set_clock)		\
+	CALL(MOTE_SET_WATCH, mote_watch_set)
 
 VM_CALLS(CHARDEV_HANDLER)
 static const struct chardev_call vm_calls[] = { VM_CALLS(CHARDEV_ROW) {} };

@@ -17,6 +17,7 @@
 #include "mote.h"
 #include "trace/trace.h"
 #include "vendor.h"
+#include "watch/watch.h"
 
 noinline enum mote_next mote_exit_fault(struct mote_vcpu *vcpu, u8 vector, u32 error)
 {
@@ -181,6 +182,8 @@ static int exit_npf(struct mote_vcpu *vcpu)
 	int err;
 
 	exit->npf.hva = 0;
+	if (unlikely(READ_ONCE(vcpu->vm->nr_watched)) && mote_watch_caught(vcpu, &err))
+		return err;
 	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
 	exit->insn_len = 0;
@@ -195,7 +198,7 @@ static int exit_npf(struct mote_vcpu *vcpu)
 	if (err != -ENXIO)
 		return MOTE_NEXT_USER;
 	trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
-	return mote_policy_is_asked() ? mote_policy_mmio(vcpu) : MOTE_NEXT_USER;
+	return mote_policy_is_asked() ? mote_policy_memory(vcpu, MOTE_POLICY_MMIO) : MOTE_NEXT_USER;
 }
 
 int mote_exit_slow(struct mote_vcpu *vcpu)

@@ -17,6 +17,8 @@
  *   and the mm's changes.  Dirty logs are changed atomically.
  * - Flushes are awaited without the lock, once a call.  Calls that take away are counted in
  *   vm->flushes until theirs is over: who finds nothing mapped does not rely on it before.
+ * - With watches there are two trees (watch/watch.h).  A fault adds to one of them; what is taken
+ *   away, or made read-only, is so in both.
  *
  * Not here: the format of nested page tables (npt.c), mote's own accesses (pv/access.c).
  */
@@ -30,6 +32,7 @@
 #include "mem.h"
 #include "trace/trace.h"
 #include "vendor.h"
+#include "watch/watch.h"
 
 #ifndef CONFIG_MMU_NOTIFIER
 #error "mote needs a kernel with CONFIG_MMU_NOTIFIER: many options select it, CONFIG_KVM among them"
@@ -106,6 +109,17 @@ static void mem_end(struct mote_vm *vm, struct mote_npt_changes *changes)
 	}
 }
 
+/* mote_npt_change() in each tree that there is. */
+static u64 mem_npt_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect,
+			  struct mote_npt_changes *changes)
+{
+	u64 next = mote_npt_change(&vm->npt, gpa, end, protect, changes);
+
+	if (vm->whole.root)
+		next = min(next, mote_npt_change(&vm->whole, gpa, end, protect, changes));
+	return next;
+}
+
 /* Unmap or protect a part of the guest's memory. */
 static void mem_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect)
 {
@@ -113,7 +127,7 @@ static void mem_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect)
 
 	write_lock(&vm->npt_lock);
 	atomic_inc(&vm->flushes);
-	while ((gpa = mote_npt_change(&vm->npt, gpa, end, protect, &changes)) < end)
+	while ((gpa = mem_npt_change(vm, gpa, end, protect, &changes)) < end)
 		mem_breathe(vm, true);
 	mem_end(vm, &changes);
 }
@@ -160,7 +174,7 @@ static void mem_unmap_hva(struct mote_vm *vm, u64 start, u64 end, bool may_sleep
 	atomic_inc(&vm->flushes);
 	list_add(&walk.list, &vm->walks);
 	while (walk.node) {
-		walk.gpa = mote_npt_change(&vm->npt, walk.gpa, walk.end, false, &changes);
+		walk.gpa = mem_npt_change(vm, walk.gpa, walk.end, false, &changes);
 		if (walk.gpa < walk.end || mem_walk_next(&walk))
 			mem_breathe(vm, may_sleep);
 	}
@@ -229,8 +243,11 @@ static bool mem_age(struct mmu_notifier *notifier, u64 start, u64 end, bool clea
 
 	read_lock(&vm->npt_lock);
 	mem_walk_to(&walk, interval_tree_iter_first(&vm->by_hva, start, end - 1));
-	for (; walk.node; mem_walk_next(&walk))
+	for (; walk.node; mem_walk_next(&walk)) {
 		young |= mote_npt_age(&vm->npt, walk.gpa, walk.end, clear);
+		if (vm->whole.root)
+			young |= mote_npt_age(&vm->whole, walk.gpa, walk.end, clear);
+	}
 	read_unlock(&vm->npt_lock);
 	/* Without accessed bits it is the next fault that tells. */
 	if (young && clear && !vm->npt.format->accessed) {
@@ -316,6 +333,8 @@ static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte
 /* A nested fault on its way. */
 struct mem_fault {
 	struct mote_run *run;	/* of the vCPU */
+	struct mote_npt *npt;	/* the tree that it is in */
+	bool watched;	/* and watches apply there */
 	struct mem_slot *slot;	/* where, while vm->srcu is held */
 	u64 gpa, hva;	/* of the page */
 	u64 need;	/* what must be found: PAGE_READ, PAGE_WRITE */
@@ -344,7 +363,8 @@ static int fault_level(const struct mem_fault *fault, int host)
 
 		if (mote_has(level == 3 ? MOTE_FEATURE_NPT_1G : MOTE_FEATURE_NPT_2M) &&
 		    !((fault->gpa ^ fault->hva) & (size - 1)) &&
-		    base >= config->gpa && base + size <= config->gpa + config->size)
+		    base >= config->gpa && base + size <= config->gpa + config->size &&
+		    !(fault->watched && mote_watch_any(fault->slot->vm, base, size)))
 			break;
 	}
 	return level;
@@ -452,18 +472,24 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 /* Write the entries beside others who do: 0, -ENOMEM (@cache is empty), -EEXIST (no room). */
 static int fault_install(struct mem_fault *fault, struct mote_npt_cache *cache)
 {
-	struct mote_vm *vm = fault->slot->vm;
 	u64 *entry, mask = ~(mote_npt_size(fault->level) - 1);
+	u32 i, watched = 0;
 	int err;
-	u32 i;
 
-	err = mote_npt_entry(&vm->npt, cache, fault->first, fault->level, &entry);
+	err = mote_npt_entry(fault->npt, cache, fault->first, fault->level, &entry);
 	for (i = 0; !err && i < fault->nr; i++) {
 		u64 page = fault->page[i];
 		u64 gpa = fault->first + i * PAGE_SIZE;
+		u32 flags;
 
-		if (page && !mote_npt_map(&vm->npt, entry + i, fault->level, page & mask,
-					  fault_may_write(fault, gpa, page)) &&
+		if (fault->watched && fault->level == 1)
+			watched = mote_watch_of(fault->slot->vm, gpa);
+		if (!page || watched & MOTE_ACCESS_READ)
+			continue;
+		flags = watched & MOTE_ACCESS_EXEC ? MOTE_NPT_NO_CODE : 0;
+		if (!(watched & MOTE_ACCESS_WRITE) && fault_may_write(fault, gpa, page))
+			flags |= MOTE_NPT_WRITE;
+		if (!mote_npt_map(fault->npt, entry + i, fault->level, page & mask, flags) &&
 		    (fault->level > 1 || gpa == fault->gpa))
 			err = -EEXIST;
 	}
@@ -482,6 +508,7 @@ static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_n
 	if (!slot || (fault->need & PAGE_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
 		return -ENXIO;
 	fault->slot = slot;
+	fault->watched = fault->npt == &vm->npt && READ_ONCE(vm->nr_watched);
 	fault->hva = fault->gpa - slot->config.gpa + slot->config.hva;
 	/* A quota of 0 is none. */
 	if (slot->dirty && fault->need & PAGE_WRITE &&
@@ -536,6 +563,7 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 {
 	struct mem_fault fault = {
 		.run = vcpu->run,
+		.npt = vcpu->view ? &vcpu->vm->whole : &vcpu->vm->npt,
 		.gpa = gpa & PAGE_MASK,
 		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
 		.exec = access & MOTE_ACCESS_EXEC,
@@ -566,6 +594,30 @@ int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 	if (err != -ENXIO)
 		trace_mote_nested_fault(vm->id, vcpu->id, gpa, access, fault.level, fault.nr, err);
 	return err;
+}
+
+/* ---- watches ------------------------------------------------------------------------- */
+
+int mote_mem_make_whole(struct mote_vm *vm)
+{
+	u64 *root;
+
+	if (vm->whole.root)
+		return 0;
+	root = mem_table_alloc(vm);
+	if (!root)
+		return -ENOMEM;
+	write_lock(&vm->npt_lock);
+	mote_npt_init(&vm->whole, mote_ops->npt_format, root);
+	write_unlock(&vm->npt_lock);
+	return 0;
+}
+
+void mote_mem_rewatch(struct mote_vm *vm, u64 gpa, u64 size)
+{
+	/* Faults that did not see the new watches are over. */
+	synchronize_srcu_expedited(&vm->srcu);
+	mem_change(vm, gpa, gpa + size, false);
 }
 
 /* ---- slots --------------------------------------------------------------------------- */
@@ -777,7 +829,7 @@ static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 		while (old & mask && !try_cmpxchg(&log[i], &old, old & ~mask))
 			;
 		words[i] = old & mask;
-		mote_npt_change(&vm->npt, gpa, min(gpa + 64 * PAGE_SIZE, end), true, &changes);
+		mem_npt_change(vm, gpa, min(gpa + 64 * PAGE_SIZE, end), true, &changes);
 	}
 	mem_end(vm, &changes);
 }
@@ -819,6 +871,7 @@ int mote_mem_init(struct mote_vm *vm)
 	init_waitqueue_head(&vm->changed);
 	vm->by_hva = RB_ROOT_CACHED;
 	vm->npt.forget = mem_forget_pages;
+	vm->whole.forget = mem_forget_pages;
 	mote_npt_init(&vm->npt, mote_ops->npt_format, root);
 	vm->notifier.ops = &mem_notifier_ops;
 	err = mmu_notifier_register(&vm->notifier, vm->mm);
@@ -841,4 +894,5 @@ void mote_mem_destroy(struct mote_vm *vm)
 		slot_free(slots->slot[i], NULL);
 	kfree(slots);
 	mem_table_free(vm, vm->npt.root);
+	mem_table_free(vm, vm->whole.root);
 }

@@ -4,7 +4,7 @@
  * vendor does is in vendor.h, each room beside the core has a header of its own.
  *
  * Who calls whom: chardev.c -> vm.c, vcpu.c (the run loop) -> exit.c -> answer/ -> guest/;
- * mem.c -> npt.c.
+ * mem.c, watch/ -> npt.c.
  * vmx.c and svm.c are reached through mote_ops alone.
  *
  * Locks, outermost first:
@@ -28,6 +28,7 @@
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/uidgid.h>
+#include <linux/xarray.h>
 #include <asm/fpu/types.h>
 #include <asm/msr-index.h>
 
@@ -45,6 +46,7 @@
 #define MOTE_VCPU_GROUP 64 /* by which the table of vCPUs grows */
 #define MOTE_MAX_SLOTS 1024
 #define MOTE_MAX_EVENTFDS 1024 /* of each kind */
+#define MOTE_MAX_WATCHED 65536 /* pages */
 
 struct miscdevice;
 struct mote_ioeventfds;
@@ -78,9 +80,9 @@ struct mote_exit {
  * Set at creation: @ref, @id, @uid, @flags, @tsc_khz, @tsc_ratio, @mm; with the first vCPU:
  * @vendor, @msr_map.
  * Under @lock: @vcpus, @filters (constant once a vCPU exists), @irqfds, @clock, changes of
- * @slots and @ioeventfds, which is read under RCU; of @tsc_base.
- * Under @srcu for readers: @slots.
- * Under @npt_lock: @npt, @ranges, @by_hva, @walks (see mem.c).
+ * @slots, @watched and @ioeventfds, which is read under RCU; of @tsc_base.
+ * Under @srcu for readers: @slots, @watched.
+ * Under @npt_lock: @npt, @whole, @ranges, @by_hva, @walks (see mem.c).
  */
 struct mote_vm {
 	struct kref ref;
@@ -91,7 +93,7 @@ struct mote_vm {
 	u64 tsc_ratio;		/* guest TSC by host TSC, 16.48 bits of which 32 are used; 0: one */
 	u64 tsc_base;		/* see mote_tsc_base() */
 	struct mm_struct *mm;
-	void *vendor;		/* a page of the vendor's, or NULL */
+	void *vendor;		/* two pages of the vendor's, or NULL */
 	void *msr_map;		/* which MSRs exit; all VMs without an MSR filter have the same */
 
 	struct mutex lock;
@@ -109,6 +111,8 @@ struct mote_vm {
 
 	struct srcu_struct srcu;
 	struct mote_slots __rcu *slots;
+	struct xarray watched;		/* MOTE_ACCESS_*, by page */
+	u32 nr_watched;			/* pages; not fewer than there are */
 
 	struct mmu_notifier notifier;	/* told before the mm's memory changes */
 	wait_queue_head_t changed;	/* faults that wait for the end of such a change */
@@ -116,6 +120,7 @@ struct mote_vm {
 	atomic_t flushes;		/* that are owed: something is unmapped, TLBs may have it */
 	struct mote_npt npt;
 	struct mote_ranges ranges;	/* the mm's changes */
+	struct mote_npt whole;		/* where no watch applies: see watch/watch.h; or no root */
 	struct rb_root_cached by_hva;	/* slots */
 	struct list_head walks;		/* over @by_hva that have released @npt_lock meanwhile */
 };
@@ -186,6 +191,11 @@ int mote_mem_get_dirty(struct mote_vm *vm, const struct mote_dirty *dirty, u64 *
  */
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva);
 
+/* Have vm->whole: 0 or -ENOMEM; under vm->lock, as is the next. */
+int mote_mem_make_whole(struct mote_vm *vm);
+/* What is watched in a range has changed: forget what is mapped there. */
+void mote_mem_rewatch(struct mote_vm *vm, u64 gpa, u64 size);
+
 /* ---- mote's own accesses to guest memory (pv/access.c) -------------------- */
 
 /* Without sleeping, not across a page: 0, -ENXIO (no slot), -EFAULT (not present now). */
@@ -215,6 +225,7 @@ s64 mote_user_read_word(u64 hva);
 #define MOTE_REQ_FLUSH BIT(0)	/* the guest's translations are stale */
 #define MOTE_REQ_EVENT BIT(1)	/* an event may have become deliverable */
 #define MOTE_REQ_KICKED BIT(2)	/* somebody has been there already (request.c's own) */
+#define MOTE_REQ_VIEW BIT(3)	/* another view of memory may be due (its own thread's) */
 
 /* What suspends have done to the TSC; changes while the host is suspended and no vCPU runs. */
 extern struct mote_resumes {
@@ -281,6 +292,9 @@ struct mote_vcpu {
 	u32 window_set;			/* MOTE_WINDOW_* that the vendor was told of */
 	u32 poll_ns;			/* how long to poll in HLT; learned */
 	u8 halted;			/* MOTE_HALTED, MOTE_WAITS_FOR_SIPI or 0 */
+	u8 view;		/* &enum mote_view */
+	u64 step_rip;		/* of the instruction that is stepped over; ~0: none */
+	u64 step_tf, step_dr6;	/* in a step, the guest's own */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u8 put_off;		/* entries of this run before which TIF_NOTIFY_RESUME was set */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */

@@ -57,14 +57,16 @@ static u64 npt_make_table(const struct mote_npt *npt, const u64 *table)
 	return virt_to_phys((void *)table) | npt->format->table;
 }
 
-static u64 npt_make_leaf(const struct mote_npt *npt, int level, u64 hpa, bool write)
+static u64 npt_make_leaf(const struct mote_npt *npt, int level, u64 hpa, u32 flags)
 {
 	const struct mote_npt_format *format = npt->format;
 	u64 leaf = hpa | format->leaf;
 
 	if (level > 1)
 		leaf = (leaf & ~format->small_only) | format->large;
-	return write ? leaf | format->write : leaf;
+	if (flags & MOTE_NPT_NO_CODE)
+		leaf ^= format->code;
+	return flags & MOTE_NPT_WRITE ? leaf | format->write : leaf;
 }
 
 /* Clear and set bits while CPUs may set others; returns what was there. */
@@ -257,9 +259,9 @@ int mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, 
 	return 0;
 }
 
-bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write)
+bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, u32 flags)
 {
-	u64 leaf = npt_make_leaf(npt, level, hpa, write);
+	u64 leaf = npt_make_leaf(npt, level, hpa, flags);
 	u64 old = READ_ONCE(*entry);
 
 	do {

@@ -14,6 +14,7 @@
 #ifndef MOTE_NPT_H
 #define MOTE_NPT_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 
 #define MOTE_NPT_LEVELS 4
@@ -30,6 +31,7 @@ struct mote_npt_format {
 	u64 accessed;	/* set by the CPU, 0 where it does not */
 	u64 dirty;	/* likewise */
 	u64 small_only;	/* of @leaf, but not in large leaves: where these may not hold code */
+	u64 code;	/* other than in @leaf: code may not be fetched there */
 };
 
 /* Nested page tables of one VM: four levels, 48 bits. */
@@ -83,12 +85,16 @@ void mote_npt_init(struct mote_npt *npt, const struct mote_npt_format *format, u
 int mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, int level,
 		   u64 **found);
 
+/* What a leaf is besides readable. */
+#define MOTE_NPT_WRITE BIT(0)	/* writable */
+#define MOTE_NPT_NO_CODE BIT(1)	/* not executable; the same for a page as long as it is mapped */
+
 /*
  * Let an entry of a level map memory, a multiple of the level's size.  A leaf that maps the same
  * memory is never downgraded.  False: other memory is mapped there, or a table is; it has to be
  * removed first.
  */
-bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, bool write);
+bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, u32 flags);
 
 /*
  * Remove what is mapped in a range, or make it read-only (@protect).  Removed are large leaves

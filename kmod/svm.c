@@ -22,6 +22,7 @@
 #include <trace/events/ipi.h>
 
 #include "quirk/svm_quirk.h"
+#include "watch/watch.h"
 
 #define DR7_ENABLES 0xff
 #define DR7_GD 13
@@ -52,6 +53,7 @@ static const struct mote_npt_format svm_npt_format = {
 	.large = _PAGE_PSE,
 	.accessed = _PAGE_ACCESSED,
 	.dirty = _PAGE_DIRTY,
+	.code = _PAGE_NX,
 };
 
 /*
@@ -281,13 +283,16 @@ static void svm_init_msr_map(const struct mote_vm *vm)
 }
 
 /* Nested tables have as many levels as the host's own (APM, "Nested Paging"). */
-static u64 svm_ncr3(const struct mote_vm *vm)
+static u64 svm_ncr3(const struct mote_vcpu *vcpu)
 {
+	const struct mote_vm *vm = vcpu->vm;
+	u64 root = vcpu->view ? vm->whole.root_hpa : vm->npt.root_hpa;
 	u64 *top = vm->vendor;
 
 	if (!top)
-		return vm->npt.root_hpa;
-	*top = vm->npt.root_hpa | svm_npt_format.table;
+		return root;
+	top += vcpu->view ? MOTE_NPT_ENTRIES : 0;
+	*top = root | svm_npt_format.table;
 	return __pa(top);
 }
 
@@ -309,7 +314,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 	 * without an interrupt being taken (#DB, #AC), the host's own (#MC), and
 	 * those that a debugger wants.
 	 */
-	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS | svm->vcpu.debug.exceptions;
+	intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS | mote_exceptions(&svm->vcpu);
 	/*
 	 * Let through: SMI (the firmware's); virtual interrupts (but see
 	 * svm_window()); descriptor tables and task switches, which the CPU does
@@ -344,7 +349,7 @@ static void svm_init_control(struct svm_vcpu *svm)
 	control->msrpm_base_pa = __pa(vm->msr_map);
 	control->int_ctl = V_INTR_MASKING_MASK;
 	control->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
-	control->nested_cr3 = svm_ncr3(vm);
+	control->nested_cr3 = svm_ncr3(&svm->vcpu);
 }
 
 static void svm_vcpu_destroy(struct mote_vcpu *vcpu)
@@ -357,7 +362,7 @@ static int svm_vcpu_init(struct mote_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	if (pgtable_l5_enabled() && !vcpu->vm->vendor) {
-		vcpu->vm->vendor = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		vcpu->vm->vendor = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
 		if (!vcpu->vm->vendor)
 			return -ENOMEM;
 	}
@@ -403,6 +408,7 @@ static void svm_load(struct mote_vcpu *vcpu)
 	if (svm->cpu != cpu) {
 		svm->cpu = cpu;
 		svm->generation = 0;
+		svm->other_generation = 0;
 		svm->vmcb->control.clean = 0;
 	}
 	asm volatile("1: vmsave %%rax\n2:" _ASM_EXTABLE(1b, 2b) :: "a" (cpu->host) : "memory");
@@ -431,6 +437,7 @@ static void svm_flush(struct mote_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	svm->code_gva = ~0ull;
+	svm->other_generation = 0;
 	if (mote_has(MOTE_FEATURE_FLUSH_BY_ASID))
 		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ASID;
 	else
@@ -534,7 +541,7 @@ static void svm_inject(struct mote_vcpu *vcpu, const struct mote_event *event)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *control = &svm->vmcb->control;
 
-	if (svm_host_extras & EXTRA_TCG && event->type == MOTE_EVENT_INTERRUPT &&
+	if (svm_host_extras & EXTRA_TCG && event->type == MOTE_EVENT_INTERRUPT && !vcpu->view &&
 	    !(svm->rare & ~(RARE_SHADOW | RARE_WINDOW))) {
 		svm_inject_virtual(svm, event->vector);
 		return;
@@ -614,7 +621,7 @@ static void svm_intercept_flags(struct svm_vcpu *svm, bool on)
 {
 	u32 *intercepts = svm->vmcb->control.intercepts;
 
-	intercepts[INTERCEPT_EXCEPTION] = on ? ~0u : BASE_EXCEPTIONS | svm->vcpu.debug.exceptions;
+	intercepts[INTERCEPT_EXCEPTION] = on ? ~0u : BASE_EXCEPTIONS | mote_exceptions(&svm->vcpu);
 	svm_intercept(svm, INTERCEPT_INTn, on);
 	svm_intercept(svm, INTERCEPT_ICEBP, on);
 	svm_intercept(svm, INTERCEPT_PUSHF, on);
@@ -748,6 +755,23 @@ static void svm_after_event(struct svm_vcpu *svm, u32 injected)
 	else if (control->exit_int_info & SVM_EXITINTINFO_VALID)
 		svm_take_event_back(svm, control->exit_int_info, control->exit_int_info_err);
 	control->event_inj = 0;
+}
+
+/* Each tree has an ASID of its own. */
+static void svm_view(struct mote_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *control = &svm->vmcb->control;
+	u64 root = svm_ncr3(vcpu);
+
+	if (control->nested_cr3 != root) {
+		control->nested_cr3 = root;
+		swap(control->asid, svm->other_asid);
+		swap(svm->generation, svm->other_generation);
+		svm_dirty(svm, CLEAN_NPT | CLEAN_ASID);
+	}
+	control->intercepts[INTERCEPT_EXCEPTION] = BASE_EXCEPTIONS | mote_exceptions(vcpu);
+	svm_dirty(svm, CLEAN_INTERCEPTS);
 }
 
 /* ---- vCPU: entry and exit ------------------------------------------------------------------ */
@@ -1250,5 +1274,6 @@ const struct mote_ops mote_svm_ops = {
 	.cpl = svm_cpl,
 	.skip = svm_skip,
 	.flush = svm_flush,
+	.view = svm_view,
 	.run = svm_run,
 };

@@ -59,6 +59,8 @@ struct svm_vcpu {
 	u64 vmcb_hpa;
 	struct svm_cpu *cpu;	/* on which it ran last */
 	u64 generation;		/* of its ASID; 0: take a new one */
+	u64 other_generation;	/* of the one for the nested tables that it is not in */
+	u32 other_asid;
 	u64 pending_debug;	/* as in &mote_events */
 	u64 cr0_held;		/* what the guest sees of CR0, but is not in force */
 	u64 cr4;		/* as the guest sees it */

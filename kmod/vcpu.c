@@ -24,6 +24,7 @@
 #include "mote.h"
 #include "trace/trace.h"
 #include "vendor.h"
+#include "watch/watch.h"
 
 /* ---- tracing ------------------------------------------------------------------- */
 
@@ -200,12 +201,13 @@ int mote_vcpu_set_debug(struct mote_vcpu *vcpu, const struct mote_debug *debug)
 	struct mote_state state = {};
 
 	if (debug->exceptions & MOTE_DEBUG_NEVER ||
-	    debug->flags & ~(MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD))
+	    debug->flags & ~(MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD | MOTE_DEBUG_UNWATCHED))
 		return -EINVAL;
 	vcpu->debug = *debug;
 	vcpu->hears_lapic = vcpu->lapic && !(debug->flags & MOTE_DEBUG_HOLD);
-	/* What was held has its turn. */
-	atomic_or(MOTE_REQ_EVENT, &vcpu->requests);
+	/* What was held has its turn; a step of watches is the debugger's now. */
+	vcpu->step_rip = ~0ull;
+	atomic_or(MOTE_REQ_EVENT | MOTE_REQ_VIEW, &vcpu->requests);
 	mote_ops->get_state(vcpu, &state, MOTE_STATE_DRS);
 	mote_ops->set_state(vcpu, &state, MOTE_STATE_DRS);
 	return 0;
@@ -247,6 +249,7 @@ static struct mote_vcpu *vcpu_alloc(struct mote_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->serial = atomic64_inc_return(&vcpu_serials);
 	vcpu->cpu = -1;
+	vcpu->step_rip = ~0ull;
 	vcpu->caps = mote_caps;
 	mote_time_init(vcpu);
 	mutex_init(&vcpu->lock);
@@ -334,9 +337,10 @@ static __always_inline u32 vcpu_has_work(struct mote_vcpu *vcpu)
  * Last look before the entry, with interrupts off.  Return: MOTE_NEXT_ENTER,
  * another place to go first, or -EINTR.
  */
-static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
+static int vcpu_prepare(struct mote_vcpu *vcpu)
 {
 	unsigned long work = read_thread_flags() & HOST_WORK;
+	u32 requests;
 
 	vcpu_set_reason(vcpu, MOTE_EXIT_NONE);
 	if (work & _TIF_NEED_FPU_LOAD)
@@ -360,11 +364,16 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 		vcpu->exit.reason = MOTE_EXIT_INIT;
 		return MOTE_NEXT_SLEEP;
 	}
-	if (vcpu->window && mote_event_ends_run(vcpu))
+	if (vcpu->window && vcpu->rip != vcpu->step_rip && mote_event_ends_run(vcpu))
 		return MOTE_NEXT_USER;
 	/* Requests are cleared last, so that an early return keeps them. */
-	if (atomic_read(&vcpu->requests) && atomic_xchg(&vcpu->requests, 0) & MOTE_REQ_FLUSH)
+	requests = atomic_read(&vcpu->requests) ? atomic_xchg(&vcpu->requests, 0) : 0;
+	if (requests & MOTE_REQ_FLUSH)
 		mote_ops->flush(vcpu);
+	if (unlikely(requests & MOTE_REQ_VIEW))
+		mote_watch_look(vcpu, requests);
+	if (unlikely(vcpu->view == MOTE_VIEW_STEP))
+		return MOTE_NEXT_ENTER;
 	if (vcpu->halted != MOTE_WAITS_FOR_SIPI)
 		mote_event_prepare(vcpu);
 	if (vcpu->halted) {
@@ -389,6 +398,46 @@ static __always_inline void vcpu_enter(struct mote_vcpu *vcpu)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, mote_host_xcr0);
 	if (static_branch_unlikely(&mote_traced))
 		mote_trace_exit(vcpu);
+}
+
+/*
+ * An entry in %MOTE_VIEW_STEP: what is on its way goes in, and nothing else, or an instruction is
+ * executed.  Return: what becomes of the exit.
+ */
+static noinline enum mote_next vcpu_step(struct mote_vcpu *vcpu)
+{
+	bool waits = vcpu->event.valid;
+	enum mote_next next;
+
+	if (waits)
+		mote_event_prepare(vcpu);
+	if (waits && !vcpu->event.valid) {
+		mote_watch_deliver();
+		vcpu_enter(vcpu);
+	} else {
+		mote_watch_begin_step(vcpu);
+		vcpu_enter(vcpu);
+		mote_watch_end_step(vcpu);
+	}
+	local_irq_enable();
+	vcpu->run->exits[vcpu->exit.reason]++;
+	next = mote_exit_handle(vcpu);
+	local_irq_disable();
+	return next;
+}
+
+static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
+{
+	int next;
+
+	/* After a step anything may have come up. */
+	do {
+		next = vcpu_prepare(vcpu);
+		if (likely(vcpu->view != MOTE_VIEW_STEP) || next != MOTE_NEXT_ENTER)
+			return next;
+		next = vcpu_step(vcpu);
+	} while (next == MOTE_NEXT_ENTER);
+	return next;
 }
 
 /* Run until something needs the vCPU to be unloaded. */
@@ -539,6 +588,7 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 		break;
 	case MOTE_EXIT_MMIO:
 	case MOTE_EXIT_MEMORY:
+	case MOTE_EXIT_WATCH:
 		run->memory = exit->npf;
 		mote_ops->get_mode(vcpu, &run->mode);
 		break;

@@ -86,6 +86,11 @@ struct mote_ops {
 	/* The instruction is complete, RIP moved: end the shadow; with TF a trap pends. */
 	void (*skip)(struct mote_vcpu *vcpu);
 	void (*flush)(struct mote_vcpu *vcpu); /* the guest's translations on this CPU */
+	/*
+	 * vcpu->view has changed, and mote_exceptions(); or a step is over.  A single-step trap
+	 * that pends is none of a step's.
+	 */
+	void (*view)(struct mote_vcpu *vcpu);
 	void (*run)(struct mote_vcpu *vcpu); /* enter, leave, fill vcpu->exit */
 };
 

@@ -69,6 +69,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->irqfds);
+	xa_init(&vm->watched);
 	vm->flags = config->flags;
 	vm->uid = current_uid();
 	mote_pv_init_clock(vm);
@@ -111,7 +112,8 @@ static void vm_free(struct kref *ref)
 		kfree(vm->vcpus[i]);
 	if (vm->msr_map && vm->msr_map != vm_shared_map)
 		free_pages_exact(vm->msr_map, mote_ops->msr_map_size);
-	free_page((unsigned long)vm->vendor);
+	free_pages((unsigned long)vm->vendor, 1);
+	xa_destroy(&vm->watched);
 	cleanup_srcu_struct(&vm->srcu);
 	for (i = 0; i < MOTE_NR_FILTERS; i++)
 		kfree(vm->filters[i]);

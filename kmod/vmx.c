@@ -24,6 +24,7 @@
 #include <asm/tlbflush.h>
 
 #include "quirk/vmx_quirk.h"
+#include "watch/watch.h"
 
 static DEFINE_PER_CPU(bool, vmx_on);
 static DEFINE_PER_CPU(struct hlist_head, vmx_active);
@@ -195,6 +196,7 @@ static struct mote_npt_format vmx_npt_format = {
 		6ull << VMX_EPT_MT_EPTE_SHIFT,
 	.write = VMX_EPT_WRITABLE_MASK,
 	.large = BIT_ULL(7),
+	.code = VMX_EPT_EXECUTABLE_MASK,
 };
 
 static int vmx_setup(void)
@@ -341,12 +343,23 @@ static void vmx_flush_linear(struct vmx_vcpu *v)
 		vmx_invvpid(VMX_VPID_EXTENT_SINGLE_CONTEXT, v->vpid);
 }
 
+static u64 vmx_eptp(const struct mote_npt *npt)
+{
+	return npt->root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
+	       (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
+}
+
 static void vmx_flush(struct mote_vcpu *vcpu)
 {
-	if (vmx_host.ept & VMX_EPT_EXTENT_CONTEXT_BIT)
-		vmx_invept(VMX_EPT_EXTENT_CONTEXT, to_vmx(vcpu)->eptp);
-	else
+	const struct mote_vm *vm = vcpu->vm;
+
+	if (!(vmx_host.ept & VMX_EPT_EXTENT_CONTEXT_BIT)) {
 		vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
+		return;
+	}
+	vmx_invept(VMX_EPT_EXTENT_CONTEXT, vmx_eptp(&vm->npt));
+	if (unlikely(vm->whole.root_hpa))
+		vmx_invept(VMX_EPT_EXTENT_CONTEXT, vmx_eptp(&vm->whole));
 }
 
 /* Take a VMCS from the CPU where it is active, if any. */
@@ -553,6 +566,22 @@ static void vmx_unload(struct mote_vcpu *vcpu)
 {
 	if (to_vmx(vcpu)->in)
 		vmx_switch_out(to_vmx(vcpu));
+}
+
+/* What the CPU has cached of each tree goes by its EPTP. */
+static void vmx_view(struct mote_vcpu *vcpu)
+{
+	const struct mote_vm *vm = vcpu->vm;
+
+	vmwrite64(EPT_POINTER, vmx_eptp(vcpu->view ? &vm->whole : &vm->npt));
+	vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS | mote_exceptions(vcpu));
+	/*
+	 * QUIRK(bochs 2.7): any exit makes a trap of TF, also of an instruction that has done
+	 * nothing yet.  The one of a shadow vmx_prepare_entry() sees to.
+	 */
+	if (!(vcpu->rflags & X86_EFLAGS_TF) || vcpu->view == MOTE_VIEW_STEP)
+		vmwriten(GUEST_PENDING_DBG_EXCEPTIONS,
+			 vmreadn(GUEST_PENDING_DBG_EXCEPTIONS) & ~(unsigned long)VMX_PENDING_BS);
 }
 
 /* ---- state --------------------------------------------------------------- */
@@ -807,7 +836,7 @@ static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state
 		vmwriten(GUEST_DR7, state->drs.dr7);
 		if (state->drs.dr7 & VMX_DR7_ENABLES || vcpu->debug.flags & MOTE_DEBUG_DRS)
 			vmx_use_drs(v);
-		vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS | vcpu->debug.exceptions);
+		vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS | mote_exceptions(vcpu));
 	}
 	if (mask & MOTE_STATE_EVENTS)
 		vmx_set_events(v, &state->events);
@@ -1265,7 +1294,7 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS);
 	vmwrite64(MSR_BITMAP, __pa(v->vcpu.vm->msr_map));
 	vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
-	vmwrite64(EPT_POINTER, v->eptp);
+	vmwrite64(EPT_POINTER, vmx_eptp(&v->vcpu.vm->npt));
 	vmwrite64(VMCS_LINK_POINTER, ~0ull);
 	vmwrite64(VM_ENTRY_MSR_LOAD_ADDR, __pa(v->perf.guest));
 	vmwrite64(VM_EXIT_MSR_LOAD_ADDR, __pa(v->perf.host));
@@ -1341,8 +1370,6 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
 	v->vpid = max(vpid, 0);
 	v->active_cpu = -1;
-	v->eptp = vcpu->vm->npt.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
-		  (vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	if (vmx_init_vmcs(v))
 		return 0;
 	vmx_vcpu_destroy(vcpu);
@@ -1378,5 +1405,6 @@ const struct mote_ops mote_vmx_ops = {
 	.cpl = vmx_cpl,
 	.skip = vmx_skip,
 	.flush = vmx_flush,
+	.view = vmx_view,
 	.run = vmx_run,
 };

@@ -55,7 +55,6 @@ struct vmx_vcpu {
 	u8 *vapic;
 	int active_cpu;		/* that may have parts of the VMCS, -1: none */
 	struct hlist_node link;	/* in its vmx_active */
-	u64 eptp;
 
 	struct vmx_perf perf;
 

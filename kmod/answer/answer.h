@@ -40,8 +40,22 @@ static __always_inline enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 	return mote_policy_is_asked() ? mote_policy_handle(vcpu) : mote_exit_default(vcpu);
 }
 
-/* MMIO, with the vCPU unloaded.  Return: as mote_exit_slow(). */
-int mote_policy_mmio(struct mote_vcpu *vcpu);
+static inline bool mote_mode_is_64bit(const struct mote_cpu_mode *mode)
+{
+	return mode->efer & EFER_LMA && mode->cs_attr & BIT(13); /* CS.L */
+}
+
+/* The linear address of an instruction. */
+static inline u64 mote_mode_linear(const struct mote_cpu_mode *mode, u64 rip)
+{
+	return mote_mode_is_64bit(mode) ? rip : (u32)(mode->cs_base + rip);
+}
+
+/* Up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
+u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, u8 *bytes);
+
+/* %MOTE_POLICY_MMIO or _WATCH, with the vCPU unloaded.  Return: as mote_exit_slow(). */
+int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind);
 
 /* ---- how an instruction ends -------------------------------------------------------- */
 

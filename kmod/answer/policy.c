@@ -91,23 +91,18 @@ static int policy_read(void *context, u64 gpa, void *data, u32 len)
 	return mote_mem_read(context, gpa, data, len);
 }
 
-/* Up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
-static u32 policy_fetch(struct mote_vcpu *vcpu, u8 *bytes)
+u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, u8 *bytes)
 {
-	struct mote_cpu_mode mode;
 	struct mote_walk walk;
 	u64 gva, gpa;
-	bool is_64bit;
 	u32 nr, len;
 
-	mote_ops->get_mode(vcpu, &mode);
-	is_64bit = mode.efer & EFER_LMA && mode.cs_attr & BIT(13); /* CS.L */
 	walk = (struct mote_walk){
-		.cr0 = mode.cr0, .cr3 = mode.cr3, .cr4 = mode.cr4, .efer = mode.efer,
+		.cr0 = mode->cr0, .cr3 = mode->cr3, .cr4 = mode->cr4, .efer = mode->efer,
 		.read = policy_read, .context = vcpu->vm,
 	};
 	for (nr = 0; nr < 15; nr += len) {
-		gva = is_64bit ? vcpu->rip + nr : (u32)(mode.cs_base + vcpu->rip + nr);
+		gva = mote_mode_linear(mode, vcpu->rip + nr);
 		len = min_t(u32, 15 - nr, PAGE_SIZE - offset_in_page(gva));
 		if (mote_walk_gva(&walk, gva, &gpa) ||
 		    mote_mem_read(vcpu->vm, gpa, bytes + nr, len))
@@ -116,18 +111,23 @@ static u32 policy_fetch(struct mote_vcpu *vcpu, u8 *bytes)
 	return nr;
 }
 
-int mote_policy_mmio(struct mote_vcpu *vcpu)
+int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind)
 {
 	const struct mote_memory *npf = &vcpu->exit.npf;
-	struct mote_policy *policy = policy_begin(vcpu, MOTE_POLICY_MMIO, npf->gpa, npf->access);
+	struct mote_policy *policy = policy_begin(vcpu, kind, npf->gpa, npf->access);
+	struct mote_cpu_mode mode;
 	int err;
 
-	policy->size = policy_fetch(vcpu, policy->insn);
+	mote_ops->get_mode(vcpu, &mode);
+	policy->size = mote_policy_fetch(vcpu, &mode, policy->insn);
 	policy->length = 0;
 	switch (policy_ask(vcpu)) {
 	case MOTE_FILTER_DENY:
 		return mote_exit_fault(vcpu, X86_TRAP_GP, 0);
 	case MOTE_POLICY_COMPLETE:
+		/* A watched access takes place then, and that was all. */
+		if (!policy->length && kind == MOTE_POLICY_WATCH && !npf->error)
+			return MOTE_NEXT_ENTER;
 		if (!policy->length || policy->length > 15)
 			break;
 		err = mote_vcpu_load(vcpu);

@@ -71,6 +71,23 @@ static u32 insn_skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep
 	return i;
 }
 
+bool mote_insn_shows_tf(const u8 *bytes, u32 nr, bool long_mode)
+{
+	bool rep, lock;
+	u32 at = insn_skip_prefixes(bytes, min_t(u32, nr, MAX_INSN), long_mode, &rep, &lock);
+
+	switch (at < nr ? bytes[at] : 0) {
+	case 0x9c: case 0x9d: /* PUSHF, POPF */
+	case 0xcc ... 0xcf: /* INT3, INT n, INTO, IRET */
+	case 0xf1: /* INT1 */
+		return true;
+	case 0x0f: /* SYSCALL, SYSRET */
+		return at + 1 < nr && (bytes[at + 1] | 2) == 0x07;
+	default:
+		return false;
+	}
+}
+
 int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 {
 	const struct opcode *op;

@@ -16,6 +16,12 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode);
 /* The same for a MOV to or from the control register @cr; *reg: &enum mote_gpr, the other one. */
 int mote_insn_mov_cr(const u8 *bytes, u32 nr, u32 cr, bool write, bool long_mode, u8 *reg);
 
+/*
+ * Would it push or load RFLAGS.TF (PUSHF, POPF, IRET, SYSCALL, SYSRET), or lead to a handler
+ * (INT n, INT3, INTO, INT1)?  By that flag the guest would notice a step over it.
+ */
+bool mote_insn_shows_tf(const u8 *bytes, u32 nr, bool long_mode);
+
 /* What a walk of the guest's own page tables needs. */
 struct mote_walk {
 	u64 cr0, cr3, cr4, efer;	/* of the guest */

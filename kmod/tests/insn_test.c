@@ -217,10 +217,40 @@ static void walk_test(struct kunit *test)
 	}
 }
 
+/* What pushes or loads TF, or leads to a handler, behind any prefixes, and nothing else. */
+static void shows_tf_test(struct kunit *test)
+{
+	static const u8 one[] = { 0x9c, 0x9d, 0xcc, 0xcd, 0xce, 0xcf, 0xf1 };
+	u8 bytes[15] = {};
+	u32 i;
+
+	for (i = 0; i < 256; i++) {
+		bytes[0] = i;
+		KUNIT_EXPECT_EQ(test, mote_insn_shows_tf(bytes, 1, false),
+				!!memchr(one, i, sizeof(one)));
+	}
+	for (i = 0; i < 256; i++) {
+		bytes[0] = 0x66;
+		bytes[1] = 0x0f;
+		bytes[2] = i;
+		KUNIT_EXPECT_EQ(test, mote_insn_shows_tf(bytes, 3, false), i == 5 || i == 7);
+	}
+	KUNIT_EXPECT_FALSE(test, mote_insn_shows_tf(bytes, 2, false));
+	KUNIT_EXPECT_FALSE(test, mote_insn_shows_tf(bytes, 0, false));
+	memset(bytes, 0x2e, sizeof(bytes));
+	KUNIT_EXPECT_FALSE(test, mote_insn_shows_tf(bytes, 15, true));
+	bytes[13] = 0x48;
+	bytes[14] = 0xcf;
+	KUNIT_EXPECT_TRUE(test, mote_insn_shows_tf(bytes, 15, true));
+	/* DEC EAX. */
+	KUNIT_EXPECT_FALSE(test, mote_insn_shows_tf(bytes, 15, false));
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(length_test),
 	KUNIT_CASE(length_prefixes_test),
 	KUNIT_CASE(walk_test),
+	KUNIT_CASE(shows_tf_test),
 	{}
 };
 

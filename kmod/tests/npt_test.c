@@ -210,6 +210,28 @@ static void npt_upgrade(struct kunit *test)
 	fixture_end(test, f);
 }
 
+/* A page that holds no code, in both formats: a permission that is missing, and a bit that is set. */
+static void npt_no_code(struct kunit *test)
+{
+	static const struct mote_npt_format formats_of[] = {
+		{ .present = 7, .table = 7, .leaf = 5, .write = 2, .large = 0x80, .code = 4 },
+		{ .present = 1, .table = 7, .leaf = 5, .write = 2, .large = 0x80, .code = BIT_ULL(63) },
+	};
+	static const u64 leaf[] = { 1, BIT_ULL(63) | 5 };
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(leaf); i++) {
+		struct mote_npt npt = { .format = &formats_of[i] };
+		u64 entry = 0;
+
+		KUNIT_EXPECT_TRUE(test, mote_npt_map(&npt, &entry, 1, 0x5000, MOTE_NPT_NO_CODE));
+		KUNIT_EXPECT_EQ(test, entry, leaf[i] | 0x5000);
+		KUNIT_EXPECT_TRUE(test, mote_npt_map(&npt, &entry, 1, 0x5000,
+						     MOTE_NPT_NO_CODE | MOTE_NPT_WRITE));
+		KUNIT_EXPECT_EQ(test, entry, leaf[i] | 0x5002);
+	}
+}
+
 /* However sparse or full, one call does not look at more than it may, and does not forget any. */
 static void npt_sparse(struct kunit *test)
 {
@@ -266,6 +288,7 @@ static struct kunit_case npt_cases[] = {
 	KUNIT_CASE(npt_edges),
 	KUNIT_CASE(npt_pieces),
 	KUNIT_CASE(npt_upgrade),
+	KUNIT_CASE(npt_no_code),
 	{}
 };
 

@@ -36,7 +36,8 @@ void mote_trace_exit(struct mote_vcpu *vcpu);
 	N(CR, "cr") N(DR, "dr") N(CACHE, "cache") N(PMC, "pmc") N(MWAIT, "mwait")		\
 	N(PAUSE, "pause") N(UNDEFINED, "undefined") N(SHUTDOWN, "shutdown")		\
 	N(FAIL_ENTRY, "fail-entry") N(MEMORY, "memory") N(INIT, "init") N(TIMER, "timer")	\
-	N(UNKNOWN, "unknown") N(EOI, "eoi") NE(TASK_SWITCH, "task-switch")
+	N(UNKNOWN, "unknown") N(EOI, "eoi") N(TASK_SWITCH, "task-switch")		\
+	NE(WATCH, "watch")
 
 /* First the numbers, for readers of the format file, then the pairs. */
 #undef N

@@ -147,6 +147,9 @@ GUEST(into32, 32, "mov $0x7f, %al; into; inc %al; into; into; mov $0, %al; add %
 GUEST(long_mode, 64, "sti; nop; mov %rsp, %rax; mov %ss, %ecx\n"
       "push %rcx; push %rax; pushf; mov %cs, %edx; push %rdx; lea 2f(%rip), %rbx; push %rbx; iretq\n"
       "2: cli; pushf; orl $0x100, (%rsp); popf; nop; pushf; andl $~0x100, (%rsp); popf\n"
+      "mov %rsp, %rax; mov %ss, %ecx; push %rcx; push %rax; pushf; orl $0x100, (%rsp); push %rdx\n"
+      "lea 3f(%rip), %rbx; push %rbx; iretq\n"
+      "3: nop; pushf; andl $~0x100, (%rsp); popf\n"
       "mov %dr7, %rax; mov %dr6, %rbx; mov %rax, %dr0; pushf; mov %ss, %ecx; mov %ecx, %ss; nop\n"
       "ud2; out %al, $0x99\n");
 

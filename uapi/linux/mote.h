@@ -449,6 +449,29 @@ struct mote_clock_value {
 	__u64 tsc;
 };
 
+/**
+ * struct mote_watch - MOTE_SET_WATCH: be told when the guest uses memory
+ * @gpa: first byte, guest-physical, a multiple of 4096; there need not be a slot
+ * @size: in bytes, a multiple of 4096
+ * @access: %MOTE_ACCESS_READ, %MOTE_ACCESS_WRITE, %MOTE_ACCESS_EXEC: in place of what was watched
+ *	there before; 0: nothing any more
+ * @pad: zero
+ *
+ * Such an access of a vCPU, its page walks and deliveries of events among them, is a
+ * %MOTE_EXIT_WATCH before it takes place; the guest's memory is not changed for it.  The next
+ * MOTE_RUN lets it through: the instruction, with all its accesses and the delivery of what it
+ * raises, and no interrupt before it.  Others of the VM's vCPUs run meanwhile, watched.  A VMM that
+ * has completed the instruction itself (%MOTE_SET_COMPLETE, another RIP) has denied or changed it.
+ *
+ * Errors: EINVAL; E2BIG: more than 65,536 pages of a VM; ENOMEM, and EINTR: nothing has changed.
+ */
+struct mote_watch {
+	__u64 gpa;
+	__u64 size;
+	__u32 access;
+	__u32 pad;
+};
+
 #define MOTE_SET_SLOT _IOW(MOTE_IOC, 0x10, struct mote_slot)
 #define MOTE_GET_DIRTY _IOW(MOTE_IOC, 0x11, struct mote_dirty)
 #define MOTE_SET_FILTER _IOW(MOTE_IOC, 0x12, struct mote_filter)
@@ -458,6 +481,7 @@ struct mote_clock_value {
 #define MOTE_IOEVENTFD _IOW(MOTE_IOC, 0x16, struct mote_ioeventfd)
 #define MOTE_GET_CLOCK _IOR(MOTE_IOC, 0x17, struct mote_clock_value)
 #define MOTE_SET_CLOCK _IOW(MOTE_IOC, 0x18, struct mote_clock_value)
+#define MOTE_SET_WATCH _IOW(MOTE_IOC, 0x19, struct mote_watch)
 
 /* ---- vCPU: state ---------------------------------------------------------- */
 
@@ -754,6 +778,7 @@ struct mote_state {
  * @MOTE_EXIT_EOI: user: the guest has ended a level-triggered interrupt; the
  *	instruction is complete
  * @MOTE_EXIT_TASK_SWITCH: user: a task switch, on CPUs that make none in a guest
+ * @MOTE_EXIT_WATCH: user: an access that is watched (MOTE_SET_WATCH)
  */
 enum mote_exit_reason {
 	MOTE_EXIT_NONE = 0,
@@ -786,6 +811,7 @@ enum mote_exit_reason {
 	MOTE_EXIT_UNKNOWN = 27,
 	MOTE_EXIT_EOI = 28,
 	MOTE_EXIT_TASK_SWITCH = 29,
+	MOTE_EXIT_WATCH = 30,
 	MOTE_NR_EXITS
 };
 
@@ -915,11 +941,15 @@ struct mote_pio {
 };
 
 /**
- * struct mote_memory - an access to memory that is not there: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY
+ * struct mote_memory - an access to memory that is not there, or is watched: %MOTE_EXIT_MMIO,
+ *	%MOTE_EXIT_MEMORY, %MOTE_EXIT_WATCH
  * @gpa: guest-physical address
  * @hva: of %MOTE_EXIT_MEMORY: where it would be in the VMM process
  * @access: MOTE_ACCESS_*
- * @error: of %MOTE_EXIT_MEMORY: a negative errno; -EDQUOT: see &mote_run.dirty_quota
+ * @error: of %MOTE_EXIT_MEMORY: a negative errno; -EDQUOT: see &mote_run.dirty_quota; of
+ *	%MOTE_EXIT_WATCH: 0, or -EAGAIN: the instruction (PUSHF, IRET, SYSCALL and the like) cannot
+ *	be let through here without the guest's noticing: user space steps over it, with
+ *	%MOTE_DEBUG_UNWATCHED; @access is 0 if only that is wanted of it
  */
 struct mote_memory {
 	__u64 gpa;
@@ -942,9 +972,10 @@ struct mote_memory {
  * @gpr: out and in: general registers
  * @rip: out and in: address of the instruction that exited
  * @rflags: out and in
- * @mode: out: for MMIO and string I/O only
+ * @mode: out: for MMIO, watches and string I/O only
  * @pio: %MOTE_EXIT_PIO: data of an OUT is in @gpr; data of an IN goes there
- * @memory: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY; hva and error for the latter
+ * @memory: %MOTE_EXIT_MMIO, %MOTE_EXIT_MEMORY, %MOTE_EXIT_WATCH; hva for the second, error for the
+ *	last two
  * @msr: %MOTE_EXIT_RDMSR, %MOTE_EXIT_WRMSR
  * @eoi: %MOTE_EXIT_EOI
  * @task: %MOTE_EXIT_TASK_SWITCH
@@ -1027,13 +1058,16 @@ struct mote_apic_access {
 /* The local APIC's interrupts wait. */
 #define MOTE_DEBUG_HOLD (1u << 1)
 
+/* No watch applies to this vCPU. */
+#define MOTE_DEBUG_UNWATCHED (1u << 2)
+
 /* Vectors that no debugger is asked about: NMI, #DF, #MC. */
 #define MOTE_DEBUG_NEVER (1u << 2 | 1u << 8 | 1u << 18)
 
 /**
  * struct mote_debug - MOTE_SET_DEBUG: what a debugger wants of a vCPU, instead of earlier wishes
  * @exceptions: vectors, a bit each, whose exceptions end MOTE_RUN; none of %MOTE_DEBUG_NEVER
- * @flags: %MOTE_DEBUG_DRS, %MOTE_DEBUG_HOLD
+ * @flags: %MOTE_DEBUG_DRS, %MOTE_DEBUG_HOLD, %MOTE_DEBUG_UNWATCHED
  *
  * An exception that ends MOTE_RUN has raised what it raises without a debugger: the guest gets it
  * at the next entry, unless &mote_events.injected is set to something else.  CR2 and DR6 are as its

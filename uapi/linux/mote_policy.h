@@ -12,8 +12,12 @@
 /* Of what follows; a program of another version is not loaded. */
 #define MOTE_POLICY_VERSION 1
 
-/* What an exit is about: %MOTE_FILTER_PORT, ..., or memory without a slot, or read-only. */
+/*
+ * What an exit is about: %MOTE_FILTER_PORT, ..., or memory without a slot, or read-only; or an
+ * access that is watched (MOTE_SET_WATCH).
+ */
 #define MOTE_POLICY_MMIO MOTE_NR_FILTERS
+#define MOTE_POLICY_WATCH (MOTE_NR_FILTERS + 1)
 
 /*
  * Answers, besides %MOTE_FILTER_DEFAULT (as if there were no policy: a filter is asked),
@@ -31,15 +35,16 @@
  * @vm: id of the VM, as tracepoints have it
  * @vcpu: id of the vCPU
  * @pid: of the VMM process, in the initial PID namespace: tells machines apart
- * @kind: %MOTE_FILTER_PORT, %MOTE_FILTER_MSR, %MOTE_FILTER_CPUID, %MOTE_FILTER_HYPERCALL or
- *	%MOTE_POLICY_MMIO
- * @access: %MOTE_ACCESS_READ or %MOTE_ACCESS_WRITE; of MMIO also %MOTE_ACCESS_EXEC and
+ * @kind: %MOTE_FILTER_PORT, %MOTE_FILTER_MSR, %MOTE_FILTER_CPUID, %MOTE_FILTER_HYPERCALL,
+ *	%MOTE_POLICY_MMIO or %MOTE_POLICY_WATCH
+ * @access: %MOTE_ACCESS_READ or %MOTE_ACCESS_WRITE; of memory also %MOTE_ACCESS_EXEC and
  *	%MOTE_ACCESS_WALK
- * @size: of a port access: 1, 2 or 4 bytes; of MMIO: how many bytes of @insn there are; else 0
+ * @size: of a port access: 1, 2 or 4 bytes; of memory: how many bytes of @insn there are; else 0
  * @flags: of a port access: %MOTE_PIO_STRING, %MOTE_PIO_REP; else 0
- * @insn: of MMIO: the instruction, up to 15 bytes from RIP on, as the guest's page tables say
+ * @insn: of memory: the instruction, up to 15 bytes from RIP on, as the guest's page tables say
  * @action: out: the answer, %MOTE_FILTER_DEFAULT at first
- * @length: out: with %MOTE_POLICY_COMPLETE for MMIO: of the instruction, 1 to 15 bytes
+ * @length: out: with %MOTE_POLICY_COMPLETE for memory: of the instruction, 1 to 15 bytes; or, for a
+ *	watch, 0: the access takes place, and user space is not told
  * @wake: out: 0, or a port whose MOTE_IOEVENTFD is signalled as by the guest's OUT of @gpr[RAX],
  *	4 bytes
  * @reserved: for later versions

@@ -152,7 +152,8 @@ static int apply(const struct mote_debugged *debugged)
 {
 	const struct mote_debug debug = {
 		.exceptions = debugged->step ? ~MOTE_DEBUG_NEVER : debugged->exceptions,
-		.flags = (debugged->is_swapped ? MOTE_DEBUG_DRS : 0) | (debugged->step ? MOTE_DEBUG_HOLD : 0),
+		.flags = (debugged->is_swapped ? MOTE_DEBUG_DRS : 0) |
+			 (debugged->step ? MOTE_DEBUG_HOLD | MOTE_DEBUG_UNWATCHED : 0),
 	};
 
 	return mote_set_debug(debugged->cpu->fd, &debug);

@@ -6,7 +6,8 @@
  * A step is RFLAGS.TF for one instruction.  What would push TF or load another is known by its
  * opcode and put right; a transfer to a handler, which would leave TF behind (INT n, SYSCALL,
  * exceptions), is stopped at the handler's first instruction by a breakpoint.  The local APIC's
- * interrupts wait meanwhile; an NMI is not held off.
+ * interrupts wait meanwhile; an NMI is not held off.  Watches (MOTE_SET_WATCH) do not apply to a step:
+ * it is what leads over an instruction that the module does not let through by itself.
  */
 #ifndef LIBMOTE_DEBUG_H
 #define LIBMOTE_DEBUG_H

@@ -98,6 +98,11 @@ int mote_get_clock(int vm, struct mote_clock_value *value)
 	return call(vm, MOTE_GET_CLOCK, value);
 }
 
+int mote_set_watch(int vm, const struct mote_watch *watch)
+{
+	return call(vm, MOTE_SET_WATCH, watch);
+}
+
 int mote_set_clock(int vm, const struct mote_clock_value *value)
 {
 	return call(vm, MOTE_SET_CLOCK, value);

@@ -47,6 +47,7 @@ int mote_irqfd(int vm, const struct mote_irqfd *irqfd);
 int mote_ioeventfd(int vm, const struct mote_ioeventfd *ioeventfd);
 int mote_get_clock(int vm, struct mote_clock_value *value);
 int mote_set_clock(int vm, const struct mote_clock_value *value);
+int mote_set_watch(int vm, const struct mote_watch *watch);
 int mote_apic_access(int vcpu, struct mote_apic_access *access);
 int mote_set_debug(int vcpu, const struct mote_debug *debug);
 
