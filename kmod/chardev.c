@@ -149,13 +149,19 @@ static long vcpu_call_set_cpuid(struct mote_vcpu *vcpu, const struct mote_cpuid_
 	return err;
 }
 
+static long vcpu_call_get_field(struct mote_vcpu *vcpu, struct mote_field *field)
+{
+	return !field->pad && mote_ops->get_field(vcpu, field->number, &field->value) ? 0 : -EINVAL;
+}
+
 #define VCPU_CALLS(CALL)				\
 	CALL(MOTE_GET_STATE, vcpu_call_get_state)	\
 	CALL(MOTE_SET_STATE, vcpu_call_set_state)	\
 	CALL(MOTE_SET_CPUID, vcpu_call_set_cpuid)	\
 	CALL(MOTE_INJECT, mote_vcpu_inject)		\
 	CALL(MOTE_APIC_ACCESS, mote_lapic_access)	\
-	CALL(MOTE_SET_DEBUG, mote_vcpu_set_debug)
+	CALL(MOTE_SET_DEBUG, mote_vcpu_set_debug)	\
+	CALL(MOTE_GET_FIELD, vcpu_call_get_field)
 
 VCPU_CALLS(CHARDEV_HANDLER)
 static const struct chardev_call vcpu_calls[] = { VCPU_CALLS(CHARDEV_ROW) {} };

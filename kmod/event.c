@@ -25,7 +25,9 @@ void mote_vcpu_nmi(struct mote_vcpu *vcpu)
 /* Those of user space's windows that are not shut by LVT0. */
 static u32 event_windows(const struct mote_vcpu *vcpu)
 {
-	return vcpu->window && mote_lapic_takes_extint(vcpu) ? vcpu->window :
+	const u32 events = MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI;
+
+	return vcpu->window && mote_lapic_takes_extint(vcpu) ? vcpu->window & events :
 							       vcpu->window & MOTE_WINDOW_NMI;
 }
 
@@ -98,6 +100,11 @@ bool mote_event_ends_run(struct mote_vcpu *vcpu)
 {
 	u32 open = vcpu->event.valid ? 0 : event_windows(vcpu) & mote_ops->can_take(vcpu);
 
+	if (vcpu->window & MOTE_WINDOW_EXIT) {
+		if (vcpu->window & MOTE_WINDOW_ENTERED)
+			return true;
+		vcpu->window |= MOTE_WINDOW_ENTERED;
+	}
 	if (!open)
 		return false;
 	vcpu->exit.reason = open & MOTE_WINDOW_INTERRUPT ? MOTE_EXIT_INTERRUPT_WINDOW :

@@ -150,6 +150,8 @@ enum mote_next mote_exit_default(struct mote_vcpu *vcpu)
 	case MOTE_EXIT_CR:
 		return MOTE_NEXT_ENTER;
 	case MOTE_EXIT_DR:
+		/* It has them until it is unloaded: it goes on, whatever user space wants. */
+		vcpu->window &= ~MOTE_WINDOW_ENTERED;
 		return vcpu->debug.flags & MOTE_DEBUG_DRS ? MOTE_NEXT_USER : MOTE_NEXT_ENTER;
 	case MOTE_EXIT_INTERRUPT_WINDOW:
 	case MOTE_EXIT_NMI_WINDOW:

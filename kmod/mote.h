@@ -328,8 +328,9 @@ static inline u64 mote_guest_tsc(const struct mote_vcpu *vcpu, u64 tsc)
 	return mote_tsc_scale(vcpu->vm, tsc) + vcpu->tsc_offset;
 }
 
-/* Besides those of the ABI: CR8 is written. */
-#define MOTE_WINDOW_TPR BIT(2)
+/* Besides those of the ABI: CR8 is written; MOTE_WINDOW_EXIT is behind an entry of this run. */
+#define MOTE_WINDOW_TPR BIT(3)
+#define MOTE_WINDOW_ENTERED BIT(4)
 
 /* ---- vCPU (vcpu.c) ---------------------------------------- */
 
@@ -390,7 +391,7 @@ bool mote_event_raise(struct mote_vcpu *vcpu, u8 vector, u32 error);
 void mote_event_cut_short(struct mote_vcpu *vcpu, struct mote_event event);
 /* The vendor's MOTE_WINDOW_* have served, or had to go: what is wanted is asked for again. */
 void mote_event_window_is_gone(struct mote_vcpu *vcpu, u32 windows);
-/* Is a window open that user space asked for?  The run ends then. */
+/* Before each entry: is a window open that user space asked for?  The run ends then. */
 bool mote_event_ends_run(struct mote_vcpu *vcpu);
 /* Hand at most one event to the hardware; ask for an exit when the next can follow. */
 void mote_event_prepare(struct mote_vcpu *vcpu);

@@ -1163,6 +1163,22 @@ static void svm_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 		svm_get_events(svm, &state->events);
 }
 
+/* Of the control area, a bit for 8 bytes: not the addresses of the maps and AVIC's. */
+#define SVM_FIELDS (GENMASK_ULL(27, 0) & ~(BIT_ULL(8) | BIT_ULL(9) | BIT_ULL(19)))
+
+static bool svm_get_field(struct mote_vcpu *vcpu, u32 number, u64 *value)
+{
+	const struct vmcb *vmcb = to_svm(vcpu)->vmcb;
+
+	if (number % 8 || (number < offsetof(struct vmcb, save) ?
+			   number > 0xd8 || !(SVM_FIELDS >> number / 8 & 1) :
+			   number > sizeof(*vmcb) - 8))
+		return false;
+	*value = *(u64 *)((void *)vmcb + array_index_nospec(number, sizeof(*vmcb))) &
+		 (number == offsetof(struct vmcb, control.nested_cr3) ? ~PAGE_MASK : ~0ull);
+	return true;
+}
+
 static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 {
 	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
@@ -1263,6 +1279,7 @@ const struct mote_ops mote_svm_ops = {
 	.unload = svm_unload,
 	.get_state = svm_get_state,
 	.set_state = svm_set_state,
+	.get_field = svm_get_field,
 	.get_mode = svm_get_mode,
 	.get_msr = svm_get_msr,
 	.set_msr = svm_set_msr,

@@ -624,7 +624,8 @@ int mote_vcpu_run(struct mote_vcpu *vcpu)
 	vcpu_trace_state(vcpu, MOTE_VCPU_RUN);
 	if (unlikely(rcu_access_pointer(vcpu->pid) != task_pid(current)))
 		mote_vcpu_new_task(vcpu);
-	vcpu->window = READ_ONCE(vcpu->run->window) & (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI);
+	vcpu->window = READ_ONCE(vcpu->run->window) &
+		       (MOTE_WINDOW_INTERRUPT | MOTE_WINDOW_NMI | MOTE_WINDOW_EXIT);
 	if (unlikely(vcpu->check))
 		check = vcpu_judge_new(vcpu, &complete);
 	if (check < 0) {

@@ -68,6 +68,8 @@ struct mote_ops {
 	 */
 	void (*get_state)(struct mote_vcpu *vcpu, struct mote_state *state, u32 mask);
 	void (*set_state)(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask);
+	/* A field of &struct mote_field, as it is; false: it is none, or the host's. */
+	bool (*get_field)(struct mote_vcpu *vcpu, u32 number, u64 *value);
 	void (*get_mode)(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode);
 	u64 (*get_msr)(struct mote_vcpu *vcpu, u32 nr);
 	void (*set_msr)(struct mote_vcpu *vcpu, u32 nr, u64 value);

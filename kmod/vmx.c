@@ -822,6 +822,21 @@ static void vmx_get_state(struct mote_vcpu *vcpu, struct mote_state *state, u32 
 	preempt_enable();
 }
 
+/* None is the host's state (SDM 3D, "Field Encoding in VMCS"), nor of 64 bits and its address. */
+static bool vmx_get_field(struct mote_vcpu *vcpu, u32 number, u64 *value)
+{
+	u32 type = number >> 10 & 3;
+
+	if (number & ~0x7ffeu || type == 3 ||
+	    (!type && number >> 13 == VMX_WIDTH_64 && number != TSC_OFFSET &&
+	     number != TSC_MULTIPLIER && number != EPT_POINTER))
+		return false;
+	vmx_get(vcpu);
+	*value = vmx_vmread(number) & (number == EPT_POINTER ? ~PAGE_MASK : ~0ul);
+	preempt_enable();
+	return true;
+}
+
 static void vmx_set_state(struct mote_vcpu *vcpu, const struct mote_state *state, u32 mask)
 {
 	struct vmx_vcpu *v = vmx_get(vcpu);
@@ -1394,6 +1409,7 @@ const struct mote_ops mote_vmx_ops = {
 	.unload = vmx_unload,
 	.get_state = vmx_get_state,
 	.set_state = vmx_set_state,
+	.get_field = vmx_get_field,
 	.get_mode = vmx_get_mode,
 	.get_msr = vmx_get_msr,
 	.set_msr = vmx_set_msr,

@@ -243,6 +243,34 @@ TEST_F(call, debug)
 	EXPECT_EQ(-ENOTTY, mote_set_debug(self->guest.machine.fd, &good));
 }
 
+/* The VM-exit reason, and EXITCODE; and what is the host's. */
+TEST_F(call, field)
+{
+	const bool is_vmx = self->info.vendor == MOTE_VENDOR_VMX;
+	struct mote_field good = { .number = is_vmx ? 0x4402 : 0x70 };
+	/* Host CR0, RIP and ES; addresses of bitmaps and the virtual-APIC page; a field's high half. */
+	static const __u32 vmx[] = { 0x6c00, 0x6c16, 0x0c00, 0x2000, 0x2004, 0x2012, 0x2801 };
+	/* Addresses of the maps and of AVIC's page, the middle of a word, what is for nobody. */
+	static const __u32 svm[] = { 0x40, 0x48, 0x98, 0x74, 0xe0, 0x3f8 };
+	const __u32 *refused = is_vmx ? vmx : svm;
+	int fd = self->guest.cpu.fd;
+
+#define FIELD(err, change) REFUSED(err, mote_get_field, fd, struct mote_field, good, change)
+	FIELD(0, (void)0);
+	FIELD(-EINVAL, arg.pad = 1);
+	FIELD(-EINVAL, arg.number = ~0u);
+	FIELD(-EINVAL, arg.number |= 0x8000);
+	for (size_t i = 0; i < (is_vmx ? sizeof(vmx) : sizeof(svm)) / sizeof(*vmx); i++)
+		FIELD(-EINVAL, arg.number = refused[i]);
+	/* A nested page table's address is not there, what it says of it is. */
+	good.number = is_vmx ? 0x201a : 0xb0;
+	ASSERT_EQ(0, mote_get_field(fd, &good));
+	EXPECT_GT(0x1000, good.value);
+	EXPECT_EQ(is_vmx ? 6 : 0, good.value & 7);
+	EXPECT_EQ(-EFAULT, mote_get_field(fd, NULL));
+	EXPECT_EQ(-ENOTTY, mote_get_field(self->guest.machine.fd, &good));
+}
+
 TEST_F(call, state)
 {
 	static unsigned char image[16384] __attribute__((aligned(64)));
@@ -374,6 +402,7 @@ static void edge_filter(struct guest *guest, void *arg)
 static void edge_cpuid(struct guest *guest, void *arg) { mote_set_cpuid(guest->cpu.fd, arg); }
 static void edge_inject(struct guest *guest, void *arg) { mote_inject(guest->cpu.fd, arg); }
 static void edge_debug(struct guest *guest, void *arg) { mote_set_debug(guest->cpu.fd, arg); }
+static void edge_field(struct guest *guest, void *arg) { mote_get_field(guest->cpu.fd, arg); }
 static void edge_get(struct guest *guest, void *arg) { mote_get_state(guest->cpu.fd, arg); }
 static void edge_set(struct guest *guest, void *arg)
 {
@@ -400,6 +429,7 @@ TEST_F(call, edges)
 	struct mote_vcpu_config vcpu = { .id = 60 };
 	struct mote_state state = { .mask = 0x7f };
 	struct mote_debug debug = { 0 };
+	struct mote_field field = { .number = 0x70 };
 	struct guest *guest = &self->guest;
 
 	guest_start(guest, GUEST_LONG, &guest_out);
@@ -418,6 +448,7 @@ TEST_F(call, edges)
 	memset(guest->ram + GUEST_CODE, 0xf4, 0x1000);
 	at_edges(&state, sizeof(state), edge_set, guest);
 	at_edges(&debug, sizeof(debug), edge_debug, guest);
+	at_edges(&field, sizeof(field), edge_field, guest);
 	mote_set_debug(guest->cpu.fd, &(struct mote_debug) { 0 });
 	guest_start(guest, GUEST_LONG, &guest_out);
 	EXPECT_EQ(MOTE_EXIT_PIO, guest_run(guest));

@@ -741,7 +741,8 @@ struct mote_state {
  * Vendor-neutral; the same numbers appear in &mote_run.reason, in the
  * tracepoints and in the counters.  Those marked "user" end MOTE_RUN.
  *
- * @MOTE_EXIT_NONE: handled by the vendor's code, nothing left to do
+ * @MOTE_EXIT_NONE: handled by the vendor's code, nothing left to do; user with
+ *	%MOTE_WINDOW_EXIT, after an exit that is not
  * @MOTE_EXIT_INTERRUPT: host interrupt; MOTE_RUN ends (EINTR) only for a
  *	signal or an immediate exit
  * @MOTE_EXIT_NMI: host NMI
@@ -854,6 +855,12 @@ enum mote_check {
 /* &mote_run.window */
 #define MOTE_WINDOW_INTERRUPT (1u << 0)
 #define MOTE_WINDOW_NMI (1u << 1)
+/*
+ * After an exit, also one that has been handled, but for %MOTE_EXIT_DR: MOTE_RUN ends with it, or
+ * with %MOTE_EXIT_NONE.  Which it was, &mote_run.exits has counted; a vCPU that has slept in HLT
+ * may come back without one.
+ */
+#define MOTE_WINDOW_EXIT (1u << 2)
 
 /* &mote_run.set: bit n < 16: gpr[n]; and */
 #define MOTE_SET_RIP (1u << 16)
@@ -963,7 +970,7 @@ struct mote_memory {
  * @immediate_exit: in: not 0: MOTE_RUN returns EINTR before it enters the
  *	guest.  May be set by a signal handler, which closes the race between
  *	a signal and the entry.
- * @window: in: %MOTE_WINDOW_INTERRUPT, %MOTE_WINDOW_NMI: end the run when it opens
+ * @window: in: MOTE_WINDOW_*: end the run when it opens
  * @pad: zero
  * @set: in: which of @gpr, @rip and @rflags have been changed; read and cleared by MOTE_RUN
  * @reason: out: &enum mote_exit_reason
@@ -1081,6 +1088,23 @@ struct mote_debug {
 	__u32 flags;
 };
 
+/**
+ * struct mote_field - MOTE_GET_FIELD: what the VMCS or VMCB holds of a vCPU
+ * @number: of VT-x, a field's encoding (SDM 3D, "Field Encoding in VMCS"); of AMD-V, an offset
+ *	(APM 2, "VMCB Layout"), a multiple of 8
+ * @pad: zero
+ * @value: out: the field, 0 where the CPU does not have it; or 8 bytes
+ *
+ * For those who want to see what a vendor does, and not what it means, which is MOTE_GET_STATE's.
+ * What is the host's is refused: its state, and addresses, but for the low 12 bits of a nested
+ * page table's.
+ */
+struct mote_field {
+	__u32 number;
+	__u32 pad;
+	__u64 value;
+};
+
 #define MOTE_RUN _IO(MOTE_IOC, 0x20)
 #define MOTE_GET_STATE _IOWR(MOTE_IOC, 0x21, struct mote_state)
 #define MOTE_SET_STATE _IOW(MOTE_IOC, 0x22, struct mote_state)
@@ -1099,6 +1123,7 @@ struct mote_debug {
 #define MOTE_INJECT _IOW(MOTE_IOC, 0x24, struct mote_event)
 #define MOTE_APIC_ACCESS _IOWR(MOTE_IOC, 0x25, struct mote_apic_access)
 #define MOTE_SET_DEBUG _IOW(MOTE_IOC, 0x26, struct mote_debug)
+#define MOTE_GET_FIELD _IOWR(MOTE_IOC, 0x28, struct mote_field)
 
 /* ---- tracepoints ------------------------------------------------------------ */
 

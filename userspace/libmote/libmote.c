@@ -118,6 +118,11 @@ int mote_set_debug(int vcpu, const struct mote_debug *debug)
 	return call(vcpu, MOTE_SET_DEBUG, debug);
 }
 
+int mote_get_field(int vcpu, struct mote_field *field)
+{
+	return call(vcpu, MOTE_GET_FIELD, field);
+}
+
 unsigned int mote_cpuid_vendor(void)
 {
 	unsigned int eax, ebx, ecx, edx;
@@ -167,3 +172,4 @@ SIZE(mote_memory, 24);
 SIZE(mote_run, 1256);
 SIZE(mote_apic_access, 16);
 SIZE(mote_debug, 8);
+SIZE(mote_field, 16);

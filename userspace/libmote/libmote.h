@@ -50,6 +50,7 @@ int mote_set_clock(int vm, const struct mote_clock_value *value);
 int mote_set_watch(int vm, const struct mote_watch *watch);
 int mote_apic_access(int vcpu, struct mote_apic_access *access);
 int mote_set_debug(int vcpu, const struct mote_debug *debug);
+int mote_get_field(int vcpu, struct mote_field *field);
 
 /**
  * mote_get_cpuid() - what a guest may be told by CPUID: a proposal for mote_set_cpuid()
