@@ -13,6 +13,7 @@
 
 #include "../selftests/lib/schema.h"
 #include "../userspace/runner/requests.c"
+#include "../userspace/runner/step.h"
 #include "complaints.h"
 #include "loops.h"
 
@@ -27,7 +28,8 @@ static struct options options = {
 static struct mote_run run_page = { .exits = { [MOTE_EXIT_CPUID] = 3, [MOTE_EXIT_PIO] = 5 } };
 static struct vcpu vcpu = { .cpu = { .run = &run_page }, .exits = { [MOTE_EXIT_PIO] = 5 } };
 static struct vm vm = {
-	.options = &options, .name = "unit", .nr_vcpus = 1, .vcpus = &vcpu, .lock = PTHREAD_MUTEX_INITIALIZER,
+	.options = &options, .vendor = MOTE_VENDOR_SVM, .name = "unit", .nr_vcpus = 1, .vcpus = &vcpu,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
 };
 static struct json_object *schema;
 
@@ -72,6 +74,17 @@ int ioctl(int fd, unsigned long request, ...)
 		errno = EBADF;
 		return -1;
 	}
+	/* Of a field the low bits say which one it is. */
+	if (request == MOTE_GET_FIELD) {
+		va_list arguments;
+		struct mote_field *field;
+
+		va_start(arguments, request);
+		field = va_arg(arguments, struct mote_field *);
+		field->value = field->number;
+		va_end(arguments);
+		return 0;
+	}
 	if (request == MOTE_GET_STATE || request == MOTE_SET_STATE || request == MOTE_SET_DEBUG)
 		return 0;
 	errno = ENOTTY;
@@ -82,6 +95,11 @@ void vm_resume(struct vm *which)
 {
 	which->paused = false;
 	nr_done++;
+}
+
+void vcpu_kick(struct vcpu *which)
+{
+	(void)which;
 }
 
 static __u64 granted;
@@ -294,6 +312,7 @@ static void begin(void)
 	has_drained = true;
 	vm.paused = false;
 	vcpu.tid = getpid();
+	vcpu.vm = &vm;
 	CHECK(!loop_create(&vm.supervisor, &vm, NULL) && !loop_create(&vm.io, &vm, &vm.lock));
 	CHECK(console_open(&vm, &console_ops, &lines[0], "serial", "none"));
 	CHECK(console_open(&vm, &console_ops, &lines[1], "hvc0", "socket"));
@@ -917,6 +936,88 @@ static void test_gdb(void)
 	gdb_destroy(&vm);
 }
 
+/* The vCPU's thread: it runs, and comes back with an exit of the module's, or one for the runner. */
+static void exit_once(unsigned int reason, bool is_handled)
+{
+	EQ(MOTE_WINDOW_EXIT, step_before(&vcpu));
+	run_page.exits[reason]++;
+	run_page.reason = is_handled ? MOTE_EXIT_NONE : reason;
+	step_behind(&vcpu);
+}
+
+static bool says(const char *answer, const char *words)
+{
+	return is_line(answer) && strstr(answer, words);
+}
+
+#define STEP "{\"version\":1,\"do\":\"step\"}"
+#define STEP_FAR "{\"version\":1,\"do\":\"step\",\"skip\":1,\"reason\":\"pio\"}"
+
+/* The answer is the next exit, or the next that is wanted; one alone asks, and when he is gone it is over. */
+static void test_step(void)
+{
+	static const char *const bad[] = {
+		"{\"version\":1,\"do\":\"step\",\"reason\":\"sleep\"}",
+		"{\"version\":1,\"do\":\"step\",\"reason\":1}",
+		"{\"version\":1,\"do\":\"step\",\"skip\":0}",
+		"{\"version\":1,\"do\":\"step\",\"skip\":-1}",
+	};
+	const char *answer;
+	int fd, other;
+
+	begin();
+	EQ(0, step_before(&vcpu));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		CHECK(schema_has_exchange(schema, "refusal", bad[i], ask(bad[i])));
+	EQ(0, step_before(&vcpu));
+	vm.paused = true;
+	fd = dial();
+	say(fd, STEP "\n");
+	CHECK(!hear(fd)[0] && !vm.paused);
+	CHECK(schema_has_exchange(schema, "refusal", STEP, ask(STEP)));
+	exit_once(MOTE_EXIT_CPUID, true);
+	answer = hear(fd);
+	CHECK(schema_has_exchange(schema, "step", STEP, answer));
+	CHECK(says(answer, "\"exit\":1,") && says(answer, "\"reason\":\"cpuid\",\"by\":\"module\""));
+	CHECK(says(answer, "\"cs.base\":\"0x418\"") && !strstr(answer, "exit-linear"));
+	/* It stands until the next is wanted, but for a pause. */
+	vm.paused = true;
+	EQ(MOTE_WINDOW_EXIT, step_before(&vcpu));
+	vm.paused = false;
+	say(fd, STEP_FAR "\n");
+	exit_once(MOTE_EXIT_PIO, false);
+	exit_once(MOTE_EXIT_HLT, true);
+	exit_once(MOTE_EXIT_INTERRUPT, true);
+	CHECK(!hear(fd)[0]);
+	run_page.exits[MOTE_EXIT_DR]++;
+	exit_once(MOTE_EXIT_PIO, false);
+	answer = hear(fd);
+	CHECK(schema_has_exchange(schema, "step", STEP_FAR, answer));
+	CHECK(says(answer, "\"exit\":4,") && says(answer, "\"reason\":\"pio\",\"by\":\"runner\""));
+	/* A nested fault that was one of a device, and no exit at all. */
+	say(fd, STEP "\n");
+	EQ(MOTE_WINDOW_EXIT, step_before(&vcpu));
+	step_behind(&vcpu);
+	CHECK(!hear(fd)[0]);
+	exit_once(MOTE_EXIT_INTERRUPT, true);
+	run_page.exits[MOTE_EXIT_NPF]++;
+	exit_once(MOTE_EXIT_MMIO, false);
+	CHECK(says(hear(fd), "\"exit\":5,\"vcpu\":0,\"reason\":\"mmio\""));
+	close(fd);
+	settle(&vm);
+	EQ(0, step_before(&vcpu));
+	/* The next one begins anew. */
+	other = dial();
+	say(other, STEP "\n");
+	exit_once(MOTE_EXIT_HLT, true);
+	CHECK(says(hear(other), "\"exit\":1,"));
+	close(other);
+	end();
+	step_destroy(&vm);
+	/* Others count on these. */
+	run_page = (struct mote_run) { .exits = { [MOTE_EXIT_CPUID] = 3, [MOTE_EXIT_PIO] = 5 } };
+}
+
 static void test_save_what_differs(void)
 {
 	static unsigned char memory[8 * SNAPSHOT_CHUNK] __attribute__((aligned(4096)));
@@ -1203,6 +1304,7 @@ int main(int argc, char **argv)
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
 		{ "a debugger, and one alone", test_gdb },
+		{ "exit by exit", test_step },
 		{ "a file that has something already", test_save_what_differs },
 		{ "policies, which are files", test_policies },
 		{ "a core", test_dump },

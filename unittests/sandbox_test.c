@@ -381,6 +381,11 @@ static int enter_guest(void)
 	return ask(MOTE_RUN);
 }
 
+static int look_at_guest(void)
+{
+	return ask(MOTE_GET_FIELD);
+}
+
 static int debug_guest(void)
 {
 	return ask(MOTE_SET_DEBUG);
@@ -460,6 +465,7 @@ static const struct attempt {
 	{ "gives the guest memory", add_memory, V | S | N | D, "ioctl", 0 },
 	{ "sees what the guest writes", watch_guest, V | S | N | D, "ioctl", 0 },
 	{ "enters the guest", enter_guest, I | S | N | D, "ioctl", 0 },
+	{ "reads a VMCS", look_at_guest, I | S | N | D, "ioctl", 0 },
 	{ "debugs the guest", debug_guest, S | N | D, "ioctl", 0 },
 	{ "moves the kernel's queues", move_vhost, ALL, "ioctl", 0 },
 	{ "sets the terminal", set_terminal, V | I | N | D, "ioctl", 0 },

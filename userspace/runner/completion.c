@@ -9,6 +9,7 @@
 
 /* The verbs that want a machine's name, and how a shell asks which there are. */
 #define OF_MACHINES "console|stat|pause|resume|reset|memory|gdb|stop"
+#define STEP_OPTIONS "--count --until --json"
 #define MACHINES "$(mote ps 2>/dev/null | awk 'NR > 1 { print $1 }')"
 
 static bool is_option(const struct row *row)
@@ -100,6 +101,11 @@ void completion_bash(FILE *out)
 	      "\tfi\n"
 	      "\tcase ${COMP_WORDS[1]} in\n"
 	      "\t(run) _mote_run ;;\n"
+	      "\t(step) if [[ \" ${COMP_WORDS[*]:2:COMP_CWORD-2} \" == *' run '* ]]; then\n"
+	      "\t\t\t_mote_run\n"
+	      "\t\telse\n"
+	      "\t\t\tCOMPREPLY=($(compgen -W \"run " STEP_OPTIONS " " MACHINES "\" -- \"$word\"))\n"
+	      "\t\tfi ;;\n"
 	      "\t" OF_MACHINES ") COMPREPLY=($(compgen -W \"" MACHINES "\" -- \"$word\")) ;;\n"
 	      "\tesac\n"
 	      "}\n"
@@ -166,6 +172,7 @@ void completion_zsh(FILE *out)
 	      "\tfi\n"
 	      "\tcase $words[2] in\n"
 	      "\t(run) shift words; ((CURRENT--)); _arguments $options ;;\n"
+	      "\t(step) compadd -- run " STEP_OPTIONS " ${(f)\"" MACHINES "\"} ;;\n"
 	      "\t" OF_MACHINES ") compadd -- ${(f)\"" MACHINES "\"} ;;\n"
 	      "\tesac\n"
 	      "}\n"

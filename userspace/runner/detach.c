@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,13 +18,14 @@
 
 /* Where the one who waits hears that it runs; -1: nobody does. */
 static int started = -1;
+static bool stays;
 
-/* Messages go on into a file: a terminal or a pipe is somebody's who has gone. */
+/* Messages go on into a file: a terminal or a pipe is somebody's who has gone, but one who steps. */
 static void leave_standard_error(int null)
 {
 	struct stat stat;
 
-	if (!fstat(STDERR_FILENO, &stat) && !S_ISREG(stat.st_mode))
+	if (!stays && !fstat(STDERR_FILENO, &stat) && !S_ISREG(stat.st_mode))
 		dup2(null, STDERR_FILENO);
 }
 
@@ -78,6 +81,9 @@ int detach_run(const struct options *options, char name[NAME_MOST + 1])
 	}
 	close(ends[0]);
 	started = ends[1];
+	stays = options->steps;
+	if (stays)
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 	setsid();
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);

@@ -27,6 +27,7 @@ const struct verb verbs[] = {
 	{ "receive", "run what another mote migrates", receive_usage, receive_run },
 	{ "dump", "write the memory of one as a core for crash, drgn and gdb", dump_usage, dump_run },
 	{ "gdb", "let gdb debug one", gdb_usage, gdb_run },
+	{ "step", "run one exit by exit, and see what the VMCS or VMCB holds", step_usage, step_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
 	{ "policy", "let BPF programs decide exits of running machines", NULL, outside_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", NULL, outside_run },

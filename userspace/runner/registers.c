@@ -148,7 +148,7 @@ void print_registers(struct vcpu *vcpu)
 
 /* ---- as JSON, whose numbers have too few bits for many ---------------------------------- */
 
-static void add_hex(struct json_object *object, const char *name, __u64 value)
+void json_add_hex(struct json_object *object, const char *name, __u64 value)
 {
 	char text[24];
 
@@ -166,48 +166,48 @@ static void add_segments(struct json_object *object, const struct mote_segs *seg
 	for (int i = 0; i < MOTE_NR_SEGS; i++) {
 		struct json_object *segment = json_object_new_object();
 
-		add_hex(segment, "selector", segs->seg[i].selector);
-		add_hex(segment, "base", segs->seg[i].base);
-		add_hex(segment, "limit", segs->seg[i].limit);
-		add_hex(segment, "attr", segs->seg[i].attr);
+		json_add_hex(segment, "selector", segs->seg[i].selector);
+		json_add_hex(segment, "base", segs->seg[i].base);
+		json_add_hex(segment, "limit", segs->seg[i].limit);
+		json_add_hex(segment, "attr", segs->seg[i].attr);
 		json_object_object_add(object, seg_names[i], segment);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
 		struct json_object *table = json_object_new_object();
 
-		add_hex(table, "base", tables[i].table->base);
-		add_hex(table, "limit", tables[i].table->limit);
+		json_add_hex(table, "base", tables[i].table->base);
+		json_add_hex(table, "limit", tables[i].table->limit);
 		json_object_object_add(object, tables[i].name, table);
 	}
 }
 
-static struct json_object *state_json(const struct mote_state *state)
+struct json_object *json_registers(const struct mote_state *state)
 {
 	struct json_object *object = json_object_new_object();
 
 	for (int i = 0; i < MOTE_NR_GPRS; i++)
-		add_hex(object, gpr_names[i], state->gprs.gpr[i]);
-	add_hex(object, "rip", state->gprs.rip);
-	add_hex(object, "rflags", state->gprs.rflags);
-	add_hex(object, "cr0", state->crs.cr0);
-	add_hex(object, "cr2", state->crs.cr2);
-	add_hex(object, "cr3", state->crs.cr3);
-	add_hex(object, "cr4", state->crs.cr4);
-	add_hex(object, "efer", state->msrs.efer);
+		json_add_hex(object, gpr_names[i], state->gprs.gpr[i]);
+	json_add_hex(object, "rip", state->gprs.rip);
+	json_add_hex(object, "rflags", state->gprs.rflags);
+	json_add_hex(object, "cr0", state->crs.cr0);
+	json_add_hex(object, "cr2", state->crs.cr2);
+	json_add_hex(object, "cr3", state->crs.cr3);
+	json_add_hex(object, "cr4", state->crs.cr4);
+	json_add_hex(object, "efer", state->msrs.efer);
 	add_segments(object, &state->segs);
 	return object;
 }
 
-static struct json_object *code_json(struct vm *vm, const struct mote_state *state)
+struct json_object *json_code(struct vm *vm, const struct mote_state *state, unsigned int most)
 {
 	struct json_object *code = json_object_new_array();
 	struct line lines[NR_INSTRUCTIONS];
 	unsigned int nr = disassemble(vm, state, lines);
 
-	for (unsigned int i = 0; i < nr; i++) {
+	for (unsigned int i = 0; i < nr && i < most; i++) {
 		struct json_object *line = json_object_new_object();
 
-		add_hex(line, "rip", lines[i].rip);
+		json_add_hex(line, "rip", lines[i].rip);
 		json_object_object_add(line, "bytes", json_object_new_string(lines[i].bytes));
 		json_object_object_add(line, "text", json_object_new_string(lines[i].text));
 		json_object_array_add(code, line);
@@ -225,6 +225,6 @@ void json_add_registers(struct json_object *root, struct vcpu *vcpu)
 		json_object_object_add(root, "registers_error", json_object_new_string(strerror(-err)));
 		return;
 	}
-	json_object_object_add(root, "registers", state_json(&state));
-	json_object_object_add(root, "code", code_json(vcpu->vm, &state));
+	json_object_object_add(root, "registers", json_registers(&state));
+	json_object_object_add(root, "code", json_code(vcpu->vm, &state, NR_INSTRUCTIONS));
 }

@@ -17,6 +17,7 @@
 #include "policies.h"
 #include "requests.h"
 #include "runner.h"
+#include "step.h"
 #include "tty.h"
 
 #define ARGUMENTS_MOST 3
@@ -404,8 +405,27 @@ static struct json_object *do_gdb(struct vm *vm, struct reply *reply, const __u6
 	return refuse(reply->debugs ? "the VM has ended" : "the runner has no memory");
 }
 
+static bool has_exit(struct vm *vm, const struct reply *reply)
+{
+	(void)reply;
+	return step_is_there(vm);
+}
+
+/* Whoever has asked once is the only one until he is gone. */
+static struct json_object *do_step(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const char *why = step_ask(vm, reply, reply->name, values[0]);
+
+	if (why)
+		return refuse("%s", why);
+	reply->steps = true;
+	reply->is_due = has_exit;
+	return refuse("the VM has ended");
+}
+
 bool request_abandon(struct vm *vm, struct reply *reply)
 {
+	step_leave(vm, reply);
 	if (reply->migrates && reply->is_due)
 		migration_cancel(vm);
 	if (reply->debugs && reply->is_due)
@@ -428,6 +448,7 @@ static const struct request requests[] = {
 	{ "copy", { { "downtime_ms", 0, 3600000, false } }, do_copy },
 	{ "reset", { { 0 } }, do_reset },
 	{ "gdb", { { 0 } }, do_gdb },
+	{ "step", { { "skip", 1, UINT32_MAX, true }, { "reason", 0, 0, true } }, do_step },
 	{ "save", { { "file", 1, INT64_MAX, false } }, do_save },
 	{ "policy-add", { { "name", 0, 0, false } }, do_policy_add },
 	{ "policy-remove", { { "name", 0, 0, false } }, do_policy_remove },
@@ -559,6 +580,10 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		reply->migrates = false;
 		return seal(reply, migrate_answer(vm));
 	}
+	if (reply->steps) {
+		reply->steps = false;
+		return seal(reply, step_answer(vm));
+	}
 	reply->debugs = false;
 	if (!reply->err)
 		return seal(reply, vm_status(vm));
@@ -569,6 +594,6 @@ void request_forget(struct reply *reply)
 {
 	reply->is_due = NULL;
 	reply->job.run = NULL;
-	reply->migrates = reply->debugs = false;
+	reply->migrates = reply->debugs = reply->steps = false;
 	free_save(reply);
 }

@@ -33,6 +33,7 @@ struct json_object;
  * @save: what is being saved for it, or NULL
  * @migrates: the VM is being migrated for it
  * @debugs: it is a debugger's
+ * @steps: it is the next exit's
  * @console: behind the answer the connection is this one; or NULL
  */
 struct reply {
@@ -48,6 +49,7 @@ struct reply {
 	struct save *save;
 	bool migrates;
 	bool debugs;
+	bool steps;
 	struct console *console;
 };
 

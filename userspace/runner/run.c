@@ -159,19 +159,38 @@ static const char *default_name(const char *image, char *name, size_t size)
 	return name;
 }
 
+/* -1 to go on, else the exit status; a name that was not given is in @name. */
+static int prepare(int argc, char **argv, struct options *options, char name[NAME_MOST + 1])
+{
+	int status = parse(argc, argv, options);
+
+	if (!options->name)
+		options->name = default_name(options->image, name, NAME_MOST + 1);
+	return status < 0 && cloud_init_add(options) ? EXIT_USAGE : status;
+}
+
 int run_run(const struct verb *verb, int argc, char **argv)
 {
 	struct options options = OPTIONS_INITIAL;
 	char name[NAME_MOST + 1];
-	int status = parse(argc, argv, &options);
+	int status = prepare(argc, argv, &options, name);
 
 	(void)verb;
-	if (!options.name)
-		options.name = default_name(options.image, name, sizeof(name));
-	if (status < 0 && cloud_init_add(&options))
-		status = EXIT_USAGE;
 	if (status < 0)
 		status = options.detach ? detach_run(&options, name) : vm_run(&options);
+	json_object_put(options.config);
+	return status;
+}
+
+int run_stepped(int argc, char **argv, char *name)
+{
+	struct options options = OPTIONS_INITIAL;
+	int status;
+
+	options.detach = options.steps = true;
+	status = prepare(argc, argv, &options, name);
+	if (status < 0)
+		status = detach_run(&options, name);
 	json_object_put(options.config);
 	return status;
 }

@@ -39,6 +39,8 @@ int info_run(const struct verb *verb, int argc, char **argv);
 extern const struct verb verbs[];
 
 int run_run(const struct verb *verb, int argc, char **argv);
+/* The same, in the background for mote step, and its @name: EXIT_OK when it waits for its first exit. */
+int run_stepped(int argc, char **argv, char *name);
 /* What the build makes of the table of options, on standard output. */
 int options_run(const struct verb *verb, int argc, char **argv);
 
@@ -64,6 +66,9 @@ int stat_run(const struct verb *verb, int argc, char **argv);
 
 extern const char gdb_usage[];
 int gdb_run(const struct verb *verb, int argc, char **argv);
+
+extern const char step_usage[];
+int step_run(const struct verb *verb, int argc, char **argv);
 
 extern const char kvm_usage[];
 int kvm_run(const struct verb *verb, int argc, char **argv);

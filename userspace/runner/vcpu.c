@@ -23,6 +23,7 @@
 #include "irq.h"
 #include "runner.h"
 #include "sandbox.h"
+#include "step.h"
 #include "vm.h"
 
 #define KICK SIGUSR1
@@ -241,6 +242,8 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 	struct mote_run *run = vcpu->cpu.run;
 
 	switch (run->reason) {
+	case MOTE_EXIT_NONE:
+		break;
 	case MOTE_EXIT_PIO:
 		check_completion(vcpu, mote_complete_pio(&vcpu->cpu, bus), "port access");
 		break;
@@ -433,12 +436,14 @@ static void *run_vcpu(void *data)
 		/* What was completed last comes into the vCPU, and no further, before it waits. */
 		if (pauses)
 			__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		run->window = !vcpu->cpu.id && pic_pending(vcpu->vm) && !pauses && !vcpu->steps ?
-			      MOTE_WINDOW_INTERRUPT : 0;
+		run->window = step_before(vcpu);
+		if (!vcpu->cpu.id && pic_pending(vcpu->vm) && !pauses && !vcpu->steps)
+			run->window |= MOTE_WINDOW_INTERRUPT;
 		err = mote_run(vcpu->cpu.fd);
+		step_behind(vcpu);
 		if (!err) {
-			/* A newer module may know more reasons. */
-			if (run->reason < MOTE_NR_EXITS)
+			/* What is only looked at is the module's; a newer one may know more reasons. */
+			if (run->reason && run->reason < MOTE_NR_EXITS)
 				vcpu->exits[run->reason]++;
 			handle_exit(vcpu, &bus);
 		} else if (err == -EINTR) {

@@ -25,6 +25,7 @@
 #include "policies.h"
 #include "runner.h"
 #include "sandbox.h"
+#include "step.h"
 #include "traffic.h"
 #include "virtio.h"
 
@@ -96,8 +97,10 @@ static int open_machine(struct vm *vm)
 		complain("--cpus: a VM has at most %u vCPUs", info.max_vcpus);
 		return -1;
 	}
-	if (!err)
+	if (!err) {
+		vm->vendor = info.vendor;
 		config.tsc_khz = choose_tsc_khz(vm, &info);
+	}
 	if (!err)
 		err = mote_machine_create_with(&vm->machine, vm->fd, &config);
 	vm->has_other_tsc = !err && !config.tsc_khz && !is_near(vm->tsc_khz, info.tsc_khz);
@@ -340,6 +343,7 @@ static void destroy_machine(struct vm *vm)
 {
 	migration_end(vm);
 	gdb_end(vm);
+	step_end(vm);
 	base_destroy(vm);
 	devices_destroy(vm);
 	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
@@ -375,6 +379,7 @@ static void destroy(struct vm *vm)
 	migration_destroy(vm);
 	policies_destroy(vm);
 	gdb_destroy(vm);
+	step_destroy(vm);
 	io_destroy(vm);
 	if (vm->refused.fd >= 0)
 		close(vm->refused.fd);
@@ -510,7 +515,7 @@ int vm_run(const struct options *options)
 		.lock = PTHREAD_MUTEX_INITIALIZER, .life = PTHREAD_MUTEX_INITIALIZER,
 		.resumed = PTHREAD_COND_INITIALIZER,
 		.memory_fd = -1, .core_fd = -1, .pagemap = -1, .snapshot = options->snapshot,
-		.started = clock_ns(), .status = EXIT_USAGE, .paused = options->gdb,
+		.started = clock_ns(), .status = EXIT_USAGE, .paused = options->gdb || options->steps,
 	};
 	sigset_t set;
 

@@ -200,6 +200,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @watchdog: there is a watchdog, which does this
  * @testdev: there are the devices of test guests
  * @gdb: it begins when a debugger lets it
+ * @steps: likewise mote step, which has started it, and with which it ends
  * @json: say as JSON what happens
  * @snapshot: with what the machine begins; NULL: with its image
  * @sandbox: "on" or "off"
@@ -242,6 +243,7 @@ struct options {
 	enum watchdog_action watchdog;
 	bool testdev;
 	bool gdb;
+	bool steps;
 	bool json;
 	struct snapshot *snapshot;
 	const char *sandbox;
@@ -262,6 +264,7 @@ struct gdb;
 struct migration;
 struct policies;
 struct state;
+struct step;
 struct traffic;
 
 /* How a VM ended, each with an exit status: see end.c. */
@@ -321,6 +324,7 @@ struct job {
  * struct vm - a virtual machine
  * @options: what was asked for
  * @fd: /dev/mote
+ * @vendor: of the host, &enum mote_vendor
  * @machine: the VM
  * @ram: its memory
  * @mapping: in which that is
@@ -368,6 +372,7 @@ struct job {
  * @migration: the last one, or NULL
  * @policies: those that decide its exits (policies.h), or NULL
  * @gdb: the last debugger, or NULL
+ * @step: who runs it exit by exit (step.h), or NULL if nobody ever has
  * @refused: a thread has tried what the sandbox refuses
  * @console: whose far end a client is that does not say which, or NULL
  * @consoles: all of them
@@ -393,6 +398,7 @@ struct job {
 struct vm {
 	const struct options *options;
 	int fd;
+	unsigned int vendor;
 	struct mote_machine machine;
 	unsigned char *ram;
 	void *mapping;
@@ -443,6 +449,7 @@ struct vm {
 	struct migration *migration;
 	struct policies *policies;
 	struct gdb *gdb;
+	struct step *step;
 	struct source refused;
 	struct console *console;
 	struct console *consoles;
@@ -626,6 +633,11 @@ void end_report(struct vm *vm);
 void print_registers(struct vcpu *vcpu);
 /* The same as members of an object: "vcpu", "registers" and "code", or "registers_error". */
 void json_add_registers(struct json_object *root, struct vcpu *vcpu);
+/* Of a state with GPRS, SEGS, CRS and MSRS: these, and at most so many instructions at its RIP. */
+struct json_object *json_registers(const struct mote_state *state);
+struct json_object *json_code(struct vm *vm, const struct mote_state *state, unsigned int most);
+/* A number whose bits are looked at. */
+void json_add_hex(struct json_object *object, const char *name, __u64 value);
 
 /* ---- what runs (loader.c) ------------------------------------------------------------ */
 
