@@ -5,7 +5,7 @@
  */
 #include <asm/tsc.h>
 
-#include "../mote.h"
+#include "../vendor.h"
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
@@ -69,6 +69,19 @@ void mote_trace_entry(struct mote_vcpu *vcpu)
 	trace_mote_entry(vcpu->vm->id, vcpu->id, tsc, vcpu->rip);
 }
 
+/* What is asked of the CPU for this event alone, nobody else pays for. */
+static void trace_frame(struct mote_vcpu *vcpu, u64 tsc)
+{
+	struct mote_cpu_mode mode;
+
+	if (!trace_mote_frame_enabled())
+		return;
+	mote_ops->get_mode(vcpu, &mode);
+	trace_mote_frame(vcpu->vm->id, vcpu->id, tsc, vcpu->exit.reason, vcpu->rip,
+			 vcpu->gpr[MOTE_RSP], vcpu->gpr[MOTE_RBP], mode.cr3, mode.cr4, mode.efer,
+			 mode.cs_attr, mode.cpl);
+}
+
 void mote_trace_exit(struct mote_vcpu *vcpu)
 {
 	const struct mote_exit *exit = &vcpu->exit;
@@ -82,6 +95,7 @@ void mote_trace_exit(struct mote_vcpu *vcpu)
 	};
 	trace_mote_exit(vm, vcpu->id, tsc, exit->reason, exit->raw, vcpu->rip, exit->qualification,
 			exit->reason == MOTE_EXIT_NPF ? exit->npf.gpa : 0);
+	trace_frame(vcpu, tsc);
 	if (exit->reason == MOTE_EXIT_PIO && !(exit->pio.flags & MOTE_PIO_IN))
 		trace_pio(vcpu);
 	else if (exit->reason == MOTE_EXIT_HYPERCALL)

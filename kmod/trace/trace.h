@@ -86,6 +86,14 @@ KEYED_EVENT(mote_exit, EXIT_FIELDS, "%s raw 0x%x rip 0x%llx qualification 0x%llx
 	    show_reason(__entry->reason), __entry->raw, __entry->rip, __entry->qualification,
 	    __entry->gpa);
 
+/* With an exit: what the guest's call chain is found by; @cs_attr: as in &struct mote_segment. */
+#define FRAME_FIELDS(F) F(u64, tsc) F(u32, reason) F(u64, rip) F(u64, rsp) F(u64, rbp) F(u64, cr3) \
+	F(u64, cr4) F(u64, efer) F(u32, cs_attr) F(u32, cpl)
+KEYED_EVENT(mote_frame, FRAME_FIELDS,
+	    "%s rip 0x%llx rsp 0x%llx rbp 0x%llx cr3 0x%llx cr4 0x%llx efer 0x%llx cs 0x%x cpl %u",
+	    show_reason(__entry->reason), __entry->rip, __entry->rsp, __entry->rbp, __entry->cr3,
+	    __entry->cr4, __entry->efer, __entry->cs_attr, __entry->cpl);
+
 /*
  * The guest goes on after an exit at @rip: both TSCs of the host, @where: MOTE_HANDLED_*.
  * @reason is that of mote_exit, or after a nested fault what became of it: MMIO, MEMORY.
