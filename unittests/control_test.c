@@ -336,6 +336,7 @@ static const struct {
 } exchanges[] = {
 	{ "status", "{\"version\":1,\"do\":\"status\"}" },
 	{ "stat", "{\"version\":1,\"do\":\"stat\"}" },
+	{ "slots", "{\"version\":1,\"do\":\"slots\"}" },
 	{ "power-button", "{\"version\":1,\"do\":\"power-button\"}" },
 	{ "pause", "{\"version\":1,\"do\":\"pause\"}" },
 	{ "resume", "{\"version\":1,\"do\":\"resume\"}" },
@@ -354,6 +355,8 @@ static const struct {
 static void test_schema(void)
 {
 	begin();
+	vm.low = vm.high = 256 * MEBIBYTE;
+	vm.ram = (unsigned char *)&run_page;
 	for (size_t i = 0; i < NR_EXCHANGES; i++) {
 		const char *answer = ask(exchanges[i].request);
 		struct json_object *more = json_tokener_parse(answer);
@@ -367,6 +370,7 @@ static void test_schema(void)
 					   json_object_to_json_string(more)));
 		json_object_put(more);
 	}
+	vm.low = vm.high = 0;
 	EQ(3, nr_done);
 	EQ(1, nr_pressed);
 	EQ(256 * MEBIBYTE, left);

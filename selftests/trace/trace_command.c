@@ -122,6 +122,7 @@ TEST_F(trace_command, file_and_pictures)
 		"report", "report --events", "report --by vm --by rip --histogram", "flame",
 		"flame --count --idle", "flame --symbols /proc/kallsyms", "timeline",
 	};
+	struct json_object *chrome, *slices;
 	struct command command;
 
 	ASSERT_EQ(0, sh("mote trace record -o " TRACE_FILE " -- ./sequence 20"));
@@ -137,6 +138,12 @@ TEST_F(trace_command, file_and_pictures)
 			"! grep -E 'http|href|script|import' /tmp/svg && grep -q '>cpuid' /tmp/svg"));
 	EXPECT_EQ(0, sh("mote trace timeline " TRACE_FILE " | sed 's,http://www.w3.org/2000/svg,,' > /tmp/svg &&"
 			"! grep -E 'http|href|script|import' /tmp/svg && grep -q 'vCPU 0' /tmp/svg"));
+	EXPECT_EQ(0, sh("mote trace flame --count --as folded " TRACE_FILE " | grep -q '^cpuid;0x.* 20$'"));
+	EXPECT_EQ(0, sh("mote trace timeline --as chrome " TRACE_FILE " > /tmp/chrome"));
+	chrome = json_object_from_file("/tmp/chrome");
+	EXPECT_TRUE(json_object_object_get_ex(chrome, "traceEvents", &slices) &&
+		    json_object_array_length(slices) > 100);
+	json_object_put(chrome);
 	/* A piece of a file is none. */
 	EXPECT_EQ(0, sh("head -c 1000 " TRACE_FILE " > /tmp/piece"));
 	command_run(&command, "mote trace report /tmp/piece");
@@ -211,6 +218,11 @@ TEST_F(trace_command, wrong_usage)
 		"report /nonexistent", "report /proc/version", "flame --by rip x",
 		"flame --symbols /dev/null x",
 		"timeline --histogram x", "top --rounds 0", "record --interval 1", "latency --duration nan",
+		"profile --event nosuch", "profile --frequency 0", "profile --as nosuch", "profile --stacks",
+		"profile --name nosuch", "profile --symbols /nonexistent", "profile --offset 1",
+		"latency --as svg", "flame --as chrome x", "flame --event pio x",
+		"flame --stacks --as nosuch", "timeline --as folded x", "timeline --name nosuch x",
+		"record --name nosuch", "timeline --as chrome --json x",
 	};
 	struct command command;
 

@@ -20,6 +20,7 @@
 
 #include "runner.h"
 #include "snapshot.h"
+#include "vmcoreinfo.h"
 
 /* sys/user.h has it, too. */
 #undef PAGE_SIZE
@@ -79,37 +80,12 @@ struct qemu_cpu {
 
 /* ---- VMCOREINFO -------------------------------------------------------------------------- */
 
-/* Linux, include/linux/vmcore_info.h: a note at the beginning of a page, whose text has a page at most. */
-static const char vmcoreinfo[] = "VMCOREINFO\0\0OSRELEASE=";
-#define VMCOREINFO_NAME 12
-#define VMCOREINFO_MOST (sizeof(Elf64_Nhdr) + VMCOREINFO_NAME + PAGE_SIZE)
-
 /* How long the note is that is here; 0: there is none. */
-static size_t vmcoreinfo_size(const struct vm *vm, __u64 at)
+static size_t note_size(const struct vm *vm, __u64 at)
 {
-	const unsigned char *page = vm->ram + at;
-	Elf64_Nhdr head;
-	size_t size;
+	size_t size = vmcoreinfo_size(vm->ram + at);
 
-	memcpy(&head, page, sizeof(head));
-	if (head.n_namesz != sizeof("VMCOREINFO") || head.n_type || head.n_descsz > PAGE_SIZE ||
-	    memcmp(page + sizeof(head), vmcoreinfo, sizeof(vmcoreinfo) - 1))
-		return 0;
-	size = sizeof(head) + VMCOREINFO_NAME + ALIGN_UP(head.n_descsz, 4);
 	return size <= vm->options->memory - at ? size : 0;
-}
-
-/* A number that VMCOREINFO has behind @key; 0: it is not there. */
-static __u64 vmcoreinfo_number(const struct vm *vm, __u64 at, const char *key, int base)
-{
-	char text[VMCOREINFO_MOST + 1] = "", line[64];
-	const char *found;
-
-	if (at)
-		memcpy(text, vm->ram + at, vmcoreinfo_size(vm, at));
-	snprintf(line, sizeof(line), "\n%s=", key);
-	found = memmem(text, sizeof(text), line, strlen(line));
-	return found ? strtoull(found + strlen(line), NULL, base) : 0;
 }
 
 /* ---- the beginning of the file --------------------------------------------------------------- */
@@ -191,7 +167,7 @@ static void *put_cpu(void *to, const struct mote_state *state)
 /* Behind the last note, or NULL and @err. */
 static void *put_notes(struct vm *vm, __u64 vmcoreinfo_at, void *to, int *err)
 {
-	size_t size = vmcoreinfo_at ? vmcoreinfo_size(vm, vmcoreinfo_at) : 0;
+	size_t size = vmcoreinfo_at ? note_size(vm, vmcoreinfo_at) : 0;
 
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct mote_state state = {
@@ -216,17 +192,19 @@ static void add_memory(Elf64_Phdr *headers, Elf64_Half *nr, __u64 gpa, __u64 off
 	};
 }
 
-/* What Linux's image is mapped from, but for phys_base: Documentation/x86/x86_64/mm.rst. */
-#define START_KERNEL_MAP 0xffffffff80000000ull
-
 /* Where drgn begins, which finds the kernel's first page table by its virtual address alone. */
 static void add_page_table(const struct vm *vm, __u64 vmcoreinfo_at, Elf64_Phdr *headers, Elf64_Half *nr)
 {
-	__u64 gva = vmcoreinfo_number(vm, vmcoreinfo_at, "SYMBOL(swapper_pg_dir)", 16);
-	__u64 phys_base = vmcoreinfo_number(vm, vmcoreinfo_at, "NUMBER(phys_base)", 10);
-	__u64 gpa = gva - START_KERNEL_MAP + phys_base;
-	const unsigned char *hva = mote_machine_hva(&vm->machine, gpa, PAGE_SIZE);
+	char text[VMCOREINFO_MOST + 1] = "";
+	const unsigned char *hva;
+	__u64 gva, gpa;
 
+	if (vmcoreinfo_at)
+		memcpy(text, vm->ram + vmcoreinfo_at + VMCOREINFO_HEAD,
+		       note_size(vm, vmcoreinfo_at) - VMCOREINFO_HEAD);
+	gva = vmcoreinfo_number(text, "SYMBOL(swapper_pg_dir)", 16);
+	gpa = gva - START_KERNEL_MAP + vmcoreinfo_number(text, "NUMBER(phys_base)", 10);
+	hva = mote_machine_hva(&vm->machine, gpa, PAGE_SIZE);
 	if (!gva || hva < vm->ram || hva >= vm->ram + vm->options->memory)
 		return;
 	add_memory(headers, nr, gpa, memory_at(vm) + (hva - vm->ram), PAGE_SIZE);
@@ -286,7 +264,7 @@ static bool has_to_be_written(struct vm *vm, struct save *save, __u64 at, bool i
 {
 	bool is_data = is_touched && !is_zero(vm->ram + at, PAGE_SIZE);
 
-	if (is_data && !save->vmcoreinfo && vmcoreinfo_size(vm, at))
+	if (is_data && !save->vmcoreinfo && note_size(vm, at))
 		save->vmcoreinfo = at;
 	return is_data || at + PAGE_SIZE == vm->options->memory;
 }

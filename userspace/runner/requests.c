@@ -119,6 +119,29 @@ static struct json_object *do_stat(struct vm *vm, struct reply *reply, const __u
 	return vm_statistics(vm);
 }
 
+static void add_slot(struct json_object *slots, __u64 gpa, __u64 size, const unsigned char *hva)
+{
+	struct json_object *slot = json_object_new_object();
+
+	json_add_number(slot, "gpa", gpa);
+	json_add_number(slot, "size", size);
+	json_add_number(slot, "hva", (unsigned long)hva);
+	json_object_array_add(slots, slot);
+}
+
+static struct json_object *do_slots(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	struct json_object *answer = vm_status(vm), *slots = json_object_new_array();
+
+	(void)reply;
+	(void)values;
+	add_slot(slots, 0, vm->low, vm->ram);
+	if (vm->high)
+		add_slot(slots, HIGH_MEMORY, vm->high, vm->ram + vm->low);
+	json_object_object_add(answer, "slots", slots);
+	return answer;
+}
+
 static struct json_object *do_power_button(struct vm *vm, struct reply *reply, const __u64 *values)
 {
 	(void)values;
@@ -436,6 +459,7 @@ bool request_abandon(struct vm *vm, struct reply *reply)
 static const struct request requests[] = {
 	{ "status", { { 0 } }, do_status },
 	{ "stat", { { 0 } }, do_stat },
+	{ "slots", { { 0 } }, do_slots },
 	{ "power-button", { { 0 } }, do_power_button },
 	{ "kill", { { 0 } }, do_kill },
 	{ "pause", { { 0 } }, do_pause },

@@ -88,15 +88,76 @@ struct trace_record {
 /* Bytes of the buffer between the kernel and the tool: a quarter second at a million exits a second. */
 #define TRACE_BUFFER (16u << 20)
 
-/* Which vCPUs; set before the programs are loaded. */
+/* ---- samples ---------------------------------------------------------------- */
+
+/* Of the guest's RAM: as in a control socket's answer to "slots". */
+#define TRACE_SLOTS_MOST 2
+
+struct trace_slot {
+	__u64 gpa;
+	__u64 size;
+	__u64 hva;
+};
+
+/* How much of the stack is copied; and of how many, as an interrupt's lies upon a task's. */
+#define TRACE_STACK 8192
+#define TRACE_STACKS 2
+
+/* A piece of a stack: so many bytes from this address on. */
+struct trace_span {
+	__u64 gva;
+	__u64 size;
+};
+
+/**
+ * struct trace_sample - where a guest was at an exit, and what it had on its stack
+ * @vm: as in &struct trace_record
+ * @vcpu: likewise
+ * @event: %TRACE_SAMPLE
+ * @pid: of the VMM process
+ * @reason: of the exit
+ * @tsc: of the exit
+ * @rip: and the other registers
+ * @rsp: stack pointer
+ * @rbp: frame pointer, maybe
+ * @cpl: privilege level
+ * @is_long: it is 64-bit code; there is a stack if it is the kernel's, too
+ * @span: where the pieces of the stack were; they follow one another in @stack
+ * @stack: as much as there is
+ */
+struct trace_sample {
+	__u32 vm;
+	__u16 vcpu;
+	__u16 event;
+	__u32 pid;
+	__u32 reason;
+	__u64 tsc;
+	__u64 rip;
+	__u64 rsp;
+	__u64 rbp;
+	__u32 cpl;
+	__u32 is_long;
+	struct trace_span span[TRACE_STACKS];
+	__u8 stack[TRACE_STACK];
+};
+
+/* No event of a file's. */
+#define TRACE_SAMPLE 0xffff
+
+/* Bytes of the buffer of samples. */
+#define TRACE_SAMPLES_BUFFER (32u << 20)
+
+/* Which vCPUs, and of which process; set before the programs are loaded. */
 struct trace_filter {
 	__u32 vm;
 	__u32 vcpu;
+	__u32 pid;
 	__u8 one_vm;
 	__u8 one_vcpu;
 	__u8 by_vm;
 	__u8 by_vcpu;
 	__u8 by_rip;
+	__u64 reasons;	/* of exits that are samples, a bit each */
 };
 
 #endif /* EVENT_H */

@@ -60,6 +60,7 @@ struct timeline {
 	uint64_t lost;
 	struct lane **lanes;
 	size_t nr;
+	struct chrome *chrome;	/* goes there slice by slice; or NULL */
 };
 
 /* ---- from events to shares ------------------------------------------------------- */
@@ -85,6 +86,8 @@ static void spend(const struct timeline *timeline, struct lane *lane, enum state
 	if (from < timeline->begin || to <= from)
 		return;
 	lane->sum[state] += to - from;
+	if (timeline->chrome)
+		chrome_slice(timeline->chrome, lane->vm, lane->vcpu, states[state].name, from, to);
 	for (int bin = bin_of(timeline, from); bin <= bin_of(timeline, to); bin++) {
 		double start = fmax(from - timeline->begin, bin * width);
 		double end = fmin(to - timeline->begin, (bin + 1) * width);
@@ -438,6 +441,20 @@ static struct json_object *timeline_json(const struct timeline *timeline)
 	return root;
 }
 
+/* All while it is built. */
+static void print_chrome(FILE *out, struct timeline *timeline, const struct trace_file *file,
+			 const struct trace_options *options)
+{
+	struct chrome chrome = { .out = out, .tsc_khz = file->header->tsc_khz };
+
+	timeline->chrome = &chrome;
+	chrome_begin(&chrome);
+	build(timeline, file, options);
+	for (size_t i = 0; i < timeline->nr; i++)
+		chrome_track(&chrome, timeline->lanes[i]->vm, timeline->lanes[i]->vcpu);
+	chrome_end(&chrome);
+}
+
 int timeline_command(const struct trace_options *options)
 {
 	struct timeline timeline = { 0 };
@@ -447,12 +464,15 @@ int timeline_command(const struct trace_options *options)
 
 	if (err)
 		return err;
-	build(&timeline, &file, options);
-	trace_file_close(&file);
 	out = output_open(options);
+	if (out && options->format == FORMAT_CHROME)
+		print_chrome(out, &timeline, &file, options);
+	else if (out)
+		build(&timeline, &file, options);
+	trace_file_close(&file);
 	if (out && options->json)
 		output_json(out, timeline_json(&timeline));
-	else if (out)
+	else if (out && options->format != FORMAT_CHROME)
 		print_svg(out, &timeline);
 	for (size_t i = 0; i < timeline.nr; i++) {
 		free(timeline.lanes[i]->turns);

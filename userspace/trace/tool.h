@@ -14,6 +14,11 @@
 
 #include "event.h"
 
+/* How a result looks, beside what is each command's own way. */
+enum trace_format {
+	FORMAT_USUAL, FORMAT_TABLE, FORMAT_SVG, FORMAT_FOLDED, FORMAT_CHROME, FORMAT_SAMPLES, NR_FORMATS
+};
+
 /**
  * struct trace_options - the command line
  * @command: of `mote trace`, for messages
@@ -27,6 +32,10 @@
  * @details: record: all events, not only those that tell where time goes
  * @by_count: flame: widths are numbers of exits, not time
  * @idle: flame: with HLT
+ * @stacks: flame: not of a file, but now, with call chains
+ * @format: how the result looks
+ * @frequency: profile: so many samples a second; 0: as often as the host's own timer ticks
+ * @machine: only of the machine of this name, or NULL
  * @output: a file; NULL: standard output
  * @input: a file that record has written
  * @symbols: a guest's System.map or ELF image
@@ -45,6 +54,10 @@ struct trace_options {
 	bool details;
 	bool by_count;
 	bool idle;
+	bool stacks;
+	enum trace_format format;
+	unsigned int frequency;
+	const char *machine;
 	const char *output;
 	const char *input;
 	const char *symbols;
@@ -63,6 +76,8 @@ int record_command(const struct trace_options *options);
 int report_command(const struct trace_options *options);
 int flame_command(const struct trace_options *options);
 int timeline_command(const struct trace_options *options);
+/* Also flame, with options->stacks. */
+int profile_command(const struct trace_options *options);
 
 /* ---- session.c --------------------------------------------------------------- */
 
@@ -215,14 +230,90 @@ void output_json(FILE *out, struct json_object *value);
 /* Text in SVG. */
 void print_escaped(FILE *out, const char *text);
 
+/* ---- tree.c ------------------------------------------------------------------ */
+
+/**
+ * struct node - one of a tree: a name, and what is below it
+ * @name: of it
+ * @parent: NULL: it is the root
+ * @weight: ticks, or a number; with those of its children
+ * @count: how often; likewise
+ * @children: allocated
+ * @nr: of them
+ * @room: for so many
+ */
+struct node {
+	char name[128];
+	struct node *parent;
+	uint64_t weight;
+	uint64_t count;
+	struct node **children;
+	size_t nr;
+	size_t room;
+};
+
+/* What is said of a tree. */
+struct picture {
+	const char *title;
+	const char *unit;	/* what is counted */
+	const char *note;	/* behind the numbers */
+	const char *lost_unit;
+	uint64_t lost;
+	bool by_count;		/* weights are numbers, not ticks */
+	uint32_t tsc_khz;
+};
+
+/* The child of this name; a new one if there is none. */
+struct node *node_child(struct node *node, const char *name);
+/* All below the root. */
+void tree_free(struct node *root);
+/* A flame graph; a line for each node with what its children have not; an object. */
+void tree_svg(FILE *out, struct node *root, const struct picture *picture);
+void tree_folded(FILE *out, struct node *root, const struct picture *picture);
+void tree_json(FILE *out, struct node *root, const struct picture *picture);
+
+/* ---- chrome.c ------------------------------------------------------------------ */
+
+/* Chrome's trace events, which Perfetto reads: slices of time, ticks of the TSC, of vCPUs. */
+struct chrome {
+	FILE *out;
+	uint32_t tsc_khz;
+	bool has_events;
+};
+
+void chrome_begin(struct chrome *chrome);
+/* What a vCPU is called: once for each. */
+void chrome_track(struct chrome *chrome, uint32_t vm, uint16_t vcpu);
+void chrome_slice(struct chrome *chrome, uint32_t vm, uint16_t vcpu, const char *name, uint64_t from,
+		  uint64_t to);
+void chrome_end(struct chrome *chrome);
+
 /* ---- symbols.c --------------------------------------------------------------- */
 
 struct symbols;
+
+/* Places that are no functions, but wanted by their names; from MARKER_TEXT on VMCOREINFO has them, too. */
+enum marker {
+	MARKER_ORC_IPS, MARKER_ORC_IPS_END, MARKER_ORC, MARKER_BTF, MARKER_BTF_END, MARKER_MODULES,
+	MARKER_TEXT, MARKER_UTS, MARKER_NAMES, NR_MARKERS
+};
 
 /* NULL after a message; of no file: an empty set. */
 struct symbols *symbols_open(const struct trace_options *options);
 void symbols_close(struct symbols *symbols);
 /* The function that an address is in and where that begins; false: none known. */
 bool symbols_find(const struct symbols *symbols, uint64_t rip, const char **name, uint64_t *start);
+
+/* By hand: an empty set, one more with its type as nm says it, and ready for finding. */
+struct symbols *symbols_new(void);
+void symbols_add(struct symbols *symbols, char type, uint64_t start, const char *name);
+void symbols_sort(struct symbols *symbols);
+/* 0: it is not there. */
+uint64_t symbols_marker(const struct symbols *symbols, enum marker marker);
+/*
+ * Those of a file, where the kernel that says @info (VMCOREINFO) has put itself; 0, or an exit status after a
+ * message: it is of another kernel, by its build id, or by its addresses where it has none.
+ */
+int symbols_read_of(struct symbols *symbols, const char *path, const char *info);
 
 #endif /* TOOL_H */

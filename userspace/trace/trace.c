@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest.h"
+#include "libmote.h"
 #include "runner.h"
 #include "tool.h"
 
 const char trace_usage[] =
-	"usage: mote trace latency|top|record [OPTION]... [-- COMMAND [ARGUMENT]...]\n"
+	"usage: mote trace latency|top|record|profile [OPTION]... [-- COMMAND [ARGUMENT]...]\n"
+	"       mote trace flame --stacks [OPTION]... [-- COMMAND [ARGUMENT]...]\n"
 	"       mote trace report|flame|timeline [OPTION]... FILE\n"
 	"\n"
 	"Shows where guests' time goes: until COMMAND ends, or SIGINT (Ctrl-C).\n"
@@ -17,22 +20,31 @@ const char trace_usage[] =
 	"  latency   how long exits take, by reason, and by who handles them\n"
 	"  top       the same, again and again\n"
 	"  record    keep all events in a file\n"
+	"  profile   what guests do: their functions, by call chains at timer ticks\n"
 	"  report    the table of latency, from a file\n"
-	"  flame     an SVG picture: exits by reason and guest address\n"
+	"  flame     an SVG picture: exits by reason and guest address, or call chain\n"
 	"  timeline  an SVG picture: what each vCPU did when\n"
 	"\n"
 	"  --vm ID, --vcpu ID   only of this one\n"
+	"  --name NAME          latency, top, profile, flame --stacks: of this machine alone\n"
 	"  --by vm|vcpu|rip     latency, top, report: a row for each; may be repeated\n"
 	"  --histogram          latency, report: show those, too\n"
-	"  --duration SECONDS   latency, top, record: end after that\n"
+	"  --duration SECONDS   end after that: what is not from a file\n"
 	"  --interval SECONDS   top: between two tables (1)\n"
 	"  --rounds N           top: end after so many\n"
 	"  --details            record: instructions, faults and injections, too\n"
 	"  --events             report: one line an event\n"
-	"  --symbols FILE       flame: of the guest, its System.map or an ELF image\n"
+	"  --event REASON       profile, flame --stacks: of exits for this reason, or all;\n"
+	"                       may be repeated (interrupt, timer; flame: all but hlt)\n"
+	"  --frequency HZ       profile: make so many ticks a second, beside the host's own\n"
+	"  --symbols FILE       profile, flame: of the guest, its System.map or an ELF image;\n"
+	"                       a Linux kernel has its own\n"
 	"  --offset N           flame: by which the guest has moved itself (KASLR)\n"
+	"  --stacks             flame: with call chains, as they come\n"
 	"  --count              flame: widths are numbers, not times\n"
 	"  --idle               flame: with the time in HLT\n"
+	"  --as FORMAT          profile, flame --stacks: table, svg, folded, chrome or samples;\n"
+	"                       flame: svg or folded; timeline: svg or chrome\n"
 	"  -o, --output FILE    not to standard output; record: mote.trace if not given\n"
 	"  --json               as JSON\n"
 	"  --help               this text\n"
@@ -42,7 +54,9 @@ const char trace_usage[] =
 
 enum {
 	LATENCY = 1 << 0, TOP = 1 << 1, RECORD = 1 << 2, REPORT = 1 << 3, FLAME = 1 << 4, TIMELINE = 1 << 5,
-	LIVE = LATENCY | TOP | RECORD, FROM_FILE = REPORT | FLAME | TIMELINE, ALL = LIVE | FROM_FILE,
+	PROFILE = 1 << 6, STACKS = 1 << 7,	/* the latter: flame --stacks */
+	LIVE = LATENCY | TOP | RECORD | PROFILE | STACKS, FROM_FILE = REPORT | FLAME | TIMELINE,
+	ALL = LIVE | FROM_FILE,
 };
 
 static const struct command {
@@ -54,17 +68,19 @@ static const struct command {
 	{ "top", TOP, top_command },
 	{ "record", RECORD, record_command },
 	{ "report", REPORT, report_command },
+	{ "profile", PROFILE, profile_command },
 	{ "flame", FLAME, flame_command },
 	{ "timeline", TIMELINE, timeline_command },
 };
 
 /* Which commands know an option; in the order of getopt's table below. */
-enum { VM, VCPU, BY, HISTOGRAM, DURATION, INTERVAL, ROUNDS, DETAILS, EVENTS, SYMBOLS, OFFSET, COUNT, IDLE,
-       OUTPUT, JSON, HELP };
+enum { VM, VCPU, NAME, BY, HISTOGRAM, DURATION, INTERVAL, ROUNDS, DETAILS, EVENTS, EVENT, FREQUENCY, SYMBOLS,
+       OFFSET, WITH_STACKS, COUNT, IDLE, AS, OUTPUT, JSON, HELP };
 
 static const struct option names[] = {
 	{ "vm", required_argument, NULL, VM },
 	{ "vcpu", required_argument, NULL, VCPU },
+	{ "name", required_argument, NULL, NAME },
 	{ "by", required_argument, NULL, BY },
 	{ "histogram", no_argument, NULL, HISTOGRAM },
 	{ "duration", required_argument, NULL, DURATION },
@@ -72,10 +88,14 @@ static const struct option names[] = {
 	{ "rounds", required_argument, NULL, ROUNDS },
 	{ "details", no_argument, NULL, DETAILS },
 	{ "events", no_argument, NULL, EVENTS },
+	{ "event", required_argument, NULL, EVENT },
+	{ "frequency", required_argument, NULL, FREQUENCY },
 	{ "symbols", required_argument, NULL, SYMBOLS },
 	{ "offset", required_argument, NULL, OFFSET },
+	{ "stacks", no_argument, NULL, WITH_STACKS },
 	{ "count", no_argument, NULL, COUNT },
 	{ "idle", no_argument, NULL, IDLE },
+	{ "as", required_argument, NULL, AS },
 	{ "output", required_argument, NULL, OUTPUT },
 	{ "json", no_argument, NULL, JSON },
 	{ "help", no_argument, NULL, HELP },
@@ -83,10 +103,24 @@ static const struct option names[] = {
 };
 
 static const int known_by[] = {
-	[VM] = ALL, [VCPU] = ALL, [BY] = LATENCY | TOP | REPORT, [HISTOGRAM] = LATENCY | REPORT,
-	[DURATION] = LIVE, [INTERVAL] = TOP, [ROUNDS] = TOP, [DETAILS] = RECORD, [EVENTS] = REPORT,
-	[SYMBOLS] = FLAME, [OFFSET] = FLAME, [COUNT] = FLAME, [IDLE] = FLAME, [OUTPUT] = ALL,
-	[JSON] = ALL, [HELP] = ALL,
+	[VM] = ALL, [VCPU] = ALL, [NAME] = LIVE & ~RECORD, [BY] = LATENCY | TOP | REPORT,
+	[HISTOGRAM] = LATENCY | REPORT, [DURATION] = LIVE, [INTERVAL] = TOP, [ROUNDS] = TOP,
+	[DETAILS] = RECORD, [EVENTS] = REPORT,
+	[EVENT] = PROFILE | STACKS, [FREQUENCY] = PROFILE, [SYMBOLS] = FLAME | PROFILE | STACKS,
+	[OFFSET] = FLAME, [WITH_STACKS] = STACKS, [COUNT] = FLAME | STACKS, [IDLE] = FLAME | STACKS,
+	[AS] = PROFILE | STACKS | FLAME | TIMELINE, [OUTPUT] = ALL, [JSON] = ALL, [HELP] = ALL,
+};
+
+/* How results may look, and whose. */
+static const struct {
+	const char *name;
+	int known_by;
+} formats[NR_FORMATS] = {
+	[FORMAT_TABLE] = { "table", PROFILE | STACKS },
+	[FORMAT_SVG] = { "svg", PROFILE | STACKS | FLAME | TIMELINE },
+	[FORMAT_FOLDED] = { "folded", PROFILE | STACKS | FLAME },
+	[FORMAT_CHROME] = { "chrome", PROFILE | STACKS | TIMELINE },
+	[FORMAT_SAMPLES] = { "samples", PROFILE | STACKS },
 };
 
 static bool parse_number(const char *text, uint64_t most, uint64_t *number)
@@ -119,7 +153,28 @@ static bool parse_by(const char *text, struct trace_filter *filter)
 	return true;
 }
 
-static bool take_value(struct trace_options *options, int option, const char *value)
+static bool parse_event(const char *text, __u64 *reasons)
+{
+	for (int reason = 0; reason < MOTE_NR_EXITS; reason++)
+		if (!strcmp(text, mote_exit_name(reason))) {
+			*reasons |= 1ull << reason;
+			return true;
+		}
+	*reasons = ~0ull;
+	return !strcmp(text, "all");
+}
+
+static bool parse_format(const char *text, int bit, enum trace_format *format)
+{
+	for (int i = FORMAT_USUAL + 1; i < NR_FORMATS; i++)
+		if (!strcmp(text, formats[i].name) && formats[i].known_by & bit) {
+			*format = i;
+			return true;
+		}
+	return false;
+}
+
+static bool take_value(struct trace_options *options, int bit, int option, const char *value)
 {
 	uint64_t number;
 
@@ -143,6 +198,16 @@ static bool take_value(struct trace_options *options, int option, const char *va
 		return options->rounds;
 	case OFFSET:
 		return parse_number(value, UINT64_MAX, &options->offset);
+	case EVENT:
+		return parse_event(value, &options->filter.reasons);
+	case FREQUENCY:
+		options->frequency = parse_number(value, 100000, &number) ? number : 0;
+		return options->frequency;
+	case AS:
+		return parse_format(value, bit, &options->format);
+	case NAME:
+		options->machine = value;
+		return true;
 	case SYMBOLS:
 		options->symbols = value;
 		return true;
@@ -157,7 +222,7 @@ static void take_flag(struct trace_options *options, int option)
 	bool *const flags[] = {
 		[HISTOGRAM] = &options->histogram, [DETAILS] = &options->details,
 		[EVENTS] = &options->events, [COUNT] = &options->by_count, [IDLE] = &options->idle,
-		[JSON] = &options->json,
+		[WITH_STACKS] = &options->stacks, [JSON] = &options->json,
 	};
 
 	*flags[option] = true;
@@ -186,7 +251,7 @@ static int parse_options(struct trace_options *options, int bit, int argc, char 
 		}
 		if (names[option].has_arg == no_argument) {
 			take_flag(options, option);
-		} else if (!take_value(options, option, optarg)) {
+		} else if (!take_value(options, bit, option, optarg)) {
 			complain("trace: --%s cannot be %s (try mote trace --help)", names[option].name,
 				 optarg);
 			return EXIT_USAGE;
@@ -210,6 +275,32 @@ static int parse_rest(struct trace_options *options, int bit, int argc, char **a
 	return -1;
 }
 
+/* One of its options makes another command of flame, whatever order they come in. */
+static int bit_of(const struct command *command, int argc, char **argv)
+{
+	for (int i = 2; command->bit == FLAME && i < argc && strcmp(argv[i], "--"); i++)
+		if (!strcmp(argv[i], "--stacks"))
+			return STACKS;
+	return command->bit;
+}
+
+/* -1 to go on, else the exit status. */
+static int parse(struct trace_options *options, int bit, int argc, char **argv)
+{
+	int status = parse_options(options, bit, argc, argv);
+
+	if (status < 0)
+		status = parse_rest(options, bit, argc, argv);
+	if (status < 0 && options->json && options->format != FORMAT_USUAL) {
+		complain("trace %s: --json or --as, not both", options->command);
+		return EXIT_USAGE;
+	}
+	if (status >= 0 || !options->machine)
+		return status;
+	options->filter.pid = machine_pid(options->machine);
+	return options->filter.pid ? -1 : EXIT_USAGE;
+}
+
 int trace_run(int argc, char **argv)
 {
 	struct trace_options options = { .interval = 1 };
@@ -224,13 +315,12 @@ int trace_run(int argc, char **argv)
 		if (strcmp(word, commands[i].name))
 			continue;
 		options.command = word;
-		status = parse_options(&options, commands[i].bit, argc - 1, argv + 1);
-		if (status < 0)
-			status = parse_rest(&options, commands[i].bit, argc - 1, argv + 1);
+		status = parse(&options, bit_of(&commands[i], argc, argv), argc - 1, argv + 1);
 		return status < 0 ? commands[i].run(&options) : status;
 	}
 	complain(*word ? "trace: there is no %s (try mote trace --help)" :
-			 "trace: latency, top, record, report, flame or timeline? (try mote trace --help)",
+			 "trace: latency, top, record, profile, report, flame or timeline? "
+			 "(try mote trace --help)",
 		 word);
 	return EXIT_USAGE;
 }
