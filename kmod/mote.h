@@ -352,7 +352,7 @@ struct mote_cpuid *mote_vcpu_set_cpuid(struct mote_vcpu *vcpu, struct mote_cpuid
 /* Take a whole or partial state that has been looked at, all but the XSAVE image. */
 void mote_vcpu_set(struct mote_vcpu *vcpu, const struct mote_state *state);
 
-/* ---- how a vCPU begins (reset.c); it is unloaded -------------------------- */
+/* ---- how a vCPU begins (guest/reset.c); it is unloaded -------------------- */
 
 void mote_vcpu_reset(struct mote_vcpu *vcpu);
 /* An INIT: the state after it, but for what the local APIC keeps. */

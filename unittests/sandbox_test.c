@@ -686,7 +686,7 @@ static bool flash(void)
 static int save(void)
 {
 	static const unsigned long questions[] = {
-		MOTE_GET_STATE, MOTE_SET_DEBUG, MOTE_GET_CLOCK, MOTE_GET_DIRTY, MOTE_SET_SLOT,
+		MOTE_GET_STATE, MOTE_SET_DEBUG, MOTE_SET_WATCH, MOTE_GET_CLOCK, MOTE_GET_DIRTY, MOTE_SET_SLOT,
 	};
 	struct stat stat_of;
 	char data[4];

@@ -29,6 +29,7 @@ const struct verb verbs[] = {
 	{ "gdb", "let gdb debug one", gdb_usage, gdb_run },
 	{ "step", "run one exit by exit, and see what the VMCS or VMCB holds", step_usage, step_run },
 	{ "stop", "press its power button, or end it at once", stop_usage, stop_run },
+	{ "watch", "tell what uses a part of one's memory", NULL, outside_run },
 	{ "policy", "let BPF programs decide exits of running machines", NULL, outside_run },
 	{ "trace", "see every exit of running machines: how long, how often, from where", NULL, outside_run },
 	{ "kvm", "run a program that was written for KVM, as QEMU, on mote", kvm_usage, kvm_run },

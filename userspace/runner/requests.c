@@ -19,8 +19,9 @@
 #include "runner.h"
 #include "step.h"
 #include "tty.h"
+#include "watch.h"
 
-#define ARGUMENTS_MOST 3
+#define ARGUMENTS_MOST 5
 
 /**
  * struct argument - a number that a request wants, or a name, which goes to @reply->name
@@ -419,6 +420,8 @@ static struct json_object *do_gdb(struct vm *vm, struct reply *reply, const __u6
 		return refusal;
 	if (fd < 0)
 		return refuse("gdb wants a connection, which goes with it");
+	if (watch_is_any(vm))
+		return refuse("the VM is watched (mote watch)");
 	if (migration_is_under_way(vm) || vm->holder)
 		return refuse("the VM is being copied, migrated or saved");
 	reply->files[0] = -1;
@@ -444,6 +447,30 @@ static struct json_object *do_step(struct vm *vm, struct reply *reply, const __u
 	reply->steps = true;
 	reply->is_due = has_exit;
 	return refuse("the VM has ended");
+}
+
+static struct json_object *do_watch(struct vm *vm, struct reply *reply, const __u64 *values)
+{
+	const struct watch_wanted wanted = {
+		.address = values[0], .size = values[1], .access = values[2], .is_physical = values[3],
+		.pauses = values[4],
+	};
+	struct json_object *refusal = refuse_debugged(vm);
+	int fd = reply->files[0];
+	const char *why;
+
+	if (refusal)
+		return refusal;
+	if (fd < 0)
+		return refuse("watch wants a connection, which goes with it");
+	if (wanted.size - 1 > UINT64_MAX - wanted.address)
+		return refuse("watch: the address and the size lead beyond all memory");
+	if (migration_is_under_way(vm) || !vm_hold_for(vm, reply))
+		return refuse("the VM is not paused, or is being saved or migrated");
+	reply->files[0] = -1;
+	why = watch_begin(vm, &wanted, fd);
+	let_go(vm);
+	return why ? refuse("%s", why) : vm_status(vm);
 }
 
 bool request_abandon(struct vm *vm, struct reply *reply)
@@ -477,6 +504,9 @@ static const struct request requests[] = {
 	{ "policy-add", { { "name", 0, 0, false } }, do_policy_add },
 	{ "policy-remove", { { "name", 0, 0, false } }, do_policy_remove },
 	{ "dump", { { 0 } }, do_dump },
+	{ "watch", { { "address", 0, UINT64_MAX, false }, { "size", 1, WATCH_SIZE_MOST, false },
+		     { "access", 1, MOTE_ACCESS_READ | MOTE_ACCESS_WRITE | MOTE_ACCESS_EXEC, false },
+		     { "physical", 0, 1, true }, { "pause", 0, 1, true } }, do_watch },
 	{ "memory", { { "size", MEMORY_LEAST, MEMORY_MOST, false } }, do_memory },
 };
 

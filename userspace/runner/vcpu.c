@@ -25,6 +25,7 @@
 #include "sandbox.h"
 #include "step.h"
 #include "vm.h"
+#include "watch.h"
 
 #define KICK SIGUSR1
 #define VECTOR_GP 13
@@ -231,7 +232,8 @@ static void switch_task(struct vcpu *vcpu)
 
 static void debug(struct vcpu *vcpu)
 {
-	int err = gdb_exit(vcpu);
+	int err = vcpu->cpu.run->reason == MOTE_EXIT_WATCH ? watch_exit(vcpu) :
+		  vcpu->watch_step.cpu ? watch_step(vcpu) : gdb_exit(vcpu);
 
 	if (err)
 		vm_fail(vcpu, END_ERROR, "vCPU %u cannot be debugged: %s", vcpu->cpu.id, strerror(-err));
@@ -275,6 +277,7 @@ static void handle_exit(struct vcpu *vcpu, const struct mote_bus *bus)
 		break;
 	case MOTE_EXIT_EXCEPTION:
 	case MOTE_EXIT_DR:
+	case MOTE_EXIT_WATCH:
 		debug(vcpu);
 		break;
 	case MOTE_EXIT_MEMORY:
@@ -311,6 +314,8 @@ static void park(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
+	/* What stands still is as the guest would have it. */
+	watch_leave_step(vcpu);
 	pthread_mutex_lock(&vm->life);
 	vm->nr_parked++;
 	if (vm->nr_parked == vm->nr_vcpus)

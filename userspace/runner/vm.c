@@ -28,6 +28,7 @@
 #include "step.h"
 #include "traffic.h"
 #include "virtio.h"
+#include "watch.h"
 
 /* What ends a VM from outside, and what does not. */
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH };
@@ -344,6 +345,7 @@ static void destroy_machine(struct vm *vm)
 	migration_end(vm);
 	gdb_end(vm);
 	step_end(vm);
+	watches_destroy(vm);
 	base_destroy(vm);
 	devices_destroy(vm);
 	vm->pic = vm->ioapic = vm->pit = vm->rtc = vm->pci = vm->acpi_pm = NULL;
@@ -380,6 +382,7 @@ static void destroy(struct vm *vm)
 	policies_destroy(vm);
 	gdb_destroy(vm);
 	step_destroy(vm);
+	free(vm->watches);
 	io_destroy(vm);
 	if (vm->refused.fd >= 0)
 		close(vm->refused.fd);

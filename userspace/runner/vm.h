@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include <linux/mote.h>
+#include <debug.h>
 #include <machine.h>
 #include <undo.h>
 
@@ -263,6 +264,7 @@ struct place;
 struct gdb;
 struct migration;
 struct policies;
+struct watches;
 struct state;
 struct step;
 struct traffic;
@@ -294,7 +296,10 @@ enum ending {
  * @exits: how often MOTE_RUN ended, by reason
  * @dirty_base: how many pages it had written when vcpus_grant() began to count
  * @is_held: by a debugger, while others run
- * @steps: one has it step
+ * @steps: one has it step, or a watch has
+ * @watch_step: of a watch; no @cpu: there is none
+ * @is_told: the hit of the instruction at @told_rip is, and it has not been stepped over
+ * @told_rip: with that
  */
 struct vcpu {
 	struct mote_cpu cpu;
@@ -306,6 +311,9 @@ struct vcpu {
 	__u64 dirty_base;
 	bool is_held;
 	bool steps;
+	struct mote_debugged watch_step;
+	bool is_told;
+	__u64 told_rip;
 };
 
 /**
@@ -448,6 +456,7 @@ struct vm {
 	struct loop supervisor;
 	struct migration *migration;
 	struct policies *policies;
+	struct watches *watches;
 	struct gdb *gdb;
 	struct step *step;
 	struct source refused;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* mote-trace, which `mote trace` and `mote policy` become: what needs libbpf. */
+/* mote-trace, which `mote trace`, `mote policy` and `mote watch` become: what needs libbpf or libelf. */
 #include <string.h>
 
 #include "runner.h"
@@ -8,5 +8,9 @@
 int main(int argc, char **argv)
 {
 	output_begin();
-	return output_end(!strcmp(argv[0], "policy") ? policy_run(argc, argv) : trace_run(argc, argv));
+	if (!strcmp(argv[0], "policy"))
+		return output_end(policy_run(argc, argv));
+	if (!strcmp(argv[0], "watch"))
+		return output_end(watch_run(argc, argv));
+	return output_end(trace_run(argc, argv));
 }

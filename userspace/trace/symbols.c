@@ -145,6 +145,73 @@ static bool read_elf(struct symbols *symbols, int fd)
 	return is_elf;
 }
 
+/* ---- by name ------------------------------------------------------------------------ */
+
+static bool find_in_map(FILE *file, const char *wanted, uint64_t *start)
+{
+	char line[1024], name[512], type;
+
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%" SCNx64 " %c %511s", start, &type, name) == 3 && !strcmp(name, wanted))
+			return true;
+	return false;
+}
+
+static bool find_in_table(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, const char *wanted, GElf_Sym *symbol)
+{
+	Elf_Data *data = elf_getdata(section, NULL);
+
+	for (size_t i = 0; data && header->sh_entsize && i < header->sh_size / header->sh_entsize; i++) {
+		const char *name = gelf_getsym(data, i, symbol) && symbol->st_shndx != SHN_UNDEF ?
+				   elf_strptr(elf, header->sh_link, symbol->st_name) : NULL;
+
+		if (name && !strcmp(name, wanted))
+			return true;
+	}
+	return false;
+}
+
+static bool find_in_elf(int fd, const char *wanted, uint64_t *start, uint64_t *size)
+{
+	Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_begin(fd, ELF_C_READ, NULL);
+	bool is_elf = elf && elf_kind(elf) == ELF_K_ELF, found = false;
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+	GElf_Sym symbol;
+
+	while (is_elf && !found && (section = elf_nextscn(elf, section)))
+		found = gelf_getshdr(section, &header) && header.sh_type == SHT_SYMTAB &&
+			find_in_table(elf, section, &header, wanted, &symbol);
+	if (found) {
+		*start = symbol.st_value;
+		*size = symbol.st_size;
+	}
+	elf_end(elf);
+	return found;
+}
+
+bool symbols_address(const struct trace_options *options, const char *name, uint64_t *start, uint64_t *size)
+{
+	FILE *file = fopen(options->symbols, "re");
+	bool found;
+
+	if (!file) {
+		complain("cannot read %s: %m", options->symbols);
+		return false;
+	}
+	*size = 0;
+	found = find_in_elf(fileno(file), name, start, size);
+	if (!found) {
+		rewind(file);
+		found = find_in_map(file, name, start);
+	}
+	fclose(file);
+	*start += options->offset;
+	if (!found)
+		complain("%s has no symbol %s", options->symbols, name);
+	return found;
+}
+
 /* All of a file, without an offset; false after a message. */
 static bool read_all(struct symbols *symbols, const char *path)
 {

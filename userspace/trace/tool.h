@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * mote trace and mote policy: what their commands share.  trace.c and policy.c read command lines;
+ * mote trace, policy and watch: what their commands share.  trace.c, policy.c and watch.c read command lines;
  * session.c has what lasts while the kernel is traced; table.c shows histograms, wherever they are from;
  * file.c reads what record.c has written.
  */
@@ -67,8 +67,11 @@ struct trace_options {
 
 /* The command line without its first word. Return: the exit status. */
 int trace_run(int argc, char **argv);
-/* The same of mote policy (policy.c). */
+/* The same of mote policy (policy.c), and of mote watch (watch.c). */
 int policy_run(int argc, char **argv);
+int watch_run(int argc, char **argv);
+/* A whole number, decimal or with 0x, of at most that; else false (trace.c). */
+bool parse_number(const char *text, uint64_t most, uint64_t *number);
 
 int latency_command(const struct trace_options *options);
 int top_command(const struct trace_options *options);
@@ -303,6 +306,8 @@ struct symbols *symbols_open(const struct trace_options *options);
 void symbols_close(struct symbols *symbols);
 /* The function that an address is in and where that begins; false: none known. */
 bool symbols_find(const struct symbols *symbols, uint64_t rip, const char **name, uint64_t *start);
+/* Where anything of that name is, in @options->symbols; its size, 0: not known. False after a complaint. */
+bool symbols_address(const struct trace_options *options, const char *name, uint64_t *start, uint64_t *size);
 
 /* By hand: an empty set, one more with its type as nm says it, and ready for finding. */
 struct symbols *symbols_new(void);

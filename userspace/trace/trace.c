@@ -123,7 +123,7 @@ static const struct {
 	[FORMAT_SAMPLES] = { "samples", PROFILE | STACKS },
 };
 
-static bool parse_number(const char *text, uint64_t most, uint64_t *number)
+bool parse_number(const char *text, uint64_t most, uint64_t *number)
 {
 	char *end;
 

@@ -10,7 +10,7 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 
-#include "vendor.h"
+#include "../vendor.h"
 
 /* But for what follows from the id. */
 static const struct mote_state reset_state = {
