@@ -332,7 +332,7 @@ static int mem_walk_mm(struct mm_struct *mm, unsigned long hva, pte_t *leaf, pte
 
 /* A nested fault on its way. */
 struct mem_fault {
-	struct mote_run *run;	/* of the vCPU */
+	struct mote_vcpu *vcpu;
 	struct mote_npt *npt;	/* the tree that it is in */
 	bool watched;	/* and watches apply there */
 	struct mem_slot *slot;	/* where, while vm->srcu is held */
@@ -347,7 +347,7 @@ struct mem_fault {
 	u64 start, end;	/* what the mm has there, as far as it will be mapped */
 	u64 first;	/* gpa of the first page in @page */
 	u32 nr;		/* pages in @page */
-	u64 page[AROUND];	/* what the mm's page tables say */
+	u64 *page;	/* what the mm's page tables say, of AROUND at most; not cleared */
 };
 
 /* How large a page can map it: as in the mm, at @host, if that fits the slot. */
@@ -465,7 +465,7 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 	if (slot->dirty && (gpa != fault->gpa || !(fault->need & PAGE_WRITE)))
 		return false;
 	if (slot->dirty && !test_and_set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty))
-		fault->run->dirty_pages++;
+		fault->vcpu->run->dirty_pages++;
 	return true;
 }
 
@@ -508,11 +508,12 @@ static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_n
 	if (!slot || (fault->need & PAGE_WRITE && slot->config.flags & MOTE_SLOT_READONLY))
 		return -ENXIO;
 	fault->slot = slot;
-	fault->watched = fault->npt == &vm->npt && READ_ONCE(vm->nr_watched);
+	fault->npt = fault->vcpu->view ? &vm->whole : &vm->npt;
+	fault->watched = !fault->vcpu->view && READ_ONCE(vm->nr_watched);
 	fault->hva = fault->gpa - slot->config.gpa + slot->config.hva;
 	/* A quota of 0 is none. */
 	if (slot->dirty && fault->need & PAGE_WRITE &&
-	    READ_ONCE(fault->run->dirty_pages) > READ_ONCE(fault->run->dirty_quota) - 1)
+	    READ_ONCE(fault->vcpu->run->dirty_pages) > READ_ONCE(fault->vcpu->run->dirty_quota) - 1)
 		return -EDQUOT;
 	fault->seen = smp_load_acquire(&vm->ranges.ended); /* pairs with mote_range_end() */
 	err = fault_look(fault);
@@ -561,9 +562,10 @@ static int fault_prepare(struct mote_vm *vm, struct mem_fault *fault, struct mot
 
 int mote_mem_fault(struct mote_vcpu *vcpu, u64 gpa, u32 access, u64 *hva)
 {
+	u64 pages[AROUND];
 	struct mem_fault fault = {
-		.run = vcpu->run,
-		.npt = vcpu->view ? &vcpu->vm->whole : &vcpu->vm->npt,
+		.vcpu = vcpu,
+		.page = pages,
 		.gpa = gpa & PAGE_MASK,
 		.need = PAGE_READ | (access & MOTE_ACCESS_WRITE ? PAGE_WRITE : 0),
 		.exec = access & MOTE_ACCESS_EXEC,
