@@ -230,14 +230,14 @@ TEST_F(call, debug)
 {
 	int fd = self->guest.cpu.fd;
 	struct mote_debug good = { .exceptions = ~MOTE_DEBUG_NEVER,
-				   .flags = MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD };
+				   .flags = MOTE_DEBUG_DRS | MOTE_DEBUG_HOLD | MOTE_DEBUG_UNWATCHED };
 
 #define DEBUG(err, change) REFUSED(err, mote_set_debug, fd, struct mote_debug, good, change)
 	DEBUG(0, (void)0);
 	DEBUG(-EINVAL, arg.exceptions |= 1u << 2);
 	DEBUG(-EINVAL, arg.exceptions |= 1u << 8);
 	DEBUG(-EINVAL, arg.exceptions |= 1u << 18);
-	DEBUG(-EINVAL, arg.flags |= 4);
+	DEBUG(-EINVAL, arg.flags |= 8);
 	DEBUG(-EINVAL, arg.flags |= 1u << 31);
 	EXPECT_EQ(-EFAULT, mote_set_debug(fd, NULL));
 	EXPECT_EQ(-ENOTTY, mote_set_debug(self->guest.machine.fd, &good));
