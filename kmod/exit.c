@@ -200,7 +200,7 @@ static int exit_npf(struct mote_vcpu *vcpu)
 	if (err != -ENXIO)
 		return MOTE_NEXT_USER;
 	trace_mote_mmio(vcpu->vm->id, vcpu->id, exit->npf.gpa, exit->npf.access, vcpu->rip);
-	return mote_policy_is_asked() ? mote_policy_memory(vcpu, MOTE_POLICY_MMIO) : MOTE_NEXT_USER;
+	return mote_policy_is_asked() ? mote_policy_mmio(vcpu) : MOTE_NEXT_USER;
 }
 
 int mote_exit_slow(struct mote_vcpu *vcpu)

@@ -51,11 +51,13 @@ static inline u64 mote_mode_linear(const struct mote_cpu_mode *mode, u64 rip)
 	return mote_mode_is_64bit(mode) ? rip : (u32)(mode->cs_base + rip);
 }
 
-/* Up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
-u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, u8 *bytes);
+/* vcpu->policy.insn, up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
+u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode);
 
-/* %MOTE_POLICY_MMIO or _WATCH, with the vCPU unloaded.  Return: as mote_exit_slow(). */
-int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind);
+/* MMIO, with the vCPU unloaded.  Return: as mote_exit_slow(). */
+int mote_policy_mmio(struct mote_vcpu *vcpu);
+/* The same of %MOTE_POLICY_WATCH as well; vcpu->policy.insn has @nr bytes. */
+int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind, u32 nr);
 
 /* ---- how an instruction ends -------------------------------------------------------- */
 

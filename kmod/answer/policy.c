@@ -91,7 +91,7 @@ static int policy_read(void *context, u64 gpa, void *data, u32 len)
 	return mote_mem_read(context, gpa, data, len);
 }
 
-u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, u8 *bytes)
+u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode)
 {
 	struct mote_walk walk;
 	u64 gva, gpa;
@@ -105,21 +105,19 @@ u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, 
 		gva = mote_mode_linear(mode, vcpu->rip + nr);
 		len = min_t(u32, 15 - nr, PAGE_SIZE - offset_in_page(gva));
 		if (mote_walk_gva(&walk, gva, &gpa) ||
-		    mote_mem_read(vcpu->vm, gpa, bytes + nr, len))
+		    mote_mem_read(vcpu->vm, gpa, vcpu->policy.insn + nr, len))
 			break;
 	}
 	return nr;
 }
 
-int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind)
+int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind, u32 nr)
 {
 	const struct mote_memory *npf = &vcpu->exit.npf;
 	struct mote_policy *policy = policy_begin(vcpu, kind, npf->gpa, npf->access);
-	struct mote_cpu_mode mode;
 	int err;
 
-	mote_ops->get_mode(vcpu, &mode);
-	policy->size = mote_policy_fetch(vcpu, &mode, policy->insn);
+	policy->size = nr;
 	policy->length = 0;
 	switch (policy_ask(vcpu)) {
 	case MOTE_FILTER_DENY:
@@ -138,4 +136,12 @@ int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind)
 		return MOTE_NEXT_ENTER;
 	}
 	return MOTE_NEXT_USER;
+}
+
+int mote_policy_mmio(struct mote_vcpu *vcpu)
+{
+	struct mote_cpu_mode mode;
+
+	mote_ops->get_mode(vcpu, &mode);
+	return mote_policy_memory(vcpu, MOTE_POLICY_MMIO, mote_policy_fetch(vcpu, &mode));
 }

@@ -79,35 +79,33 @@ long mote_watch_set(struct mote_vm *vm, const struct mote_watch *watch)
 
 /* ---- hits --------------------------------------------------------------------------- */
 
-/* Can it not be let through unseen? */
-static bool watch_is_opaque(struct mote_vcpu *vcpu)
+/* The instruction, for a policy, too: how many bytes.  If it was fetched, from there. */
+static u32 watch_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode)
 {
 	const struct mote_memory *npf = &vcpu->exit.npf;
-	struct mote_cpu_mode mode;
-	u32 nr = INSN_MOST, offset;
-	u8 bytes[INSN_MOST];
+	u32 offset = offset_in_page(mote_mode_linear(mode, vcpu->rip));
 
-	/* It is no instruction that comes next. */
-	if (vcpu->event.valid)
-		return false;
-	mote_ops->get_mode(vcpu, &mode);
-	offset = offset_in_page(mote_mode_linear(&mode, vcpu->rip));
-	/* If it was fetched: from there.  Else that is to be found. */
-	if (!(npf->access & MOTE_ACCESS_EXEC) || offset != offset_in_page(npf->gpa) ||
-	    offset > PAGE_SIZE - nr || mote_mem_read(vcpu->vm, npf->gpa, bytes, nr))
-		nr = mote_policy_fetch(vcpu, &mode, bytes);
-	return mote_insn_shows_tf(bytes, nr, mote_mode_is_64bit(&mode));
+	if (npf->access & MOTE_ACCESS_EXEC && offset == offset_in_page(npf->gpa) &&
+	    offset <= PAGE_SIZE - INSN_MOST &&
+	    !mote_mem_read(vcpu->vm, npf->gpa, vcpu->policy.insn, INSN_MOST))
+		return INSN_MOST;
+	return mote_policy_fetch(vcpu, mode);
 }
 
 bool mote_watch_caught(struct mote_vcpu *vcpu, int *next)
 {
-	u32 watched = mote_watch_of(vcpu->vm, vcpu->exit.npf.gpa);
+	u32 watched = mote_watch_of(vcpu->vm, vcpu->exit.npf.gpa), nr;
 	u32 denied = watched & MOTE_ACCESS_READ ? ALL : watched;
 	struct mote_memory *npf = &vcpu->exit.npf;
+	struct mote_cpu_mode mode;
 
 	if (vcpu->view || !(npf->access & denied))
 		return false;
-	npf->error = watch_is_opaque(vcpu) ? -EAGAIN : 0;
+	mote_ops->get_mode(vcpu, &mode);
+	nr = watch_fetch(vcpu, &mode);
+	/* Where an event is on its way it is not the instruction that comes next. */
+	npf->error = !vcpu->event.valid && mote_insn_shows_tf(vcpu->policy.insn, nr,
+							     mote_mode_is_64bit(&mode)) ? -EAGAIN : 0;
 	if (!npf->error) {
 		vcpu->step_rip = vcpu->rip;
 		atomic_or(MOTE_REQ_VIEW, &vcpu->requests);
@@ -123,7 +121,7 @@ bool mote_watch_caught(struct mote_vcpu *vcpu, int *next)
 	vcpu->traced.reason = MOTE_EXIT_WATCH;
 	vcpu->run->exits[MOTE_EXIT_WATCH]++;
 	*next = mote_policy_is_asked() && npf->access ?
-		mote_policy_memory(vcpu, MOTE_POLICY_WATCH) : MOTE_NEXT_USER;
+		mote_policy_memory(vcpu, MOTE_POLICY_WATCH, nr) : MOTE_NEXT_USER;
 	return true;
 }
 
