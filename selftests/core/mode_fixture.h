@@ -73,4 +73,40 @@ static inline bool mode_is_over(struct guest *guest, enum guest_mode mode)
 	       guest->ram[frame.rip % GUEST_SIZE] == 0xf4;
 }
 
+/* What was completed last comes into the vCPU, and no further. */
+static inline void mode_settle(struct guest *guest)
+{
+	guest->run->immediate_exit = 1;
+	mote_run(guest->cpu.fd);
+	guest->run->immediate_exit = 0;
+}
+
+/* In a handler, UD2's comes back behind it.  QEMU does not push RF with a fault: without that. */
+static inline void mode_skip_ud2(struct guest *guest)
+{
+	if (guest->run->rip / 4 != GUEST_HANDLERS / 4 + 6)
+		return;
+	guest->ram[guest->run->gpr[MOTE_RSP]] += 2;
+	guest->ram[guest->run->gpr[MOTE_RSP] + 18] &= ~1;
+}
+
+/* Two runs of one guest have come to the same: of its registers all but RIP; @ram: memory of the first. */
+static inline void mode_expect_alike(struct __test_metadata *_metadata, const struct guest *guest,
+				     const struct mote_state *first, const struct mote_state *second,
+				     const unsigned char *ram)
+{
+	int at = 0;
+
+	EXPECT_EQ(0, memcmp(&first->gprs.gpr, &second->gprs.gpr, sizeof(first->gprs.gpr)));
+	EXPECT_EQ(first->gprs.rflags, second->gprs.rflags);
+	EXPECT_EQ(0, memcmp(&first->drs, &second->drs, sizeof(first->drs)));
+	EXPECT_EQ(0, memcmp(&first->segs, &second->segs, sizeof(first->segs)));
+	EXPECT_EQ(first->events.shadow, second->events.shadow);
+	EXPECT_EQ(first->events.nmi_blocked, second->events.nmi_blocked);
+	EXPECT_EQ(first->events.pending_debug, second->events.pending_debug);
+	while (at < GUEST_SIZE && ram[at] == guest->ram[at])
+		at++;
+	EXPECT_EQ(GUEST_SIZE, at);
+}
+
 #endif /* MODE_FIXTURE_H */
