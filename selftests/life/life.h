@@ -22,6 +22,15 @@
 #define PATIENCE 72000
 #define PATIENCE_ALONE 100
 
+/* A host on which Linux takes its time; in the long run there is some. */
+static inline bool is_slow(void)
+{
+	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
+
+	return host && !getenv("MOTE_LONG") &&
+	       (strcmp(host, "svm") || !kernel || strcmp(kernel, "distro"));
+}
+
 static inline void life_begin(void)
 {
 	sh("rm -rf " RUNTIME_DIR);

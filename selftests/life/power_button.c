@@ -28,14 +28,6 @@ FIXTURE_TEARDOWN(power_button)
 	"'console=ttyS0 quiet panic=-1 cpus=2 least=400000 more=" more " end=poweroff'"
 #define IMAGE "$OLDPWD/" BOOT "/vmlinuz"
 
-static bool is_slow(void)
-{
-	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
-
-	return host && !getenv("MOTE_LONG") &&
-	       (strcmp(host, "svm") || !kernel || strcmp(kernel, "distro"));
-}
-
 /* What it says from now on is in a file. */
 #define LISTEN(name) (!sh("(mote console " name " < /dev/null > " RUNTIME_DIR "/console 2>&1) &"))
 

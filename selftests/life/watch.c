@@ -25,14 +25,6 @@ FIXTURE_TEARDOWN(watch)
 	sh("rm -f " FLAT_IMAGE);
 }
 
-static bool is_slow(void)
-{
-	const char *host = getenv("MOTE_LAB"), *kernel = getenv("MOTE_LAB_KERNEL");
-
-	return host && !getenv("MOTE_LONG") &&
-	       (strcmp(host, "svm") || !kernel || strcmp(kernel, "distro"));
-}
-
 static int count(const char *text, const char *what)
 {
 	int nr = 0;
