@@ -23,6 +23,10 @@ struct symbols {
 	size_t room;
 	uint64_t marker[NR_MARKERS];
 	char build_id[2 * 64 + 1];
+	const char *wanted;	/* a name, of a function or not, that is looked for; or NULL */
+	bool has_wanted;	/* the first of that name is */
+	uint64_t wanted_start;
+	uint64_t wanted_size;
 };
 
 static const char *const markers[NR_MARKERS] = {
@@ -51,6 +55,15 @@ static void note_marker(struct symbols *symbols, uint64_t start, const char *nam
 uint64_t symbols_marker(const struct symbols *symbols, enum marker marker)
 {
 	return symbols->marker[marker];
+}
+
+static void note_wanted(struct symbols *symbols, uint64_t start, uint64_t size, const char *name)
+{
+	if (!symbols->wanted || symbols->has_wanted || strcmp(symbols->wanted, name))
+		return;
+	symbols->has_wanted = true;
+	symbols->wanted_start = start;
+	symbols->wanted_size = size;
 }
 
 void symbols_add(struct symbols *symbols, char type, uint64_t start, const char *name)
@@ -90,8 +103,10 @@ static void read_map(struct symbols *symbols, FILE *file)
 	uint64_t start;
 
 	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%" SCNx64 " %c %511s", &start, &type, name) == 3)
+		if (sscanf(line, "%" SCNx64 " %c %511s", &start, &type, name) == 3) {
+			note_wanted(symbols, start, 0, name);
 			symbols_add(symbols, type, start, name);
+		}
 }
 
 static void read_elf_table(struct symbols *symbols, Elf *elf, Elf_Scn *section, const GElf_Shdr *header)
@@ -110,8 +125,10 @@ static void read_elf_table(struct symbols *symbols, Elf *elf, Elf_Scn *section, 
 		is_data = GELF_ST_TYPE(symbol.st_info) != STT_FUNC &&
 			  GELF_ST_TYPE(symbol.st_info) != STT_NOTYPE;
 		name = elf_strptr(elf, header->sh_link, symbol.st_name);
-		if (name && *name)
-			symbols_add(symbols, is_data ? 'd' : 't', symbol.st_value, name);
+		if (!name || !*name)
+			continue;
+		note_wanted(symbols, symbol.st_value, symbol.st_size, name);
+		symbols_add(symbols, is_data ? 'd' : 't', symbol.st_value, name);
 	}
 }
 
@@ -145,73 +162,6 @@ static bool read_elf(struct symbols *symbols, int fd)
 	return is_elf;
 }
 
-/* ---- by name ------------------------------------------------------------------------ */
-
-static bool find_in_map(FILE *file, const char *wanted, uint64_t *start)
-{
-	char line[1024], name[512], type;
-
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%" SCNx64 " %c %511s", start, &type, name) == 3 && !strcmp(name, wanted))
-			return true;
-	return false;
-}
-
-static bool find_in_table(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, const char *wanted, GElf_Sym *symbol)
-{
-	Elf_Data *data = elf_getdata(section, NULL);
-
-	for (size_t i = 0; data && header->sh_entsize && i < header->sh_size / header->sh_entsize; i++) {
-		const char *name = gelf_getsym(data, i, symbol) && symbol->st_shndx != SHN_UNDEF ?
-				   elf_strptr(elf, header->sh_link, symbol->st_name) : NULL;
-
-		if (name && !strcmp(name, wanted))
-			return true;
-	}
-	return false;
-}
-
-static bool find_in_elf(int fd, const char *wanted, uint64_t *start, uint64_t *size)
-{
-	Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_begin(fd, ELF_C_READ, NULL);
-	bool is_elf = elf && elf_kind(elf) == ELF_K_ELF, found = false;
-	Elf_Scn *section = NULL;
-	GElf_Shdr header;
-	GElf_Sym symbol;
-
-	while (is_elf && !found && (section = elf_nextscn(elf, section)))
-		found = gelf_getshdr(section, &header) && header.sh_type == SHT_SYMTAB &&
-			find_in_table(elf, section, &header, wanted, &symbol);
-	if (found) {
-		*start = symbol.st_value;
-		*size = symbol.st_size;
-	}
-	elf_end(elf);
-	return found;
-}
-
-bool symbols_address(const struct trace_options *options, const char *name, uint64_t *start, uint64_t *size)
-{
-	FILE *file = fopen(options->symbols, "re");
-	bool found;
-
-	if (!file) {
-		complain("cannot read %s: %m", options->symbols);
-		return false;
-	}
-	*size = 0;
-	found = find_in_elf(fileno(file), name, start, size);
-	if (!found) {
-		rewind(file);
-		found = find_in_map(file, name, start);
-	}
-	fclose(file);
-	*start += options->offset;
-	if (!found)
-		complain("%s has no symbol %s", options->symbols, name);
-	return found;
-}
-
 /* All of a file, without an offset; false after a message. */
 static bool read_all(struct symbols *symbols, const char *path)
 {
@@ -235,6 +185,14 @@ static void move(struct symbols *symbols, uint64_t offset)
 		symbols->list[i].start += offset;
 	for (int i = 0; i < NR_MARKERS; i++)
 		symbols->marker[i] += symbols->marker[i] ? offset : 0;
+	symbols->wanted_start += offset;
+}
+
+bool symbols_wanted(const struct symbols *symbols, uint64_t *start, uint64_t *size)
+{
+	*start = symbols->wanted_start;
+	*size = symbols->wanted_size;
+	return symbols->has_wanted;
 }
 
 struct symbols *symbols_open(const struct trace_options *options)
@@ -243,6 +201,7 @@ struct symbols *symbols_open(const struct trace_options *options)
 
 	if (!options->symbols)
 		return symbols;
+	symbols->wanted = options->wanted;
 	if (!read_all(symbols, options->symbols)) {
 		symbols_close(symbols);
 		return NULL;

@@ -39,6 +39,7 @@ enum trace_format {
  * @output: a file; NULL: standard output
  * @input: a file that record has written
  * @symbols: a guest's System.map or ELF image
+ * @wanted: watch: a name in there, or NULL
  * @offset: what its addresses were moved by
  * @words: the command that is run and traced; NULL: none
  */
@@ -61,6 +62,7 @@ struct trace_options {
 	const char *output;
 	const char *input;
 	const char *symbols;
+	const char *wanted;
 	uint64_t offset;
 	char **words;
 };
@@ -306,8 +308,8 @@ struct symbols *symbols_open(const struct trace_options *options);
 void symbols_close(struct symbols *symbols);
 /* The function that an address is in and where that begins; false: none known. */
 bool symbols_find(const struct symbols *symbols, uint64_t rip, const char **name, uint64_t *start);
-/* Where anything of that name is, in @options->symbols; its size, 0: not known. False after a complaint. */
-bool symbols_address(const struct trace_options *options, const char *name, uint64_t *start, uint64_t *size);
+/* Where what @options->wanted names is; its size, 0: not known. False: it is not there. */
+bool symbols_wanted(const struct symbols *symbols, uint64_t *start, uint64_t *size);
 
 /* By hand: an empty set, one more with its type as nm says it, and ready for finding. */
 struct symbols *symbols_new(void);

@@ -135,18 +135,26 @@ static int parse(struct watch_options *options, int argc, char **argv)
 	return EXIT_USAGE;
 }
 
+/* False after a complaint: it is neither an address, nor can be looked up. */
+static bool take_address(struct watch_options *options, const char *what)
+{
+	if (parse_number(what, UINT64_MAX, (uint64_t *)&options->wanted.address))
+		return true;
+	options->trace.wanted = what;
+	if (!options->trace.symbols)
+		complain("watch: %s is no address, and for a symbol --symbols has to say where", what);
+	return options->trace.symbols;
+}
+
 /* False after a complaint. */
-static bool find_address(struct watch_options *options, const char *what)
+static bool find_address(struct watch_options *options, const struct symbols *symbols)
 {
 	uint64_t size = options->wanted.access == MOTE_ACCESS_EXEC ? 1 : 8, of_symbol = 0;
 
-	if (!parse_number(what, UINT64_MAX, (uint64_t *)&options->wanted.address)) {
-		if (!options->trace.symbols) {
-			complain("watch: %s is no address, and for a symbol --symbols has to say where", what);
-			return false;
-		}
-		if (!symbols_address(&options->trace, what, (uint64_t *)&options->wanted.address, &of_symbol))
-			return false;
+	if (options->trace.wanted &&
+	    !symbols_wanted(symbols, (uint64_t *)&options->wanted.address, &of_symbol)) {
+		complain("%s has no symbol %s", options->trace.symbols, options->trace.wanted);
+		return false;
 	}
 	if (of_symbol && of_symbol <= WATCH_SIZE_MOST && options->wanted.access != MOTE_ACCESS_EXEC)
 		size = of_symbol;
@@ -282,12 +290,12 @@ int watch_run(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	if (!find_address(&options, argv[optind + 1]))
+	if (!take_address(&options, argv[optind + 1]))
 		return EXIT_USAGE;
 	symbols = symbols_open(&options.trace);
 	if (!symbols)
 		return EXIT_USAGE;
-	status = watch(&options, symbols, argv[optind]);
+	status = find_address(&options, symbols) ? watch(&options, symbols, argv[optind]) : EXIT_USAGE;
 	symbols_close(symbols);
 	return status;
 }
