@@ -98,14 +98,14 @@ int mote_get_clock(int vm, struct mote_clock_value *value)
 	return call(vm, MOTE_GET_CLOCK, value);
 }
 
-int mote_set_watch(int vm, const struct mote_watch *watch)
-{
-	return call(vm, MOTE_SET_WATCH, watch);
-}
-
 int mote_set_clock(int vm, const struct mote_clock_value *value)
 {
 	return call(vm, MOTE_SET_CLOCK, value);
+}
+
+int mote_set_watch(int vm, const struct mote_watch *watch)
+{
+	return call(vm, MOTE_SET_WATCH, watch);
 }
 
 int mote_apic_access(int vcpu, struct mote_apic_access *access)
@@ -173,3 +173,4 @@ SIZE(mote_run, 1256);
 SIZE(mote_apic_access, 16);
 SIZE(mote_debug, 8);
 SIZE(mote_field, 16);
+SIZE(mote_watch, 24);

@@ -72,6 +72,8 @@ const char *mote_vendor_name(unsigned int vendor);
 const char *mote_feature_name(unsigned int feature);
 const char *mote_obstacle_name(unsigned int code);
 const char *mote_exit_name(unsigned int reason);
+/* The reason of an exit that has this name, or -1. */
+int mote_exit_reason(const char *name);
 
 /* A check of &enum mote_check in words, and the manual's section that has it ("" for none). */
 const char *mote_check_text(unsigned int check);

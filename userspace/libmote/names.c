@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* libmote: words for the numbers of the ABI. */
 #include <stddef.h>
+#include <string.h>
 
 #include "libmote.h"
 
@@ -101,4 +102,12 @@ const char *mote_exit_name(unsigned int reason)
 	};
 
 	return name_of(names, ARRAY_SIZE(names), reason);
+}
+
+int mote_exit_reason(const char *name)
+{
+	for (int reason = 0; reason < MOTE_NR_EXITS; reason++)
+		if (!strcmp(mote_exit_name(reason), name))
+			return reason;
+	return -1;
 }

@@ -195,22 +195,13 @@ void step_behind(struct vcpu *vcpu)
 
 /* ---- the supervisor ---------------------------------------------------------------------------- */
 
-static bool find_reason(const char *name, int *reason)
-{
-	*reason = -1;
-	for (int i = 0; name && i < MOTE_NR_EXITS && *reason < 0; i++)
-		if (!strcmp(mote_exit_name(i), name))
-			*reason = i;
-	return !name || *reason >= 0;
-}
-
 const char *step_ask(struct vm *vm, const void *client, const char *name, __u64 skip)
 {
+	int reason = name ? mote_exit_reason(name) : -1;
 	struct step *step = vm->step;
 	bool begins;
-	int reason;
 
-	if (!find_reason(name, &reason))
+	if (name && reason < 0)
 		return "there is no such reason for an exit (mote stat lists some)";
 	if (step && step->client && step->client != client)
 		return "the VM is being stepped by somebody else";

@@ -82,19 +82,17 @@ static unsigned int vendor_of(struct json_object *exit)
 
 static void show_head(struct json_object *exit)
 {
-	unsigned int vendor = vendor_of(exit), reason = 0;
+	unsigned int vendor = vendor_of(exit);
 	struct json_object *code = json_object_array_get_idx(member(exit, "code"), 0);
 	const char *word = answer_text(exit, "reason");
 	char name[64], head[128];
 
-	while (reason < MOTE_NR_EXITS && strcmp(mote_exit_name(reason), word))
-		reason++;
 	step_exit_name(vendor, strtoul(hex(exit, "raw"), NULL, 16), name, sizeof(name));
 	snprintf(head, sizeof(head), "#%llu  vCPU %llu  %s", answer_number(exit, "exit"),
 		 answer_number(exit, "vcpu"), word);
 	paint(BOLD, 0, head);
 	printf(": %s 0x%s, handled by the %s\n", name, hex(exit, "raw"), answer_text(exit, "by"));
-	printf("    %s\n", step_exit_section(vendor, reason));
+	printf("    %s\n", step_exit_section(vendor, mote_exit_reason(word)));
 	printf("=>  %-16s %-50s ; %s\n", code ? hex(code, "rip") : hex(member(exit, "fields"), "rip"),
 	       code ? answer_text(code, "text") : "not in memory", code ? answer_text(code, "bytes") : "");
 }
@@ -219,14 +217,6 @@ static void help(void)
 	     "  q          the end");
 }
 
-static bool is_reason(const char *word)
-{
-	for (unsigned int i = 0; i < MOTE_NR_EXITS; i++)
-		if (!strcmp(mote_exit_name(i), word))
-			return true;
-	return false;
-}
-
 /* One line; true: the machine is to go on, or there is an end, which is in @is_over. */
 static bool obey(struct stepper *stepper, struct json_object *exit, const char *line, bool *is_over)
 {
@@ -244,7 +234,7 @@ static bool obey(struct stepper *stepper, struct json_object *exit, const char *
 		return true;
 	}
 	stepper->skip = 0;
-	if (sscanf(line, "u %31s", reason) == 1 && is_reason(reason)) {
+	if (sscanf(line, "u %31s", reason) == 1 && mote_exit_reason(reason) >= 0) {
 		stepper->reason = reason;
 		return true;
 	}
@@ -390,7 +380,7 @@ static int parse(const struct verb *verb, int argc, char **argv, struct stepper 
 			return EXIT_USAGE;
 		case 'u':
 			stepper->reason = optarg;
-			if (is_reason(optarg))
+			if (mote_exit_reason(optarg) >= 0)
 				break;
 			complain("--until: no exit has this reason: %s (cpuid, pio, npf, mmio, hlt ...)",
 				 optarg);

@@ -155,13 +155,10 @@ static bool parse_by(const char *text, struct trace_filter *filter)
 
 static bool parse_event(const char *text, __u64 *reasons)
 {
-	for (int reason = 0; reason < MOTE_NR_EXITS; reason++)
-		if (!strcmp(text, mote_exit_name(reason))) {
-			*reasons |= 1ull << reason;
-			return true;
-		}
-	*reasons = ~0ull;
-	return !strcmp(text, "all");
+	int reason = mote_exit_reason(text);
+
+	*reasons = reason < 0 ? ~0ull : *reasons | 1ull << reason;
+	return reason >= 0 || !strcmp(text, "all");
 }
 
 static bool parse_format(const char *text, int bit, enum trace_format *format)
