@@ -379,6 +379,7 @@ struct job {
  * @supervisor: what the supervisor waits for
  * @migration: the last one, or NULL
  * @policies: those that decide its exits (policies.h), or NULL
+ * @watches: who is told of watched memory (watch.h), or NULL if nobody ever was
  * @gdb: the last debugger, or NULL
  * @step: who runs it exit by exit (step.h), or NULL if nobody ever has
  * @refused: a thread has tried what the sandbox refuses

@@ -186,13 +186,17 @@ static void do_job(struct vm *vm, struct job *job)
 
 static struct watches *create(struct vm *vm)
 {
-	if (!vm->watches)
-		vm->watches = calloc(1, sizeof(*vm->watches));
-	if (vm->watches && !vm->watches->job.run) {
-		pthread_mutex_init(&vm->watches->lock, NULL);
-		vm->watches->job.run = do_job;
+	struct watches *all = vm->watches;
+
+	if (all)
+		return all;
+	all = calloc(1, sizeof(*all));
+	if (all) {
+		pthread_mutex_init(&all->lock, NULL);
+		all->job.run = do_job;
 	}
-	return vm->watches;
+	vm->watches = all;
+	return all;
 }
 
 /* It is among them, and the module knows; or a negative errno, and nothing has changed. */
