@@ -51,7 +51,7 @@ static inline u64 mote_mode_linear(const struct mote_cpu_mode *mode, u64 rip)
 	return mote_mode_is_64bit(mode) ? rip : (u32)(mode->cs_base + rip);
 }
 
-/* vcpu->policy.insn, up to 15 bytes from CS:RIP, as far as they are in memory.  Return: how many. */
+/* vcpu->policy.insn, up to 15 bytes from CS:RIP, as far as they are in memory. Return: how many. */
 u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode);
 
 /* MMIO, with the vCPU unloaded.  Return: as mote_exit_slow(). */

@@ -98,14 +98,15 @@ bool mote_watch_caught(struct mote_vcpu *vcpu, int *next)
 	u32 denied = watched & MOTE_ACCESS_READ ? ALL : watched;
 	struct mote_memory *npf = &vcpu->exit.npf;
 	struct mote_cpu_mode mode;
+	bool shows_tf;
 
 	if (vcpu->view || !(npf->access & denied))
 		return false;
 	mote_ops->get_mode(vcpu, &mode);
 	nr = watch_fetch(vcpu, &mode);
 	/* Where an event is on its way it is not the instruction that comes next. */
-	npf->error = !vcpu->event.valid && mote_insn_shows_tf(vcpu->policy.insn, nr,
-							     mote_mode_is_64bit(&mode)) ? -EAGAIN : 0;
+	shows_tf = mote_insn_shows_tf(vcpu->policy.insn, nr, mote_mode_is_64bit(&mode));
+	npf->error = shows_tf && !vcpu->event.valid ? -EAGAIN : 0;
 	if (!npf->error) {
 		vcpu->step_rip = vcpu->rip;
 		atomic_or(MOTE_REQ_VIEW, &vcpu->requests);

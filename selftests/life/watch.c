@@ -54,7 +54,8 @@ TEST_F(watch, kinds)
 	command_run(&self->command, "mote watch --access r --count 2 vm 0x9008");
 	EXPECT_EQ(2, count(self->command.out, "vcpu 0  r   0x9008  at 0x")) TH_LOG("%s", self->command.out);
 	command_run(&self->command, "mote watch --access x --count 2 vm 0x9100");
-	EXPECT_EQ(2, count(self->command.out, "vcpu 0  x   0x9100  at 0x9100")) TH_LOG("%s", self->command.out);
+	EXPECT_EQ(2, count(self->command.out, "vcpu 0  x   0x9100  at 0x9100"))
+		TH_LOG("%s", self->command.out);
 	/* The stack, by instructions that only libmote steps over. */
 	command_run(&self->command, "mote watch --access rw --size 4K --json --count 12 vm 0x6000");
 	EXPECT_EQ(2, self->command.status);
@@ -88,7 +89,8 @@ TEST_F(watch, several)
 	for (int i = 1; i < 5; i++) {
 		char command[160];
 
-		sprintf(command, "cd " RUNTIME_DIR "; mote watch --access %c vm %s > hits.%d & echo $! > reader",
+		sprintf(command,
+			"cd " RUNTIME_DIR "; mote watch --access %c vm %s > hits.%d & echo $! > reader",
 			i < 4 ? 'w' : 'r', i < 4 ? "0x9000" : "0x9008", i);
 		sh("%s", command);
 		sprintf(command, "test $(wc -l < " RUNTIME_DIR "/hits.%d) -gt 3", i);

@@ -125,7 +125,8 @@ static int parse(struct watch_options *options, int argc, char **argv)
 			return EXIT_USAGE;
 		}
 		if (!take(options, option, optarg)) {
-			complain("watch: --%s cannot be %s (try mote watch --help)", names[which].name, optarg);
+			complain("watch: --%s cannot be %s (try mote watch --help)", names[which].name,
+				 optarg);
 			return EXIT_USAGE;
 		}
 	}
@@ -176,8 +177,8 @@ static void print_name(const struct symbols *symbols, uint64_t address)
 
 static const char *access_text(uint32_t access, char text[4])
 {
-	snprintf(text, 4, "%s%s%s", access & MOTE_ACCESS_READ ? "r" : "", access & MOTE_ACCESS_WRITE ? "w" : "",
-		 access & MOTE_ACCESS_EXEC ? "x" : "");
+	snprintf(text, 4, "%s%s%s", access & MOTE_ACCESS_READ ? "r" : "",
+		 access & MOTE_ACCESS_WRITE ? "w" : "", access & MOTE_ACCESS_EXEC ? "x" : "");
 	return text;
 }
 
