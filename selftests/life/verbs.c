@@ -284,6 +284,17 @@ TEST_F(verbs, power_button)
 	EXPECT_EQ(0, vm_status("paused"));
 }
 
+/* One that has been stopped has let go of all that it had open. */
+TEST_F(verbs, stop_is_the_end)
+{
+	ASSERT_TRUE(vm_start_flat("first", &guest_ticker, ""));
+	EXPECT_EQ(0, sh("mote stop --force first && for i in $(seq 20); do "
+			"mote run --detach --name next --memory 256M --flat " FLAT_IMAGE " || exit 1; "
+			"pid=$(mote ps --json | grep -o '\"pid\": *[0-9]*' | grep -o '[0-9]*$'); "
+			"[ -n \"$(ls /proc/$pid/fd)\" ] && mote stop --force next && "
+			"[ -z \"$(ls /proc/$pid/fd 2> /dev/null)\" ] || exit 1; done"));
+}
+
 /* A guest that does nothing but reset: the machine begins again, with its name and its console. */
 TEST_F(verbs, restart)
 {

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -343,18 +345,45 @@ int client_tell(const char *name, const char *what, struct json_object *argument
 	return answer ? EXIT_OK : EXIT_PROBLEM;
 }
 
+/* ---- the end of one ------------------------------------------------------------------- */
+
+static pid_t peer_of(int fd)
+{
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	return peer.pid;
+}
+
+int client_process(int fd)
+{
+	return syscall(SYS_pidfd_open, peer_of(fd), 0);
+}
+
+bool client_sees_end(int fd, int process, int timeout_ms)
+{
+	struct pollfd connection = { .fd = fd, .events = POLLIN };
+	struct pollfd exit = { .fd = process, .events = POLLIN };
+	char byte;
+
+	/* It hangs up; whatever it may say before does not matter.  Its process is still about to end then. */
+	do {
+		if (poll(&connection, 1, timeout_ms) <= 0)
+			return false;
+	} while (recv(fd, &byte, 1, 0) > 0);
+	return process < 0 || poll(&exit, 1, timeout_ms) > 0;
+}
+
 /* ---- all of them --------------------------------------------------------------------- */
 
 /* Somebody listens, but does not answer: a runner that is stopped, or has too many clients. */
 static struct json_object *silent(int fd, const char *name)
 {
 	struct json_object *row = json_object_new_object();
-	struct ucred peer = { 0 };
-	socklen_t size = sizeof(peer);
 
-	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 	json_object_object_add(row, "name", json_object_new_string(name));
-	json_object_object_add(row, "pid", json_object_new_int(peer.pid));
+	json_object_object_add(row, "pid", json_object_new_int(peer_of(fd)));
 	json_object_object_add(row, "state", json_object_new_string("silent"));
 	return row;
 }

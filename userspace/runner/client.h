@@ -58,6 +58,19 @@ bool client_let(int fd, const char *what);
 /* The same as client_ask() without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
+/* A pidfd of the VM's process, to be opened before it is told to end; -1: it has ended, or is not seen from here. */
+int client_process(int fd);
+
+/**
+ * client_sees_end() - wait until a VM that has been told to end has let go of all that it had open
+ * @fd: from client_open()
+ * @process: from client_process()
+ * @timeout_ms: as for poll(2), for each of its last two steps
+ *
+ * Return: whether it has.
+ */
+bool client_sees_end(int fd, int process, int timeout_ms);
+
 /* The answer takes its time: rundir_connect()'s limit does not hold for it. */
 void client_is_patient(int fd);
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mote stop, pause, resume, reset and memory. */
 #include <json-c/json.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -70,18 +68,6 @@ static int parse_seconds(const char *text, int *seconds)
 	return 0;
 }
 
-/* Wait until the VM hangs up; whatever it may say before does not matter. */
-static bool has_ended(int fd, int timeout_ms)
-{
-	struct pollfd connection = { .fd = fd, .events = POLLIN };
-	char byte;
-
-	while (poll(&connection, 1, timeout_ms) > 0)
-		if (recv(fd, &byte, 1, 0) <= 0)
-			return true;
-	return false;
-}
-
 /* A guest that is paused would not notice the button. */
 static struct json_object *press(int fd)
 {
@@ -96,12 +82,15 @@ static struct json_object *press(int fd)
 
 static int stop(int fd, const char *name, bool force, int seconds)
 {
+	int process = client_process(fd);
 	struct json_object *answer = force ? client_ask(fd, "kill", NULL) : press(fd);
+	bool has_ended = answer && client_sees_end(fd, process, seconds ? seconds * 1000 : -1);
 
+	close(process);
 	if (!answer)
 		return EXIT_PROBLEM;
 	json_object_put(answer);
-	if (has_ended(fd, seconds ? seconds * 1000 : -1))
+	if (has_ended)
 		return EXIT_OK;
 	complain(force ? "%s is about to end, but has not in %d seconds" :
 		 "%s has not switched itself off in %d seconds: wait longer, or mote stop --force", name,

@@ -337,6 +337,15 @@ static void report(struct json_object *answer, const char *path, const struct wi
 	print_json(root);
 }
 
+static void end(int fd)
+{
+	int process = client_process(fd);
+
+	if (client_let(fd, "kill"))
+		client_sees_end(fd, process, -1);
+	close(process);
+}
+
 static int save(int fd, const char *path, const struct wishes *wishes)
 {
 	struct json_object *status = client_ask(fd, "status", NULL), *answer = NULL;
@@ -359,7 +368,7 @@ static int save(int fd, const char *path, const struct wishes *wishes)
 		answer = save_to(fd, &target, wishes->disks);
 	target_close(&target, answer);
 	if (answer && wishes->stop)
-		client_let(fd, "kill");
+		end(fd);
 	else if (was_running && !wishes->live && !(answer && wishes->pause))
 		client_let(fd, "resume");
 	if (answer)
