@@ -12,6 +12,8 @@
 
 #define RUN "mote run --timeout 7000 --initrd initrd --append \"console=ttyS0 quiet panic=-1 %s\" %s vmlinuz %s"
 
+GUEST(idle, 16, "1: hlt; jmp 1b");
+
 FIXTURE(linux_guest)
 {
 	struct command command;
@@ -124,14 +126,9 @@ TEST_F(linux_guest, network)
 	"PATH=$PWD:$PATH /usr/bin/unshare -m sh -c 'mount -o rbind / /mnt && cd /mnt && "	\
 	"mount -o move . / && exec /usr/bin/unshare --root=. --wd=\"$0\" \"$@\"' \"$PWD\" "
 
-/* As on a host that has no processor for it: what is sent again meets what is not read yet. */
-#define STALL(program)									\
-	"(while sleep 2; do killall -STOP " program "; sleep 2; killall -CONT " program "; done) "	\
-	"2> /dev/null & staller=$!; "
-
-#define WITH_PASST(stall)									\
-	CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") stall IN_NEW_ROOT RUN		\
-	"; status=$?; kill $server $talker $staller; rmmod dummy; exit $status"
+#define DISCONNECT_OUTSIDE										\
+	"ip addr del 198.51.100.1/32 dev lo; ip -6 addr del 2001:db8:1::1/128 dev lo; "			\
+	"rm /etc/resolv.conf; rmmod dummy"
 
 /* By passt the guest is the host, to whoever is outside: by IPv4 and IPv6; and it is connected to. */
 TEST_F(linux_guest, passt)
@@ -140,14 +137,34 @@ TEST_F(linux_guest, passt)
 
 	if (!self->all)
 		SKIP(return, NO_TIME);
-	/* Of fifty times that it was stalled passt did, twice, not hear of who came from outside. */
-	command_run(command, is_long_run() ? WITH_PASST(STALL("passt")) : WITH_PASST("staller=; "),
+	command_run(command, CONNECT_OUTSIDE SERVE("[::]") TALK("127.0.0.1 2007") IN_NEW_ROOT RUN
+		    "; status=$?; kill $server $talker; exit $status",
 		    "cpus=2 least=400000 more=net-init "
 		    "lease=192.0.2.2,192.0.2.1,192.0.2.53 server=198.51.100.1 server6=[2001:db8:1::1] end=poweroff",
 		    "--cpus 2 --net passt,forward=2007:7", "< /dev/null");
 	EXPECT_NETWORK();
-	sh("ip addr del 198.51.100.1/32 dev lo; ip -6 addr del 2001:db8:1::1/128 dev lo; "
-	   "rm /etc/resolv.conf");
+	sh(DISCONNECT_OUTSIDE);
+}
+
+/*
+ * One that gets no processor, or, as Debian's does now and then when it got none for a while, takes all of it
+ * for ever: started by root it has become somebody else, and goes with its machine all the same.
+ */
+TEST_F(linux_guest, passt_is_stuck)
+{
+	struct command *command = &self->command;
+
+	if (!self->all)
+		SKIP(return, NO_TIME);
+	write_flat(&guest_idle);
+	command_run(command, CONNECT_OUTSIDE IN_NEW_ROOT
+		    "mote run --name stuck --net passt --flat " FLAT_IMAGE " & "
+		    "until mote ps | grep -q stuck; do sleep 1; done; "
+		    "killall -STOP passt && mote stop --force stuck && ! killall passt; status=$?; wait; "
+		    "exit $status");
+	EXPECT_EQ(0, command->status);
+	EXPECT_EQ(NULL, strstr(command->err, "left behind")) TH_LOG("%s", command->err);
+	sh("killall -KILL passt; rm " FLAT_IMAGE "; " DISCONNECT_OUTSIDE);
 }
 
 /* The host's end is what the network of --net user is, with a server for DHCP. */

@@ -119,8 +119,8 @@ static const struct filter_rule rules[] = {
 	/* Another machine, and its threads, which enter the sandbox in their turn. */
 	WHERE(clone, R, BITS(0, ~0ull, THREAD_FLAGS)), CALL(rseq, R), CALL(set_robust_list, R),
 	WHERE(prctl, R, BITS(0, INT, PR_SET_NAME)), WHERE(prctl, R, BITS(0, INT, PR_SET_NO_NEW_PRIVS)),
-	CALL(capset, R), CALL(seccomp, R), CALL(landlock_create_ruleset, R), CALL(landlock_add_rule, R),
-	CALL(landlock_restrict_self, R),
+	CALL(capget, R), CALL(capset, R), CALL(seccomp, R), CALL(landlock_create_ruleset, R),
+	CALL(landlock_add_rule, R), CALL(landlock_restrict_self, R),
 	CALL(memfd_create, R), CALL(io_uring_setup, R), CALL(io_uring_register, R),
 	WHERE(fcntl, R, BITS(1, INT, F_OFD_SETLK)), CALL(setsockopt, R),
 	/* Threads wake each other; others are not theirs to signal. */
@@ -294,12 +294,22 @@ void sandbox_set_directory(const char *path)
 		directory = open(path, O_PATH | O_CLOEXEC);
 }
 
+/*
+ * None, but that root ends a daemon that has become somebody else, as passt does: signals go to those alone,
+ * by the pidfds that there are.
+ */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	__u32 kept = sandbox.has_daemons ? CAP_TO_MASK(CAP_KILL) : 0;
 
-	return syscall(SYS_capset, &header, none) ? -errno : 0;
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	kept &= data[0].permitted;
+	memset(data, 0, sizeof(data));
+	data[0].effective = data[0].permitted = kept;
+	return syscall(SYS_capset, &header, data) ? -errno : 0;
 }
 
 /* Nobody looks into this process, and what it has in memory goes to no disk. */
