@@ -138,11 +138,9 @@ long guest_scale(long count)
 
 long guest_rounds(long count, long in_the_long_run)
 {
-	long most = divide(in_the_long_run, "MOTE_LONG");
+	long most = divide(in_the_long_run, "MOTE_LONG"), least = guest_scale(count);
 
-	if (!is_long_run())
-		return guest_scale(count);
-	return most > count ? most : count;
+	return is_long_run() && most > least ? most : least;
 }
 
 /* ---- machine --------------------------------------------------------------- */

@@ -173,7 +173,7 @@ const char *guest_exit_name(int reason);
 
 /* For long loops: the number divided by what MOTE_SCALE says (1 without it). */
 long guest_scale(long count);
-/* How many rounds: as a rule, scaled; and in the long run, divided by what MOTE_LONG says, but no fewer. */
+/* How many rounds: @count, scaled; or the long run's, divided by what MOTE_LONG says, if they are more. */
 long guest_rounds(long count, long in_the_long_run);
 
 #endif /* GUEST_H */

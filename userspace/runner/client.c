@@ -367,7 +367,7 @@ bool client_sees_end(int fd, int process, int timeout_ms)
 	struct pollfd exit = { .fd = process, .events = POLLIN };
 	char byte;
 
-	/* It hangs up; whatever it may say before does not matter.  Its process is still about to end then. */
+	/* It hangs up, whatever it may say before.  Its process is still about to end then. */
 	do {
 		if (poll(&connection, 1, timeout_ms) <= 0)
 			return false;

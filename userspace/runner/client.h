@@ -58,7 +58,7 @@ bool client_let(int fd, const char *what);
 /* The same as client_ask() without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
-/* A pidfd of the VM's process, to be opened before it is told to end; -1: it has ended, or is not seen from here. */
+/* A pidfd of the VM's process, from before it is told to end; -1: it has ended, or is not seen from here. */
 int client_process(int fd);
 
 /**
