@@ -275,12 +275,17 @@ static inline void make_available(unsigned int nr, __u16 head)
 	avail(nr)->idx++;
 }
 
-/* Up to ten seconds; true if all has been used. */
+/* Whether it becomes true, for which there are at least ten minutes: a machine may be busy. */
+#define COMES_TRUE(condition) ({					\
+	for (int round = 0; round < 60000 && !(condition); round++)	\
+		handle_events(10);					\
+	(condition);							\
+})
+
+/* True if all has been used. */
 static inline bool wait_for(unsigned int nr)
 {
-	for (int i = 0; i < 1000 && used(nr)->idx != avail(nr)->idx; i++)
-		handle_events(10);
-	return used(nr)->idx == avail(nr)->idx;
+	return COMES_TRUE(used(nr)->idx == avail(nr)->idx);
 }
 
 /* ---- disks ---------------------------------------------------------------------------- */

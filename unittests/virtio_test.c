@@ -74,19 +74,15 @@ static void disk_holds(void)
 		is_held = false;
 		write_error = errors[i];
 		ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
-		for (int round = 0; round < 1000 && !is_held; round++)
-			handle_events(10);
-		CHECK(is_held);
+		CHECK(COMES_TRUE(is_held));
 		CHECK(strstr(said, strerror(errors[i])));
 		EQ(NOT_YET, area.hva[STATUS]);
 		/* Nothing is in flight: a pause is not held up by it. */
-		CHECK(disk()->ops->drain(disk()) || (handle_events(1000), disk()->ops->drain(disk())));
+		CHECK(COMES_TRUE(disk()->ops->drain(disk())));
 		/* Still there when the VM goes on: held again. */
 		is_held = false;
 		disk()->ops->resume(disk());
-		for (int round = 0; round < 1000 && !is_held; round++)
-			handle_events(10);
-		CHECK(is_held);
+		CHECK(COMES_TRUE(is_held));
 		write_error = 0;
 		disk()->ops->resume(disk());
 		CHECK(wait_for(0));
@@ -104,8 +100,7 @@ static void disk_resets(void)
 	is_held = false;
 	write_error = ENOSPC;
 	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
-	for (int round = 0; round < 1000 && !is_held; round++)
-		handle_events(10);
+	CHECK(COMES_TRUE(is_held));
 	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
 	write_error = 0;
@@ -130,9 +125,7 @@ static void disk_resets_late(void)
 	EQ(15, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
 	EQ(0, get(BLK, VIRTIO_PCI_COMMON_Q_ENABLE, 2));
 	pthread_mutex_unlock(&writing);
-	for (int round = 0; round < 1000 && get(BLK, VIRTIO_PCI_COMMON_STATUS, 1); round++)
-		handle_events(10);
-	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	CHECK(COMES_TRUE(!get(BLK, VIRTIO_PCI_COMMON_STATUS, 1)));
 	/* What ended late has written nothing. */
 	EQ(NOT_YET, area.hva[STATUS]);
 	EQ(0, used(0)->idx);
@@ -188,8 +181,7 @@ static void disk_loses(void)
 	sync_error = EIO;
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
-	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
-		handle_events(10);
+	CHECK(COMES_TRUE(disk()->ops->drain(disk())));
 	sync_error = 0;
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
@@ -209,15 +201,12 @@ static void disk_shrinks(void)
 static void disk_drains(void)
 {
 	start(BLK, 1);
-	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
-		handle_events(10);
+	CHECK(COMES_TRUE(disk()->ops->drain(disk())));
 	nr_synced = 0;
 	CHECK(disk()->ops->drain(disk()));
 	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
 	CHECK(!disk()->ops->drain(disk()));
-	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
-		handle_events(10);
-	CHECK(disk()->ops->drain(disk()));
+	CHECK(COMES_TRUE(disk()->ops->drain(disk())));
 	EQ(VIRTIO_BLK_S_OK, area.hva[STATUS]);
 	if (has_no_ring)
 		EQ(1, nr_synced);
@@ -388,16 +377,12 @@ static void disk_of_nbd(void)
 static bool hold(void)
 {
 	is_held = false;
-	for (int round = 0; round < 1000 && !is_held; round++)
-		handle_events(10);
-	return is_held;
+	return COMES_TRUE(is_held);
 }
 
 static bool drain(void)
 {
-	for (int round = 0; round < 1000 && !disk()->ops->drain(disk()); round++)
-		handle_events(10);
-	return disk()->ops->drain(disk());
+	return COMES_TRUE(disk()->ops->drain(disk()));
 }
 
 #define FAILS(nr, io, error)								\
@@ -527,9 +512,7 @@ static void disk_of_dead_daemon(void)
 	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	CHECK(get(BLK, VIRTIO_PCI_COMMON_STATUS, 1) & VIRTIO_CONFIG_S_DRIVER_OK);
 	CHECK(!kill(pid, SIGCONT));
-	for (int round = 0; round < 1000 && get(BLK, VIRTIO_PCI_COMMON_STATUS, 1); round++)
-		handle_events(10);
-	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	CHECK(COMES_TRUE(!get(BLK, VIRTIO_PCI_COMMON_STATUS, 1)));
 	EQ(NOT_YET, area.hva[STATUS]);
 	start(BLK, 1);
 	CHECK(!kill(pid, SIGSTOP));
@@ -1112,9 +1095,7 @@ static void saved_held(void)
 	write_error = ENOSPC;
 	memset(area.hva + BUFFER, 0x66, 0x1000);
 	ask_disk(VIRTIO_BLK_T_OUT, 24, 0x1000);
-	for (int round = 0; round < 1000 && !is_held; round++)
-		handle_events(10);
-	CHECK(is_held);
+	CHECK(COMES_TRUE(is_held));
 	write_error = 0;
 	nr_writes = 0;
 	move_devices(NULL);
