@@ -20,7 +20,7 @@ endif
 
 include $(KSFT)/lib.mk
 
-LOCAL_HDRS += $(HEADERS)
+LOCAL_HDRS += $(HEADERS) $(wildcard *.h)
 $(TEST_GEN_PROGS) $(TEST_GEN_PROGS_EXTENDED): $(SHARED) $(LIBMOTE)
 
 $(SHARED): $(dir $(OUTPUT))lib/%.o: $(TOP)/selftests/lib/%.c $(HEADERS)
