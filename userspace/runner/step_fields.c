@@ -211,6 +211,7 @@ const char *step_exit_section(unsigned int vendor, unsigned int reason)
 		[MOTE_EXIT_INIT] = { OTHERS, APM("INIT Support") },
 		[MOTE_EXIT_TIMER] = { SDM("VMX-Preemption Timer"), NULL },
 		[MOTE_EXIT_TASK_SWITCH] = { SDM("Exit Qualification for Task Switches"), INSTRUCTION },
+		[MOTE_EXIT_WATCH] = { VIOLATION, NESTED },
 	};
 	bool is_vmx = vendor == MOTE_VENDOR_VMX;
 	const char *section = reason < ARRAY_SIZE(sections) ? sections[reason][!is_vmx] : NULL;
