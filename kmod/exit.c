@@ -184,7 +184,8 @@ static int exit_npf(struct mote_vcpu *vcpu)
 	int err;
 
 	exit->npf.hva = 0;
-	if (unlikely(READ_ONCE(vcpu->vm->nr_watched)) && mote_watch_caught(vcpu, &err))
+	err = unlikely(READ_ONCE(vcpu->vm->nr_watched)) ? mote_watch_caught(vcpu) : MOTE_NEXT_SLEEP;
+	if (err != MOTE_NEXT_SLEEP)
 		return err;
 	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */

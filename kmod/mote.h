@@ -113,6 +113,7 @@ struct mote_vm {
 	struct mote_slots __rcu *slots;
 	struct xarray watched;		/* MOTE_ACCESS_*, by page */
 	u32 nr_watched;			/* pages; not fewer than there are */
+	u64 watches_changed;		/* so often */
 
 	struct mmu_notifier notifier;	/* told before the mm's memory changes */
 	wait_queue_head_t changed;	/* faults that wait for the end of such a change */
@@ -202,6 +203,14 @@ void mote_mem_rewatch(struct mote_vm *vm, u64 gpa, u64 size);
 int mote_mem_read(struct mote_vm *vm, u64 gpa, void *data, u32 len);
 
 /*
+ * The instruction at CS:RIP by the guest's page tables: up to 15 bytes, as far as they are
+ * present now; @bytes has room for 16.  @last: NULL, or out: what was read last; if there are
+ * fewer, what could not be read, and why not.  Return: how many.
+ */
+u32 mote_mem_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode, u8 *bytes,
+		   struct mote_memory *last);
+
+/*
  * As the guest would, logged, not if read-only; within one slot: 0, -ENXIO (no slot, or a
  * read-only one), -EFAULT (the VMM process has no memory there; for who may not sleep: not
  * now), and for who may, -EINTR (a signal) and -ENOMEM.
@@ -214,9 +223,7 @@ int mote_mem_bring(struct mote_vm *vm, u64 gpa);
 /* The VMM process's address of guest memory, until the next change of slots; false: no slot. */
 bool mote_mem_hva(struct mote_vm *vm, u64 gpa, u64 *hva);
 
-/* Read memory of the VMM process without sleeping: 0 or -EFAULT. */
-int mote_user_read(u64 hva, void *data, u32 len);
-/* Four bytes, or -EFAULT; for most exits of a CPU that does not report instructions' lengths. */
+/* Four bytes of the VMM process's, or -EFAULT; for most exits of a CPU that saves no next RIP. */
 s64 mote_user_read_word(u64 hva);
 
 /* ---- vCPU ---------------------------------------------------------------- */
@@ -295,6 +302,10 @@ struct mote_vcpu {
 	u8 view;		/* &enum mote_view */
 	u64 step_rip;		/* of the instruction that is stepped over; ~0: none */
 	u64 step_tf, step_dr6;	/* in a step, the guest's own */
+	/* What was watched of the last page that was hit, when vm->watches_changed was this. */
+	u64 hit_gpa, hit_changed;
+	u32 hit_access;
+	struct mote_cpu_mode hit_mode;	/* in which it was */
 	bool check;		/* state was set from outside: judge it before the entry */
 	u8 put_off;		/* entries of this run before which TIF_NOTIFY_RESUME was set */
 	u64 next_rip;		/* behind the instruction of the last user exit, 0: unknown */
@@ -303,6 +314,19 @@ struct mote_vcpu {
 	struct mote_debug debug;
 	struct mote_traced traced;
 };
+
+static inline bool mote_pv_clock_is_stale(const struct mote_vcpu *vcpu)
+{
+	return vcpu->msrs.pv_system_time & MOTE_PV_ENABLED &&
+	       vcpu->pv.clock_seen != READ_ONCE(vcpu->vm->clock.generation);
+}
+
+/* Is what the guest reads out of date?  Then mote_pv_publish() is next, with the vCPU unloaded. */
+static inline bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
+{
+	return mote_pv_clock_is_stale(vcpu) || vcpu->pv.wall_wanted || vcpu->pv.eoi_waits ||
+	       (vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED && mote_pv_steal_is_stale(vcpu));
+}
 
 /* EDX:EAX: the operand of RDMSR, WRMSR and XSETBV. */
 static inline u64 mote_edx_eax(const struct mote_vcpu *vcpu)
@@ -430,7 +454,7 @@ static inline u64 mote_next_rip(struct mote_vcpu *vcpu, u8 len)
 	u64 next = vcpu->rip + len;
 
 	/* Only outside of 64-bit mode can RIP be below 4 GiB here and above it there. */
-	return vcpu->rip >> 32 || !(next >> 32) ? next : (u32)next;
+	return likely(!((vcpu->rip ^ next) >> 32)) || vcpu->rip >> 32 ? next : (u32)next;
 }
 
 /* ---- host (main.c) ------------------------------------------------------- */

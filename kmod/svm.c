@@ -1184,11 +1184,14 @@ static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
 	const struct mote_segment cs = svm_seg_decode(&save->cs, MOTE_CS);
 
-	*mode = (struct mote_cpu_mode){
-		.cr0 = svm_get_cr0(to_svm(vcpu)), .cr3 = save->cr3, .cr4 = to_svm(vcpu)->cr4,
-		.efer = save->efer & ~EFER_SVME,
-		.cs_base = cs.base, .cs_attr = cs.attr, .cpl = save->cpl,
-	};
+	mode->cr0 = svm_get_cr0(to_svm(vcpu));
+	mode->cr3 = save->cr3;
+	mode->cr4 = to_svm(vcpu)->cr4;
+	mode->efer = save->efer & ~EFER_SVME;
+	mode->cs_base = cs.base;
+	mode->cs_attr = cs.attr;
+	mode->cpl = save->cpl;
+	memset(mode->pad, 0, sizeof(mode->pad));
 }
 
 static u64 *svm_msr(struct mote_vcpu *vcpu, u32 nr)

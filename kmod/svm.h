@@ -77,9 +77,7 @@ struct svm_vcpu {
 	struct mote_host_timer host_timer;
 
 	/* The last code page that was looked up; @code_gva is ~0 for none. */
-	u64 code_cr3, code_gva, code_gpa, code_hva;
-	u64 missing_gpa;	/* what the fetch failed to read */
-	u32 missing_access;
+	u64 code_cr3, code_gva, code_hva;
 };
 
 extern u32 svm_host_extras;	/* EXTRA_* */

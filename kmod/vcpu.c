@@ -402,7 +402,7 @@ static __always_inline void vcpu_enter(struct mote_vcpu *vcpu)
 
 /*
  * An entry in %MOTE_VIEW_STEP: what is on its way goes in, and nothing else, or an instruction is
- * executed.  Return: what becomes of the exit.
+ * executed.  If that was all, the vCPU is in another view.  Return: what becomes of the exit.
  */
 static noinline enum mote_next vcpu_step(struct mote_vcpu *vcpu)
 {
@@ -419,8 +419,11 @@ static noinline enum mote_next vcpu_step(struct mote_vcpu *vcpu)
 		vcpu_enter(vcpu);
 		mote_watch_end_step(vcpu);
 	}
-	local_irq_enable();
 	vcpu->run->exits[vcpu->exit.reason]++;
+	if (likely(vcpu->view != MOTE_VIEW_STEP))
+		return MOTE_NEXT_ENTER;
+	atomic_or(MOTE_REQ_VIEW, &vcpu->requests);
+	local_irq_enable();
 	next = mote_exit_handle(vcpu);
 	local_irq_disable();
 	return next;
@@ -430,13 +433,13 @@ static int vcpu_prepare_slow(struct mote_vcpu *vcpu)
 {
 	int next;
 
-	/* After a step anything may have come up. */
+	/* Interrupts were off all the time behind a mere step, else anything may have come up. */
 	do {
 		next = vcpu_prepare(vcpu);
 		if (likely(vcpu->view != MOTE_VIEW_STEP) || next != MOTE_NEXT_ENTER)
 			return next;
 		next = vcpu_step(vcpu);
-	} while (next == MOTE_NEXT_ENTER);
+	} while (next == MOTE_NEXT_ENTER && vcpu_has_work(vcpu));
 	return next;
 }
 
@@ -586,9 +589,11 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 		if (exit->pio.flags & MOTE_PIO_STRING)
 			mote_ops->get_mode(vcpu, &run->mode);
 		break;
+	case MOTE_EXIT_WATCH:
+		run->memory = exit->npf;
+		break;
 	case MOTE_EXIT_MMIO:
 	case MOTE_EXIT_MEMORY:
-	case MOTE_EXIT_WATCH:
 		run->memory = exit->npf;
 		mote_ops->get_mode(vcpu, &run->mode);
 		break;

@@ -797,13 +797,14 @@ static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 {
 	struct vmx_vcpu *v = vmx_get(vcpu);
 
-	*mode = (struct mote_cpu_mode){
-		.cr0 = vmx_get_cr0(v), .cr3 = vmreadn(GUEST_CR3), .cr4 = vmx_get_cr4(v),
-		.efer = vmread64(GUEST_IA32_EFER),
-		.cs_base = vmreadn(GUEST_CS_BASE),
-		.cs_attr = vmx_attr_from_ar(vmread32(GUEST_CS_AR_BYTES)),
-		.cpl = vmx_cpl(vcpu),
-	};
+	mode->cr0 = vmx_get_cr0(v);
+	mode->cr3 = vmreadn(GUEST_CR3);
+	mode->cr4 = vmx_get_cr4(v);
+	mode->efer = vmread64(GUEST_IA32_EFER);
+	mode->cs_base = vmreadn(GUEST_CS_BASE);
+	mode->cs_attr = vmx_attr_from_ar(vmread32(GUEST_CS_AR_BYTES));
+	mode->cpl = vmx_cpl(vcpu);
+	memset(mode->pad, 0, sizeof(mode->pad));
 	preempt_enable();
 }
 

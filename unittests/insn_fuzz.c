@@ -118,20 +118,18 @@ static void fuzz_walk(struct fuzz_input *input)
 	static const u64 cr4s[] = { 0, X86_CR4_PSE, X86_CR4_PAE, X86_CR4_PAE | X86_CR4_LA57 };
 	u16 choice = fuzz_u16(input);
 	struct memory memory = { input };
-	struct mote_walk walk = {
+	struct mote_cpu_mode mode = {
 		.cr0 = X86_CR0_PE | (choice & 1 ? X86_CR0_PG : 0),
 		.cr4 = cr4s[choice >> 1 & 3],
 		.efer = choice & 8 ? EFER_LMA : 0,
 		.cr3 = (u64)fuzz_u16(input) << 40 | fuzz_u16(input),
-		.read = read_rubbish,
-		.context = &memory,
 	};
 	u64 gva = (u64)fuzz_u16(input) << 48 | (u64)fuzz_u16(input) << 24 | fuzz_u16(input);
 	u64 gpa = 0;
 	int err;
 
-	memory.size = walk.efer || walk.cr4 & X86_CR4_PAE ? 8 : 4;
-	err = mote_walk_gva(&walk, gva, &gpa);
+	memory.size = mode.efer || mode.cr4 & X86_CR4_PAE ? 8 : 4;
+	err = mote_walk_gva(&mode, read_rubbish, &memory, gva, &gpa);
 	if (err && err != -ENOENT)
 		fail("walk", err, 0);
 	if (!err && ((gpa ^ gva) & 0xfff || gpa >> 52))

@@ -40,20 +40,6 @@ static __always_inline enum mote_next mote_exit_handle(struct mote_vcpu *vcpu)
 	return mote_policy_is_asked() ? mote_policy_handle(vcpu) : mote_exit_default(vcpu);
 }
 
-static inline bool mote_mode_is_64bit(const struct mote_cpu_mode *mode)
-{
-	return mode->efer & EFER_LMA && mode->cs_attr & BIT(13); /* CS.L */
-}
-
-/* The linear address of an instruction. */
-static inline u64 mote_mode_linear(const struct mote_cpu_mode *mode, u64 rip)
-{
-	return mote_mode_is_64bit(mode) ? rip : (u32)(mode->cs_base + rip);
-}
-
-/* vcpu->policy.insn, up to 15 bytes from CS:RIP, as far as they are in memory. Return: how many. */
-u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode);
-
 /* MMIO, with the vCPU unloaded.  Return: as mote_exit_slow(). */
 int mote_policy_mmio(struct mote_vcpu *vcpu);
 /* The same of %MOTE_POLICY_WATCH as well; vcpu->policy.insn has @nr bytes. */
@@ -69,9 +55,9 @@ static inline enum mote_next mote_exit_complete(struct mote_vcpu *vcpu)
 }
 
 /* The fault of an instruction that the guest may not have. */
-static inline enum mote_next mote_exit_deny(struct mote_vcpu *vcpu, u32 kind)
+static inline enum mote_next mote_exit_deny(struct mote_vcpu *vcpu)
 {
-	u8 vector = kind == MOTE_FILTER_HYPERCALL ? X86_TRAP_UD : X86_TRAP_GP;
+	u8 vector = vcpu->exit.reason == MOTE_EXIT_HYPERCALL ? X86_TRAP_UD : X86_TRAP_GP;
 
 	return mote_exit_fault(vcpu, vector, 0);
 }
@@ -84,7 +70,7 @@ static __always_inline bool mote_exit_filtered(struct mote_vcpu *vcpu, u32 kind,
 
 	if (likely(action == MOTE_FILTER_DEFAULT))
 		return false;
-	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : mote_exit_deny(vcpu, kind);
+	*next = action == MOTE_FILTER_FORWARD ? MOTE_NEXT_USER : mote_exit_deny(vcpu);
 	return true;
 }
 

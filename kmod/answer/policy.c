@@ -7,7 +7,6 @@
 #include <asm/page.h>
 
 #include "../apic/lapic.h"
-#include "../quirk/insn.h"
 #include "answer.h"
 
 /* Ahead of asking, all that is not of one kind alone. */
@@ -29,23 +28,21 @@ static struct mote_policy *policy_begin(struct mote_vcpu *vcpu, u32 kind, u64 nu
 	return policy;
 }
 
-/* What they say, or MOTE_FILTER_DEFAULT. */
-static u32 policy_ask(struct mote_vcpu *vcpu)
+/* What they say; what is no answer is %MOTE_FILTER_DEFAULT. */
+static __always_inline u32 policy_ask(struct mote_vcpu *vcpu)
 {
-	struct mote_policy *policy = &vcpu->policy;
 	u32 port;
 
-	trace_mote_policy(policy);
-	port = policy->wake;
+	trace_mote_policy(&vcpu->policy);
+	port = vcpu->policy.wake;
 	/* Acquire: pairs with ioeventfd_add(). */
 	if (unlikely(port) && port <= U16_MAX && smp_load_acquire(&vcpu->vm->nr_ioeventfds))
 		mote_ioeventfd_write(vcpu->vm, port, sizeof(u32), vcpu->gpr[MOTE_RAX]);
-	return policy->action <= MOTE_POLICY_COMPLETE ? policy->action : MOTE_FILTER_DEFAULT;
+	return vcpu->policy.action;
 }
 
-static enum mote_next policy_decide(struct mote_vcpu *vcpu, u32 kind, u32 number, bool writes)
+static enum mote_next policy_decide(struct mote_vcpu *vcpu, u32 kind, u32 number, u32 access)
 {
-	u32 access = writes ? MOTE_ACCESS_WRITE : MOTE_ACCESS_READ;
 	struct mote_policy *policy = policy_begin(vcpu, kind, number, access);
 
 	if (kind == MOTE_FILTER_PORT) {
@@ -54,7 +51,7 @@ static enum mote_next policy_decide(struct mote_vcpu *vcpu, u32 kind, u32 number
 	}
 	switch (policy_ask(vcpu)) {
 	case MOTE_FILTER_DENY:
-		return mote_exit_deny(vcpu, kind);
+		return mote_exit_deny(vcpu);
 	case MOTE_FILTER_FORWARD:
 		return MOTE_NEXT_USER;
 	case MOTE_POLICY_COMPLETE:
@@ -67,48 +64,24 @@ static enum mote_next policy_decide(struct mote_vcpu *vcpu, u32 kind, u32 number
 enum mote_next mote_policy_handle(struct mote_vcpu *vcpu)
 {
 	const struct mote_pio *pio = &vcpu->exit.pio;
-	u64 rax = vcpu->gpr[MOTE_RAX], rcx = vcpu->gpr[MOTE_RCX];
+	const u64 *gpr = vcpu->gpr;
 
 	switch (vcpu->exit.reason) {
 	case MOTE_EXIT_CPUID:
-		return policy_decide(vcpu, MOTE_FILTER_CPUID, rax, false);
+		return policy_decide(vcpu, MOTE_FILTER_CPUID, gpr[MOTE_RAX], MOTE_ACCESS_READ);
 	case MOTE_EXIT_RDMSR:
-		return policy_decide(vcpu, MOTE_FILTER_MSR, rcx, false);
+		return policy_decide(vcpu, MOTE_FILTER_MSR, gpr[MOTE_RCX], MOTE_ACCESS_READ);
 	case MOTE_EXIT_WRMSR:
-		return policy_decide(vcpu, MOTE_FILTER_MSR, rcx, true);
+		return policy_decide(vcpu, MOTE_FILTER_MSR, gpr[MOTE_RCX], MOTE_ACCESS_WRITE);
 	case MOTE_EXIT_HYPERCALL:
-		return policy_decide(vcpu, MOTE_FILTER_HYPERCALL, rax, false);
+		return policy_decide(vcpu, MOTE_FILTER_HYPERCALL, gpr[MOTE_RAX], MOTE_ACCESS_READ);
 	case MOTE_EXIT_PIO:
 		return policy_decide(vcpu, MOTE_FILTER_PORT, pio->port,
-				     !(pio->flags & MOTE_PIO_IN));
+				     pio->flags & MOTE_PIO_IN ? MOTE_ACCESS_READ :
+								MOTE_ACCESS_WRITE);
 	default:
 		return mote_exit_default(vcpu);
 	}
-}
-
-static int policy_read(void *context, u64 gpa, void *data, u32 len)
-{
-	return mote_mem_read(context, gpa, data, len);
-}
-
-u32 mote_policy_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode)
-{
-	struct mote_walk walk;
-	u64 gva, gpa;
-	u32 nr, len;
-
-	walk = (struct mote_walk){
-		.cr0 = mode->cr0, .cr3 = mode->cr3, .cr4 = mode->cr4, .efer = mode->efer,
-		.read = policy_read, .context = vcpu->vm,
-	};
-	for (nr = 0; nr < 15; nr += len) {
-		gva = mote_mode_linear(mode, vcpu->rip + nr);
-		len = min_t(u32, 15 - nr, PAGE_SIZE - offset_in_page(gva));
-		if (mote_walk_gva(&walk, gva, &gpa) ||
-		    mote_mem_read(vcpu->vm, gpa, vcpu->policy.insn + nr, len))
-			break;
-	}
-	return nr;
 }
 
 int mote_policy_memory(struct mote_vcpu *vcpu, u32 kind, u32 nr)
@@ -143,5 +116,6 @@ int mote_policy_mmio(struct mote_vcpu *vcpu)
 	struct mote_cpu_mode mode;
 
 	mote_ops->get_mode(vcpu, &mode);
-	return mote_policy_memory(vcpu, MOTE_POLICY_MMIO, mote_policy_fetch(vcpu, &mode));
+	return mote_policy_memory(vcpu, MOTE_POLICY_MMIO,
+				  mote_mem_fetch(vcpu, &mode, vcpu->policy.insn, NULL));
 }

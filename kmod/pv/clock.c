@@ -136,12 +136,6 @@ static void pv_write_versioned(struct mote_vcpu *vcpu, u64 gpa, void *data, u32 
 	}
 }
 
-static bool pv_clock_is_stale(const struct mote_vcpu *vcpu)
-{
-	return vcpu->msrs.pv_system_time & MOTE_PV_ENABLED &&
-	       vcpu->pv.clock_seen != READ_ONCE(vcpu->vm->clock.generation);
-}
-
 static void pv_publish_clock(struct mote_vcpu *vcpu)
 {
 	const struct mote_clock *clock = &vcpu->vm->clock;
@@ -225,10 +219,9 @@ static u64 pv_run_delay(void)
 #endif
 }
 
-static bool pv_steal_is_stale(const struct mote_vcpu *vcpu)
+bool mote_pv_steal_is_stale(const struct mote_vcpu *vcpu)
 {
-	return vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED &&
-	       (vcpu->pv.steal_stale || vcpu->pv.delay_seen != pv_run_delay());
+	return vcpu->pv.steal_stale || vcpu->pv.delay_seen != pv_run_delay();
 }
 
 static void pv_publish_steal(struct mote_vcpu *vcpu)
@@ -269,12 +262,6 @@ void mote_pv_preempted(struct mote_vcpu *vcpu)
 
 /* ---- what the guest has yet to be told ------------------------------------------------------ */
 
-bool mote_pv_is_stale(const struct mote_vcpu *vcpu)
-{
-	return pv_clock_is_stale(vcpu) || pv_steal_is_stale(vcpu) || vcpu->pv.wall_wanted ||
-	       vcpu->pv.eoi_waits;
-}
-
 bool mote_pv_settle(struct mote_vcpu *vcpu)
 {
 	if (vcpu->pv.wall_wanted)
@@ -287,9 +274,9 @@ void mote_pv_publish(struct mote_vcpu *vcpu)
 	if (vcpu->pv.eoi_waits)
 		mote_pv_eoi_bring(vcpu);
 	mote_pv_settle(vcpu);
-	if (pv_clock_is_stale(vcpu))
+	if (mote_pv_clock_is_stale(vcpu))
 		pv_publish_clock(vcpu);
-	if (pv_steal_is_stale(vcpu))
+	if (vcpu->msrs.pv_steal_time & MOTE_PV_ENABLED && mote_pv_steal_is_stale(vcpu))
 		pv_publish_steal(vcpu);
 }
 

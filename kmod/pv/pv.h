@@ -46,8 +46,7 @@ void mote_pv_init_clock(struct mote_vm *vm);
 int mote_pv_get_clock(struct mote_vm *vm, struct mote_clock_value *value);
 int mote_pv_set_clock(struct mote_vm *vm, const struct mote_clock_value *value);
 
-/* Is what the guest reads out of date?  Then mote_pv_publish() is next, with the vCPU unloaded. */
-bool mote_pv_is_stale(const struct mote_vcpu *vcpu);
+bool mote_pv_steal_is_stale(const struct mote_vcpu *vcpu);
 void mote_pv_publish(struct mote_vcpu *vcpu);
 /* Unloaded: write what no state asks for again; false: a signal came. */
 bool mote_pv_settle(struct mote_vcpu *vcpu);

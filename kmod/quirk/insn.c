@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Instructions, as far as the kernel has to look at them: the length of one
- * whose kind the exit has already told (CPUs without next-RIP save), and the
- * walk of the guest's page tables that finds its bytes.  Pure functions.
+ * whose kind the exit has already told (CPUs without next-RIP save), and
+ * whether it would show a step.  Pure functions.
  *
  * What is not here: a decoder.  Operands are decoded in user space.
  */
-#include <linux/bits.h>
-#include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/string.h>
-#include <asm/msr-index.h>
-#include <asm/processor-flags.h>
 
 #include "insn.h"
-
-#define MAX_INSN 15
 
 /* An instruction that exits. */
 struct opcode {
@@ -74,7 +68,7 @@ static u32 insn_skip_prefixes(const u8 *bytes, u32 nr, bool long_mode, bool *rep
 bool mote_insn_shows_tf(const u8 *bytes, u32 nr, bool long_mode)
 {
 	bool rep, lock;
-	u32 at = insn_skip_prefixes(bytes, min_t(u32, nr, MAX_INSN), long_mode, &rep, &lock);
+	u32 at = insn_skip_prefixes(bytes, nr, long_mode, &rep, &lock);
 
 	switch (at < nr ? bytes[at] : 0) {
 	case 0x9c: case 0x9d: /* PUSHF, POPF */
@@ -94,7 +88,7 @@ int mote_insn_length(const u8 *bytes, u32 nr, u32 reason, bool long_mode)
 	bool rep, lock;
 	u32 skip;
 
-	nr = min_t(u32, nr, MAX_INSN);
+	nr = min_t(u32, nr, MOTE_INSN_MOST);
 	skip = insn_skip_prefixes(bytes, nr, long_mode, &rep, &lock);
 	/* With LOCK each of them is #UD, and does not exit. */
 	if (lock || (reason == MOTE_EXIT_PAUSE && !rep))
@@ -119,73 +113,4 @@ int mote_insn_mov_cr(const u8 *bytes, u32 nr, u32 cr, bool write, bool long_mode
 		return -EINVAL;
 	*reg = (op[2] & 7) | (rex & 1) << 3;
 	return skip + 3;
-}
-
-/* ---- page tables ----------------------------------------------------------- */
-
-#define ENTRY_PRESENT BIT_ULL(0)
-#define ENTRY_LARGE BIT_ULL(7)
-#define ENTRY_ADDRESS GENMASK_ULL(51, 12)
-
-/* A paging mode (SDM 3A, "Paging Modes and Control Bits"). */
-struct paging {
-	u8 levels;
-	u8 bits;	/* of the linear address that a level translates */
-	u8 size;	/* bytes of an entry */
-	u8 large;	/* bit n: an entry of level n may map a page */
-	u64 root;	/* the bits of CR3 that are the root's address */
-};
-
-static struct paging walk_mode(const struct mote_walk *walk)
-{
-	struct paging legacy = { 2, 10, 4, 0, GENMASK_ULL(31, 12) };
-
-	if (walk->efer & EFER_LMA)
-		return (struct paging){ walk->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 8,
-					BIT(2) | BIT(3), ENTRY_ADDRESS };
-	if (walk->cr4 & X86_CR4_PAE)
-		return (struct paging){ 3, 9, 8, BIT(2), GENMASK_ULL(31, 5) };
-	if (walk->cr4 & X86_CR4_PSE)
-		legacy.large = BIT(2);
-	return legacy;
-}
-
-/* The page's address: 4 MiB pages have bits 39:32 in bits 20:13 (PSE-36). */
-static u64 walk_page_base(const struct paging *mode, u32 level, u64 entry)
-{
-	if (mode->size == 4 && level == 2)
-		return (entry & GENMASK_ULL(31, 22)) | (entry & GENMASK_ULL(20, 13)) << 19;
-	return entry & ENTRY_ADDRESS;
-}
-
-int mote_walk_gva(const struct mote_walk *walk, u64 gva, u64 *gpa)
-{
-	struct paging mode = walk_mode(walk);
-	u64 table = walk->cr3 & mode.root;
-	u64 entry, offset;
-	u32 level, shift;
-	int err;
-
-	if (!(walk->cr0 & X86_CR0_PG)) {
-		*gpa = (u32)gva;
-		return 0;
-	}
-	if (!(walk->efer & EFER_LMA))
-		gva = (u32)gva;
-	for (level = mode.levels; ; level--) {
-		shift = 12 + mode.bits * (level - 1);
-		entry = 0;
-		err = walk->read(walk->context, table + (gva >> shift & (BIT(mode.bits) - 1)) *
-				 mode.size, &entry, mode.size);
-		if (err)
-			return err;
-		if (!(entry & ENTRY_PRESENT))
-			return -ENOENT;
-		if (level == 1 || (entry & ENTRY_LARGE && mode.large & BIT(level)))
-			break;
-		table = entry & ENTRY_ADDRESS;
-	}
-	offset = BIT_ULL(shift) - 1;
-	*gpa = (walk_page_base(&mode, level, entry) & ~offset) | (gva & offset);
-	return 0;
 }

@@ -11,7 +11,7 @@ struct length_case {
 	u32 reason;
 	bool long_mode;
 	u8 nr;
-	u8 bytes[MAX_INSN + 1];
+	u8 bytes[MOTE_INSN_MOST + 1];
 	int length;
 };
 
@@ -91,8 +91,8 @@ static void length_prefixes_test(struct kunit *test)
 		if (op->reason == MOTE_EXIT_PAUSE)
 			continue;
 		for (i = 0; i < ARRAY_SIZE(prefixes); i++) {
-			for (nr = 0; nr <= MAX_INSN; nr++) {
-				int want = nr + op->len <= MAX_INSN ? (int)(nr + op->len) : -EINVAL;
+			for (nr = 0; nr <= MOTE_INSN_MOST; nr++) {
+				int want = nr + op->len <= MOTE_INSN_MOST ? (int)(nr + op->len) : -EINVAL;
 
 				memset(bytes, prefixes[i], nr);
 				memcpy(bytes + nr, op->bytes, op->len);
@@ -208,11 +208,11 @@ static void walk_test(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(walk_cases); i++) {
 		const struct walk_case *c = &walk_cases[i];
-		struct mote_walk walk = { c->cr0, c->cr3, c->cr4, c->efer, read_cell, (void *)c };
+		struct mote_cpu_mode mode = { c->cr0, c->cr3, c->cr4, c->efer };
 		u64 gpa = 0;
 
-		KUNIT_EXPECT_EQ_MSG(test, c->err, mote_walk_gva(&walk, c->gva, &gpa), "%s",
-				    c->name);
+		KUNIT_EXPECT_EQ_MSG(test, c->err, mote_walk_gva(&mode, read_cell, (void *)c,
+								c->gva, &gpa), "%s", c->name);
 		KUNIT_EXPECT_EQ_MSG(test, c->gpa, gpa, "%s", c->name);
 	}
 }

@@ -9,7 +9,6 @@
 #include "watch.h"
 
 #define ALL (MOTE_ACCESS_READ | MOTE_ACCESS_WRITE | MOTE_ACCESS_EXEC)
-#define INSN_MOST 15u
 
 /* ---- setting ------------------------------------------------------------------------ */
 
@@ -37,6 +36,8 @@ static void watch_store(struct mote_vm *vm, unsigned long page, u32 access)
 	old = new ? xa_store(&vm->watched, page, new, GFP_KERNEL_ACCOUNT) :
 		    xa_erase(&vm->watched, page);
 	WRITE_ONCE(vm->nr_watched, vm->nr_watched - !!old);
+	/* Release: whoever has seen it finds what is new. */
+	smp_store_release(&vm->watches_changed, vm->watches_changed + 1);
 }
 
 static int watch_set(struct mote_vm *vm, const struct mote_watch *watch)
@@ -79,51 +80,50 @@ long mote_watch_set(struct mote_vm *vm, const struct mote_watch *watch)
 
 /* ---- hits --------------------------------------------------------------------------- */
 
-/* The instruction, for a policy, too: how many bytes.  If it was fetched, from there. */
-static u32 watch_fetch(struct mote_vcpu *vcpu, const struct mote_cpu_mode *mode)
+/* What is watched of the page: as a rule it is the one of the last time. */
+static u32 watch_find(struct mote_vcpu *vcpu, u64 gpa)
 {
-	const struct mote_memory *npf = &vcpu->exit.npf;
-	u32 offset = offset_in_page(mote_mode_linear(mode, vcpu->rip));
+	/* Acquire: pairs with watch_store(). */
+	u64 changed = smp_load_acquire(&vcpu->vm->watches_changed);
 
-	if (npf->access & MOTE_ACCESS_EXEC && offset == offset_in_page(npf->gpa) &&
-	    offset <= PAGE_SIZE - INSN_MOST &&
-	    !mote_mem_read(vcpu->vm, npf->gpa, vcpu->policy.insn, INSN_MOST))
-		return INSN_MOST;
-	return mote_policy_fetch(vcpu, mode);
+	if (vcpu->hit_gpa != gpa || vcpu->hit_changed != changed) {
+		vcpu->hit_access = mote_watch_of(vcpu->vm, gpa);
+		vcpu->hit_gpa = gpa;
+		vcpu->hit_changed = changed;
+	}
+	return vcpu->hit_access;
 }
 
-bool mote_watch_caught(struct mote_vcpu *vcpu, int *next)
+int mote_watch_caught(struct mote_vcpu *vcpu)
 {
-	u32 watched = mote_watch_of(vcpu->vm, vcpu->exit.npf.gpa), nr;
-	u32 denied = watched & MOTE_ACCESS_READ ? ALL : watched;
 	struct mote_memory *npf = &vcpu->exit.npf;
-	struct mote_cpu_mode mode;
-	bool shows_tf;
+	u32 watched = watch_find(vcpu, npf->gpa & PAGE_MASK), nr;
+	u32 denied = watched & MOTE_ACCESS_READ ? ALL : watched;
 
 	if (vcpu->view || !(npf->access & denied))
-		return false;
-	mote_ops->get_mode(vcpu, &mode);
-	nr = watch_fetch(vcpu, &mode);
+		return MOTE_NEXT_SLEEP;
+	mote_ops->get_mode(vcpu, &vcpu->hit_mode);
+	nr = mote_mem_fetch(vcpu, &vcpu->hit_mode, vcpu->policy.insn, NULL);
+	npf->error = 0;
 	/* Where an event is on its way it is not the instruction that comes next. */
-	shows_tf = mote_insn_shows_tf(vcpu->policy.insn, nr, mote_mode_is_64bit(&mode));
-	npf->error = shows_tf && !vcpu->event.valid ? -EAGAIN : 0;
-	if (!npf->error) {
+	if (!vcpu->event.valid &&
+	    mote_insn_shows_tf(vcpu->policy.insn, nr, mote_mode_is_64bit(&vcpu->hit_mode))) {
+		npf->error = -EAGAIN;
+		if (!(npf->access & watched))
+			npf->access = 0;
+	} else {
 		vcpu->step_rip = vcpu->rip;
 		atomic_or(MOTE_REQ_VIEW, &vcpu->requests);
-	}
-	*next = MOTE_NEXT_ENTER;
-	if (!(npf->access & watched)) {
-		if (!npf->error)
-			return true;
-		npf->access = 0;
+		if (!(npf->access & watched))
+			return MOTE_NEXT_ENTER;
 	}
 	vcpu->exit.reason = MOTE_EXIT_WATCH;
 	vcpu->exit.insn_len = 0;
 	vcpu->traced.reason = MOTE_EXIT_WATCH;
 	vcpu->run->exits[MOTE_EXIT_WATCH]++;
-	*next = mote_policy_is_asked() && npf->access ?
-		mote_policy_memory(vcpu, MOTE_POLICY_WATCH, nr) : MOTE_NEXT_USER;
-	return true;
+	vcpu->run->mode = vcpu->hit_mode;
+	return mote_policy_is_asked() && npf->access ?
+	       mote_policy_memory(vcpu, MOTE_POLICY_WATCH, nr) : MOTE_NEXT_USER;
 }
 
 /* ---- steps --------------------------------------------------------------------------- */
@@ -136,9 +136,9 @@ void mote_watch_look(struct mote_vcpu *vcpu, u32 requests)
 		view = MOTE_VIEW_STEP;
 	else if (vcpu->debug.flags & MOTE_DEBUG_UNWATCHED && READ_ONCE(vcpu->vm->whole.root_hpa))
 		view = MOTE_VIEW_WHOLE;
-	/* As long as it steps it is looked where it has come to, and events wait. */
+	/* As long as it steps events wait. */
 	if (view == MOTE_VIEW_STEP)
-		atomic_or(MOTE_REQ_VIEW | (requests & MOTE_REQ_EVENT), &vcpu->requests);
+		atomic_or(requests & MOTE_REQ_EVENT, &vcpu->requests);
 	if (view == vcpu->view)
 		return;
 	vcpu->view = view;
@@ -171,8 +171,10 @@ void mote_watch_end_step(struct mote_vcpu *vcpu)
 	}
 	if (!vcpu->step_tf)
 		vcpu->dr6 = (vcpu->dr6 & ~DR_STEP) | (vcpu->step_dr6 & DR_STEP);
-	/* Who steps himself has his own trap; or a breakpoint was hit as well. */
-	if (!vcpu->step_tf && !(vcpu->dr6 & ~vcpu->step_dr6 & DR_TRAP_BITS))
-		exit->reason = MOTE_EXIT_NONE;
 	vcpu->step_rip = ~0ull;
+	/* Who steps himself has his own trap; or a breakpoint was hit as well. */
+	if (vcpu->step_tf || vcpu->dr6 & ~vcpu->step_dr6 & DR_TRAP_BITS)
+		return;
+	exit->reason = MOTE_EXIT_NONE;
+	mote_watch_look(vcpu, 0);
 }

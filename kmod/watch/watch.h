@@ -48,10 +48,10 @@ static inline bool mote_watch_any(struct mote_vm *vm, u64 gpa, u64 size)
 long mote_watch_set(struct mote_vm *vm, const struct mote_watch *watch);
 
 /*
- * Unloaded, after a nested fault: is it a watch's?  True: *next is what comes of it, as
- * mote_exit_slow() returns it.
+ * Unloaded, after a nested fault: what comes of it, as mote_exit_slow() returns it, if it is a
+ * watch's; %MOTE_NEXT_SLEEP: it is none.
  */
-bool mote_watch_caught(struct mote_vcpu *vcpu, int *next);
+int mote_watch_caught(struct mote_vcpu *vcpu);
 
 /* Loaded, before the entry, with %MOTE_REQ_VIEW: go to the view that the vCPU should have. */
 void mote_watch_look(struct mote_vcpu *vcpu, u32 requests);
@@ -61,7 +61,7 @@ void mote_watch_deliver(void);
 
 /*
  * Loaded, around an entry for one instruction.  Behind it the exit is as it would have been without
- * us: %MOTE_EXIT_NONE, if nothing else has happened.
+ * us: %MOTE_EXIT_NONE, and the view the usual one again, if nothing else has happened.
  */
 void mote_watch_begin_step(struct mote_vcpu *vcpu);
 void mote_watch_end_step(struct mote_vcpu *vcpu);
