@@ -44,7 +44,25 @@ void vm_pause(struct vm *which, const char *why)
 {
 	(void)why;
 	which->paused = true;
+	which->is_brief = false;
 	nr_done++;
+}
+
+void vm_stop_briefly(struct vm *which)
+{
+	if (!which->paused)
+		which->paused = which->is_brief = true;
+}
+
+void vm_go_on(struct vm *which)
+{
+	if (which->is_brief)
+		which->paused = which->is_brief = false;
+}
+
+bool vm_is_wanted_paused(const struct vm *which)
+{
+	return which->paused && !which->is_brief;
 }
 
 bool vm_stop(struct vm *which)
@@ -85,7 +103,8 @@ int ioctl(int fd, unsigned long request, ...)
 		va_end(arguments);
 		return 0;
 	}
-	if (request == MOTE_GET_STATE || request == MOTE_SET_STATE || request == MOTE_SET_DEBUG)
+	if (request == MOTE_GET_STATE || request == MOTE_SET_STATE || request == MOTE_SET_DEBUG ||
+	    request == MOTE_SET_WATCH)
 		return 0;
 	errno = ENOTTY;
 	return -1;
@@ -93,7 +112,7 @@ int ioctl(int fd, unsigned long request, ...)
 
 void vm_resume(struct vm *which)
 {
-	which->paused = false;
+	which->paused = which->is_brief;
 	nr_done++;
 }
 
@@ -940,6 +959,83 @@ static void test_gdb(void)
 	gdb_destroy(&vm);
 }
 
+#define WATCH "{\"version\":1,\"do\":\"watch\",\"address\":36864,\"size\":8,\"access\":2,\"physical\":1}"
+
+/* The end that is told of hits. */
+static int ask_to_watch(int fd)
+{
+	int ends[2];
+
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends));
+	send_files(fd, WATCH "\n", &ends[1], 1);
+	close(ends[1]);
+	return ends[0];
+}
+
+static void watch_ends(int end)
+{
+	close(end);
+	settle(&vm);
+}
+
+/* Any number at once, while it stands still for that alone; then it goes on, unless somebody pauses it. */
+static void test_watch(void)
+{
+	int fds[3], ends[3];
+
+	begin();
+	fds[0] = dial();
+	say(fds[0], WATCH "\n");
+	CHECK(schema_has_exchange(schema, "refusal", WATCH, hear(fds[0])));
+	close(fds[0]);
+	for (int pauses = 0; pauses < 2; pauses++) {
+		has_drained = false;
+		for (int i = 0; i < 3; i++) {
+			fds[i] = dial();
+			ends[i] = ask_to_watch(fds[i]);
+			CHECK(!hear(fds[i])[0] && vm.paused && !vm_is_wanted_paused(&vm));
+		}
+		EQ(3, vm.nr_watching);
+		CHECK(strstr(ask("{\"do\":\"status\"}"), "\"running\""));
+		/* One does not wait for it; and it begins anew, and has to stand still once more. */
+		close(fds[2]);
+		settle(&vm);
+		EQ(2, vm.nr_watching);
+		EQ(0, recv(ends[2], &fds[2], 1, MSG_DONTWAIT));
+		CHECK(strstr(ask("{\"do\":\"resume\"}"), "\"running\"") && vm.paused);
+		vm.paused = vm.is_brief = false;
+		control_wake(&vm);
+		settle(&vm);
+		CHECK(vm.paused && !vm_is_wanted_paused(&vm) && !hear(fds[0])[0]);
+		if (pauses)
+			vm_pause(&vm, NULL);
+		has_drained = true;
+		control_wake(&vm);
+		for (int i = 0; i < 2; i++)
+			CHECK(schema_has_exchange(schema, "watch", WATCH, hear(fds[i])));
+		CHECK(watch_is_any(&vm) && !vm.nr_watching && vm.paused == pauses);
+		while (posted)
+			do_job();
+		for (int i = 0; i < 3; i++)
+			watch_ends(ends[i]);
+		CHECK(!watch_is_any(&vm));
+		close(fds[0]);
+		close(fds[1]);
+		vm.paused = false;
+	}
+	/* Of a machine that is at its end. */
+	has_drained = false;
+	fds[0] = dial();
+	ends[0] = ask_to_watch(fds[0]);
+	end();
+	CHECK(!vm.nr_watching && strstr(hear(fds[0]), "the VM has ended"));
+	EQ(0, recv(ends[0], &fds[1], 1, MSG_DONTWAIT));
+	close(fds[0]);
+	close(ends[0]);
+	free(vm.watches);
+	vm.watches = NULL;
+}
+
 /* The vCPU's thread: it runs, and comes back with an exit of the module's, or one for the runner. */
 static void exit_once(unsigned int reason, bool is_handled)
 {
@@ -1308,6 +1404,7 @@ int main(int argc, char **argv)
 		{ "a last line without a newline", test_half_closed },
 		{ "files that come with a request", test_save },
 		{ "a debugger, and one alone", test_gdb },
+		{ "watches, several at once", test_watch },
 		{ "exit by exit", test_step },
 		{ "a file that has something already", test_save_what_differs },
 		{ "policies, which are files", test_policies },

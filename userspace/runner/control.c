@@ -490,7 +490,7 @@ void control_destroy(struct vm *vm)
 	/* Who waits for an answer gets it: that of "kill" is one. Jobs are not done any more. */
 	for (struct client *client = control->clients, *next; client; client = next) {
 		next = client->next;
-		request_forget(&client->reply);
+		request_forget(vm, &client->reply);
 		if (client->is_gone) {
 			forget(vm, client);
 			continue;

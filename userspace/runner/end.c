@@ -74,6 +74,7 @@ void vm_revive(struct vm *vm)
 	vm->has_dumped = false;
 	vm->closed = false;
 	vm->paused = false;
+	vm->is_brief = false;
 	vm->holder = NULL;
 	vm->resumes = false;
 	vm->quits = false;

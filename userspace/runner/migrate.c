@@ -146,7 +146,7 @@ static void fail(struct migration *m)
 		return;
 	}
 	if (m->phase == COPIES) {
-		m->was_paused = m->vm->paused;
+		m->was_paused = vm_is_wanted_paused(m->vm);
 		vm_pause(m->vm, NULL);
 	}
 	if (m->phase == COPIES || m->phase == STARTS || m->phase == PAUSES)
@@ -344,7 +344,7 @@ static void end_round(struct migration *m)
 		begin_round(m);
 		return;
 	}
-	m->was_paused = m->vm->paused;
+	m->was_paused = vm_is_wanted_paused(m->vm);
 	m->paused_at = clock_ns();
 	vm_pause(m->vm, m->copies ? "it is being copied" : "it is being migrated");
 	m->phase = PAUSES;
@@ -574,7 +574,7 @@ struct migration *migration_begin(struct vm *vm, int fd, bool copies, __u64 down
 	m->source = (struct source) { .fd = fd, .ready = ready };
 	m->copies = copies;
 	m->downtime = downtime_ns;
-	m->was_paused = vm->paused;
+	m->was_paused = vm_is_wanted_paused(vm);
 	m->done = done;
 	m->data = data;
 	if (!allocate(m) || !watch(vm, m)) {

@@ -19,7 +19,6 @@
 #include "runner.h"
 #include "step.h"
 #include "tty.h"
-#include "watch.h"
 
 #define ARGUMENTS_MOST 5
 
@@ -449,33 +448,75 @@ static struct json_object *do_step(struct vm *vm, struct reply *reply, const __u
 	return refuse("the VM has ended");
 }
 
+/* Or it has begun anew: then once more. */
+static bool stands_still(struct vm *vm, const struct reply *reply)
+{
+	(void)reply;
+	if (!vm->paused)
+		vm_stop_briefly(vm);
+	return vm_is_paused(vm) && !vm_has_ended(vm);
+}
+
+static struct json_object *refuse_watch(struct vm *vm)
+{
+	if (migration_is_under_way(vm) || vm->holder)
+		return refuse("the VM is being copied, migrated or saved");
+	return refuse_debugged(vm);
+}
+
 static struct json_object *do_watch(struct vm *vm, struct reply *reply, const __u64 *values)
 {
-	const struct watch_wanted wanted = {
-		.address = values[0], .size = values[1], .access = values[2], .is_physical = values[3],
-		.pauses = values[4],
-	};
-	struct json_object *refusal = refuse_debugged(vm);
-	int fd = reply->files[0];
-	const char *why;
+	struct json_object *refusal = refuse_watch(vm);
 
 	if (refusal)
 		return refusal;
-	if (fd < 0)
+	reply->wanted = (struct watch_wanted) {
+		.address = values[0], .size = values[1], .access = values[2], .is_physical = values[3],
+		.pauses = values[4],
+	};
+	if (reply->files[0] < 0)
 		return refuse("watch wants a connection, which goes with it");
-	if (wanted.size - 1 > UINT64_MAX - wanted.address)
+	if (reply->wanted.size - 1 > UINT64_MAX - reply->wanted.address)
 		return refuse("watch: the address and the size lead beyond all memory");
-	if (migration_is_under_way(vm) || !vm_hold_for(vm, reply))
-		return refuse("the VM is not paused, or is being saved or migrated");
+	reply->watch_fd = reply->files[0];
 	reply->files[0] = -1;
-	why = watch_begin(vm, &wanted, fd);
-	let_go(vm);
-	return why ? refuse("%s", why) : vm_status(vm);
+	reply->watches = true;
+	reply->is_due = stands_still;
+	vm->nr_watching++;
+	vm_stop_briefly(vm);
+	return refuse("the VM has ended");
+}
+
+/* The last one lets the VM go on. */
+static void leave_watch(struct vm *vm, struct reply *reply)
+{
+	if (!reply->watches)
+		return;
+	reply->watches = false;
+	if (reply->watch_fd >= 0)
+		close(reply->watch_fd);
+	if (!--vm->nr_watching)
+		vm_go_on(vm);
+}
+
+static struct json_object *watch_answer(struct vm *vm, struct reply *reply)
+{
+	struct json_object *refusal = refuse_watch(vm);
+	const char *why;
+
+	if (!refusal) {
+		why = watch_begin(vm, &reply->wanted, reply->watch_fd);
+		refusal = why ? refuse("%s", why) : NULL;
+		reply->watch_fd = -1;
+	}
+	leave_watch(vm, reply);
+	return refusal ? refusal : vm_status(vm);
 }
 
 bool request_abandon(struct vm *vm, struct reply *reply)
 {
 	step_leave(vm, reply);
+	leave_watch(vm, reply);
 	if (reply->migrates && reply->is_due)
 		migration_cancel(vm);
 	if (reply->debugs && reply->is_due)
@@ -638,14 +679,17 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		reply->steps = false;
 		return seal(reply, step_answer(vm));
 	}
+	if (reply->watches)
+		return seal(reply, watch_answer(vm, reply));
 	reply->debugs = false;
 	if (!reply->err)
 		return seal(reply, vm_status(vm));
 	return seal(reply, refuse("%s", reply->why[0] ? reply->why : strerror(-reply->err)));
 }
 
-void request_forget(struct reply *reply)
+void request_forget(struct vm *vm, struct reply *reply)
 {
+	leave_watch(vm, reply);
 	reply->is_due = NULL;
 	reply->job.run = NULL;
 	reply->migrates = reply->debugs = reply->steps = false;

@@ -8,6 +8,7 @@
 #define REQUESTS_H
 
 #include "snapshot.h"
+#include "watch.h"
 
 #define CONTROL_VERSION 1
 
@@ -34,6 +35,9 @@ struct json_object;
  * @migrates: the VM is being migrated for it
  * @debugs: it is a debugger's
  * @steps: it is the next exit's
+ * @watches: it is a watch's, which waits until the VM stands still
+ * @wanted: what is to be watched
+ * @watch_fd: on which connection that is told
  * @console: behind the answer the connection is this one; or NULL
  */
 struct reply {
@@ -50,6 +54,9 @@ struct reply {
 	bool migrates;
 	bool debugs;
 	bool steps;
+	bool watches;
+	struct watch_wanted wanted;
+	int watch_fd;
 	struct console *console;
 };
 
@@ -66,7 +73,7 @@ struct json_object *request_do(struct vm *vm, const char *line, int *files, stru
 struct json_object *request_finish(struct vm *vm, struct reply *reply);
 
 /* The VM has ended, and nothing is done for it any more. */
-void request_forget(struct reply *reply);
+void request_forget(struct vm *vm, struct reply *reply);
 /* Who has asked is gone; true: what is done for it ends nevertheless with an answer. */
 bool request_abandon(struct vm *vm, struct reply *reply);
 

@@ -17,7 +17,7 @@
 
 static const char *state(struct vm *vm)
 {
-	if (!vm->paused)
+	if (!vm_is_wanted_paused(vm))
 		return "running";
 	return vm_is_paused(vm) ? "paused" : "pausing";
 }

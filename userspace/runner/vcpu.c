@@ -336,13 +336,22 @@ bool vm_is_paused(struct vm *vm)
 	return is_paused;
 }
 
-bool vm_stop(struct vm *vm)
+bool vm_is_wanted_paused(const struct vm *vm)
 {
-	bool begins;
+	return __atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST) &&
+	       !__atomic_load_n(&vm->is_brief, __ATOMIC_SEQ_CST);
+}
+
+/* True if that is news: what was brief is so no longer. */
+static bool stop(struct vm *vm, bool briefly)
+{
+	bool begins, lasts;
 
 	pthread_mutex_lock(&vm->life);
 	/* Of a VM that has ended the threads may be gone. */
 	begins = !vm->paused && !vm_has_ended(vm);
+	lasts = vm->is_brief && !briefly;
+	__atomic_store_n(&vm->is_brief, begins ? briefly : vm->is_brief && briefly, __ATOMIC_SEQ_CST);
 	if (begins) {
 		vm->drained = false;
 		__atomic_store_n(&vm->paused, true, __ATOMIC_SEQ_CST);
@@ -354,7 +363,17 @@ bool vm_stop(struct vm *vm)
 	pthread_mutex_unlock(&vm->life);
 	/* Those that waited for the last pause may not have left it yet. */
 	io_wake(vm);
-	return begins;
+	return begins || lasts;
+}
+
+bool vm_stop(struct vm *vm)
+{
+	return stop(vm, false);
+}
+
+void vm_stop_briefly(struct vm *vm)
+{
+	stop(vm, true);
 }
 
 void vm_pause(struct vm *vm, const char *why)
@@ -382,21 +401,23 @@ bool vm_hold_for(struct vm *vm, const void *holder)
 	bool is_held;
 
 	pthread_mutex_lock(&vm->life);
-	is_held = vm->paused && vm->drained && !vm->holder && !vm_has_ended(vm);
+	is_held = vm->paused && !vm->is_brief && vm->drained && !vm->holder && !vm_has_ended(vm);
 	if (is_held)
 		vm->holder = holder;
 	pthread_mutex_unlock(&vm->life);
 	return is_held;
 }
 
-bool vm_go(struct vm *vm, const void *holder)
+/* @briefly: it stands still for no longer; else it goes on by itself. */
+static bool go(struct vm *vm, const void *holder, bool briefly)
 {
 	bool resumes;
 
 	pthread_mutex_lock(&vm->life);
-	resumes = vm->paused && vm->holder == holder;
+	resumes = vm->paused && vm->holder == holder && vm->is_brief == briefly;
 	if (resumes) {
 		vm->holder = NULL;
+		__atomic_store_n(&vm->is_brief, false, __ATOMIC_SEQ_CST);
 		vm->resumes = true;
 		__atomic_store_n(&vm->paused, false, __ATOMIC_SEQ_CST);
 		pthread_cond_broadcast(&vm->resumed);
@@ -405,6 +426,16 @@ bool vm_go(struct vm *vm, const void *holder)
 	if (resumes)
 		io_wake(vm);
 	return resumes;
+}
+
+bool vm_go(struct vm *vm, const void *holder)
+{
+	return go(vm, holder, false);
+}
+
+void vm_go_on(struct vm *vm)
+{
+	go(vm, NULL, true);
 }
 
 /* Not while somebody holds it. */

@@ -380,6 +380,7 @@ struct job {
  * @migration: the last one, or NULL
  * @policies: those that decide its exits (policies.h), or NULL
  * @watches: who is told of watched memory (watch.h), or NULL if nobody ever was
+ * @nr_watching: the supervisor's: how many requests for that wait until it stands still
  * @gdb: the last debugger, or NULL
  * @step: who runs it exit by exit (step.h), or NULL if nobody ever has
  * @refused: a thread has tried what the sandbox refuses
@@ -392,6 +393,7 @@ struct job {
  * @resumed: they need not any more, or may write more (vcpus_grant())
  * @paused: vCPUs are to wait; is read without the lock
  * @drained: of a pause, the devices have done what they had begun
+ * @is_brief: nobody has paused it, but vm_stop_briefly()
  * @holder: what keeps it paused, as it is being saved or migrated; or NULL
  * @when_paused: done whenever it is, and drained; or NULL
  * @resumes: the I/O thread is to tell the devices that the VM goes on
@@ -458,6 +460,7 @@ struct vm {
 	struct migration *migration;
 	struct policies *policies;
 	struct watches *watches;
+	unsigned int nr_watching;
 	struct gdb *gdb;
 	struct step *step;
 	struct source refused;
@@ -471,6 +474,7 @@ struct vm {
 	pthread_cond_t resumed;
 	bool paused;
 	bool drained;
+	bool is_brief;
 	const void *holder;
 	struct job *when_paused;
 	bool resumes;
@@ -565,9 +569,14 @@ void vm_resume(struct vm *vm);
 /* Likewise, but nobody is told: true if it has been running, or it was @holder that kept it paused. */
 bool vm_stop(struct vm *vm);
 bool vm_go(struct vm *vm, const void *holder);
+/* Until vm_go_on(), if it runs and nobody pauses it meanwhile: then that lasts. */
+void vm_stop_briefly(struct vm *vm);
+void vm_go_on(struct vm *vm);
 /* It is paused: nothing resumes it until @holder lets go; false: it is not, or somebody holds it. */
 bool vm_hold_for(struct vm *vm, const void *holder);
 bool vm_is_paused(struct vm *vm);
+/* Has somebody paused it, or is about to have? */
+bool vm_is_wanted_paused(const struct vm *vm);
 /* Something outside stands in the way, which the owner hears of: pause. */
 void vm_hold(struct vm *vm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -52,7 +52,7 @@ struct watch_wanted {
 struct vcpu;
 struct vm;
 
-/* The machine is held. @fd is the watch's from then on. NULL, or why not. */
+/* The machine is paused. @fd is the watch's from then on. NULL, or why not. */
 const char *watch_begin(struct vm *vm, const struct watch_wanted *wanted, int fd);
 /* Are there any? */
 bool watch_is_any(struct vm *vm);

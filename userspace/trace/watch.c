@@ -245,17 +245,10 @@ static struct json_object *arguments_of(const struct watch_wanted *wanted)
 	return arguments;
 }
 
-/* It stands still meanwhile, as it may do anyway. */
 static bool begin(int fd, const struct watch_wanted *wanted, int there)
 {
-	struct json_object *status = client_ask(fd, "status", NULL), *answer = NULL;
-	bool runs = status && strcmp(answer_text(status, "state"), "paused");
+	struct json_object *answer = client_ask_with(fd, "watch", arguments_of(wanted), &there, 1);
 
-	if (status && (!runs || client_let(fd, "pause")))
-		answer = client_ask_with(fd, "watch", arguments_of(wanted), &there, 1);
-	if (status && runs)
-		client_let(fd, "resume");
-	json_object_put(status);
 	json_object_put(answer);
 	return answer;
 }
