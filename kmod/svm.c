@@ -340,6 +340,8 @@ static void svm_init_control(struct svm_vcpu *svm)
 	intercepts[INTERCEPT_WORD4] = GENMASK(14, 0) & ~BIT(INTERCEPT_ICEBP % 32);
 	/* INVLPGB, INVPCID, MCOMMIT, TLBSYNC: guests do not have them. */
 	intercepts[INTERCEPT_WORD5] = GENMASK(4, 0);
+	if (vm->flags & MOTE_VM_RDTSC_EXIT)
+		intercepts[INTERCEPT_WORD3] |= BIT(INTERCEPT_RDTSC % 32);
 	if (mote_has(MOTE_FEATURE_PAUSE_FILTER)) {
 		intercepts[INTERCEPT_WORD3] |= BIT(INTERCEPT_PAUSE % 32);
 		control->pause_filter_count = 3000;

@@ -56,7 +56,7 @@ struct mote_vm *mote_vm_create(const struct mote_vm_config *config)
 	struct mote_vm *vm;
 	int err;
 
-	if (config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC) ||
+	if (config->flags & ~(MOTE_VM_HLT_EXIT | MOTE_VM_LAPIC | MOTE_VM_RDTSC_EXIT) ||
 	    memchr_inv(config->reserved, 0, sizeof(config->reserved)))
 		return ERR_PTR(-EINVAL);
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);

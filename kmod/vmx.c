@@ -65,7 +65,7 @@ static const struct vmx_word {
 	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
 	  PIN_BASED_VMX_PREEMPTION_TIMER, PIN_BASED_ALWAYSON_WITHOUT_TRUE_MSR },
 	/*
-	 * Let through: RDTSC (with an offset), INVLPG and CR3 (nested paging makes them the
+	 * Let through: RDTSC (with an offset, but with MOTE_VM_RDTSC_EXIT), INVLPG and CR3 (nested paging makes them the
 	 * guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.  A CPU that insists
 	 * on CR3 exits is refused.
 	 */
@@ -74,7 +74,7 @@ static const struct vmx_word {
 	  CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING |
 	  CPU_BASED_MONITOR_EXITING | CPU_BASED_RDPMC_EXITING | CPU_BASED_MOV_DR_EXITING |
 	  CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_TPR_SHADOW |
-	  CPU_BASED_ACTIVATE_SECONDARY_CONTROLS,
+	  CPU_BASED_ACTIVATE_SECONDARY_CONTROLS | CPU_BASED_RDTSC_EXITING,
 	  0, CPU_BASED_ALWAYSON_WITHOUT_TRUE_MSR &
 	     ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING) },
 	/* RDTSCP, INVPCID, XSAVES, WAITPKG, VMFUNC… are off, that is #UD; ENCLS exits. */
@@ -1303,8 +1303,10 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	if (!v->vcpu.vm->tsc_ratio)
 		secondary &= ~SECONDARY_EXEC_TSC_SCALING;
 	v->primary = vmx_host.primary;
+	if (!(v->vcpu.vm->flags & MOTE_VM_RDTSC_EXIT))
+		v->primary &= ~CPU_BASED_RDTSC_EXITING;
 	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx_host.pin);
-	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, vmx_host.primary);
+	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, v->primary);
 	vmwrite32(SECONDARY_VM_EXEC_CONTROL, secondary);
 	vmwrite32(VM_EXIT_CONTROLS, vmx_host.exit);
 	vmwrite32(EXCEPTION_BITMAP, VMX_EXCEPTIONS);

@@ -29,6 +29,7 @@ static const struct opcode opcodes[] = {
 	{ MOTE_EXIT_CACHE, 2, { 0x0f, 0x08 } }, /* INVD */
 	{ MOTE_EXIT_CACHE, 2, { 0x0f, 0x09 } }, /* WBINVD, and WBNOINVD with F3 */
 	{ MOTE_EXIT_PMC, 2, { 0x0f, 0x33 } },
+	{ MOTE_EXIT_RDTSC, 2, { 0x0f, 0x31 } },
 	{ MOTE_EXIT_MWAIT, 3, { 0x0f, 0x01, 0xc8 } }, /* MONITOR */
 	{ MOTE_EXIT_MWAIT, 3, { 0x0f, 0x01, 0xc9 } }, /* MWAIT */
 	{ MOTE_EXIT_PAUSE, 1, { 0x90 } }, /* with F3, else it is NOP */

@@ -46,7 +46,7 @@ static inline void svm_notice_shadow(struct svm_vcpu *svm)
 	(BIT(MOTE_EXIT_CPUID) | BIT(MOTE_EXIT_HLT) | BIT(MOTE_EXIT_RDMSR) |                \
 	 BIT(MOTE_EXIT_WRMSR) | BIT(MOTE_EXIT_HYPERCALL) | BIT(MOTE_EXIT_XSETBV) |         \
 	 BIT(MOTE_EXIT_CACHE) | BIT(MOTE_EXIT_PMC) | BIT(MOTE_EXIT_PAUSE) |                \
-	 BIT(MOTE_EXIT_MWAIT))
+	 BIT(MOTE_EXIT_MWAIT) | BIT(MOTE_EXIT_RDTSC))
 
 /* The length of the exit's instruction, or 0: it is another exit now. */
 u8 svm_measure(struct svm_vcpu *svm);

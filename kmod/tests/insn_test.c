@@ -20,6 +20,7 @@ static const struct length_case length_cases[] = {
 	{ MOTE_EXIT_CPUID, false, 2, { 0x0f, 0xa2 }, 2 },
 	{ MOTE_EXIT_HLT, true, 1, { 0xf4 }, 1 },
 	{ MOTE_EXIT_RDMSR, true, 2, { 0x0f, 0x32 }, 2 },
+	{ MOTE_EXIT_RDTSC, true, 2, { 0x0f, 0x31 }, 2 },
 	{ MOTE_EXIT_WRMSR, true, 2, { 0x0f, 0x30 }, 2 },
 	{ MOTE_EXIT_HYPERCALL, true, 3, { 0x0f, 0x01, 0xc1 }, 3 },
 	{ MOTE_EXIT_HYPERCALL, true, 3, { 0x0f, 0x01, 0xd9 }, 3 },

@@ -33,7 +33,8 @@ static const struct {
 	{ 0x63, 0x63, MOTE_EXIT_INIT },
 	{ 0x64, 0x64, MOTE_EXIT_INTERRUPT_WINDOW },
 	{ 0x65, 0x65, MOTE_EXIT_CR }, /* CR0 writes but for TS and MP */
-	{ 0x66, 0x6e, MOTE_EXIT_UNKNOWN }, /* tables, RDTSC */
+	{ 0x66, 0x6d, MOTE_EXIT_UNKNOWN }, /* tables */
+	{ 0x6e, 0x6e, MOTE_EXIT_RDTSC },
 	{ 0x6f, 0x6f, MOTE_EXIT_PMC },
 	{ 0x70, 0x71, MOTE_EXIT_UNKNOWN }, /* PUSHF, POPF */
 	{ 0x72, 0x72, MOTE_EXIT_CPUID },

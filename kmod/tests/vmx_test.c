@@ -57,7 +57,7 @@ static void vmx_reasons_test(struct kunit *test)
 /* Instructions that mote completes need their length. */
 static void vmx_lengths_test(struct kunit *test)
 {
-	static const u8 completed[] = { 10, 12, 13, 15, 18, 28, 30, 31, 32, 40, 54, 55 };
+	static const u8 completed[] = { 10, 12, 13, 15, 16, 18, 28, 30, 31, 32, 40, 54, 55 };
 	u32 i;
 
 	for (i = 0; i < ARRAY_SIZE(completed); i++)

@@ -37,7 +37,7 @@ void mote_trace_exit(struct mote_vcpu *vcpu);
 	N(PAUSE, "pause") N(UNDEFINED, "undefined") N(SHUTDOWN, "shutdown")		\
 	N(FAIL_ENTRY, "fail-entry") N(MEMORY, "memory") N(INIT, "init") N(TIMER, "timer")	\
 	N(UNKNOWN, "unknown") N(EOI, "eoi") N(TASK_SWITCH, "task-switch")		\
-	NE(WATCH, "watch")
+	N(WATCH, "watch") NE(RDTSC, "rdtsc")
 
 /* First the numbers, for readers of the format file, then the pairs. */
 #undef N

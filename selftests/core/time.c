@@ -121,6 +121,31 @@ TEST(tsc_written_by_the_guest)
 	guest_destroy(&guest);
 }
 
+GUEST(rdtsc, 64, "rdtsc; out %al, $0x80");
+
+/* User space may say what the time is; an RDTSC that is not completed is there again. */
+TEST(rdtsc_exits)
+{
+	struct guest guest;
+
+	guest_create_vm(&guest, MOTE_VM_HLT_EXIT | MOTE_VM_RDTSC_EXIT);
+	guest_create_cpu(&guest, 0);
+	guest_start(&guest, GUEST_LONG, &guest_rdtsc);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(MOTE_EXIT_RDTSC, guest_run(&guest));
+		EXPECT_EQ(GUEST_CODE, guest.run->rip);
+		EXPECT_EQ(GUEST_CODE + 2, guest.run->next_rip);
+	}
+	guest.run->gpr[MOTE_RAX] = 0x1234;
+	guest.run->gpr[MOTE_RDX] = 0x5678;
+	guest.run->set = 1u << MOTE_RAX | 1u << MOTE_RDX | MOTE_SET_COMPLETE;
+	ASSERT_EQ(MOTE_EXIT_PIO, guest_run(&guest));
+	EXPECT_EQ(0x1234, guest.run->gpr[MOTE_RAX]);
+	EXPECT_EQ(0x5678, guest.run->gpr[MOTE_RDX]);
+	EXPECT_EQ(2, guest.run->exits[MOTE_EXIT_RDTSC]);
+	guest_destroy(&guest);
+}
+
 /* immediate_exit ends the run before the guest does anything, as often as it is set. */
 TEST(immediate_exit)
 {

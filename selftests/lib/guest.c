@@ -83,7 +83,7 @@ static const char *const exit_names[MOTE_NR_EXITS] = {
 	"NONE", "INTERRUPT", "NMI", "EXCEPTION", "INTERRUPT_WINDOW", "NMI_WINDOW", "CPUID", "HLT",
 	"PIO", "RDMSR", "WRMSR", "HYPERCALL", "MMIO", "NPF", "XSETBV", "CR", "DR", "CACHE", "PMC",
 	"MWAIT", "PAUSE", "UNDEFINED", "SHUTDOWN", "FAIL_ENTRY", "MEMORY", "INIT", "TIMER",
-	"UNKNOWN", "EOI", "TASK_SWITCH",
+	"UNKNOWN", "EOI", "TASK_SWITCH", "WATCH", "RDTSC",
 };
 
 static void check(int ret, const char *what)

@@ -247,7 +247,7 @@ struct mote_cpuid_table {
 
 /**
  * struct mote_vm_config - MOTE_CREATE_VM
- * @flags: %MOTE_VM_HLT_EXIT, %MOTE_VM_LAPIC
+ * @flags: %MOTE_VM_HLT_EXIT, %MOTE_VM_LAPIC, %MOTE_VM_RDTSC_EXIT
  * @tsc_khz: frequency of the guest's TSC in kHz, 1/16 to 16 of the host's; 0: the host's.
  *	Another one than that wants %MOTE_FEATURE_TSC_SCALING.
  * @reserved: zero
@@ -266,6 +266,8 @@ struct mote_vm_config {
  * begin by waiting for a start-up IPI.
  */
 #define MOTE_VM_LAPIC (1u << 1)
+/* RDTSC, where CR4.TSD lets the guest have it, ends MOTE_RUN: user space says what the time is. */
+#define MOTE_VM_RDTSC_EXIT (1u << 2)
 
 #define MOTE_CREATE_VM _IOW(MOTE_IOC, 0x01, struct mote_vm_config)
 
@@ -780,6 +782,7 @@ struct mote_state {
  *	instruction is complete
  * @MOTE_EXIT_TASK_SWITCH: user: a task switch, on CPUs that make none in a guest
  * @MOTE_EXIT_WATCH: user: an access that is watched (MOTE_SET_WATCH)
+ * @MOTE_EXIT_RDTSC: user with %MOTE_VM_RDTSC_EXIT
  */
 enum mote_exit_reason {
 	MOTE_EXIT_NONE = 0,
@@ -813,6 +816,7 @@ enum mote_exit_reason {
 	MOTE_EXIT_EOI = 28,
 	MOTE_EXIT_TASK_SWITCH = 29,
 	MOTE_EXIT_WATCH = 30,
+	MOTE_EXIT_RDTSC = 31,
 	MOTE_NR_EXITS
 };
 

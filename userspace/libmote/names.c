@@ -99,6 +99,7 @@ const char *mote_exit_name(unsigned int reason)
 		[MOTE_EXIT_EOI] = "eoi",
 		[MOTE_EXIT_TASK_SWITCH] = "task-switch",
 		[MOTE_EXIT_WATCH] = "watch",
+		[MOTE_EXIT_RDTSC] = "rdtsc",
 	};
 
 	return name_of(names, ARRAY_SIZE(names), reason);
