@@ -75,7 +75,7 @@ INSTALLED := $(CURDIR)/build/examples/installed
 .PHONY: examples
 examples: user ## build examples/ with what `make install-headers` installs, in build/examples
 	+@$(MAKE) -s install-headers PREFIX=$(INSTALLED) DESTDIR=
-	+@for example in fuzz policy course; do PKG_CONFIG_PATH=$(INSTALLED)/lib/pkgconfig \
+	+@for example in fuzz replay policy course; do PKG_CONFIG_PATH=$(INSTALLED)/lib/pkgconfig \
 		$(MAKE) -C examples/$$example OUT=$(CURDIR)/build/examples/$$example || exit; done
 
 .PHONY: bench-program

@@ -6,6 +6,8 @@
 #include <complete.h>
 #include <reset.h>
 
+#include "../lib/linux.h"
+
 /* Where the guest asks and answers: see init.c. */
 #define PORT_FUZZ 0x5ea
 
@@ -50,8 +52,5 @@ enum guest_stop guest_run(struct guest *guest);
 void guest_give(struct guest *guest, const unsigned char *input, size_t size);
 /* Where a linear address is in this process; NULL: nowhere. */
 unsigned char *guest_at(struct guest *guest, __u64 gva);
-
-/* One line on stderr, and the program ends with status 1. */
-__attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 
 #endif /* GUEST_H */
