@@ -589,13 +589,12 @@ static void vcpu_fill_run(struct mote_vcpu *vcpu, int check)
 		if (exit->pio.flags & MOTE_PIO_STRING)
 			mote_ops->get_mode(vcpu, &run->mode);
 		break;
-	case MOTE_EXIT_WATCH:
-		run->memory = exit->npf;
-		break;
 	case MOTE_EXIT_MMIO:
 	case MOTE_EXIT_MEMORY:
-		run->memory = exit->npf;
 		mote_ops->get_mode(vcpu, &run->mode);
+		fallthrough;
+	case MOTE_EXIT_WATCH:
+		run->memory = exit->npf;
 		break;
 	case MOTE_EXIT_RDMSR:
 	case MOTE_EXIT_WRMSR:

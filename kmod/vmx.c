@@ -65,9 +65,9 @@ static const struct vmx_word {
 	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
 	  PIN_BASED_VMX_PREEMPTION_TIMER, PIN_BASED_ALWAYSON_WITHOUT_TRUE_MSR },
 	/*
-	 * Let through: RDTSC (with an offset, but with MOTE_VM_RDTSC_EXIT), INVLPG and CR3 (nested paging makes them the
-	 * guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.  A CPU that insists
-	 * on CR3 exits is refused.
+	 * Let through: RDTSC (with an offset, but for MOTE_VM_RDTSC_EXIT), INVLPG and CR3 (nested
+	 * paging makes them the guest's own), PAUSE but in loops, MSRs by bitmap, CR8 by shadow.
+	 * A CPU that insists on CR3 exits is refused.
 	 */
 	{ offsetof(struct vmx_caps, primary),
 	  { MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS },
@@ -804,7 +804,6 @@ static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	mode->cs_base = vmreadn(GUEST_CS_BASE);
 	mode->cs_attr = vmx_attr_from_ar(vmread32(GUEST_CS_AR_BYTES));
 	mode->cpl = vmx_cpl(vcpu);
-	memset(mode->pad, 0, sizeof(mode->pad));
 	preempt_enable();
 }
 
@@ -1302,9 +1301,8 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 		secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
 	if (!v->vcpu.vm->tsc_ratio)
 		secondary &= ~SECONDARY_EXEC_TSC_SCALING;
-	v->primary = vmx_host.primary;
-	if (!(v->vcpu.vm->flags & MOTE_VM_RDTSC_EXIT))
-		v->primary &= ~CPU_BASED_RDTSC_EXITING;
+	v->primary = vmx_host.primary &
+		     ~(v->vcpu.vm->flags & MOTE_VM_RDTSC_EXIT ? 0 : CPU_BASED_RDTSC_EXITING);
 	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx_host.pin);
 	vmwrite32(CPU_BASED_VM_EXEC_CONTROL, v->primary);
 	vmwrite32(SECONDARY_VM_EXEC_CONTROL, secondary);

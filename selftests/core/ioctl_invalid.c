@@ -52,7 +52,7 @@ TEST_F(call, create_vm)
 
 #define VM(err, change) \
 	REFUSED(err, mote_create_vm, self->guest.fd, struct mote_vm_config, good, change)
-	VM(-EINVAL, arg.flags = 4);
+	VM(-EINVAL, arg.flags = 8);
 	VM(-EINVAL, arg.flags = 1u << 31);
 	/* Without TSC scaling there is but one. */
 	VM(has_scaling ? -EINVAL : -EOPNOTSUPP, arg.tsc_khz = 1);
