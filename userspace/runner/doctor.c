@@ -218,6 +218,7 @@ static const struct {
 	{ 0x482, 0x48e, 7, "HLT exiting" },
 	{ 0x482, 0x48e, 10, "MWAIT exiting" },
 	{ 0x482, 0x48e, 11, "RDPMC exiting" },
+	{ 0x482, 0x48e, 12, "RDTSC exiting" },
 	{ 0x482, 0x48e, 15, "CR3-load exiting off" },
 	{ 0x482, 0x48e, 16, "CR3-store exiting off" },
 	{ 0x482, 0x48e, 21, "TPR shadow" },
