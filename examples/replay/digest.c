@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Digests of registers and memory: see digest.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../lib/linux.h"
 #include "digest.h"
@@ -8,7 +9,9 @@
 #define PAGE_SIZE 4096ull
 #define XSAVE_MOST 16384
 /* x87 and SSE; what else XSAVE has, the guest has not. */
-#define XSAVE_LEGACY 512
+#define XSAVE_LEGACY 416
+#define XMM_BEGIN 160
+#define XSTATE_BV 512
 /* Bytes of a state's parts before it. */
 #define UP_TO_TSC (offsetof(struct mote_state, tsc) - offsetof(struct mote_state, gprs))
 
@@ -68,6 +71,19 @@ static __u64 memory(struct digest *digest)
 	return digest->memory;
 }
 
+/* A part in its initial state may be left out of the image, as the host's context switches have it. */
+static void fill_xsave(unsigned char *xsave)
+{
+	static const unsigned char x87[24] = { 0x7f, 0x03 };
+
+	if (!(xsave[XSTATE_BV] & 1)) {
+		memcpy(xsave, x87, sizeof(x87));
+		memset(xsave + 32, 0, XMM_BEGIN - 32);
+	}
+	if (!(xsave[XSTATE_BV] & 2))
+		memset(xsave + XMM_BEGIN, 0, XSAVE_LEGACY - XMM_BEGIN);
+}
+
 static __u64 registers(struct mote_cpu *cpu)
 {
 	static unsigned char xsave[XSAVE_MOST];
@@ -81,6 +97,7 @@ static __u64 registers(struct mote_cpu *cpu)
 	/* Of an event that has been delivered something may be left. */
 	if (!state.events.injected.valid)
 		state.events.injected = (struct mote_event) {};
+	fill_xsave(xsave);
 	return words(words(0, &state.gprs, UP_TO_TSC), xsave, XSAVE_LEGACY);
 }
 
