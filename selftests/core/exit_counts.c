@@ -86,17 +86,35 @@ static bool begin(struct guest *guest, const struct guest_code *code, bool silen
 
 struct count {
 	__u64 start[MOTE_NR_EXITS];
-	__u64 all;
+	__u64 ticks, all;
 };
+
+/* Interrupts of the host's timers so far, on all CPUs. */
+static __u64 nr_ticks(void)
+{
+	FILE *interrupts = fopen("/proc/interrupts", "r");
+	char line[4096], *at, *end;
+	__u64 nr = 0, one;
+
+	while (interrupts && fgets(line, sizeof(line), interrupts))
+		if ((at = strstr(line, "LOC:")))
+			for (at += 4; one = strtoull(at, &end, 10), end != at; at = end)
+				nr += one;
+	if (interrupts)
+		fclose(interrupts);
+	return nr;
+}
 
 static void count_start(const struct guest *guest, struct count *count)
 {
 	memcpy(count->start, guest->run->exits, sizeof(count->start));
+	count->ticks = nr_ticks();
 }
 
 /* Without those that come of the host's own work, and the last OUT. */
 static void count_end(const struct guest *guest, struct count *count, bool with_interrupts)
 {
+	count->ticks = nr_ticks() - count->ticks;
 	count->all = 0;
 	for (int i = 0; i < MOTE_NR_EXITS; i++)
 		if (i != MOTE_EXIT_TIMER && i != MOTE_EXIT_NPF && i != MOTE_EXIT_PIO &&
@@ -194,7 +212,8 @@ static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exit_cou
 	EXPECT_LE(sender.all, EVENTS + BY_CHANCE);
 	count_end(&second, &count, true);
 	SHOW(what);
-	EXPECT_LE(count.all, 5 * EVENTS);
+	/* Of the host's ticks a slow one has many between two events. */
+	EXPECT_LE(count.all, 3 * EVENTS + count.ticks);
 	mote_cpu_destroy(&second.cpu);
 }
 
@@ -239,7 +258,8 @@ static void measure_device(struct __test_metadata *_metadata, FIXTURE_DATA(exit_
 	pthread_join(thread, NULL);
 	count_end(&self->guest, &count, true);
 	SHOW(what);
-	EXPECT_LE(count.all, 5 * EVENTS);
+	/* Of the host's ticks a slow one has many between two events. */
+	EXPECT_LE(count.all, 3 * EVENTS + count.ticks);
 	close(device);
 }
 
