@@ -190,10 +190,8 @@ static int exit_npf(struct mote_vcpu *vcpu)
 	err = mote_mem_fault(vcpu, exit->npf.gpa, exit->npf.access, &exit->npf.hva);
 	/* What is behind the instruction only its decoder knows, whatever the CPU says. */
 	exit->insn_len = 0;
-	if (!err)
-		return MOTE_NEXT_ENTER;
-	if (err == -EINTR)
-		return err;
+	if (!err || err == -EINTR)
+		return err ?: MOTE_NEXT_ENTER;
 	exit->reason = err == -ENXIO ? MOTE_EXIT_MMIO : MOTE_EXIT_MEMORY;
 	exit->npf.error = err == -ENXIO ? 0 : err;
 	vcpu->traced.reason = exit->reason;

@@ -1193,6 +1193,7 @@ static void svm_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	mode->cs_base = cs.base;
 	mode->cs_attr = cs.attr;
 	mode->cpl = save->cpl;
+	memset(mode->pad, 0, sizeof(mode->pad));
 }
 
 static u64 *svm_msr(struct mote_vcpu *vcpu, u32 nr)

@@ -804,6 +804,7 @@ static void vmx_get_mode(struct mote_vcpu *vcpu, struct mote_cpu_mode *mode)
 	mode->cs_base = vmreadn(GUEST_CS_BASE);
 	mode->cs_attr = vmx_attr_from_ar(vmread32(GUEST_CS_AR_BYTES));
 	mode->cpl = vmx_cpl(vcpu);
+	memset(mode->pad, 0, sizeof(mode->pad));
 	preempt_enable();
 }
 

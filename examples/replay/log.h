@@ -7,7 +7,7 @@
  *	exits     how many the guest has caused since the last block
  *	kind      what happens then, &enum log_kind
  *	detail    as many numbers as this kind has
- *	size      in bytes, of the values
+ *	size      in bytes, of what comes next
  *	values    what those exits were answered with, in their order
  *
  * All numbers are LEB128: 7 bits a byte, the lowest first, the top bit says that there is more. Which exit

@@ -2,8 +2,8 @@
 /*
  * A boot sector that sees where each of its timer's interrupts comes: the handler adds up the place, EAX, EBX
  * and the counter, so that one that comes an instruction too early changes what is said at the end.
- * Meanwhile it counts without an exit, in loops that are long so that a breakpoint is seldom hit: in registers,
- * in memory only, in both with calls, and by string instructions; at last it changes nothing.
+ * Meanwhile it counts without an exit, in loops that are long so that a breakpoint is seldom hit: in
+ * registers, in memory only, in both with calls, and by string instructions; at last it changes nothing.
  */
 #define PORT_SERIAL 0x3f8
 #define PORT_END 0xf4
