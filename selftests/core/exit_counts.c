@@ -125,6 +125,9 @@ static void count_end(const struct guest *guest, struct count *count, bool with_
 /* What the host does by itself may cost an exit now and then. */
 #define BY_CHANCE (EVENTS / 10)
 
+/* Of the host's ticks a slow one has many between two events. */
+#define MOST_WITH_INTERRUPTS (3 * EVENTS + count.ticks)
+
 /* What the guest sends and ends, at least, it does by these. */
 static __u64 nr_wrmsr(const struct guest *guest, const struct count *count)
 {
@@ -212,8 +215,7 @@ static void measure_ipi(struct __test_metadata *_metadata, FIXTURE_DATA(exit_cou
 	EXPECT_LE(sender.all, EVENTS + BY_CHANCE);
 	count_end(&second, &count, true);
 	SHOW(what);
-	/* Of the host's ticks a slow one has many between two events. */
-	EXPECT_LE(count.all, 3 * EVENTS + count.ticks);
+	EXPECT_LE(count.all, MOST_WITH_INTERRUPTS);
 	mote_cpu_destroy(&second.cpu);
 }
 
@@ -258,8 +260,7 @@ static void measure_device(struct __test_metadata *_metadata, FIXTURE_DATA(exit_
 	pthread_join(thread, NULL);
 	count_end(&self->guest, &count, true);
 	SHOW(what);
-	/* Of the host's ticks a slow one has many between two events. */
-	EXPECT_LE(count.all, 3 * EVENTS + count.ticks);
+	EXPECT_LE(count.all, MOST_WITH_INTERRUPTS);
 	close(device);
 }
 
