@@ -275,9 +275,9 @@ static inline void make_available(unsigned int nr, __u16 head)
 	avail(nr)->idx++;
 }
 
-/* Whether it becomes true, for which there are at least ten minutes: a machine may be busy. */
+/* Whether it becomes true, for which there are at least five minutes: a machine may be busy. */
 #define COMES_TRUE(condition) ({					\
-	for (int round = 0; round < 60000 && !(condition); round++)	\
+	for (int round = 0; round < 30000 && !(condition); round++)	\
 		handle_events(10);					\
 	(condition);							\
 })

@@ -64,6 +64,15 @@ static void disk_of_512(void)
 	EQ(IMAGE_SIZE / SECTOR, get(BLK, CONFIG, 4));
 }
 
+/* Held once more: what was told before is not told again, however early that was. */
+static bool hold(void)
+{
+	bool is_told = COMES_TRUE(is_held);
+
+	is_held = false;
+	return is_told;
+}
+
 /* With a thread, where errors can be made: a write waits for the host, and a read does not. */
 static void disk_holds(void)
 {
@@ -71,18 +80,16 @@ static void disk_holds(void)
 
 	start(BLK, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
-		is_held = false;
 		write_error = errors[i];
 		ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
-		CHECK(COMES_TRUE(is_held));
+		CHECK(hold());
 		CHECK(strstr(said, strerror(errors[i])));
 		EQ(NOT_YET, area.hva[STATUS]);
 		/* Nothing is in flight: a pause is not held up by it. */
 		CHECK(COMES_TRUE(disk()->ops->drain(disk())));
 		/* Still there when the VM goes on: held again. */
-		is_held = false;
 		disk()->ops->resume(disk());
-		CHECK(COMES_TRUE(is_held));
+		CHECK(hold());
 		write_error = 0;
 		disk()->ops->resume(disk());
 		CHECK(wait_for(0));
@@ -97,10 +104,9 @@ static void disk_holds(void)
 static void disk_resets(void)
 {
 	start(BLK, 1);
-	is_held = false;
 	write_error = ENOSPC;
 	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x1000);
-	CHECK(COMES_TRUE(is_held));
+	CHECK(hold());
 	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
 	write_error = 0;
@@ -177,7 +183,6 @@ static void disk_does_pieces(void)
 static void disk_loses(void)
 {
 	start(BLK, 1);
-	is_held = false;
 	sync_error = EIO;
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_FLUSH, 0, 0));
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
@@ -374,12 +379,6 @@ static void disk_of_nbd(void)
 	EQ(1, nr_complaints);
 }
 
-static bool hold(void)
-{
-	is_held = false;
-	return COMES_TRUE(is_held);
-}
-
 static bool drain(void)
 {
 	return COMES_TRUE(disk()->ops->drain(disk()));
@@ -441,7 +440,6 @@ static void disk_of_bad_data(void)
 	EQ(0, chipset_create(&vm));
 	EQ(0, serve(&qcow2));
 	start(BLK, 1);
-	is_held = false;
 	EQ(VIRTIO_BLK_S_IOERR, ask_and_wait(VIRTIO_BLK_T_IN, 0, 0x1000));
 	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 0x10000 / SECTOR, 0x1000));
 	CHECK(!is_held);
@@ -519,7 +517,6 @@ static void disk_of_dead_daemon(void)
 	ask_disk(VIRTIO_BLK_T_OUT, 8, 0x80000);
 	CHECK(!kill(pid, SIGKILL));
 	nr_complaints = 0;
-	is_held = false;
 	CHECK(wait_for(0));
 	EQ(VIRTIO_BLK_S_IOERR, area.hva[STATUS]);
 	CHECK(strstr(said, "z.qcow2: qemu-storage-daemon has ended"));
@@ -1091,11 +1088,10 @@ static void saved_disk(void)
 static void saved_held(void)
 {
 	start(BLK, 1);
-	is_held = false;
 	write_error = ENOSPC;
 	memset(area.hva + BUFFER, 0x66, 0x1000);
 	ask_disk(VIRTIO_BLK_T_OUT, 24, 0x1000);
-	CHECK(COMES_TRUE(is_held));
+	CHECK(hold());
 	write_error = 0;
 	nr_writes = 0;
 	move_devices(NULL);
