@@ -147,16 +147,6 @@ static u32 event_choose(struct mote_vcpu *vcpu, int vector, bool *waits)
 	return windows;
 }
 
-/*
- * A handler of a fault returns with RF set, so that no breakpoint on the instruction stops it a
- * second time; neither vendor's hardware adds it to what is injected (SDM 3A, "Resume Flag").
- */
-static void event_set_rf(struct mote_vcpu *vcpu)
-{
-	if (mote_event_is_fault(&vcpu->event))
-		vcpu->rflags |= X86_EFLAGS_RF;
-}
-
 void mote_event_prepare(struct mote_vcpu *vcpu)
 {
 	struct mote_event *event = &vcpu->event;
@@ -173,7 +163,13 @@ void mote_event_prepare(struct mote_vcpu *vcpu)
 	if (event->valid && !waits) {
 		vcpu->halted = 0;
 		trace_mote_inject(vcpu->vm->id, vcpu->id, event->type, event->vector, event->error);
-		event_set_rf(vcpu);
+		/*
+		 * A handler of a fault returns with RF set, so that no breakpoint on the
+		 * instruction stops it a second time; neither vendor's hardware adds it to what
+		 * is injected (SDM 3A, "Resume Flag").
+		 */
+		if (mote_event_is_fault(event))
+			vcpu->rflags |= X86_EFLAGS_RF;
 		mote_ops->inject(vcpu, event);
 		event->valid = 0;
 	}

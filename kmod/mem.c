@@ -29,7 +29,7 @@
 #include <linux/swap.h>
 #include <asm/mmu_context.h>
 
-#include "mem.h"
+#include "log/log.h"
 #include "trace/trace.h"
 #include "vendor.h"
 #include "watch/watch.h"
@@ -110,24 +110,24 @@ static void mem_end(struct mote_vm *vm, struct mote_npt_changes *changes)
 }
 
 /* mote_npt_change() in each tree that there is. */
-static u64 mem_npt_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect,
+static u64 mem_npt_change(struct mote_vm *vm, u64 gpa, u64 end, u64 clear,
 			  struct mote_npt_changes *changes)
 {
-	u64 next = mote_npt_change(&vm->npt, gpa, end, protect, changes);
+	u64 next = mote_npt_change(&vm->npt, gpa, end, clear, changes);
 
 	if (vm->whole.root)
-		next = min(next, mote_npt_change(&vm->whole, gpa, end, protect, changes));
+		next = min(next, mote_npt_change(&vm->whole, gpa, end, clear, changes));
 	return next;
 }
 
-/* Unmap or protect a part of the guest's memory. */
-static void mem_change(struct mote_vm *vm, u64 gpa, u64 end, bool protect)
+/* Unmap a part of the guest's memory, or take bits from its leaves. */
+static void mem_change(struct mote_vm *vm, u64 gpa, u64 end, u64 clear)
 {
 	struct mote_npt_changes changes = {};
 
 	write_lock(&vm->npt_lock);
 	atomic_inc(&vm->flushes);
-	while ((gpa = mem_npt_change(vm, gpa, end, protect, &changes)) < end)
+	while ((gpa = mem_npt_change(vm, gpa, end, clear, &changes)) < end)
 		mem_breathe(vm, true);
 	mem_end(vm, &changes);
 }
@@ -174,7 +174,7 @@ static void mem_unmap_hva(struct mote_vm *vm, u64 start, u64 end, bool may_sleep
 	atomic_inc(&vm->flushes);
 	list_add(&walk.list, &vm->walks);
 	while (walk.node) {
-		walk.gpa = mem_npt_change(vm, walk.gpa, walk.end, false, &changes);
+		walk.gpa = mem_npt_change(vm, walk.gpa, walk.end, MOTE_NPT_UNMAP, &changes);
 		if (walk.gpa < walk.end || mem_walk_next(&walk))
 			mem_breathe(vm, may_sleep);
 	}
@@ -418,7 +418,7 @@ static int fault_look(struct mem_fault *fault)
 		fault->end = fault->start + mote_npt_size(fault->level);
 		/* Where writes are logged, pages around have to wait for theirs. */
 		if (fault->level == 1 && !fault->alone &&
-		    !(fault->slot->dirty && fault->need & PAGE_WRITE))
+		    !(slot_logs_faults(fault->slot) && fault->need & PAGE_WRITE))
 			fault_look_around(fault, host, page, table);
 	}
 	local_irq_enable();
@@ -453,7 +453,7 @@ int mem_fault_in(struct mm_struct *mm, u64 hva, bool write)
 }
 
 /*
- * May the guest write this page from now on?  If writes are logged, only the
+ * May the guest write this page from now on?  If faults log that, only the
  * page that is being written, and that is the entry in the log.
  */
 static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
@@ -462,10 +462,11 @@ static bool fault_may_write(const struct mem_fault *fault, u64 gpa, u64 page)
 
 	if (!(page & PAGE_WRITE) || slot->config.flags & MOTE_SLOT_READONLY)
 		return false;
-	if (slot->dirty && (gpa != fault->gpa || !(fault->need & PAGE_WRITE)))
+	if (!slot_logs_faults(slot))
+		return true;
+	if (gpa != fault->gpa || !(fault->need & PAGE_WRITE))
 		return false;
-	if (slot->dirty && !test_and_set_bit((gpa - slot->config.gpa) >> PAGE_SHIFT, slot->dirty))
-		fault->vcpu->run->dirty_pages++;
+	slot_log(slot, fault->vcpu, gpa);
 	return true;
 }
 
@@ -512,7 +513,7 @@ static int fault_once(struct mote_vm *vm, struct mem_fault *fault, struct mote_n
 	fault->watched = !fault->vcpu->view && READ_ONCE(vm->nr_watched);
 	fault->hva = fault->gpa - slot->config.gpa + slot->config.hva;
 	/* A quota of 0 is none. */
-	if (slot->dirty && fault->need & PAGE_WRITE &&
+	if (slot_logs_faults(slot) && fault->need & PAGE_WRITE &&
 	    READ_ONCE(fault->vcpu->run->dirty_pages) > READ_ONCE(fault->vcpu->run->dirty_quota) - 1)
 		return -EDQUOT;
 	fault->seen = smp_load_acquire(&vm->ranges.ended); /* pairs with mote_range_end() */
@@ -545,7 +546,7 @@ static int fault_prepare(struct mote_vm *vm, struct mem_fault *fault, struct mot
 		if (fault->level > 1)
 			fault->most = fault->level - 1;
 		else
-			mem_change(vm, fault->gpa, fault->gpa + PAGE_SIZE, false);
+			mem_change(vm, fault->gpa, fault->gpa + PAGE_SIZE, MOTE_NPT_UNMAP);
 		return 0;
 	case -ENOMEM:
 		/* Most faults need no table: they are allocated when it turns out that one does. */
@@ -619,7 +620,7 @@ void mote_mem_rewatch(struct mote_vm *vm, u64 gpa, u64 size)
 {
 	/* Faults that did not see the new watches are over. */
 	synchronize_srcu_expedited(&vm->srcu);
-	mem_change(vm, gpa, gpa + size, false);
+	mem_change(vm, gpa, gpa + size, MOTE_NPT_UNMAP);
 }
 
 /* ---- slots --------------------------------------------------------------------------- */
@@ -656,12 +657,19 @@ static long slot_log_pages(const struct mem_slot *slot)
 	return DIV_ROUND_UP(slot->config.size >> PAGE_SHIFT, 8 * PAGE_SIZE);
 }
 
+static void slot_count_log(struct mote_vm *vm, int nr)
+{
+	WRITE_ONCE(vm->nr_logs, vm->nr_logs + nr);
+	mote_vm_request(vm, MOTE_REQ_FLUSH);
+}
+
 /* When nobody finds it any more and nothing of it is mapped; @other may have its log. */
 static void slot_free(struct mem_slot *slot, const struct mem_slot *other)
 {
 	if (slot->dirty && (!other || other->dirty != slot->dirty)) {
 		mote_host_charge(slot->vm, -slot_log_pages(slot));
 		kvfree(slot->dirty);
+		slot_count_log(slot->vm, -1);
 	}
 	kfree_rcu(slot, rcu);
 }
@@ -689,6 +697,8 @@ static struct mem_slot *slot_create(struct mote_vm *vm, const struct mote_slot *
 		slot_free(slot, old);
 		return ERR_PTR(-ENOMEM);
 	}
+	if (log && (!old || slot->dirty != old->dirty))
+		slot_count_log(vm, 1);
 	slot->by_hva.start = config->hva;
 	slot->by_hva.last = config->hva + config->size - 1;
 	write_lock(&vm->npt_lock);
@@ -710,9 +720,10 @@ static void slot_retire(struct mem_slot *out, const struct mem_slot *in)
 	/* Without a log, large pages can come back: by faults. */
 	if (!in || !slot_is_same_memory(out, &in->config) ||
 	    config->flags & ~flags & MOTE_SLOT_LOG_DIRTY)
-		mem_change(vm, config->gpa, config->gpa + config->size, false);
+		mem_change(vm, config->gpa, config->gpa + config->size, MOTE_NPT_UNMAP);
 	else if (flags & ~config->flags)
-		mem_change(vm, config->gpa, config->gpa + config->size, true);
+		mem_change(vm, config->gpa, config->gpa + config->size,
+			   vm->npt.format->write | vm->npt.format->log);
 	write_lock(&vm->npt_lock);
 	slot_forget_hva(out);
 	write_unlock(&vm->npt_lock);
@@ -809,15 +820,18 @@ int mote_mem_set_slot(struct mote_vm *vm, const struct mote_slot *config)
 
 /* ---- dirty logs ------------------------------------------------------------------------ */
 
-/* Move a part of the log, word by word, of which most have nothing; its pages become read-only. */
+/* Move a part of the log, word by word, of which most have nothing; its pages are noticed again. */
 static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 {
 	u64 gpa = slot->config.gpa + first * PAGE_SIZE, end = gpa + nr * PAGE_SIZE;
 	unsigned long *log = slot->dirty + first / 64, mask, old;
+	u64 i, log_bit = slot->vm->npt.format->log;
 	struct mote_npt_changes changes = {};
 	struct mote_vm *vm = slot->vm;
-	u64 i;
 
+	/* What CPUs have noticed until now they tell at their exits. */
+	if (!slot_logs_faults(slot))
+		mote_vm_request(vm, MOTE_REQ_EVENT);
 	write_lock(&vm->npt_lock);
 	atomic_inc(&vm->flushes);
 	for (i = 0; gpa < end; i++, gpa += 64 * PAGE_SIZE) {
@@ -831,7 +845,7 @@ static void slot_take_log(struct mem_slot *slot, u64 first, u64 nr, u64 *words)
 		while (old & mask && !try_cmpxchg(&log[i], &old, old & ~mask))
 			;
 		words[i] = old & mask;
-		mem_npt_change(vm, gpa, min(gpa + 64 * PAGE_SIZE, end), true, &changes);
+		mem_npt_change(vm, gpa, min(gpa + 64 * PAGE_SIZE, end), log_bit, &changes);
 	}
 	mem_end(vm, &changes);
 }

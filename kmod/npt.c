@@ -79,7 +79,7 @@ static u64 npt_update(u64 *entry, u64 clear, u64 set)
 	return old;
 }
 
-/* A leaf is gone, or its write permission where that stands for the dirty bit. */
+/* A leaf is gone, or its dirty bit, or the write permission where that stands for it. */
 static void npt_forget(const struct mote_npt *npt, u64 leaf, int level)
 {
 	const struct mote_npt_format *format = npt->format;
@@ -176,10 +176,10 @@ static bool npt_iter_find(struct npt_iter *it)
 
 /* ---- ranges ------------------------------------------------------------------------ */
 
-u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
+u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, u64 clear,
 		    struct mote_npt_changes *changes)
 {
-	u64 clear = protect ? npt->format->write : ~0ULL;
+	u64 signs = npt->format->dirty ?: npt->format->write;
 	struct npt_iter it;
 
 	npt_iter_begin(&it, npt, start, end);
@@ -187,14 +187,14 @@ u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
 		if (mote_npt_is_table(npt, it.value, it.level)) {
 			u64 *table = it.table[it.level - 1];
 
-			if (!protect && !memchr_inv(table, 0, MOTE_NPT_ENTRIES * sizeof(*table))) {
+			if (!~clear && !memchr_inv(table, 0, MOTE_NPT_ENTRIES * sizeof(*table))) {
 				WRITE_ONCE(*it.entry, 0);
 				npt_discard_table(table, changes);
 			}
 		} else if (it.value & clear) {
 			u64 old = npt_update(it.entry, clear, 0);
 
-			if (!protect || !npt->format->dirty)
+			if (clear & signs)
 				npt_forget(npt, old, it.level);
 			changes->flush = true;
 			it.left -= min(it.left, PIECE_LEAF);

@@ -30,6 +30,7 @@ struct mote_npt_format {
 	u64 large;	/* the leaf maps 2 MiB or 1 GiB */
 	u64 accessed;	/* set by the CPU, 0 where it does not */
 	u64 dirty;	/* likewise */
+	u64 log;	/* taken from a leaf whose page is to be noticed when it is written next */
 	u64 small_only;	/* of @leaf, but not in large leaves: where these may not hold code */
 	u64 code;	/* other than in @leaf: code may not be fetched there */
 };
@@ -96,13 +97,15 @@ int mote_npt_entry(struct mote_npt *npt, struct mote_npt_cache *cache, u64 gpa, 
  */
 bool mote_npt_map(struct mote_npt *npt, u64 *entry, int level, u64 hpa, u32 flags);
 
+#define MOTE_NPT_UNMAP (~0ULL)
+
 /*
- * Remove what is mapped in a range, or make it read-only (@protect).  Removed are large leaves
- * that overlap the range as a whole, and tables that become empty.  Takes time in proportion to
- * what is mapped; if that is much, it ends early.  Return: where to go on; @end or more when
- * done.
+ * Remove what is mapped in a range (MOTE_NPT_UNMAP), or take bits of the format from its leaves.
+ * Removed are large leaves that overlap the range as a whole, and tables that become empty.
+ * Takes time in proportion to what is mapped; if that is much, it ends early.  Return: where to
+ * go on; @end or more when done.
  */
-u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, bool protect,
+u64 mote_npt_change(struct mote_npt *npt, u64 start, u64 end, u64 clear,
 		    struct mote_npt_changes *changes);
 
 /*

@@ -96,6 +96,18 @@ struct mote_ops {
 	void (*run)(struct mote_vcpu *vcpu); /* enter, leave, fill vcpu->exit */
 };
 
+/* A vendor's functions are named after what they do. */
+#define MOTE_OPS_OF(x)                                                                          \
+	.probe = x##_probe, .setup = x##_setup, .teardown = x##_teardown,                       \
+	.cpu_enable = x##_cpu_enable, .cpu_disable = x##_cpu_disable,                           \
+	.init_msr_map = x##_init_msr_map, .vcpu_init = x##_vcpu_init,                           \
+	.vcpu_destroy = x##_vcpu_destroy, .load = x##_load, .unload = x##_unload,               \
+	.get_state = x##_get_state, .set_state = x##_set_state, .get_field = x##_get_field,     \
+	.get_mode = x##_get_mode, .get_msr = x##_get_msr, .set_msr = x##_set_msr,               \
+	.set_cr = x##_set_cr, .set_tsc = x##_set_tsc, .inject = x##_inject,                     \
+	.window = x##_window, .can_take = x##_can_take, .cpl = x##_cpl, .skip = x##_skip,       \
+	.flush = x##_flush, .view = x##_view, .run = x##_run
+
 extern const struct mote_ops mote_vmx_ops;
 extern const struct mote_ops mote_svm_ops;
 

@@ -23,6 +23,7 @@
 #include <asm/fsgsbase.h>
 #include <asm/tlbflush.h>
 
+#include "log/log.h"
 #include "quirk/vmx_quirk.h"
 #include "watch/watch.h"
 
@@ -83,7 +84,8 @@ static const struct vmx_word {
 	  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 	  SECONDARY_EXEC_WBINVD_EXITING,
 	  SECONDARY_EXEC_PAUSE_LOOP_EXITING | SECONDARY_EXEC_TSC_SCALING |
-	  SECONDARY_EXEC_ENCLS_EXITING | SECONDARY_EXEC_ENABLE_VPID, 0 },
+	  SECONDARY_EXEC_ENCLS_EXITING | SECONDARY_EXEC_ENABLE_VPID |
+	  SECONDARY_EXEC_ENABLE_PML, 0 },
 	{ offsetof(struct vmx_caps, exit),
 	  { MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS },
 	  VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT |
@@ -122,6 +124,8 @@ static u32 vmx_read_caps(struct vmx_caps *caps, u64 *detail)
 	}
 	if ((caps->ept & VMX_VPID_NEEDED) != VMX_VPID_NEEDED)
 		caps->secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
+	if (!(caps->ept & VMX_EPT_AD_BIT))
+		caps->secondary &= ~SECONDARY_EXEC_ENABLE_PML;
 	if (!(may & SECONDARY_EXEC_ENABLE_EPT) || (caps->ept & VMX_EPT_NEEDED) != VMX_EPT_NEEDED)
 		features |= BIT_ULL(MOTE_FEATURE_NPT);
 	if (!(may & SECONDARY_EXEC_UNRESTRICTED_GUEST))
@@ -147,6 +151,7 @@ static u64 vmx_features(const struct vmx_caps *caps)
 		{ MOTE_FEATURE_VNMI, caps->pin & PIN_BASED_VIRTUAL_NMIS },
 		{ MOTE_FEATURE_PAUSE_FILTER, caps->secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING },
 		{ MOTE_FEATURE_XSAVE, boot_cpu_has(X86_FEATURE_OSXSAVE) },
+		{ MOTE_FEATURE_PML, caps->secondary & SECONDARY_EXEC_ENABLE_PML },
 	};
 	u64 features = 0;
 	u32 i;
@@ -210,6 +215,8 @@ static int vmx_setup(void)
 		return -EOPNOTSUPP;
 	vmx_npt_format.accessed = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_ACCESS_BIT : 0;
 	vmx_npt_format.dirty = vmx_host.ept & VMX_EPT_AD_BIT ? VMX_EPT_DIRTY_BIT : 0;
+	vmx_npt_format.log = vmx_host.secondary & SECONDARY_EXEC_ENABLE_PML ? VMX_EPT_DIRTY_BIT :
+									      VMX_EPT_WRITABLE_MASK;
 	/* A guest that changes the size of a page it runs from could stop such a CPU. */
 	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
 		vmx_npt_format.small_only = VMX_EPT_EXECUTABLE_MASK;
@@ -353,6 +360,7 @@ static void vmx_flush(struct mote_vcpu *vcpu)
 {
 	const struct mote_vm *vm = vcpu->vm;
 
+	vmx_begin_log(to_vmx(vcpu));
 	if (!(vmx_host.ept & VMX_EPT_EXTENT_CONTEXT_BIT)) {
 		vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
 		return;
@@ -1148,6 +1156,10 @@ static void vmx_exit_work(struct vmx_vcpu *v)
 		/* The instruction runs again, on the real ones. */
 		vmx_use_drs(v);
 		break;
+	case EXIT_REASON_PML_FULL:
+		vmx_take_log(v);
+		exit->reason = MOTE_EXIT_NONE;
+		break;
 	default:
 		vmx_exit_fail(v);
 	}
@@ -1182,7 +1194,7 @@ static noinline bool vmx_prepare_entry(struct vmx_vcpu *v)
 	/* XSA-308: entries with TF set in a shadow fail unless the trap pends. */
 	if (v->vcpu.rflags & X86_EFLAGS_TF && vmread32(GUEST_INTERRUPTIBILITY_INFO) & VMX_SHADOW)
 		vmx_set_pending_step();
-	if (!v->pdptes_stale || !vmx_load_pdptes(v, false))
+	if ((!v->logs || vmx_may_log(v)) && (!v->pdptes_stale || !vmx_load_pdptes(v, false)))
 		return true;
 	vmx_entry_failed(v);
 	return false;
@@ -1240,7 +1252,8 @@ static void vmx_run(struct mote_vcpu *vcpu)
 	u32 reason;
 	bool failed;
 
-	if (unlikely(v->pdptes_stale || vcpu->rflags & X86_EFLAGS_TF) && !vmx_prepare_entry(v))
+	if (unlikely(v->pdptes_stale || v->logs || vcpu->rflags & X86_EFLAGS_TF) &&
+	    !vmx_prepare_entry(v))
 		return;
 	vmx_load_debug(v);
 	if (static_branch_unlikely(&vmx_perf_key))
@@ -1253,6 +1266,8 @@ static void vmx_run(struct mote_vcpu *vcpu)
 
 	failed = vmx_enter(vcpu->gpr, &v->host_rsp, v->launched);
 	vmx_restore_debug(v);
+	if (unlikely(v->logs))
+		vmx_take_log(v);
 	if (unlikely(failed)) {
 		vmx_vmfail(v);
 		return;
@@ -1296,12 +1311,10 @@ static void vmx_init_msr_map(const struct mote_vm *vm)
 
 static void vmx_init_controls(struct vmx_vcpu *v)
 {
-	u32 secondary = vmx_host.secondary;
+	u32 secondary = vmx_host.secondary &
+			~((v->vpid ? 0 : SECONDARY_EXEC_ENABLE_VPID) |
+			  (v->vcpu.vm->tsc_ratio ? 0 : SECONDARY_EXEC_TSC_SCALING));
 
-	if (!v->vpid)
-		secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
-	if (!v->vcpu.vm->tsc_ratio)
-		secondary &= ~SECONDARY_EXEC_TSC_SCALING;
 	v->primary = vmx_host.primary &
 		     ~(v->vcpu.vm->flags & MOTE_VM_RDTSC_EXIT ? 0 : CPU_BASED_RDTSC_EXITING);
 	vmwrite32(PIN_BASED_VM_EXEC_CONTROL, vmx_host.pin);
@@ -1313,6 +1326,7 @@ static void vmx_init_controls(struct vmx_vcpu *v)
 	vmwrite64(VIRTUAL_APIC_PAGE_ADDR, __pa(v->vapic));
 	vmwrite64(EPT_POINTER, vmx_eptp(&v->vcpu.vm->npt));
 	vmwrite64(VMCS_LINK_POINTER, ~0ull);
+	vmx_init_log(v);
 	vmwrite64(VM_ENTRY_MSR_LOAD_ADDR, __pa(v->perf.guest));
 	vmwrite64(VM_EXIT_MSR_LOAD_ADDR, __pa(v->perf.host));
 	vmwrite64(TSC_OFFSET, v->vcpu.tsc_offset);
@@ -1370,7 +1384,7 @@ static void vmx_vcpu_destroy(struct mote_vcpu *vcpu)
 	vmx_release(v);
 	if (v->vpid)
 		ida_free(&vmx_vpids, v->vpid);
-	free_pages_exact(v->vmcs, 2 * PAGE_SIZE);
+	free_pages_exact(v->vmcs, 3 * PAGE_SIZE);
 }
 
 static int vmx_vcpu_init(struct mote_vcpu *vcpu)
@@ -1378,10 +1392,11 @@ static int vmx_vcpu_init(struct mote_vcpu *vcpu)
 	struct vmx_vcpu *v = to_vmx(vcpu);
 	int vpid = 0;
 
-	v->vmcs = alloc_pages_exact(2 * PAGE_SIZE, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	v->vmcs = alloc_pages_exact(3 * PAGE_SIZE, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!v->vmcs)
 		return -ENOMEM;
 	v->vapic = v->vmcs + PAGE_SIZE;
+	v->log = v->vmcs + 2 * PAGE_SIZE;
 	*(u32 *)v->vmcs = vmx_basic_vmcs_revision_id(vmx_host.basic);
 	if (vmx_host.secondary & SECONDARY_EXEC_ENABLE_VPID)
 		vpid = ida_alloc_range(&vmx_vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
@@ -1399,30 +1414,5 @@ const struct mote_ops mote_vmx_ops = {
 	.vcpu_size = sizeof(struct vmx_vcpu),
 	.msr_map_size = PAGE_SIZE,
 	.npt_format = &vmx_npt_format,
-	.probe = vmx_probe,
-	.setup = vmx_setup,
-	.teardown = vmx_teardown,
-	.cpu_enable = vmx_cpu_enable,
-	.cpu_disable = vmx_cpu_disable,
-	.init_msr_map = vmx_init_msr_map,
-	.vcpu_init = vmx_vcpu_init,
-	.vcpu_destroy = vmx_vcpu_destroy,
-	.load = vmx_load,
-	.unload = vmx_unload,
-	.get_state = vmx_get_state,
-	.set_state = vmx_set_state,
-	.get_field = vmx_get_field,
-	.get_mode = vmx_get_mode,
-	.get_msr = vmx_get_msr,
-	.set_msr = vmx_set_msr,
-	.set_cr = vmx_set_cr,
-	.set_tsc = vmx_set_tsc,
-	.inject = vmx_inject,
-	.window = vmx_window,
-	.can_take = vmx_can_take,
-	.cpl = vmx_cpl,
-	.skip = vmx_skip,
-	.flush = vmx_flush,
-	.view = vmx_view,
-	.run = vmx_run,
+	MOTE_OPS_OF(vmx),
 };

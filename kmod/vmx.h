@@ -47,12 +47,15 @@ struct vmx_vcpu {
 	bool syscall_in;	/* the MSRs of SYSCALL are, too */
 	bool nmi_begun;		/* NMIs may be blocked: see vmx_interruptibility() */
 	bool pdptes_stale;	/* to be read from memory before the next entry */
+	bool logs;		/* what the CPU notes in @log is some slot's */
 	u16 vpid;		/* 0: none, every entry flushes */
 	u32 primary;		/* PRIMARY… controls as the VMCS has them */
 	u32 windows;		/* MOTE_WINDOW_* that are asked for */
 
 	void *vmcs;		/* a page; and behind it: */
 	u8 *vapic;
+	u64 *log;		/* see vmx_take_log() */
+	u16 log_next;		/* GUEST_PML_INDEX as it was at the entry */
 	int active_cpu;		/* that may have parts of the VMCS, -1: none */
 	struct hlist_node link;	/* in its vmx_active */
 

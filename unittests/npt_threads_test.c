@@ -93,7 +93,7 @@ static void npt_threads(struct kunit *test)
 			KUNIT_ASSERT_EQ(test, *entry & ~0x60ull, HPA(page) | 0x7);
 		}
 		for (gpa = BASE; gpa < BASE + PAGES * 4096ull;)
-			gpa = mote_npt_change(&npt, gpa, BASE + PAGES * 4096ull, false, &changes);
+			gpa = mote_npt_change(&npt, gpa, BASE + PAGES * 4096ull, MOTE_NPT_UNMAP, &changes);
 		while (changes.tables) {
 			u64 *table = changes.tables;
 

@@ -29,6 +29,7 @@
 #define MODEL_LEVEL 7ULL
 #define MODEL_PRESENT BIT_ULL(3)
 #define MODEL_WRITE BIT_ULL(4)
+#define MODEL_DIRTY BIT_ULL(5)
 
 /**
  * struct model - what should be, and what is
@@ -121,7 +122,8 @@ static inline u64 model_read(struct model *m, u32 page)
 	if (hpa & (mote_npt_size(level) - 1))
 		model_fail(m, "a large leaf is not aligned");
 	return (hpa + (gpa & (mote_npt_size(level) - 1))) | level | MODEL_PRESENT |
-	       (*entry & format->write ? MODEL_WRITE : 0);
+	       (*entry & format->write ? MODEL_WRITE : 0) |
+	       (*entry & format->dirty ? MODEL_DIRTY : 0);
 }
 
 static inline void model_check(struct model *m, u32 first, u32 last)
@@ -207,14 +209,17 @@ static inline void model_set(struct model *m, u32 first, int level, u32 place, b
 		u64 new = model_hpa(i, place) | level | MODEL_PRESENT | (write ? MODEL_WRITE : 0);
 
 		if (old >> 12 == new >> 12)
-			new |= old & MODEL_WRITE;
+			new |= old & (MODEL_WRITE | MODEL_DIRTY);
 		m->page[i] = new;
 	}
 }
 
 /* Take something away from all leaves that overlap [first, end). */
-static inline void model_change(struct model *m, u32 first, u32 end, bool protect)
+static inline void model_change(struct model *m, u32 first, u32 end, u64 clear)
 {
+	const struct mote_npt_format *format = m->npt.format;
+	u64 lost = clear == MOTE_NPT_UNMAP ? ~0ULL : (clear & format->write ? MODEL_WRITE : 0) |
+						     (clear & format->dirty ? MODEL_DIRTY : 0);
 	struct mote_npt_changes changes = {};
 	u64 gpa = MODEL_BASE + first * 4096ULL;
 	u64 gpa_end = MODEL_BASE + end * 4096ULL;
@@ -225,16 +230,16 @@ static inline void model_change(struct model *m, u32 first, u32 end, bool protec
 		u64 old = m->page[i];
 		u32 begin, nr;
 
-		if (!old || (protect && !(old & MODEL_WRITE)))
+		if (!(old & lost))
 			continue;
 		m->lost = true;
 		nr = model_block(m, i, old & MODEL_LEVEL, &begin);
 		for (i = begin; i < begin + nr; i++)
-			m->page[i] = protect ? m->page[i] & ~MODEL_WRITE : 0;
+			m->page[i] &= ~lost;
 		i--;
 	}
 	while (gpa < gpa_end)
-		gpa = mote_npt_change(&m->npt, gpa, gpa_end, protect, &changes);
+		gpa = mote_npt_change(&m->npt, gpa, gpa_end, clear, &changes);
 	flush = m->lost;
 	if (changes.flush != flush && !changes.tables)
 		model_fail(m, "a flush for nothing");
@@ -275,7 +280,7 @@ static inline void model_map(struct model *m, u32 page, int level, u32 nr, u32 p
 		if (!entry != ((m->page[at] & MODEL_LEVEL) > level))
 			model_fail(m, "what is larger is not told");
 		if (!entry || !mote_npt_map(&m->npt, entry, level, model_hpa(at, place), write)) {
-			model_change(m, at, at + size, false);
+			model_change(m, at, at + size, MOTE_NPT_UNMAP);
 			entry = model_entry(m, &cache, gpa, level);
 			if (!entry || !mote_npt_map(&m->npt, entry, level, model_hpa(at, place),
 						    write))
@@ -293,6 +298,7 @@ static inline void model_map(struct model *m, u32 page, int level, u32 nr, u32 p
 static inline void model_access(struct model *m, u32 page, bool write)
 {
 	const struct mote_npt_format *format = m->npt.format;
+	u32 first, i, nr;
 	u64 *entry;
 	int level;
 
@@ -302,8 +308,29 @@ static inline void model_access(struct model *m, u32 page, bool write)
 	if (!entry)
 		return;
 	*entry |= format->accessed | (write ? format->dirty : 0);
-	if (write)
-		set_bit(model_frame(m->page[page] & GENMASK_ULL(51, 12)), m->written);
+	if (!write)
+		return;
+	set_bit(model_frame(m->page[page] & GENMASK_ULL(51, 12)), m->written);
+	nr = model_block(m, page, level, &first);
+	for (i = first; format->dirty && i < first + nr; i++)
+		m->page[i] |= MODEL_DIRTY;
+}
+
+/* What a change takes away: all, the permission to write, the sign that it was written, or both. */
+static inline u64 model_draw_clear(struct model *m)
+{
+	const struct mote_npt_format *format = m->npt.format;
+
+	switch (m->draw(m->context, 4)) {
+	case 0:
+		return MOTE_NPT_UNMAP;
+	case 1:
+		return format->dirty ?: format->write;
+	case 2:
+		return format->write | format->dirty;
+	default:
+		return format->write;
+	}
 }
 
 /* ---- running it --------------------------------------------------------------------------- */
@@ -352,14 +379,14 @@ static inline void model_step(struct model *m)
 		model_map(m, page, m->draw(m->context, 8) ? 2 : 3, 1, place, write);
 		break;
 	case 9 ... 10:
-		model_change(m, page, end, false);
+		model_change(m, page, end, MOTE_NPT_UNMAP);
 		break;
 	case 11 ... 12:
-		model_change(m, page, end, true);
+		model_change(m, page, end, model_draw_clear(m));
 		break;
 	case 13:
 		end = m->draw(m->context, 8) ? min(page + 2048, MODEL_PAGES) : MODEL_PAGES;
-		model_change(m, end < MODEL_PAGES ? page : 0, end, m->draw(m->context, 2));
+		model_change(m, end < MODEL_PAGES ? page : 0, end, model_draw_clear(m));
 		break;
 	default:
 		model_access(m, page, write);
@@ -402,7 +429,7 @@ static inline bool model_init(struct model *m, const struct mote_npt_format *for
 static inline void model_finish(struct model *m)
 {
 	model_check_all(m);
-	model_change(m, 0, MODEL_PAGES, false);
+	model_change(m, 0, MODEL_PAGES, MOTE_NPT_UNMAP);
 	if (model_tables(m) != 1)
 		model_fail(m, "empty tables are left");
 	free_page((unsigned long)m->npt.root);

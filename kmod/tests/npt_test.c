@@ -120,8 +120,8 @@ static void npt_edges(struct kunit *test)
 	u64 *entry;
 
 	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
-	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, true);
-	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, false);
+	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, m->npt.format->write);
+	model_change(m, MODEL_PAGES - 1, MODEL_PAGES, MOTE_NPT_UNMAP);
 	KUNIT_EXPECT_EQ(test, model_tables(m), 1);
 
 	model_map(m, MODEL_PAGES - 1, 1, 1, 0, true);
@@ -154,7 +154,7 @@ static void npt_edges(struct kunit *test)
 	npt_iter_begin(&it, &m->npt, 4096, 4096);
 	KUNIT_EXPECT_FALSE(test, npt_iter_find(&it));
 
-	KUNIT_EXPECT_TRUE(test, mote_npt_change(&m->npt, 0, 4096, false, &changes) >= 4096);
+	KUNIT_EXPECT_TRUE(test, mote_npt_change(&m->npt, 0, 4096, MOTE_NPT_UNMAP, &changes) >= 4096);
 	KUNIT_EXPECT_TRUE(test, changes.flush);
 	KUNIT_EXPECT_EQ(test, model_tables(m), 4);
 	model_settle(m, &changes);
@@ -174,7 +174,7 @@ static void npt_pieces(struct kunit *test)
 		model_map(m, i * 512, 1, 512, 0, true);
 	KUNIT_EXPECT_EQ(test, model_tables(m), 11);
 	while (gpa < MODEL_BASE + (8ULL << 21)) {
-		gpa = mote_npt_change(&m->npt, gpa, MODEL_BASE + (8ULL << 21), false, &changes);
+		gpa = mote_npt_change(&m->npt, gpa, MODEL_BASE + (8ULL << 21), MOTE_NPT_UNMAP, &changes);
 		KUNIT_EXPECT_TRUE(test, changes.flush);
 		model_settle(m, &changes);
 		pieces++;
@@ -205,7 +205,7 @@ static void npt_upgrade(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
 	KUNIT_EXPECT_FALSE(test, mote_npt_map(npt, entry, 1, model_hpa(0, 1), false));
 	KUNIT_EXPECT_EQ(test, *entry, model_hpa(0, 0) | 0x27);
-	mote_npt_change(npt, MODEL_BASE, MODEL_BASE + 4096, false, &changes);
+	mote_npt_change(npt, MODEL_BASE, MODEL_BASE + 4096, MOTE_NPT_UNMAP, &changes);
 	model_settle(&f->m, &changes);
 	fixture_end(test, f);
 }
@@ -244,7 +244,7 @@ static void npt_sparse(struct kunit *test)
 	for (i = 0; i < 64; i++)
 		model_map(m, i * 512 + 255, 1, 1, 0, true);
 	for (nr = 0; gpa < end; gpa = next, nr++) {
-		next = mote_npt_change(&m->npt, gpa, end, false, &changes);
+		next = mote_npt_change(&m->npt, gpa, end, MOTE_NPT_UNMAP, &changes);
 		KUNIT_ASSERT_TRUE(test, next > gpa);
 	}
 	KUNIT_EXPECT_EQ(test, nr, 64 * 512 / PIECE + 1);

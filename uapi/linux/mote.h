@@ -55,6 +55,7 @@ enum mote_vendor {
  * @MOTE_FEATURE_PAUSE_FILTER: pause loops exit (PAUSE-loop exiting, pause filter)
  * @MOTE_FEATURE_CLEAN_BITS: VMCB clean bits
  * @MOTE_FEATURE_XSAVE: the guest may use XSAVE
+ * @MOTE_FEATURE_PML: dirty logs are written by the CPU (page-modification logging)
  */
 enum mote_feature {
 	MOTE_FEATURE_NPT = 0,
@@ -74,6 +75,7 @@ enum mote_feature {
 	MOTE_FEATURE_PAUSE_FILTER = 14,
 	MOTE_FEATURE_CLEAN_BITS = 15,
 	MOTE_FEATURE_XSAVE = 16,
+	MOTE_FEATURE_PML = 17,
 	MOTE_NR_FEATURES
 };
 
@@ -998,7 +1000,8 @@ struct mote_memory {
  * @dirty_pages: pages of slots with %MOTE_SLOT_LOG_DIRTY that this vCPU was the first to
  *	write since the log was taken, from its creation on; likewise
  * @dirty_quota: in, at any time: with as many @dirty_pages the next write to a page that is
- *	not in a log yet is a %MOTE_EXIT_MEMORY with EDQUOT; 0: there is no such limit
+ *	not in a log yet is a %MOTE_EXIT_MEMORY with EDQUOT; 0: there is no such limit.  With
+ *	%MOTE_FEATURE_PML it is made, and what comes is the exit behind it, without an address
  *
  * What is "in" is read once, at the start of MOTE_RUN, unless it says otherwise; what is "out"
  * is written at its end and never read back, but for @dirty_pages.

@@ -43,6 +43,7 @@ const char *mote_feature_name(unsigned int feature)
 		[MOTE_FEATURE_PAUSE_FILTER] = "pause-filter",
 		[MOTE_FEATURE_CLEAN_BITS] = "clean-bits",
 		[MOTE_FEATURE_XSAVE] = "xsave",
+		[MOTE_FEATURE_PML] = "pml",
 	};
 
 	return name_of(names, ARRAY_SIZE(names), feature);

@@ -45,6 +45,7 @@ static const char *const feature_help[MOTE_NR_FEATURES] = {
 	[MOTE_FEATURE_PAUSE_FILTER] = "exits from pause loops",
 	[MOTE_FEATURE_CLEAN_BITS] = "cached guest state",
 	[MOTE_FEATURE_XSAVE] = "XSAVE for guests",
+	[MOTE_FEATURE_PML] = "dirty logs written by the processor",
 };
 
 /* The numbers of struct mote_info that are shown as they are. */
