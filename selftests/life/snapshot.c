@@ -99,6 +99,8 @@ static long nr_said(const char *name)
 /* What is as in another snapshot is not written again, and each can be restored without the other. */
 TEST_F(snapshot, differs)
 {
+	long was;
+
 	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--memory 16M"));
 	ASSERT_TRUE(has_said("one", 40));
 	ASSERT_EQ(0, sh("mote snapshot --pause one " DIR));
@@ -112,9 +114,14 @@ TEST_F(snapshot, differs)
 	ASSERT_TRUE(is_silent("one"));
 	EXPECT_EQ(0, sh("mote snapshot --json --diff " DIR " one " DIR "2 | "
 			"grep -q '\"saved_bytes\": *0'"));
-	ASSERT_EQ(0, sh("mote resume one"));
-	ASSERT_TRUE(has_said("one", nr_said("one") + 10));
-	/* The guest has written to one chunk, where its letter and its stack are. */
+	was = nr_said("one");
+	do {
+		ASSERT_EQ(0, sh("mote resume one"));
+		ASSERT_TRUE(has_said("one", nr_said("one") + 10));
+		ASSERT_EQ(0, sh("mote pause one"));
+		ASSERT_TRUE(is_silent("one"));
+	} while ((nr_said("one") - was + 1) % 26 < 3);
+	/* The guest has written to one chunk, where its letter, which is another one, and its stack are. */
 	EXPECT_EQ(0, sh("mote snapshot --stop --json --diff " DIR " one " DIR "2 | "
 			"grep -q '\"saved_bytes\": *65536'"));
 	EXPECT_EQ(10, vm_status("one"));
@@ -140,7 +147,9 @@ static bool says_again(const char *name, long from, long at)
 /* With disks that it writes to: they are what they were, and each that goes on has its own. */
 TEST_F(snapshot, disks)
 {
-	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkdir btrfs && modprobe btrfs && truncate -s 128M fs && "
+	if (sh("modprobe btrfs"))
+		SKIP(return, "not on this kernel: no btrfs");
+	ASSERT_EQ(0, sh("cd " RUNTIME_DIR " && mkdir btrfs && truncate -s 128M fs && "
 			"mkfs.btrfs -q fs && mount -o loop fs btrfs && "
 			"dd if=/dev/urandom bs=64k count=16 status=none of=" DISK " && cp " DISK " was.img"));
 	ASSERT_TRUE(vm_start_flat("one", &guest_alphabet, "--disk " DISK));
