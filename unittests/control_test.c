@@ -207,14 +207,6 @@ void cpuid_state(struct vm *which, struct state *state)
 	(void)state;
 }
 
-bool host_read_line(const char *path, char *line, int size)
-{
-	(void)path;
-	(void)line;
-	(void)size;
-	return false;
-}
-
 void acpi_power_button(struct vm *which)
 {
 	(void)which;

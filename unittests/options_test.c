@@ -117,6 +117,23 @@ static void cpus(void)
 	EQ(0, nr_complaints);
 }
 
+/* None is 0, where that can be said. */
+static void limits(void)
+{
+	const struct io_limit *disk = &options.limits.io[1];
+
+	begin();
+	CHECK(!set("cpu-weight", "10000") && options.limits.cpu_weight == 10000);
+	CHECK(!set("cpu-max", "150") && options.limits.cpu_max == 150);
+	CHECK(!set("cpu-max", "0") && !options.limits.cpu_max);
+	CHECK(!set("memory-max", "2G") && options.limits.memory_max == 2048 * MEBI);
+	CHECK(!set("memory-max", "0") && !options.limits.memory_max);
+	CHECK(!set("io-max", "/dev/vda") && !set("io-max", "/dev/vdb,rbps=10M,wbps=0,riops=7,wiops=8"));
+	CHECK(options.limits.nr_io == 2 && !strcmp(disk->device, "/dev/vdb"));
+	CHECK(disk->read_bytes == 10 * MEBI && !disk->written_bytes && disk->reads == 7 && disk->writes == 8);
+	EQ(0, nr_complaints);
+}
+
 /* A comma is the name's, but before a key. */
 static void disks(void)
 {
@@ -720,6 +737,7 @@ int main(void)
 		{ "numbers", numbers },
 		{ "words and texts", words },
 		{ "CPU features", cpus },
+		{ "limits", limits },
 		{ "disks", disks },
 		{ "addresses of NBD servers", nbd_addresses },
 		{ "other objects", others },

@@ -347,7 +347,7 @@ int client_tell(const char *name, const char *what, struct json_object *argument
 
 /* ---- the end of one ------------------------------------------------------------------- */
 
-static pid_t peer_of(int fd)
+pid_t client_runner(int fd)
 {
 	struct ucred peer = { 0 };
 	socklen_t size = sizeof(peer);
@@ -358,7 +358,7 @@ static pid_t peer_of(int fd)
 
 int client_process(int fd)
 {
-	return syscall(SYS_pidfd_open, peer_of(fd), 0);
+	return syscall(SYS_pidfd_open, client_runner(fd), 0);
 }
 
 bool client_sees_end(int fd, int process, int timeout_ms)
@@ -383,7 +383,7 @@ static struct json_object *silent(int fd, const char *name)
 	struct json_object *row = json_object_new_object();
 
 	json_object_object_add(row, "name", json_object_new_string(name));
-	json_object_object_add(row, "pid", json_object_new_int(peer_of(fd)));
+	json_object_object_add(row, "pid", json_object_new_int(client_runner(fd)));
 	json_object_object_add(row, "state", json_object_new_string("silent"));
 	return row;
 }

@@ -4,6 +4,7 @@
 #define CLIENT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "control.h"
 
@@ -58,6 +59,8 @@ bool client_let(int fd, const char *what);
 /* The same as client_ask() without complaints: the answer, whatever it is, or NULL. */
 struct json_object *client_request(int fd, const char *what, struct json_object *arguments);
 
+/* The VM's process. */
+pid_t client_runner(int fd);
 /* A pidfd of the VM's process, from before it is told to end; -1: it has ended, or is not seen from here. */
 int client_process(int fd);
 

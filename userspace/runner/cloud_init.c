@@ -6,13 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "disk.h"
@@ -105,26 +103,7 @@ static int gather(const struct options *options, bool is_directory, const char *
 	return err;
 }
 
-/* Both write to standard output; the errno for which the program cannot be started, or -1 if it fails. */
-static int make_with(char *const *arguments, int image)
-{
-	posix_spawn_file_actions_t actions;
-	int err, status;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, image, STDOUT_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	err = posix_spawnp(&pid, arguments[0], &actions, NULL, arguments, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (err)
-		return err;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status ? -1 : 0;
-}
-
+/* Both write to standard output. */
 static int make_image(char *directory, int image)
 {
 	char *const genisoimage[] = { "genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock",
@@ -134,11 +113,11 @@ static int make_image(char *directory, int image)
 		directory, NULL,
 	};
 	char *const *tried = genisoimage;
-	int err = make_with(genisoimage, image);
+	int err = program_run(genisoimage, image, -1);
 
 	if (err == ENOENT) {
 		tried = xorriso;
-		err = make_with(xorriso, image);
+		err = program_run(xorriso, image, -1);
 	}
 	if (err > 0)
 		complain("--cloud-init: genisoimage: %s (Debian's package genisoimage, or xorriso)",

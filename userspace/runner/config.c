@@ -57,8 +57,8 @@ static const char *show_size(__u64 bytes, char *buffer, size_t size)
 {
 	bool is_gibi = !(bytes % GIBI);
 
-	snprintf(buffer, size, "%llu%c", (unsigned long long)(bytes / (is_gibi ? GIBI : MEBI)),
-		 is_gibi ? 'G' : 'M');
+	snprintf(buffer, size, "%llu%s", (unsigned long long)(bytes / (is_gibi ? GIBI : MEBI)),
+		 !bytes ? "" : is_gibi ? "G" : "M");
 	return buffer;
 }
 

@@ -6,6 +6,7 @@
 #include <cpuid.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -128,6 +129,17 @@ bool host_read_line(const char *path, char *line, int size)
 	if (ok)
 		line[strcspn(line, "\n")] = '\0';
 	return ok;
+}
+
+/* The name, which is the second field, may hold anything. */
+unsigned long long host_stat_field(const char *path, unsigned int field)
+{
+	char line[1024];
+	const char *at = host_read_line(path, line, sizeof(line)) ? strrchr(line, ')') : NULL;
+
+	for (unsigned int i = 2; at && i < field; i++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
 }
 
 bool host_read_msr(unsigned int msr, unsigned long long *value)

@@ -19,6 +19,7 @@ const struct verb verbs[] = {
 	{ "pause", "stop the processors of one", pause_usage, pause_run },
 	{ "resume", "let them go on", resume_usage, resume_run },
 	{ "memory", "change how much of its memory it is to get by with", memory_usage, memory_run },
+	{ "limit", "show what one may have of the host, and change it", NULL, limit_run },
 	{ "snapshot", "save one as it is, memory and all", snapshot_usage, snapshot_run },
 	{ "restore", "run what was saved", restore_usage, restore_run },
 	{ "reset", "take one back to where it was saved or restored", reset_usage, reset_run },

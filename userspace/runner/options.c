@@ -15,6 +15,11 @@
 #define LEAST_CID 3
 #define MOST_CID 0xfffffffe
 
+/* As the kernel has it. */
+#define WEIGHT_MOST 10000
+#define BPS_MOST (1ull << 42)
+#define IOPS_MOST 1000000000
+
 #define STRING_OF(number) #number
 #define STRING(number) STRING_OF(number)
 
@@ -209,6 +214,15 @@ static const struct row share_keys[] = {
 	{ 0 },
 };
 
+static const struct row io_keys[] = {
+	{ "device", .type = ROW_FILE, FIELD(io_limit, device) },
+	{ "rbps", .type = ROW_SIZE, FIELD(io_limit, read_bytes), .greatest = BPS_MOST },
+	{ "wbps", .type = ROW_SIZE, FIELD(io_limit, written_bytes), .greatest = BPS_MOST },
+	{ "riops", .type = ROW_NUMBER, FIELD(io_limit, reads), .greatest = IOPS_MOST },
+	{ "wiops", .type = ROW_NUMBER, FIELD(io_limit, writes), .greatest = IOPS_MOST },
+	{ 0 },
+};
+
 #define FORWARD_WANTED "PORT:PORT or udp:PORT:PORT"
 
 static const struct row net_keys[] = {
@@ -288,6 +302,16 @@ const struct row option_rows[] = {
 	{ "uuid", .type = ROW_OWN, FIELD(options, uuid), .parse = parse_uuid,
 	  .wanted = "a UUID (11111111-2222-3333-4444-555555555555 ...)",
 	  .value = "UUID", .help = "of the machine (derived from its name)" },
+	{ OPTION_CPU_WEIGHT, .type = ROW_NUMBER, FIELD(options, limits.cpu_weight), .least = 1,
+	  .greatest = WEIGHT_MOST, .is_limit = true,
+	  .value = "N", .help = "its share of the processors, where others have 100" },
+	{ OPTION_CPU_MAX, .type = ROW_NUMBER, FIELD(options, limits.cpu_max), .greatest = 100 * MOST_CPUS,
+	  .is_limit = true, .value = "PERCENT", .help = "no more than this of a processor; 0: all" },
+	{ OPTION_MEMORY_MAX, .type = ROW_SIZE, FIELD(options, limits.memory_max), .greatest = MEMORY_MOST,
+	  .is_limit = true, .value = "SIZE", .help = "no more of the host's memory; 0: all" },
+	{ OPTION_IO_MAX, .type = ROW_OBJECT, ARRAY(options, limits.io, limits.nr_io), .keys = io_keys,
+	  .nr_main = 1, .is_limit = true,
+	  .value = "DISK,LIMITS", .help = "rbps=, wbps=, riops=, wiops= of a disk of the host's" },
 	{ "sandbox", .type = ROW_WORD, FIELD(options, sandbox), .words = "on off",
 	  .value = "WHETHER", .help = "off: the runner may do all that its user may", .initial = "on" },
 	{ "gdb", .type = ROW_FLAG, FIELD(options, gdb),

@@ -53,6 +53,7 @@ enum row_type {
  * @value: what stands for it in --help
  * @help: one line
  * @initial: what it is if nobody says so; NULL: nothing
+ * @is_limit: mote limit takes it, too
  */
 struct row {
 	const char *name;
@@ -76,6 +77,7 @@ struct row {
 	const char *value;
 	const char *help;
 	const char *initial;
+	bool is_limit;
 };
 
 /* The last one has no name; the image is one, too, but no option of the command line. */
@@ -86,6 +88,11 @@ extern const struct row option_rows[];
 #define OPTION_DUMP "dump-config"
 #define OPTION_HELP "help"
 #define OPTION_IMAGE "image"
+/* Those with is_limit. */
+#define OPTION_CPU_WEIGHT "cpu-weight"
+#define OPTION_CPU_MAX "cpu-max"
+#define OPTION_MEMORY_MAX "memory-max"
+#define OPTION_IO_MAX "io-max"
 
 /* What holds if nobody says anything. */
 #define OPTIONS_INITIAL {									\

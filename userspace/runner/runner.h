@@ -53,6 +53,7 @@ int resume_run(const struct verb *verb, int argc, char **argv);
 int reset_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
+int limit_run(const struct verb *verb, int argc, char **argv);
 extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[],
 	fork_usage[], dump_usage[];
 int snapshot_run(const struct verb *verb, int argc, char **argv);
@@ -141,6 +142,15 @@ void print_json(struct json_object *value);
 /* The same on stderr, in one line. */
 void print_json_line(struct json_object *value);
 
+/**
+ * program_run() - let another program do something, and wait until it has (program.c)
+ * @arguments: its name, as the shell would find it, and arguments
+ * @out: where its standard output goes; -1: nowhere
+ * @err: likewise its messages
+ * Return: 0; the errno for which it cannot be started; -1 if it fails
+ */
+int program_run(char *const *arguments, int out, int err);
+
 /* ---- what can be seen without the module (host.c) ------------------------ */
 
 /* Do we run in a virtual machine? */
@@ -164,6 +174,9 @@ bool host_module_kernel(const char *path, char *release, size_t size);
 
 /* The first line of a file in /proc or /sys, or false. */
 bool host_read_line(const char *path, char *line, int size);
+
+/* A field of proc_pid_stat(5), from the third one on, in such a file; 0 if it cannot be read. */
+unsigned long long host_stat_field(const char *path, unsigned int field);
 
 /* Read a model-specific register of CPU 0, or false if that cannot be done here. */
 bool host_read_msr(unsigned int msr, unsigned long long *value);

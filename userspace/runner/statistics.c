@@ -83,29 +83,13 @@ struct json_object *vm_status(struct vm *vm)
 	return answer;
 }
 
-/* A field of proc_pid_stat(5); @line begins where the second one ends: the name may hold anything. */
-static __u64 stat_field(const char *line, unsigned int field)
-{
-	for (unsigned int i = 2; line && i < field; i++)
-		line = strchr(line + 1, ' ');
-	return line ? strtoull(line, NULL, 10) : 0;
-}
-
 /* What a thread has spent in the guest, in ns, as ticks have found it. */
 static __u64 guest_time(int tid)
 {
-	char path[64], line[1024];
-	__u64 ticks = 0;
-	FILE *stat;
+	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	stat = fopen(path, "re");
-	if (!stat)
-		return 0;
-	if (fgets(line, sizeof(line), stat))
-		ticks = stat_field(strrchr(line, ')'), 43);
-	fclose(stat);
-	return ticks * (NS_PER_S / sysconf(_SC_CLK_TCK));
+	return host_stat_field(path, 43) * (NS_PER_S / sysconf(_SC_CLK_TCK));
 }
 
 /* The clocks of a thread, as the kernel numbers them. */

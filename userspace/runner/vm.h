@@ -121,6 +121,40 @@ struct nic {
 
 #define CONSOLES_MOST 8
 
+#define IO_LIMITS_MOST 16
+
+/**
+ * struct io_limit - what may go to and come from a disk of the host's, each second; 0: as much as it likes
+ * @device: the disk
+ * @read_bytes: bytes
+ * @written_bytes: bytes
+ * @reads: requests
+ * @writes: requests
+ */
+struct io_limit {
+	const char *device;
+	__u64 read_bytes;
+	__u64 written_bytes;
+	unsigned int reads;
+	unsigned int writes;
+};
+
+/**
+ * struct limits - what a machine may have of its host (limits.c)
+ * @cpu_weight: its share of the processors, beside others; 0: nothing was said
+ * @cpu_max: and in any case not more, in percent of one; 0: as much as it likes
+ * @memory_max: memory of the host's, in bytes; likewise
+ * @nr_io: how many @io there are
+ * @io: of disks
+ */
+struct limits {
+	unsigned int cpu_weight;
+	unsigned int cpu_max;
+	__u64 memory_max;
+	unsigned int nr_io;
+	struct io_limit io[IO_LIMITS_MOST];
+};
+
 struct snapshot;
 struct base;
 
@@ -196,6 +230,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @nr_features: how often something was said of @features
  * @features: of the CPUs, that are hidden or have to be there
  * @cpus: number of vCPUs
+ * @limits: what it may have of the host
  * @timeout: in nanoseconds; 0: none
  * @flat: the image is code for real mode
  * @watchdog: there is a watchdog, which does this
@@ -239,6 +274,7 @@ struct options {
 	unsigned int nr_features;
 	struct cpu_features features;
 	unsigned int cpus;
+	struct limits limits;
 	__u64 timeout;
 	bool flat;
 	enum watchdog_action watchdog;
@@ -499,6 +535,11 @@ int vm_run(const struct options *options);
 int detach_run(const struct options *options, char name[NAME_MOST + 1]);
 /* The VM runs, and is called so. */
 void detach_started(const char *name);
+
+/* ---- limits (limits.c) ----------------------------------------------------------- */
+
+/* Before it has anything: a cgroup with those that were asked for; 0, or -1 after a complaint. */
+int limits_begin(const struct options *options);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What machines may have of their host, by cgroups: shares and limits are kept, and a machine's group goes
+ * with it, whatever ends it.  No clock decides: what is compared is what the host has counted.
+ */
+#include <dirent.h>
+
+#include "kselftest_harness.h"
+#include "life.h"
+
+#define CGROUPS "/sys/fs/cgroup"
+
+/* With IF set, as Bochs holds back the interrupts of the host otherwise. */
+GUEST(spin, 16, PUT("0x78") "sti; 1: jmp 1b");
+
+/* Compute until more than 4.3 s (2^32 ns) have been stolen; then say how much that is, and stop. */
+GUEST(robbed, 16,
+      "mov $0x4b564d03, %ecx; xor %edx, %edx; mov $0x9001, %eax; wrmsr; sti\n"
+      "xor %si, %si; mov %si, %ds\n"
+      "1: xor %cx, %cx; 2: loop 2b\n"
+      "mov 0x9004, %edi; mov 0x9000, %ebx; test %edi, %edi; jz 1b; cmp 0x9004, %edi; jne 1b\n"
+      "mov %ebx, 0x8800; mov %edi, 0x8804; mov $0x8800, %si; mov $8, %cx\n"
+      "3: mov $0x3fd, %dx; 4: in %dx, %al; test $0x20, %al; jz 4b\n"
+      "mov $0x3f8, %dx; lodsb; out %al, %dx; loop 3b\n"
+      "cli; 5: hlt; jmp 5b");
+
+FIXTURE(limits)
+{
+	struct command command;
+};
+
+FIXTURE_SETUP(limits)
+{
+	life_begin();
+	/* What the host's processes have to share. */
+	ASSERT_TRUE(pin_to_cpu(0));
+}
+
+/* A machine's group is there, or none is. */
+#define GROUPS "ls -d " CGROUPS "/mote-*"
+#define ARE_GONE "! " GROUPS
+
+FIXTURE_TEARDOWN(limits)
+{
+	life_end();
+	EXPECT_TRUE(comes_true(ARE_GONE));
+	sh("rm -f " FLAT_IMAGE);
+}
+
+/* A file of a machine's group. */
+static FILE *open_counts(const char *name, const char *file)
+{
+	struct command command;
+	char path[256];
+
+	command_run(&command, "cat " RUNTIME_DIR "/%s.pid", name);
+	snprintf(path, sizeof(path), CGROUPS "/mote-%s-%d/%s", name, atoi(command.out), file);
+	return fopen(path, "r");
+}
+
+/* The number in there, behind @key if that is not empty; -1: there is none. */
+static long long count_in(FILE *file, const char *key)
+{
+	char line[128];
+
+	rewind(file);
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)))
+			return atoll(line + strlen(key));
+	return -1;
+}
+
+static long long counted(const char *name, const char *file, const char *key)
+{
+	FILE *counts = open_counts(name, file);
+	long long count = counts ? count_in(counts, key) : -1;
+
+	if (counts)
+		fclose(counts);
+	return count;
+}
+
+#define USED "usage_usec"
+
+#define EXPECT_IN_GROUP(wanted, name, file)						\
+	do {										\
+		struct command in_group;						\
+											\
+		command_run(&in_group, "cat " CGROUPS "/mote-" name "-$(cat " RUNTIME_DIR	\
+			    "/" name ".pid)/" file);					\
+		EXPECT_STREQ(wanted "\n", in_group.out) TH_LOG("%s", in_group.err);	\
+	} while (0)
+
+/* Ten seconds of a processor's, of which one gets three times as much as the other. */
+TEST_F(limits, shares)
+{
+	long long low, high, low_at, high_at;
+	FILE *low_file, *high_file;
+
+	ASSERT_TRUE(vm_start_flat("low", &guest_spin, "--cpu-weight 100"));
+	ASSERT_TRUE(vm_start_flat("high", &guest_spin, "--cpu-weight 300"));
+	ASSERT_TRUE(comes_true("grep -q x " RUNTIME_DIR "/low.out && grep -q x " RUNTIME_DIR "/high.out"));
+	low_file = open_counts("low", "cpu.stat");
+	high_file = open_counts("high", "cpu.stat");
+	ASSERT_TRUE(low_file && high_file);
+	low_at = count_in(low_file, USED);
+	high_at = count_in(high_file, USED);
+	do {
+		usleep(100000);
+		low = count_in(low_file, USED) - low_at;
+		high = count_in(high_file, USED) - high_at;
+	} while (low + high < 10000000);
+	fclose(low_file);
+	fclose(high_file);
+	TH_LOG("%lld and %lld us", low, high);
+	EXPECT_LT(98 * 3 * low, 100 * high);
+	EXPECT_GT(102 * 3 * low, 100 * high);
+}
+
+/* What the guest is told is what its processor has waited for the host's, to 1 %. */
+TEST_F(limits, steal)
+{
+	struct command command;
+	unsigned long long steal = 0, waited;
+	FILE *file;
+
+	ASSERT_TRUE(vm_start_flat("thief", &guest_spin, "--cpu-weight 100"));
+	ASSERT_TRUE(vm_start_flat("robbed", &guest_robbed, "--cpu-weight 100"));
+	ASSERT_TRUE(comes_true("[ $(wc -c < " RUNTIME_DIR "/robbed.out) = 8 ]"));
+	file = fopen(RUNTIME_DIR "/robbed.out", "r");
+	ASSERT_NE(NULL, file);
+	EXPECT_EQ(1, fread(&steal, sizeof(steal), 1, file));
+	fclose(file);
+	/* Of the thread that has run for longest. */
+	command_run(&command, "sort -n /proc/$(cat " RUNTIME_DIR "/robbed.pid)/task/*/schedstat | "
+		    "tail -n 1 | cut -d ' ' -f 2");
+	waited = strtoull(command.out, NULL, 10);
+	TH_LOG("stolen: %llu of %llu ns", steal, waited);
+	EXPECT_LE(steal, waited);
+	EXPECT_GE(steal, waited - waited / 100);
+}
+
+/* A quarter of a processor: no more in each period, of which one may have begun. */
+TEST_F(limits, cpu_max)
+{
+	long long used, periods;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-max 25"));
+	EXPECT_IN_GROUP("25000 100000", "one", "cpu.max");
+	do {
+		usleep(100000);
+		used = counted("one", "cpu.stat", USED);
+		periods = counted("one", "cpu.stat", "nr_periods");
+	} while (periods < 20);
+	EXPECT_LT(0, counted("one", "cpu.stat", "nr_throttled"));
+	/* The kernel hands out 5 ms at a time, which each processor may keep. */
+	EXPECT_LE(used, (periods + 2) * 25000 + 50000)
+		TH_LOG("%lld us", used);
+	/* No limit is none. */
+	EXPECT_EQ(0, sh("mote limit --cpu-max 0 one"));
+	EXPECT_IN_GROUP("max 100000", "one", "cpu.max");
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	EXPECT_TRUE(comes_true(ARE_GONE));
+}
+
+/* Memory, and a disk; and who is killed leaves nothing behind. */
+TEST_F(limits, memory_and_disks)
+{
+	ASSERT_EQ(0, sh("modprobe loop && truncate -s 1M disk && busybox losetup /dev/loop6 disk"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--memory-max 64M "
+				  "--io-max /dev/loop6,rbps=2M,wiops=7"));
+	EXPECT_IN_GROUP("67108864", "one", "memory.max");
+	EXPECT_IN_GROUP("7:6 rbps=2097152 wbps=max riops=max wiops=7", "one", "io.max");
+	/* The runner's pages are the group's, as those of the guest are. */
+	EXPECT_LT(1 << 20, counted("one", "memory.current", ""));
+	EXPECT_EQ(0, sh("kill -9 $(cat " RUNTIME_DIR "/one.pid)"));
+	EXPECT_TRUE(comes_true(ARE_GONE));
+	EXPECT_EQ(0, sh("busybox losetup -d /dev/loop6 && rm disk"));
+}
+
+/* What is too much for it ends a machine, and no other. */
+TEST_F(limits, memory_is_kept)
+{
+	ASSERT_EQ(0, sh("head -c 32m /dev/zero > large"));
+	ASSERT_TRUE(vm_start_flat("other", &guest_spin, ""));
+	EXPECT_EQ(128 + SIGKILL, sh("mote run --memory 128M --memory-max 16M "
+				     "--initrd large ../boot/vmlinuz"));
+	EXPECT_TRUE(vm_is("other", "running"));
+	EXPECT_EQ(0, sh("rm large"));
+}
+
+/* One that runs gets a group when it is limited, and its daemons are in it. */
+TEST_F(limits, while_it_runs)
+{
+	struct command *command = &self->command;
+
+	ASSERT_EQ(0, sh("cp ../boot/empty.qcow2 disk.qcow2"));
+	write_flat(&guest_spin);
+	ASSERT_EQ(0, sh("PATH=$PWD/../boot:$PATH; " VM("one", "--memory 2M --disk $OLDPWD/disk.qcow2 --flat",
+							 "$OLDPWD/" FLAT_IMAGE)));
+	ASSERT_TRUE(comes_true("mote ps | grep -q '^one '"));
+	command_run(command, "mote limit one --json | tr -d ' \n'");
+	EXPECT_STREQ("{\"name\":\"one\",\"cgroup\":null}", command->out);
+	EXPECT_EQ(0, sh(ARE_GONE));
+	EXPECT_EQ(0, sh("mote limit one --cpu-weight 50 --memory-max 1G"));
+	EXPECT_IN_GROUP("50", "one", "cpu.weight");
+	command_run(command, "cat /proc/$(busybox pidof qemu-storage-daemon)/cgroup");
+	EXPECT_NE(NULL, strstr(command->out, "0::/mote-one-"));
+	EXPECT_EQ(0, sh("[ $(cat " CGROUPS "/mote-one-*/cgroup.procs | wc -l) = 2 ]"));
+	/* What is not mentioned stays. */
+	EXPECT_EQ(0, sh("mote limit one --cpu-max 150"));
+	command_run(command, "mote limit one --json | tr -d ' \n' | sed 's/-[0-9]*\"/\"/'");
+	EXPECT_STREQ("{\"name\":\"one\",\"cgroup\":\"/mote-one\",\"cpu-weight\":50,\"cpu-max\":150,"
+		     "\"memory-max\":1073741824,\"io-max\":[]}", command->out);
+	EXPECT_EQ(0, sh("mote limit one | grep -q '^cpu-max  *150$'"));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	EXPECT_TRUE(comes_true(ARE_GONE));
+	sh("rm disk.qcow2");
+}
+
+/* In a group where nobody else is there is no other. */
+TEST_F(limits, of_its_own)
+{
+	ASSERT_EQ(0, sh("mkdir " CGROUPS "/given"));
+	write_flat(&guest_spin);
+	ASSERT_EQ(0, sh("sh -c 'echo $$ > " CGROUPS "/given/cgroup.procs; echo $$ > " RUNTIME_DIR "/one.pid; "
+			"exec mote run --name one --memory 2M --cpu-weight 70 --flat " FLAT_IMAGE "' "
+			"< /dev/null > /dev/null 2>&1 &"));
+	ASSERT_TRUE(comes_true("mote ps | grep -q '^one '"));
+	EXPECT_EQ(0, sh("[ $(cat " CGROUPS "/given/cpu.weight) = 70 ] && " ARE_GONE));
+	EXPECT_EQ(0, sh("mote limit --cpu-weight 80 one && [ $(cat " CGROUPS "/given/cpu.weight) = 80 ] && "
+			ARE_GONE));
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	EXPECT_TRUE(comes_true("rmdir " CGROUPS "/given"));
+}
+
+/* Those whose runners, and who would have removed them, were killed; nobody has that number. */
+TEST_F(limits, what_was_left)
+{
+	ASSERT_EQ(0, sh("mkdir " CGROUPS "/mote-gone-4194305"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-weight 1"));
+	EXPECT_EQ(0, sh("[ $(" GROUPS " | wc -l) = 1 ]"));
+}
+
+TEST_F(limits, refusals)
+{
+	static const char *const bad[][2] = {
+		{ "--cpu-weight 0", "--cpu-weight: not a number from 1 to 10000: 0" },
+		{ "--cpu-weight 10001", "--cpu-weight: not a number from 1 to 10000: 10001" },
+		{ "--cpu-max much", "--cpu-max: not a number from 0 to 102400: much" },
+		{ "--memory-max -1", "--memory-max: not a size" },
+		{ "--io-max /dev/null,rbps=1M", "--io-max: not a disk of the host's: /dev/null" },
+		{ "--io-max /dev/vda,bps=1M", "--io-max: there is no bps=1M, but rbps, wbps, riops, wiops" },
+	};
+	struct command *command = &self->command;
+
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, ""));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		EXPECT_COMPLAINT(2, bad[i][1], "mote run %s --flat " FLAT_IMAGE, bad[i][0]);
+		EXPECT_COMPLAINT(2, bad[i][1], "mote limit %s one", bad[i][0]);
+	}
+	EXPECT_COMPLAINT(2, "limit: which VM?", "mote limit --cpu-weight 3");
+	EXPECT_COMPLAINT(2, "limit takes one VM: two", "mote limit one two");
+	EXPECT_COMPLAINT(2, "limit: unknown option --weight", "mote limit --weight 3 one");
+	EXPECT_COMPLAINT(2, "no VM of yours is called two", "mote limit two");
+	EXPECT_EQ(0, sh("mote limit --help > help && [ $(wc -l < help) -le 24 ] && ! grep -E '.{81}' help; "
+			"status=$?; rm help; exit $status"));
+	/* Without rights. */
+	sh("chmod 644 " FLAT_IMAGE);
+	command_run_as(command, 4242, "mote run --cpu-weight 3 --flat " FLAT_IMAGE);
+	EXPECT_EQ(2, command->status);
+	EXPECT_TRUE(is_one_line(command->err)) TH_LOG("%s", command->err);
+	EXPECT_NE(NULL, strstr(command->err, "Permission denied")) TH_LOG("%s", command->err);
+	EXPECT_EQ(0, sh(ARE_GONE));
+	/* Without a controller, and without groups. */
+	EXPECT_EQ(0, sh("unshare -m sh -c 'umount " CGROUPS " && mote run --cpu-weight 3 --flat " FLAT_IMAGE
+			"; [ $? = 2 ]' 2>&1 | grep -q 'limits want cgroups of version 2'"));
+}
+
+MOTE_TEST_MAIN
