@@ -269,4 +269,37 @@ TEST_F(devices, served_disk)
 	sh("umount small; rm -r small data out err");
 }
 
+/* A number of an object of JSON. */
+#define NUMBER "number() { sed -n \"s/.*\\\"$1\\\": *\\([0-9]*\\).*/\\1/p\" $2; }; "
+
+/*
+ * mote account has what the guest's drivers have counted, to the last byte and frame; and so has the end,
+ * which is all that there is to be charged for then.
+ */
+TEST_F(devices, accounted)
+{
+	struct command *command = &self->command;
+
+	if (!is_time_for_systems())
+		SKIP(return, NO_TIME);
+	ASSERT_EQ(0, sh("head -c 4m /dev/urandom > disk"));
+	command_run(command, ": > out; (" AWAIT("had") "mote account --json vmlinuz > account; echo) | "
+		    RUN " > out 2> err; status=$?; cat out; cat err >&2; exit $status",
+		    "devices=accounted ipv6.disable=1", "--json --net user --disk disk");
+	EXPECT_WELL(command, 0);
+	command_run(command, "sed -n 's/.*guest: had \\(.*\\) in all.*/\\1/p' out > had; " NUMBER
+		    "echo $(for of in disk_reads disk_read_bytes disk_writes disk_written_bytes disk_flushes "
+		    "network_received_frames network_received_bytes network_sent_frames network_sent_bytes; do "
+		    "number $of account; done) > counted; cat had counted; cmp had counted");
+	EXPECT_EQ(0, command->status) TH_LOG("%s", command->out);
+	/* Processors: some time of each kind but the daemons', and no more than there was. */
+	EXPECT_EQ(0, sh(NUMBER "[ $(number guest_ns account) -gt 0 ] && "
+			"[ $(number daemons_ns account) = 0 ] && "
+			"[ $(($(number guest_ns account) + $(number kernel_ns account) + "
+			"$(number runner_ns account))) -le $(tail -n 1 err | number cpu_ns -) ] && "
+			"[ $(number disk_flushes account) = $(tail -n 1 err | number flushes -) ] && "
+			"[ $(number network_sent_bytes account) = $(tail -n 1 err | number sent_bytes -) ]"));
+	sh("rm disk out err account had counted");
+}
+
 BOOT_TEST_MAIN("vmlinuz")

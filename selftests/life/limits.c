@@ -3,8 +3,6 @@
  * What machines may have of their host, by cgroups: shares and limits are kept, and a machine's group goes
  * with it, whatever ends it.  No clock decides: what is compared is what the host has counted.
  */
-#include <dirent.h>
-
 #include "kselftest_harness.h"
 #include "life.h"
 
@@ -47,36 +45,35 @@ FIXTURE_TEARDOWN(limits)
 	sh("rm -f " FLAT_IMAGE);
 }
 
-/* A file of a machine's group. */
-static FILE *open_counts(const char *name, const char *file)
+/* A file of a machine's group; -1: there is none. */
+static int open_counts(const char *name, const char *file)
 {
 	struct command command;
 	char path[256];
 
 	command_run(&command, "cat " RUNTIME_DIR "/%s.pid", name);
 	snprintf(path, sizeof(path), CGROUPS "/mote-%s-%d/%s", name, atoi(command.out), file);
-	return fopen(path, "r");
+	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* The number in there, behind @key if that is not empty; -1: there is none. */
-static long long count_in(FILE *file, const char *key)
+/* The number in there, behind @key; -1: there is none. */
+static long long count_in(int counts, const char *key)
 {
-	char line[128];
+	char text[1024];
+	ssize_t nr = pread(counts, text, sizeof(text) - 1, 0);
+	const char *at;
 
-	rewind(file);
-	while (fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, strlen(key)))
-			return atoll(line + strlen(key));
-	return -1;
+	text[nr > 0 ? nr : 0] = '\0';
+	at = strstr(text, key);
+	return at && nr > 0 ? atoll(at + strlen(key)) : -1;
 }
 
 static long long counted(const char *name, const char *file, const char *key)
 {
-	FILE *counts = open_counts(name, file);
-	long long count = counts ? count_in(counts, key) : -1;
+	int counts = open_counts(name, file);
+	long long count = count_in(counts, key);
 
-	if (counts)
-		fclose(counts);
+	close(counts);
 	return count;
 }
 
@@ -95,14 +92,14 @@ static long long counted(const char *name, const char *file, const char *key)
 TEST_F(limits, shares)
 {
 	long long low, high, low_at, high_at;
-	FILE *low_file, *high_file;
+	int low_file, high_file;
 
 	ASSERT_TRUE(vm_start_flat("low", &guest_spin, "--cpu-weight 100"));
 	ASSERT_TRUE(vm_start_flat("high", &guest_spin, "--cpu-weight 300"));
 	ASSERT_TRUE(comes_true("grep -q x " RUNTIME_DIR "/low.out && grep -q x " RUNTIME_DIR "/high.out"));
 	low_file = open_counts("low", "cpu.stat");
 	high_file = open_counts("high", "cpu.stat");
-	ASSERT_TRUE(low_file && high_file);
+	ASSERT_TRUE(low_file >= 0 && high_file >= 0);
 	low_at = count_in(low_file, USED);
 	high_at = count_in(high_file, USED);
 	do {
@@ -110,8 +107,8 @@ TEST_F(limits, shares)
 		low = count_in(low_file, USED) - low_at;
 		high = count_in(high_file, USED) - high_at;
 	} while (low + high < 10000000);
-	fclose(low_file);
-	fclose(high_file);
+	close(low_file);
+	close(high_file);
 	TH_LOG("%lld and %lld us", low, high);
 	EXPECT_LT(98 * 3 * low, 100 * high);
 	EXPECT_GT(102 * 3 * low, 100 * high);

@@ -421,6 +421,27 @@ struct json_object *vms_ask(const char *what)
 	return list;
 }
 
+int vms_ask_those(const char *what, const char *name, struct json_object **answers)
+{
+	char found[NAME_MOST + 1];
+	struct json_object *answer;
+	int fd;
+
+	*answers = name ? NULL : vms_ask(what);
+	if (!name)
+		return *answers ? EXIT_OK : EXIT_PROBLEM;
+	fd = client_open(name, false, found);
+	if (fd < 0)
+		return EXIT_USAGE;
+	answer = client_ask(fd, what, NULL);
+	close(fd);
+	if (!answer)
+		return EXIT_PROBLEM;
+	*answers = json_object_new_array();
+	json_object_array_add(*answers, answer);
+	return EXIT_OK;
+}
+
 /* ---- the command line ----------------------------------------------------------------- */
 
 enum { OPTION_JSON = 256, OPTION_VALUE, OPTION_FLAG };
@@ -441,6 +462,17 @@ static int check_names(const struct verb *verb, int argc, char **argv, const str
 			 arguments->operand ? " and " : "", arguments->operand ? arguments->operand : "",
 			 argv[optind + most], verb->name);
 	return EXIT_USAGE;
+}
+
+int parse_period(const char *option, const char *text, double *period)
+{
+	char *end;
+
+	*period = strtod(text, &end);
+	if (!*end && end != text && *period >= 0.1 && *period <= 1e6)
+		return 0;
+	complain("%s: not a number of seconds from 0.1 on: %s", option, text);
+	return -1;
 }
 
 int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)

@@ -88,6 +88,9 @@ struct json_object *client_hear(int fd);
 /* The answers of all VMs of this user, in an array; of one that gives none, "name", "pid" and "state". */
 struct json_object *vms_ask(const char *what);
 
+/* Likewise, but if @name is not NULL of that one alone; the exit status, and NULL after a complaint. */
+int vms_ask_those(const char *what, const char *name, struct json_object **answers);
+
 /* Of an answer: "" and 0 if they are not there. */
 const char *answer_text(struct json_object *answer, const char *key);
 unsigned long long answer_number(struct json_object *answer, const char *key);
@@ -116,6 +119,9 @@ struct vm_arguments {
 	const char *flag_option;
 	bool *flag;
 };
+
+/* How often something is to be done, in seconds; 0, or -1 after a complaint about @option. */
+int parse_period(const char *option, const char *text, double *period);
 
 /* -1 to go on with the VM's name, argv[optind]; else the exit status. */
 int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments);

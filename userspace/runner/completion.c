@@ -8,7 +8,7 @@
 #include "usage.h"
 
 /* The verbs that want a machine's name, and how a shell asks which there are. */
-#define OF_MACHINES "console|stat|pause|resume|reset|memory|limit|gdb|watch|stop"
+#define OF_MACHINES "console|stat|account|pause|resume|reset|memory|limit|gdb|watch|stop"
 #define STEP_OPTIONS "--count --until --json"
 #define MACHINES "$(mote ps 2>/dev/null | awk 'NR > 1 { print $1 }')"
 

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "acpi.h"
@@ -170,6 +171,18 @@ void say_event(struct vm *vm, const char *event, const char *why)
 	print_json_line(root);
 }
 
+/* What it has had in all. */
+static void json_add_account(struct json_object *root, struct vm *vm)
+{
+	struct timespec spent = { 0 };
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+	json_add_number(root, "uptime_ns", clock_ns() - vm->started);
+	json_add_number(root, "cpu_ns", spent.tv_sec * NS_PER_S + spent.tv_nsec);
+	json_add_exits(root, vm->vcpus, vm->nr_vcpus);
+	json_add_traffic(root, vm);
+}
+
 static void report_json(struct vm *vm)
 {
 	struct json_object *root = event_json(vm, "end");
@@ -178,7 +191,7 @@ static void report_json(struct vm *vm)
 	json_object_object_add(root, "status", json_object_new_int(vm->status));
 	if (vm->why[0])
 		json_object_object_add(root, "why", json_object_new_string(vm->why));
-	json_add_exits(root, vm->vcpus, vm->nr_vcpus);
+	json_add_account(root, vm);
 	if (vm->culprit)
 		json_add_registers(root, vm->culprit);
 	print_json_line(root);

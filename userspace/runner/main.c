@@ -16,6 +16,8 @@ const struct verb verbs[] = {
 	{ "ps", "list the virtual machines that run", ps_usage, ps_run },
 	{ "console", "be the terminal of one", console_usage, console_run },
 	{ "stat", "show where one's time goes: exits, processor time, memory", stat_usage, stat_run },
+	{ "account", "show what one has had, or all: processors, memory, disks, cards", account_usage,
+	  account_run },
 	{ "pause", "stop the processors of one", pause_usage, pause_run },
 	{ "resume", "let them go on", resume_usage, resume_run },
 	{ "memory", "change how much of its memory it is to get by with", memory_usage, memory_run },

@@ -87,6 +87,8 @@ struct json_object *vm_statistics(struct vm *vm);
 
 void json_add_text(struct json_object *object, const char *key, const char *text);
 void json_add_number(struct json_object *object, const char *key, __u64 value);
+/* Add what its devices have done. */
+void json_add_traffic(struct json_object *answer, const struct vm *vm);
 /* Add "exits" and, of those, "exits_to_runner": by reason, of all these vCPUs together. */
 void json_add_exits(struct json_object *object, const struct vcpu *vcpus, unsigned int nr);
 

@@ -53,6 +53,8 @@ int resume_run(const struct verb *verb, int argc, char **argv);
 int reset_run(const struct verb *verb, int argc, char **argv);
 extern const char memory_usage[];
 int memory_run(const struct verb *verb, int argc, char **argv);
+extern const char account_usage[];
+int account_run(const struct verb *verb, int argc, char **argv);
 int limit_run(const struct verb *verb, int argc, char **argv);
 extern const char snapshot_usage[], restore_usage[], migrate_usage[], receive_usage[],
 	fork_usage[], dump_usage[];

@@ -127,39 +127,14 @@ static int show(int fd, bool json, struct counts *before)
 	return EXIT_OK;
 }
 
-static int parse_period(const char *text, double *period)
-{
-	char *end;
-
-	*period = strtod(text, &end);
-	if (*end || end == text || !(*period >= 0.1 && *period <= 1e6)) {
-		complain("--watch: not a number of seconds from 0.1 on: %s", text);
-		return -1;
-	}
-	return 0;
-}
-
 /* Of one, or of all; the exit status. */
 static int show_prometheus(const char *name)
 {
-	struct json_object *machines, *answer;
-	char found[NAME_MOST + 1];
-	int fd;
+	struct json_object *machines;
+	int status = vms_ask_those("stat", name, &machines);
 
-	if (name) {
-		fd = client_open(name, false, found);
-		if (fd < 0)
-			return EXIT_USAGE;
-		answer = client_ask(fd, "stat", NULL);
-		close(fd);
-		machines = answer ? json_object_new_array() : NULL;
-		if (answer)
-			json_object_array_add(machines, answer);
-	} else {
-		machines = vms_ask("stat");
-	}
 	if (!machines)
-		return EXIT_PROBLEM;
+		return status;
 	prometheus_print(stdout, machines);
 	json_object_put(machines);
 	return EXIT_OK;
@@ -186,7 +161,7 @@ int stat_run(const struct verb *verb, int argc, char **argv)
 	}
 	if (prometheus)
 		return show_prometheus(argv[optind]);
-	if (watch && parse_period(watch, &period))
+	if (watch && parse_period("--watch", watch, &period))
 		return EXIT_USAGE;
 	fd = client_open(argv[optind], false, found);
 	if (fd < 0)

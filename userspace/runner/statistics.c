@@ -196,7 +196,7 @@ static struct json_object *traffic_json(const struct traffic *traffic)
 	return row;
 }
 
-static void add_traffic(struct json_object *answer, const struct vm *vm)
+void json_add_traffic(struct json_object *answer, const struct vm *vm)
 {
 	for (unsigned int kind = 0; kind < NR_TRAFFIC_KINDS; kind++) {
 		struct json_object *rows = json_object_new_array();
@@ -215,6 +215,6 @@ struct json_object *vm_statistics(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		json_object_array_add(vcpus, vcpu_stat(&vm->vcpus[i]));
 	json_object_object_add(answer, "vcpus", vcpus);
-	add_traffic(answer, vm);
+	json_add_traffic(answer, vm);
 	return answer;
 }
