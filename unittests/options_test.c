@@ -128,6 +128,8 @@ static void limits(void)
 	CHECK(!set("cpu-max", "0") && !options.limits.cpu_max);
 	CHECK(!set("memory-max", "2G") && options.limits.memory_max == 2048 * MEBI);
 	CHECK(!set("memory-max", "0") && !options.limits.memory_max);
+	CHECK(!set("cpu-reserve", "1500us/100ms") && options.reservation.runtime_ns == 1500000 &&
+	      options.reservation.period_ns == 100000000);
 	CHECK(!set("io-max", "/dev/vda") && !set("io-max", "/dev/vdb,rbps=10M,wbps=0,riops=7,wiops=8"));
 	CHECK(options.limits.nr_io == 2 && !strcmp(disk->device, "/dev/vdb"));
 	CHECK(disk->read_bytes == 10 * MEBI && !disk->written_bytes && disk->reads == 7 && disk->writes == 8);
@@ -256,6 +258,10 @@ static const struct bad {
 	{ "forward", "22", "not PORT:PORT" }, { "forward", "0:1", "not PORT:PORT" },
 	{ "forward", "1:65536", "not PORT:PORT" }, { "forward", "-1:1", "not PORT:PORT" },
 	{ "forward", " 1:1", "not PORT:PORT" }, { "forward", "tcp:1:1", "not PORT:PORT" },
+	{ "cpu-reserve", "20ms", "not RUNTIME/PERIOD" }, { "cpu-reserve", "20/100", "not RUNTIME/PERIOD" },
+	{ "cpu-reserve", "101ms/100ms", "not RUNTIME/PERIOD" }, { "cpu-reserve", "0us/1ms", "not RUNTIME" },
+	{ "cpu-reserve", "1us/99us", "not RUNTIME/PERIOD" }, { "cpu-reserve", "1ms/4001ms", "not RUNTIME" },
+	{ "cpu-reserve", "1ms/2ms ", "not RUNTIME" }, { "cpu-reserve", "99999999us/1ms", "not RUNTIME" },
 	{ "forward", "1:1:1", "not PORT:PORT" }, { "forward", "udp:udp:1:1", "not PORT:PORT" },
 };
 
@@ -302,6 +308,8 @@ static void conflicts(void)
 		{ "console", "detach" }, { "flat", "module" }, { "flat", "append" }, { "firmware", "append" },
 		{ "firmware", "module" }, { "firmware", "flat" },
 	};
+	static const char *const reserved[] = { "1us/100us", "20ms/100ms", "4000ms/4000ms" };
+
 
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
 		begin();
@@ -309,6 +317,11 @@ static void conflicts(void)
 			CHECK(!set(pairs[i][k], has_value(row_named(pairs[i][k])) ? "x" : NULL));
 		EQ(-1, options_check(&options));
 		EQ(1, nr_complaints);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++) {
+		begin();
+		CHECK(!set("cpu-reserve", reserved[i]) && !options_check(&options));
+		CHECK(!set("restart", NULL) && options_check(&options) < 0 && nr_complaints == 1);
 	}
 	begin();
 	CHECK(!set("forward", "1:1") && options_check(&options) < 0);

@@ -3,6 +3,9 @@
  * What machines may have of their host, by cgroups: shares and limits are kept, and a machine's group goes
  * with it, whatever ends it.  No clock decides: what is compared is what the host has counted.
  */
+#include <sched.h>
+#include <sys/syscall.h>
+
 #include "kselftest_harness.h"
 #include "life.h"
 
@@ -11,21 +14,29 @@
 /* With IF set, as Bochs holds back the interrupts of the host otherwise. */
 GUEST(spin, 16, PUT("0x78") "sti; 1: jmp 1b");
 
-/* Compute until more than 4.3 s (2^32 ns) have been stolen; then say how much that is, and stop. */
+/* Compute, and say again and again how much has been stolen, in 8 bytes. */
 GUEST(robbed, 16,
       "mov $0x4b564d03, %ecx; xor %edx, %edx; mov $0x9001, %eax; wrmsr; sti\n"
       "xor %si, %si; mov %si, %ds\n"
-      "1: xor %cx, %cx; 2: loop 2b\n"
-      "mov 0x9004, %edi; mov 0x9000, %ebx; test %edi, %edi; jz 1b; cmp 0x9004, %edi; jne 1b\n"
+      "1: mov $100, %bp; 2: xor %cx, %cx; 3: loop 3b; dec %bp; jnz 2b\n"
+      "4: mov 0x9004, %edi; mov 0x9000, %ebx; cmp 0x9004, %edi; jne 4b\n"
       "mov %ebx, 0x8800; mov %edi, 0x8804; mov $0x8800, %si; mov $8, %cx\n"
-      "3: mov $0x3fd, %dx; 4: in %dx, %al; test $0x20, %al; jz 4b\n"
-      "mov $0x3f8, %dx; lodsb; out %al, %dx; loop 3b\n"
-      "cli; 5: hlt; jmp 5b");
+      "5: mov $0x3fd, %dx; 6: in %dx, %al; test $0x20, %al; jz 6b\n"
+      "mov $0x3f8, %dx; lodsb; out %al, %dx; loop 5b; jmp 1b");
 
 FIXTURE(limits)
 {
 	struct command command;
 };
+
+/* Who may be on some processors only can reserve nothing. */
+static bool is_on_all(void)
+{
+	cpu_set_t all;
+
+	memset(&all, 0xff, sizeof(all));
+	return !sched_setaffinity(0, sizeof(all), &all);
+}
 
 FIXTURE_SETUP(limits)
 {
@@ -114,27 +125,64 @@ TEST_F(limits, shares)
 	EXPECT_GT(102 * 3 * low, 100 * high);
 }
 
-/* What the guest is told is what its processor has waited for the host's, to 1 %. */
-TEST_F(limits, steal)
+/* What the guest has said last, and how often it has. */
+static long long said_stolen(long *times)
+{
+	int fd = open(RUNTIME_DIR "/robbed.out", O_RDONLY | O_CLOEXEC);
+	long long steal = 0;
+
+	*times = lseek(fd, 0, SEEK_END) / sizeof(steal);
+	if (*times && pread(fd, &steal, sizeof(steal), (*times - 1) * sizeof(steal)) != sizeof(steal))
+		steal = 0;
+	close(fd);
+	return steal;
+}
+
+/* Of the vCPU's thread: how long it has run, and then how long it has waited for a processor, in ns. */
+static int open_schedstat(const char *name)
 {
 	struct command command;
-	unsigned long long steal = 0, waited;
-	FILE *file;
 
-	ASSERT_TRUE(vm_start_flat("thief", &guest_spin, "--cpu-weight 100"));
+	command_run(&command, "grep -l vcpu0 /proc/$(cat " RUNTIME_DIR "/%s.pid)/task/*/comm", name);
+	strcpy(command.out + strcspn(command.out, "\n") - strlen("comm"), "schedstat");
+	return open(command.out, O_RDONLY | O_CLOEXEC);
+}
+
+/* The guest is alone but for a look now and then, and says it with nothing to come. */
+static void look(int schedstat, long long *steal, long long *waited)
+{
+	long times, since;
+
+	said_stolen(&since);
+	do {
+		usleep(100000);
+		*steal = said_stolen(&times);
+	} while (times < since + 3);
+	*waited = count_in(schedstat, " ");
+}
+
+/* What the guest is told is what its processor has waited for the host's, to 1 % of four seconds. */
+TEST_F(limits, steal)
+{
+	long long steal, waited, steal_at, waited_at;
+	int schedstat;
+	long times;
+
 	ASSERT_TRUE(vm_start_flat("robbed", &guest_robbed, "--cpu-weight 100"));
-	ASSERT_TRUE(comes_true("[ $(wc -c < " RUNTIME_DIR "/robbed.out) = 8 ]"));
-	file = fopen(RUNTIME_DIR "/robbed.out", "r");
-	ASSERT_NE(NULL, file);
-	EXPECT_EQ(1, fread(&steal, sizeof(steal), 1, file));
-	fclose(file);
-	/* Of the thread that has run for longest. */
-	command_run(&command, "sort -n /proc/$(cat " RUNTIME_DIR "/robbed.pid)/task/*/schedstat | "
-		    "tail -n 1 | cut -d ' ' -f 2");
-	waited = strtoull(command.out, NULL, 10);
-	TH_LOG("stolen: %llu of %llu ns", steal, waited);
-	EXPECT_LE(steal, waited);
-	EXPECT_GE(steal, waited - waited / 100);
+	schedstat = open_schedstat("robbed");
+	ASSERT_LE(0, schedstat);
+	look(schedstat, &steal_at, &waited_at);
+	ASSERT_TRUE(vm_start_flat("thief", &guest_spin, "--cpu-weight 100"));
+	while (said_stolen(&times) < steal_at + 4000000000)
+		usleep(100000);
+	ASSERT_EQ(0, sh("kill -STOP $(cat " RUNTIME_DIR "/thief.pid)"));
+	look(schedstat, &steal, &waited);
+	close(schedstat);
+	steal -= steal_at;
+	waited -= waited_at;
+	TH_LOG("stolen: %lld of %lld ns", steal, waited);
+	EXPECT_LE(99 * waited, 100 * steal);
+	EXPECT_GE(101 * waited, 100 * steal);
 }
 
 /* A quarter of a processor: no more in each period, of which one may have begun. */
@@ -184,6 +232,40 @@ TEST_F(limits, memory_is_kept)
 				     "--initrd large ../boot/vmlinuz"));
 	EXPECT_TRUE(vm_is("other", "running"));
 	EXPECT_EQ(0, sh("rm large"));
+}
+
+/* The vCPU's thread has it; what is more than there is, is refused, and what was promised is given back. */
+TEST_F(limits, reservation)
+{
+	struct command *command = &self->command;
+	struct {
+		__u32 size, policy;
+		__u64 flags;
+		__u32 nice, priority;
+		__u64 runtime, deadline, period;
+	} has = { 0 };
+
+	ASSERT_TRUE(is_on_all());
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-reserve 30ms/100ms"));
+	command_run(command, "grep -l vcpu0 /proc/$(cat " RUNTIME_DIR "/one.pid)/task/*/comm | "
+		    "cut -d / -f 5");
+	EXPECT_EQ(0, syscall(SYS_sched_getattr, atoi(command->out), &has, sizeof(has), 0));
+	EXPECT_EQ(SCHED_DEADLINE, has.policy);
+	EXPECT_EQ(30000000, has.runtime);
+	EXPECT_EQ(100000000, has.deadline);
+	EXPECT_EQ(100000000, has.period);
+	/* 95 % of each processor are all that there is. */
+	command_run(command, "mote run --cpu-reserve 95ms/100ms --cpus $(nproc) --flat " FLAT_IMAGE);
+	EXPECT_EQ(2, command->status);
+	EXPECT_TRUE(is_one_line(command->err)) TH_LOG("%s", command->err);
+	EXPECT_NE(NULL, strstr(command->err, "has no 95000 of 100000 us left")) TH_LOG("%s", command->err);
+	EXPECT_EQ(0, sh("mote stop --force one"));
+	EXPECT_EQ(STATUS_TIMEOUT, sh("mote run --cpu-reserve 60ms/100ms --cpus $(nproc) --timeout 1 "
+				     "--serial none --flat " FLAT_IMAGE));
+	sh("chmod 644 " FLAT_IMAGE);
+	command_run_as(command, 4242, "mote run --cpu-reserve 1ms/100ms --flat " FLAT_IMAGE);
+	EXPECT_EQ(2, command->status);
+	EXPECT_NE(NULL, strstr(command->err, "wants root's rights")) TH_LOG("%s", command->err);
 }
 
 /* One that runs gets a group when it is limited, and its daemons are in it. */

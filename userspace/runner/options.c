@@ -312,6 +312,9 @@ const struct row option_rows[] = {
 	{ OPTION_IO_MAX, .type = ROW_OBJECT, ARRAY(options, limits.io, limits.nr_io), .keys = io_keys,
 	  .nr_main = 1, .is_limit = true,
 	  .value = "DISK,LIMITS", .help = "rbps=, wbps=, riops=, wiops= of a disk of the host's" },
+	{ "cpu-reserve", .type = ROW_OWN, FIELD(options, reservation), .parse = reservation_parse,
+	  .wanted = "RUNTIME/PERIOD (20ms/100ms, 500us/2ms ..., up to 4000ms)",
+	  .value = "20ms/100ms", .help = "each vCPU is promised so much of a processor" },
 	{ "sandbox", .type = ROW_WORD, FIELD(options, sandbox), .words = "on off",
 	  .value = "WHETHER", .help = "off: the runner may do all that its user may", .initial = "on" },
 	{ "gdb", .type = ROW_FLAG, FIELD(options, gdb),
@@ -402,6 +405,10 @@ int options_check(struct options *options)
 	}
 	if (options->variables && !options->firmware) {
 		complain("--variables wants --firmware=uefi (try mote run --help)");
+		return -1;
+	}
+	if (options->reservation.runtime_ns && options->restart) {
+		complain("--cpu-reserve does not go with --restart: the sandbox lets nobody reserve anew");
 		return -1;
 	}
 	/* The other file is that and the first variables in one. */

@@ -459,7 +459,7 @@ static void *run_vcpu(void *data)
 	prctl(PR_SET_NAME, name);
 	vcpu->tid = gettid();
 	current_run = run;
-	if (sandbox_enter(SANDBOX_VCPU))
+	if (reservation_take(vcpu->vm->options) | sandbox_enter(SANDBOX_VCPU))
 		vm_end(vcpu->vm, END_ERROR, 0);
 	/* Who is kicked is known to have started, and all threads are in the sandbox: start_threads(). */
 	pthread_mutex_lock(&vcpu->vm->lock);

@@ -362,7 +362,8 @@ static void destroy_machine(struct vm *vm)
 static int create(struct vm *vm)
 {
 	vm->directory = getcwd(NULL, 0);
-	if (image_check(vm->options) || limits_begin(vm->options) || core_prepare(vm) ||
+	if (image_check(vm->options) || reservation_try(vm->options) || limits_begin(vm->options) ||
+	    core_prepare(vm) ||
 	    loop_create(&vm->supervisor, vm, NULL) || set_up_sandbox(vm) || io_create(vm) ||
 	    create_machine(vm))
 		return -1;

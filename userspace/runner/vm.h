@@ -155,6 +155,16 @@ struct limits {
 	struct io_limit io[IO_LIMITS_MOST];
 };
 
+/**
+ * struct reservation - what each vCPU is promised of a processor (reserve.c)
+ * @runtime_ns: so much; 0: nothing is
+ * @period_ns: in each of these
+ */
+struct reservation {
+	__u64 runtime_ns;
+	__u64 period_ns;
+};
+
 struct snapshot;
 struct base;
 
@@ -231,6 +241,7 @@ enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_END, WATCHDOG_PAU
  * @features: of the CPUs, that are hidden or have to be there
  * @cpus: number of vCPUs
  * @limits: what it may have of the host
+ * @reservation: what its vCPUs are promised of the host
  * @timeout: in nanoseconds; 0: none
  * @flat: the image is code for real mode
  * @watchdog: there is a watchdog, which does this
@@ -275,6 +286,7 @@ struct options {
 	struct cpu_features features;
 	unsigned int cpus;
 	struct limits limits;
+	struct reservation reservation;
 	__u64 timeout;
 	bool flat;
 	enum watchdog_action watchdog;
@@ -540,6 +552,15 @@ void detach_started(const char *name);
 
 /* Before it has anything: a cgroup with those that were asked for; 0, or -1 after a complaint. */
 int limits_begin(const struct options *options);
+
+/* ---- reservations (reserve.c) ------------------------------------------------------ */
+
+/* Read RUNTIME/PERIOD, each in us or ms, into @reservation, such a struct; 0, or 1 if it is none. */
+int reservation_parse(const char *where, const char *text, void *reservation);
+/* Could the vCPUs have theirs?  Before they are there; 0, or -1 after a complaint. */
+int reservation_try(const struct options *options);
+/* This thread is a vCPU's, and takes its own; likewise. */
+int reservation_take(const struct options *options);
 
 /* ---- memory (memory.c) --------------------------------------------------------- */
 
