@@ -136,6 +136,20 @@ static void limits(void)
 	EQ(0, nr_complaints);
 }
 
+/* Of disks and cards. */
+static void rates(void)
+{
+	begin();
+	CHECK(!set("disk", "a,iops=100,bps=10M,burst=0.5") && !set("disk", "b,bps=16G"));
+	EQ(100, options.disks[0].rate.requests);
+	EQ(10 * MEBI, options.disks[0].rate.bytes);
+	EQ(NS_PER_S / 2, options.disks[0].rate.burst_ns);
+	CHECK(!options.disks[1].rate.requests && !options.disks[1].rate.burst_ns);
+	CHECK(!set("net", "user,pps=7,bps=1M") && options.nics[0].rate.requests == 7);
+	EQ(MEBI, options.nics[0].rate.bytes);
+	EQ(0, nr_complaints);
+}
+
 /* A comma is the name's, but before a key. */
 static void disks(void)
 {
@@ -248,7 +262,7 @@ static const struct bad {
 	{ "disk", "nbd+unix:///x,format=raw", "not nbd://HOST" },
 	{ "net", "", "not user, passt, tap:NAME or vhost:NAME: " }, { "net", "users", "not user" },
 	{ "net", "tap:", "not user" }, { "net", "vhost:1234567890123456", "not user" },
-	{ "net", "user,", "there is no , but mac, host-loopback, forward" },
+	{ "net", "user,", "there is no , but mac, pps, bps, burst, host-loopback, forward" },
 	{ "net", "user,a=b", "there is no a" },
 	{ "net", "user,mac=1:0:0:0:0:0", "not the address of a card" },
 	{ "net", "tap:a,host-loopback", "host-loopback is of user and passt alone" },
@@ -262,6 +276,9 @@ static const struct bad {
 	{ "cpu-reserve", "101ms/100ms", "not RUNTIME/PERIOD" }, { "cpu-reserve", "0us/1ms", "not RUNTIME" },
 	{ "cpu-reserve", "1us/99us", "not RUNTIME/PERIOD" }, { "cpu-reserve", "1ms/4001ms", "not RUNTIME" },
 	{ "cpu-reserve", "1ms/2ms ", "not RUNTIME" }, { "cpu-reserve", "99999999us/1ms", "not RUNTIME" },
+	{ "disk", "a,iops=0", "not a number from 1" }, { "disk", "a,bps=17G", "not a size from 1M to 16G" },
+	{ "disk", "a,burst=1", "burst= wants iops= or bps=" }, { "disk", "a,iops=1,burst=0", "not a number" },
+	{ "net", "user,burst=1", "burst= wants pps= or bps=" }, { "net", "vhost:a,pps=1", "not for vhost:" },
 	{ "forward", "1:1:1", "not PORT:PORT" }, { "forward", "udp:udp:1:1", "not PORT:PORT" },
 };
 
@@ -752,6 +769,7 @@ int main(void)
 		{ "CPU features", cpus },
 		{ "limits", limits },
 		{ "disks", disks },
+		{ "rates", rates },
 		{ "addresses of NBD servers", nbd_addresses },
 		{ "other objects", others },
 		{ "what is refused", refusals },

@@ -1068,6 +1068,54 @@ static void resume_all(void)
 	handle_events(0);
 }
 
+/* A disk that may be no faster than that, and its machine. */
+static bool begin_limited(struct rate rate)
+{
+	destroy();
+	if (!make_image(0, IMAGE_SIZE))
+		return false;
+	options.disks[0].rate = rate;
+	return create_all();
+}
+
+/* What a driver asks for too much stays with it: nothing waits for that, and it is done in its time. */
+static void disk_is_limited(void)
+{
+	unsigned int asked;
+
+	/* A byte a second: what is held back is for the time of a test. */
+	CHECK(begin_limited((struct rate) { .bytes = 1, .burst_ns = 1 }));
+	start(BLK, 1);
+	EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_OUT, 8, 0x1000));
+	ask_disk(VIRTIO_BLK_T_IN, 8, 0x1000);
+	CHECK(COMES_TRUE(disk()->ops->drain(disk())));
+	EQ(NOT_YET, area.hva[STATUS]);
+	resume_all();
+	EQ(NOT_YET, area.hva[STATUS]);
+	put(BLK, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	EQ(0, get(BLK, VIRTIO_PCI_COMMON_STATUS, 1));
+	/* A request each ms: each is done, the later ones when the driver has nothing more to say. */
+	CHECK(begin_limited((struct rate) { .requests = 1000, .burst_ns = 1 }));
+	start(BLK, 1);
+	asked = nr_asked;
+	for (unsigned int i = 0; i < 20; i++)
+		EQ(VIRTIO_BLK_S_OK, ask_and_wait(VIRTIO_BLK_T_IN, 8, 0x1000));
+	for (unsigned int i = 0; i < SIZE; i++)
+		ask_disk(VIRTIO_BLK_T_IN, 8, 0x1000);
+	CHECK(wait_for(0) && nr_asked > asked);
+	/* None is begun while the machine stands still. */
+	vm.paused = true;
+	for (unsigned int i = 0; i < 10000 && used(0)->idx == avail(0)->idx; i++) {
+		asked = nr_asked;
+		ask_disk(VIRTIO_BLK_T_IN, 8, 0x1000);
+		CHECK(COMES_TRUE(disk()->ops->drain(disk())));
+	}
+	CHECK(COMES_TRUE(nr_asked > asked) && used(0)->idx != avail(0)->idx);
+	vm.paused = false;
+	resume_all();
+	CHECK(wait_for(0));
+}
+
 /* The driver does not notice: it goes on where it was. */
 static void saved_disk(void)
 {
@@ -1226,13 +1274,14 @@ int main(void)
 		{ "a daemon that stands still, and dies", disk_of_dead_daemon },
 		{ "a daemon of a machine that begins again", disk_begins_again },
 	};
+	static const struct unit_test limited = { "a disk that may be only so fast", disk_is_limited };
 	static const struct unit_test plain = { "a disk with sectors of 512 bytes", disk_of_512 };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!make_memory())
 		return 1;
 	printf("TAP version 13\n1..%zu\n",
-	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + ARRAY_SIZE(foreign) + 1);
+	       2 * ARRAY_SIZE(disks) + ARRAY_SIZE(errors) + ARRAY_SIZE(others) + ARRAY_SIZE(foreign) + 2);
 	if (!make_image(0, IMAGE_SIZE + 100) || !create_all())
 		return 1;
 	run_each(&plain, 1, "");
@@ -1244,6 +1293,7 @@ int main(void)
 	run_each(disks, ARRAY_SIZE(disks), ", without io_uring");
 	run_each(errors, ARRAY_SIZE(errors), ", without io_uring");
 	run_each(others, ARRAY_SIZE(others), "");
+	run_each(&limited, 1, "");
 	destroy();
 	strcpy(directory, "/tmp/virtio_test.XXXXXX");
 	if (loop_create(&vm.io, &vm, NULL) || !mkdtemp(directory))

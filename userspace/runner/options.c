@@ -19,6 +19,9 @@
 #define WEIGHT_MOST 10000
 #define BPS_MOST (1ull << 42)
 #define IOPS_MOST 1000000000
+/* Of what is counted here (throttle.h). */
+#define RATE_MOST (1ull << 34)
+#define BURST_MOST 3600
 
 #define STRING_OF(number) #number
 #define STRING(number) STRING_OF(number)
@@ -138,6 +141,14 @@ static bool is_format(const struct disk *disk, const char *format)
 	return disk->format && !strcmp(disk->format, format);
 }
 
+static int check_rate(const struct rate *rate, const char *where, const char *limits)
+{
+	if (!rate->burst_ns || rate->requests || rate->bytes)
+		return 0;
+	complain("%s: burst= wants %s", where, limits);
+	return -1;
+}
+
 /* A name that says so is enough.  What a server has is never read here, whatever its format. */
 static int finish_disk(const struct options *options, void *element, const char *where)
 {
@@ -163,7 +174,7 @@ static int finish_disk(const struct options *options, void *element, const char 
 	disk->is_raw = is_format(disk, "raw") && !is_remote;
 	if (disk->is_raw)
 		disk->format = NULL;
-	return 0;
+	return check_rate(&disk->rate, where, "iops= or bps=");
 }
 
 static int finish_share(const struct options *options, void *element, const char *where)
@@ -183,6 +194,12 @@ static int finish_nic(const struct options *options, void *element, const char *
 	const struct nic *nic = element;
 
 	(void)options;
+	if ((nic->rate.requests || nic->rate.bytes) && !strncmp(nic->where, NET_VHOST, strlen(NET_VHOST))) {
+		complain("%s: pps= and bps= are not for " NET_VHOST ", which the kernel serves", where);
+		return -1;
+	}
+	if (check_rate(&nic->rate, where, "pps= or bps="))
+		return -1;
 	if ((!nic->host_loopback && !nic->nr_forwards) || is_in_user_space(nic->where))
 		return 0;
 	complain("%s: %s is of " NET_USER " and " NET_PASST " alone, not of %s", where,
@@ -203,6 +220,9 @@ static const struct row disk_keys[] = {
 	{ "format", .type = ROW_WORD, FIELD(disk, format), .words = "raw qcow2 qed vdi vhdx vmdk vpc luks" },
 	{ "key", .type = ROW_FILE, FIELD(disk, key) },
 	{ "sector", .type = ROW_NUMBER, FIELD(disk, sector), .words = "512 4096" },
+	{ "iops", .type = ROW_NUMBER, FIELD(disk, rate.requests), .least = 1, .greatest = IOPS_MOST },
+	{ "bps", .type = ROW_SIZE, FIELD(disk, rate.bytes), .least = 1 << 20, .greatest = RATE_MOST },
+	{ "burst", .type = ROW_SECONDS, FIELD(disk, rate.burst_ns), .greatest = BURST_MOST },
 	{ 0 },
 };
 
@@ -230,6 +250,9 @@ static const struct row net_keys[] = {
 	  .wanted = NET_USER ", " NET_PASST ", " NET_TAP "NAME or " NET_VHOST "NAME" },
 	{ "mac", .type = ROW_OWN, FIELD(nic, mac), .parse = parse_mac,
 	  .wanted = "the address of a card (52:54:00:12:34:56 ...)" },
+	{ "pps", .type = ROW_NUMBER, FIELD(nic, rate.requests), .least = 1, .greatest = IOPS_MOST },
+	{ "bps", .type = ROW_SIZE, FIELD(nic, rate.bytes), .least = 1 << 20, .greatest = RATE_MOST },
+	{ "burst", .type = ROW_SECONDS, FIELD(nic, rate.burst_ns), .greatest = BURST_MOST },
 	{ "host-loopback", .type = ROW_FLAG, FIELD(nic, host_loopback) },
 	{ "forward", .type = ROW_OWN, ARRAY(nic, forwards, nr_forwards), .parse = parse_forward,
 	  .wanted = FORWARD_WANTED },

@@ -51,6 +51,19 @@ int parse_number(const char *text, unsigned long most, unsigned long *value);
 /* As many as a VM of the module's can have. */
 #define MOST_CPUS 1024
 #define MODULES_MOST 16
+
+/**
+ * struct rate - how fast a device may be (throttle.h); 0: as it likes
+ * @requests: requests, or frames, a second
+ * @bytes: bytes a second
+ * @burst_ns: what was not used of that for so long may be had at once; 0: nothing was said
+ */
+struct rate {
+	unsigned int requests;
+	__u64 bytes;
+	__u64 burst_ns;
+};
+
 #define DISKS_MOST 16
 
 /**
@@ -61,6 +74,7 @@ int parse_number(const char *text, unsigned long most, unsigned long *value);
  * @key: a file with the key of what is encrypted
  * @is_raw: it is, whatever it looks like
  * @sector: its sectors' size in bytes; 0: what the host's are
+ * @rate: of its requests
  */
 struct disk {
 	const char *path;
@@ -69,6 +83,7 @@ struct disk {
 	const char *key;
 	bool is_raw;
 	unsigned int sector;
+	struct rate rate;
 };
 
 #define SHARES_MOST 8
@@ -107,6 +122,7 @@ struct forward {
  * struct nic - a network card
  * @where: "user", or "tap:" or "vhost:" and a name
  * @mac: its address; zeros: it is derived (net_mac.c)
+ * @rate: of its frames, in each direction
  * @host_loopback: with "user" or "passt", the guest reaches what listens at 127.0.0.1 here
  * @nr_forwards: how many @forwards there are
  * @forwards: likewise
@@ -114,6 +130,7 @@ struct forward {
 struct nic {
 	const char *where;
 	__u8 mac[MAC_SIZE];
+	struct rate rate;
 	bool host_loopback;
 	unsigned int nr_forwards;
 	struct forward forwards[FORWARDS_MOST];

@@ -26,6 +26,7 @@
 
 #include "disk.h"
 #include "runner.h"
+#include "throttle.h"
 #include "traffic.h"
 #include "virtio.h"
 
@@ -70,6 +71,7 @@ struct request {
  * @image: this
  * @readonly: for the driver
  * @id: what it is called
+ * @throttle: how fast it may be
  * @transfers: what is in flight
  * @flush: a flush of our own, for a pause
  * @is_dirty: something has been written since the last one
@@ -90,6 +92,7 @@ struct blk {
 	struct image_file image;
 	bool readonly;
 	char id[VIRTIO_BLK_ID_BYTES];
+	struct throttle throttle;
 	struct transfers transfers;
 	struct transfer flush;
 	bool is_dirty;
@@ -275,9 +278,12 @@ static void blk_kick(struct virtio *virtio, struct virtqueue *queue)
 	struct blk *blk = blk_of(virtio);
 	struct request *request;
 
-	while ((request = get_free(blk)) && blk->bytes < BYTES_MOST && virtqueue_pop(queue, &request->chain))
+	while ((request = get_free(blk)) && blk->bytes < BYTES_MOST && throttle_lets(&blk->throttle) &&
+	       virtqueue_pop(queue, &request->chain)) {
 		if (!begin(blk, request))
 			break;
+		throttle_charge(&blk->throttle, request->size);
+	}
 	transfers_submit(&blk->transfers);
 }
 
@@ -408,6 +414,7 @@ static void blk_resume(struct virtio *virtio)
 		transfers_start(&blk->transfers, &request->transfer);
 	}
 	transfers_submit(&blk->transfers);
+	throttle_resume(&blk->throttle);
 }
 
 /* The driver wants its memory back, when nothing is in flight any more; what is held will not be done. */
@@ -497,6 +504,7 @@ static void blk_destroy(struct virtio *virtio)
 
 	transfers_wait(&blk->transfers);
 	transfers_destroy(&blk->transfers);
+	throttle_destroy(&blk->throttle);
 	close_image(blk);
 	free(blk);
 }
@@ -554,7 +562,7 @@ static int create_disk(struct vm *vm, const struct disk *disk, unsigned int inde
 	}
 	configure(blk, disk);
 	if (!virtio_create(vm, &blk->virtio, &ops))
-		return 0;
+		return throttle_create(&blk->throttle, &disk->rate, &blk->virtio.queues[0]);
 	blk_destroy(&blk->virtio);
 	return -1;
 }

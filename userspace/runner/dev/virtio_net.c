@@ -11,6 +11,7 @@
 
 #include "net.h"
 #include "runner.h"
+#include "throttle.h"
 #include "traffic.h"
 #include "virtio.h"
 
@@ -28,6 +29,7 @@ struct net_card {
 	struct virtio_net_config config;
 	struct net *net;
 	struct traffic *traffic;
+	struct throttle throttles[2];	/* of each queue */
 	unsigned int first, nr;		/* of those that wait */
 	struct frame waiting[WAITING_MOST];
 };
@@ -39,7 +41,7 @@ static struct net_card *card_of(struct virtio *virtio)
 
 /* ---- to the guest -------------------------------------------------------------- */
 
-/* Give one frame to the driver; false if it has no buffer. One that is too small costs the frame. */
+/* Give one frame to the driver; false if it has no buffer, or enough. One too small costs the frame. */
 static bool deliver(struct net_card *card, const void *data, size_t size)
 {
 	struct virtqueue *queue = &card->virtio.queues[QUEUE_RX];
@@ -48,8 +50,9 @@ static bool deliver(struct net_card *card, const void *data, size_t size)
 	struct iovec *in;
 	bool fits;
 
-	if (!virtqueue_pop(queue, &chain))
+	if (!throttle_lets(&card->throttles[QUEUE_RX]) || !virtqueue_pop(queue, &chain))
 		return false;
+	throttle_charge(&card->throttles[QUEUE_RX], size);
 	in = chain.iov + chain.nr_out;
 	fits = iov_size(in, chain.nr_in) >= sizeof(header) + size;
 	if (fits) {
@@ -95,12 +98,13 @@ static void receive(void *data, const void *frame, size_t size)
 
 static void transmit(struct net_card *card, struct virtqueue *queue)
 {
+	struct throttle *throttle = &card->throttles[QUEUE_TX];
 	struct chain chain;
 
-	while (virtqueue_pop(queue, &chain)) {
+	while (throttle_lets(throttle) && virtqueue_pop(queue, &chain)) {
 		struct virtio_net_hdr_v1 header;
 		unsigned char frame[FRAME_MOST];
-		size_t size;
+		size_t size = 0;
 
 		if (iov_read(chain.iov, chain.nr_out, &header, sizeof(header)) == sizeof(header) &&
 		    iov_size(chain.iov, chain.nr_out) <= sizeof(frame)) {
@@ -109,6 +113,7 @@ static void transmit(struct net_card *card, struct virtqueue *queue)
 			traffic_add(card->traffic, NETWORK_SENT_FRAMES, 1);
 			traffic_add(card->traffic, NETWORK_SENT_BYTES, size);
 		}
+		throttle_charge(throttle, size);
 		virtqueue_push(queue, chain.head, 0);
 	}
 }
@@ -123,6 +128,12 @@ static void net_kick(struct virtio *virtio, struct virtqueue *queue)
 		deliver_waiting(card);
 }
 
+static void net_resume(struct virtio *virtio)
+{
+	for (unsigned int i = QUEUE_RX; i <= QUEUE_TX; i++)
+		throttle_resume(&card_of(virtio)->throttles[i]);
+}
+
 static bool net_reset(struct virtio *virtio)
 {
 	card_of(virtio)->nr = 0;
@@ -135,12 +146,14 @@ static void net_destroy(struct virtio *virtio)
 
 	if (card->net)
 		card->net->ops->destroy(card->net);
+	for (unsigned int i = QUEUE_RX; i <= QUEUE_TX; i++)
+		throttle_destroy(&card->throttles[i]);
 	free(card);
 }
 
 static const struct virtio_ops ops = {
 	.name = "virtio-net", .id = VIRTIO_ID_NET, .class = 0x020000, .nr_queues = 2,
-	.kick = net_kick, .reset = net_reset, .destroy = net_destroy,
+	.kick = net_kick, .resume = net_resume, .reset = net_reset, .destroy = net_destroy,
 };
 
 static int create_card(struct vm *vm, unsigned int index)
@@ -166,6 +179,9 @@ static int create_card(struct vm *vm, unsigned int index)
 		free(card);
 		return -1;
 	}
+	for (unsigned int i = QUEUE_RX; i <= QUEUE_TX; i++)
+		if (throttle_create(&card->throttles[i], &nic->rate, &card->virtio.queues[i]))
+			return -1;
 	end = (struct net) { .receive = receive, .card = card, .lock = &card->virtio.pci.lock };
 	if (!strcmp(nic->where, NET_USER))
 		card->net = net_user_create(vm, nic, &end);
