@@ -106,7 +106,7 @@ TEST(doctor_without_permission)
 TEST(a_module_of_another_abi)
 {
 	char line[128];
-	struct command doctor, run;
+	struct command doctor, run, kvm;
 
 	command_run(&doctor, "./other-abi doctor");
 	EXPECT_EQ(1, doctor.status);
@@ -122,6 +122,9 @@ TEST(a_module_of_another_abi)
 	snprintf(line, sizeof(line), "mote: the module speaks ABI %d, this is of ABI 4711: "
 		 "install both of one version\n", MOTE_ABI_VERSION);
 	EXPECT_STREQ(line, run.err);
+	command_run(&kvm, "./other-abi kvm -- bash");
+	EXPECT_EQ(1, kvm.status);
+	EXPECT_STREQ(line, kvm.err);
 }
 
 TEST(info_as_json_is_get_info)

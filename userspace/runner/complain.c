@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/mote.h>
+
 #include "runner.h"
 
 static bool as_json;
@@ -80,6 +82,15 @@ void complain(const char *format, ...)
 		say_text(text);
 	free(text);
 	free(line);
+}
+
+bool is_other_abi(const struct mote_info *info)
+{
+	if (info->abi_version == MOTE_ABI_VERSION)
+		return false;
+	complain("the module speaks ABI %u, this is of ABI %d: install both of one version",
+		 info->abi_version, MOTE_ABI_VERSION);
+	return true;
 }
 
 /* Who was started without standard input, output or error must not take a file for them. */

@@ -111,6 +111,19 @@ static const char *look_at(const char *path)
 	return why;
 }
 
+/* The library is of the same source as this command. */
+static bool has_other_module(void)
+{
+	struct mote_info info;
+	int fd = mote_open();
+	bool other = fd >= 0 && !mote_get_info(fd, &info) && is_other_abi(&info);
+
+	/* Who may not open it hears that from the program. */
+	if (fd >= 0)
+		close(fd);
+	return other;
+}
+
 static int start(char **argv)
 {
 	const char *others = getenv("LD_PRELOAD");
@@ -130,6 +143,8 @@ static int start(char **argv)
 		complain("kvm: there is no " MOTE_DEVICE " (try mote doctor)");
 		return EXIT_PROBLEM;
 	}
+	if (has_other_module())
+		return EXIT_PROBLEM;
 	if (!find_library(library, sizeof(library))) {
 		complain("kvm: there is no " LIBRARY " beside this command, in ../lib or ../libexec/mote");
 		return EXIT_PROBLEM;

@@ -111,6 +111,9 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void complain_as_json(bool json);
 /* As JSON if --json is among the arguments, which may be wrong themselves. */
 void complain_as_wanted(char **arguments);
+/* The module is of another ABI than this program, and that has been said. */
+struct mote_info;
+bool is_other_abi(const struct mote_info *info);
 
 /*
  * Say this on standard error, in one piece, whichever threads have something to say: a line, or

@@ -89,11 +89,8 @@ static int open_machine(struct vm *vm)
 	if (vm->fd < 0)
 		vm->fd = mote_open();
 	err = vm->fd < 0 ? vm->fd : mote_get_info(vm->fd, &info);
-	if (!err && info.abi_version != MOTE_ABI_VERSION) {
-		complain("the module speaks ABI %u, this is of ABI %d: install both of one version",
-			 info.abi_version, MOTE_ABI_VERSION);
+	if (!err && is_other_abi(&info))
 		return -1;
-	}
 	if (!err && vm->options->cpus > info.max_vcpus) {
 		complain("--cpus: a VM has at most %u vCPUs", info.max_vcpus);
 		return -1;
