@@ -69,7 +69,10 @@ int mote_open(void)
 int mote_get_info(int fd, struct mote_info *info)
 {
 	(void)fd;
-	*info = (struct mote_info) { .max_vcpus = 1024, .max_slots = 1024, .tsc_khz = 1000000, .xcr0 = 7 };
+	*info = (struct mote_info) {
+		.max_vcpus = 1024, .max_slots = 1024, .tsc_khz = 1000000, .xcr0 = 7, .cr4 = 0x370fff,
+		.efer = 0xd01,
+	};
 	return any_error();
 }
 
@@ -138,6 +141,9 @@ int mote_run(int vcpu)
 	}
 	fill(run->gpr, sizeof(run->gpr));
 	run->reason = chance(MOTE_NR_EXITS + 2);
+	if (!current_vcpu->guest_debug.control &&
+	    (run->reason == MOTE_EXIT_EXCEPTION || run->reason == MOTE_EXIT_DR))
+		run->reason = MOTE_EXIT_HLT;
 	run->rip = chance(ARENA);
 	run->next_rip = run->rip + 2;
 	run->rflags = chance(2) ? 2 : number();
@@ -171,6 +177,13 @@ int mote_set_state(int vcpu, const struct mote_state *state)
 {
 	(void)vcpu;
 	(void)state;
+	return any_error();
+}
+
+int mote_set_debug(int vcpu, const struct mote_debug *debug)
+{
+	(void)vcpu;
+	CHECK(!(debug->exceptions & MOTE_DEBUG_NEVER));
 	return any_error();
 }
 

@@ -26,6 +26,9 @@
 #define ROM 0x30000
 #define PORT 0x3f0
 #define VECTOR 0x40
+#define VECTOR_DB 1
+#define VECTOR_BP 3
+#define DR7_GD (1u << 13)
 #define CR0_PE 1u
 
 static int kvm, vm, cpu, run_size;
@@ -87,6 +90,10 @@ GUEST(guest_ticks,
 GUEST(guest_wrmsr,
       "mov $0xc0000102, %ecx; mov $0x1234, %eax; mov $0x5678, %edx; wrmsr\n"
       "mov $0x174, %ecx; rdmsr; mov $0x40000000, %eax; cpuid; hlt");
+GUEST(guest_debugged,
+      "nop; movb $0x55, 0x3000; cld; mov $0x3f0, %dx; in %dx, %al; mov $0x4000, %bx; mov %bx, %ds\n"
+      "mov %al, 0x10; mov 0x10, %cl; xor %eax, %eax; cpuid; cli; mov %dr0, %esi; hlt; hlt");
+GUEST(guest_int3, "int3; hlt");
 GUEST(guest_dirty, "movb $1, 0x5000; movb $1, 0x9000; hlt");
 
 #define LOAD(name) load(name, name##_end - name)
@@ -97,9 +104,11 @@ static void load(const unsigned char *code, size_t size)
 
 	memset(memory, 0, MEMORY);
 	memcpy(memory + CODE, code, size);
-	/* A handler, and the table's entry. */
+	/* A handler, and the table's entries. */
 	memcpy(memory + 0x1800, guest_says, guest_says_end - guest_says);
 	memcpy(memory + 4 * VECTOR, (uint16_t[2]) { 0x1800, 0 }, 4);
+	memcpy(memory + 4 * VECTOR_DB, (uint16_t[2]) { 0x1800, 0 }, 4);
+	memcpy(memory + 4 * VECTOR_BP, (uint16_t[2]) { 0x1800, 0 }, 4);
 	CALL(cpu, KVM_GET_SREGS, &sregs);
 	sregs.cs.selector = sregs.cs.base = 0;
 	sregs.ds = sregs.es = sregs.ss;
@@ -205,6 +214,10 @@ static void go(void)
 		case KVM_EXIT_MMIO:
 			say_mmio();
 			break;
+		case KVM_EXIT_DEBUG:
+			printf("debug %u at 0x%llx, dr6 0x%llx\n", run->debug.arch.exception,
+			       run->debug.arch.pc, run->debug.arch.dr6);
+			return;
 		default:
 			printf("exit %u\n", run->exit_reason);
 			return;
@@ -580,6 +593,113 @@ static void test_full(void)
 	end_vm();
 }
 
+static void debug(uint32_t control, uint64_t dr0, uint64_t dr7)
+{
+	const struct kvm_guest_debug debug = {
+		.control = control, .arch.debugreg = { [0] = dr0, [7] = dr7 },
+	};
+
+	CALL(cpu, KVM_SET_GUEST_DEBUG, &debug);
+}
+
+#define BREAK(dr0, dr7) debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, dr0, dr7)
+
+static void with_debugger(void)
+{
+	struct kvm_debugregs own = { .db[0] = 0x1234, .dr6 = 0xffff0ff0, .dr7 = 0x400 };
+	struct kvm_regs regs;
+
+	make_vm();
+	make_cpu();
+	LOAD(guest_debugged);
+	CALL(cpu, KVM_SET_DEBUGREGS, &own);
+	BREAK(CODE + 1, 0x402);
+	go();
+	CALL(cpu, KVM_GET_DEBUGREGS, &own);
+	printf("the guest's: %llx %llx %llx\n", own.db[0], own.dr6, own.dr7);
+	BREAK(0x3000, 0x10402);
+	go();
+	/* Up to MOV from DR0; some need the client in their middle. */
+	for (int i = 0; i < 10; i++) {
+		debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, 0, 0);
+		go();
+	}
+	BREAK(0, 0x400 | DR7_GD);
+	go();
+	debug(0, 0, 0);
+	go();
+	CALL(cpu, KVM_GET_REGS, &regs);
+	printf("its DR0: %llx\n", regs.rsi);
+	debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP, 0, 0);
+	go();
+	LOAD(guest_dirty);
+	debug(KVM_GUESTDBG_INJECT_DB, 0, 0);
+	go();
+	end_vm();
+}
+
+/* An INT3 that is the debugger's, and then the guest's own. */
+static void with_int3(void)
+{
+	make_vm();
+	make_cpu();
+	LOAD(guest_int3);
+	debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP, 0, 0);
+	go();
+	debug(KVM_GUESTDBG_INJECT_BP, 0, 0);
+	go();
+	end_vm();
+}
+
+/* General registers by struct kvm_run. */
+static void test_sync(void)
+{
+	LOAD(guest_wrmsr);
+	run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	CALL(cpu, KVM_GET_REGS, &run->s.regs.regs);
+	run->s.regs.regs.rbx = 0x5151;
+	run->s.regs.regs.rip = CODE + guest_wrmsr_end - guest_wrmsr - 1;
+	run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	go();
+	say_registers();
+	printf("synced: rbx %llx rip %llx cs %x\n", run->s.regs.regs.rbx, run->s.regs.regs.rip,
+	       run->s.regs.sregs.cs.selector);
+	run->kvm_valid_regs = 0x80;
+	SHOW(cpu, KVM_RUN, 0);
+	run->kvm_valid_regs = 0;
+}
+
+/* Of a guest that has run. */
+static void test_cpuid_stays(void)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[256];
+	} table = { .head.nent = 256 };
+
+	CALL(cpu, KVM_GET_CPUID2, &table);
+	table.entries[0].ebx++;
+	SHOW(cpu, KVM_SET_CPUID2, &table);
+}
+
+static void test_limits(void)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID, .args[0] = 2 };
+	struct kvm_sregs sregs;
+
+	make_vm();
+	CALL(vm, KVM_ENABLE_CAP, &cap);
+	SHOW(vm, KVM_CREATE_VCPU, 2);
+	make_cpu();
+	cap.args[0] = 3;
+	SHOW(vm, KVM_ENABLE_CAP, &cap);
+	CALL(cpu, KVM_GET_SREGS, &sregs);
+	/* Nobody has this bit. */
+	sregs.cr4 |= 1u << 31;
+	SHOW(cpu, KVM_SET_SREGS, &sregs);
+	end_vm();
+}
+
 static void with_client_apic(void)
 {
 	make_vm();
@@ -595,6 +715,8 @@ static void with_client_apic(void)
 	test_events();
 	test_errors();
 	test_descriptors();
+	test_sync();
+	test_cpuid_stays();
 	test_fork();
 	/* Of which Bochs panics on the hardware that it shows as svm-full. */
 	if (!getenv("NO_TRIPLE_FAULT"))
@@ -603,27 +725,33 @@ static void with_client_apic(void)
 }
 
 /* What mote has not, and KVM may have. */
-static int want(void)
+static void want(void)
 {
 	make_vm();
 	make_cpu();
 	SHOW(cpu, KVM_SMI, 0);
 	SHOW(cpu, KVM_SMI, 0);
-	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	(void)argv;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		fail("open /dev/kvm");
 	run_size = CALL(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (argc > 1)
-		return want();
+	if (argc > 1) {
+		if (!strcmp(argv[1], "debugger"))
+			with_debugger();
+		else if (!strcmp(argv[1], "int3"))
+			with_int3();
+		else
+			want();
+		return 0;
+	}
 	printf("version %d\n", CALL(kvm, KVM_GET_API_VERSION, 0));
 	with_client_apic();
+	test_limits();
 	test_split();
 	test_full();
 	puts("end");

@@ -95,8 +95,9 @@ static int call_get_vcpu_mmap_size(struct object *object, void *data, unsigned l
 }
 
 /*
- * Memory for CPUs that need some for real mode, or for paging that is off: these do not.  And
- * exits by which a client finds accesses to the TPR, to patch guests of 32 bits: there are none.
+ * Memory for CPUs that need some for real mode, or for paging that is off: these do not.  Exits by
+ * which a client finds accesses to the TPR, to patch guests of 32 bits: there are none.  How many
+ * tables nested paging may have: that has no limit.
  */
 static int call_nothing(struct object *object, void *data, unsigned long argument)
 {
@@ -141,6 +142,7 @@ static const struct call calls[] = {
 	ROW(VM, KVM_GET_DIRTY_LOG, IN, call_get_dirty_log),
 	ROW(VM, KVM_SET_TSS_ADDR, 0, call_nothing),
 	ROW(VM, KVM_SET_IDENTITY_MAP_ADDR, IN, call_nothing),
+	ROW(VM, KVM_SET_NR_MMU_PAGES, 0, call_nothing),
 	ROW(VM, KVM_ENABLE_CAP, IN, call_enable_cap),
 	ROW(VM, KVM_GET_CLOCK, OUT, call_get_clock),
 	ROW(VM, KVM_SET_CLOCK, IN, call_set_clock),
@@ -163,7 +165,6 @@ static const struct call calls[] = {
 	NOT_THERE(VM, KVM_CLEAR_DIRTY_LOG),
 	NOT_THERE(VM, KVM_RESET_DIRTY_RINGS),
 	NOT_THERE(VM, KVM_SET_BOOT_CPU_ID),
-	NOT_THERE(VM, KVM_SET_NR_MMU_PAGES),
 	NOT_THERE(VM, KVM_GET_NR_MMU_PAGES),
 	NOT_THERE(VM, KVM_X86_SET_MSR_FILTER),
 	NOT_THERE(VM, KVM_SET_PMU_EVENT_FILTER),
@@ -204,10 +205,10 @@ static const struct call calls[] = {
 	ROW(VCPU, KVM_TRANSLATE, IN | OUT, call_translate),
 	ROW(VCPU, KVM_GET_TSC_KHZ, 0, call_get_tsc_khz),
 	ROW(VCPU, KVM_SET_TSC_KHZ, 0, call_set_tsc_khz),
+	ROW(VCPU, KVM_SET_GUEST_DEBUG, IN, call_set_guest_debug),
 	ROW(VCPU, KVM_TPR_ACCESS_REPORTING, IN | OUT, call_nothing),
 	ROW(VCPU, KVM_SET_VAPIC_ADDR, IN, call_nothing),
 	NOT_THERE(VCPU, KVM_SET_CPUID),
-	NOT_THERE(VCPU, KVM_SET_GUEST_DEBUG),
 	NOT_THERE(VCPU, KVM_SMI),
 	NOT_THERE(VCPU, KVM_X86_SETUP_MCE),
 	NOT_THERE(VCPU, KVM_X86_SET_MCE),

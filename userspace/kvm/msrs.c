@@ -106,16 +106,13 @@ static int read_msr(struct shim_vcpu *vcpu, __u32 index, __u64 *value)
  * A client sets the TSC of each vCPU in turn, and time passes between two: as in KVM, vCPUs that are
  * set to what the last one has now, a second more or less, or to 0 as at a reset, get the same.
  */
-static int write_tsc(struct shim_vcpu *vcpu, __u64 value)
+int tsc_write(struct shim_vcpu *vcpu, __u64 value)
 {
 	struct mote_state state = { .mask = MOTE_STATE_TSC };
 	struct shim_vm *vm = vcpu->vm;
-	struct mote_info info;
 	__u64 offset, away;
-	int err = mote_get_info(mote_fd, &info);
+	int err = mote_get_state(vcpu->cpu.fd, &state);
 
-	if (!err)
-		err = mote_get_state(vcpu->cpu.fd, &state);
 	if (err)
 		return err;
 	pthread_mutex_lock(&vm->lock);
@@ -123,7 +120,7 @@ static int write_tsc(struct shim_vcpu *vcpu, __u64 value)
 	away = offset - vm->tsc_offset;
 	if (away >> 63)
 		away = -away;
-	if (!vm->has_tsc || (value && away > info.tsc_khz * 1000ull))
+	if (!vm->has_tsc || (value && away > vm->info.tsc_khz * 1000ull))
 		vm->tsc_offset = offset;
 	vm->has_tsc = true;
 	state.tsc.offset = vm->tsc_offset;
@@ -140,7 +137,7 @@ static int write_msr(struct shim_vcpu *vcpu, __u32 index, __u64 value)
 	if (own_msr_write(vcpu, index, value) || is_deadline_elsewhere(vcpu, index))
 		return 0;
 	if (index == MSR_TSC)
-		return write_tsc(vcpu, value);
+		return tsc_write(vcpu, value);
 	if (index == MSR_TSC_DEADLINE)
 		state.mask = MOTE_STATE_APIC;
 	else if (!at)

@@ -10,6 +10,7 @@
 #include "shim.h"
 
 #define RFLAGS_IF (1u << 9)
+#define CR4_OLDEST 0x7ffull	/* VME to OSXMMEXCPT */
 #define PART(name) MOTE_STATE_##name
 
 static int get(struct shim_vcpu *vcpu, struct mote_state *state, __u32 mask)
@@ -121,8 +122,12 @@ static int get_sregs(struct shim_vcpu *vcpu, struct kvm_sregs2 *sregs, struct mo
 static int set_sregs(struct shim_vcpu *vcpu, const struct kvm_sregs2 *sregs, const __u64 *pdptes)
 {
 	struct mote_state state;
-	int err = get(vcpu, &state, PART(SEGS) | PART(CRS) | PART(MSRS));
+	int err;
 
+	/* KVM takes the oldest from whatever CPU; what CPUID lets a guest do is looked at later. */
+	if (sregs->cr4 & ~(vcpu->vm->info.cr4 | CR4_OLDEST) || sregs->efer & ~vcpu->vm->info.efer)
+		return -EINVAL;
+	err = get(vcpu, &state, PART(SEGS) | PART(CRS) | PART(MSRS));
 	if (err)
 		return err;
 	for (size_t i = 0; i < ARRAY_SIZE(segments); i++)
@@ -332,21 +337,30 @@ int call_set_xcrs(struct object *object, void *data, unsigned long argument)
 
 int call_get_debugregs(struct object *object, void *data, unsigned long argument)
 {
+	struct shim_vcpu *vcpu = vcpu_of(object);
 	struct kvm_debugregs *regs = data;
 	struct mote_state state;
-	int err = get(vcpu_of(object), &state, PART(DRS));
+	int err = debug_lend_drs(vcpu, true);
 
 	(void)argument;
+	if (!err)
+		err = get(vcpu, &state, PART(DRS));
+	if (!err)
+		err = debug_lend_drs(vcpu, false);
+	if (err)
+		return err;
 	memcpy(regs->db, state.drs.dr, sizeof(regs->db));
 	regs->dr6 = state.drs.dr6;
 	regs->dr7 = state.drs.dr7;
-	return err;
+	return 0;
 }
 
 int call_set_debugregs(struct object *object, void *data, unsigned long argument)
 {
 	const struct kvm_debugregs *regs = data;
+	struct shim_vcpu *vcpu = vcpu_of(object);
 	struct mote_state state = { .mask = PART(DRS) };
+	int err;
 
 	(void)argument;
 	if (regs->flags)
@@ -354,7 +368,10 @@ int call_set_debugregs(struct object *object, void *data, unsigned long argument
 	memcpy(state.drs.dr, regs->db, sizeof(regs->db));
 	state.drs.dr6 = regs->dr6;
 	state.drs.dr7 = regs->dr7;
-	return set(vcpu_of(object), &state);
+	err = debug_lend_drs(vcpu, true);
+	if (!err)
+		err = set(vcpu, &state);
+	return err ? err : debug_lend_drs(vcpu, false);
 }
 
 /* ---- events ---------------------------------------------------------------------- */
@@ -610,4 +627,40 @@ int call_translate(struct object *object, void *data, unsigned long argument)
 	translation->writeable = 1;
 	translation->usermode = 0;
 	return 0;
+}
+
+/* ---- by struct kvm_run ----------------------------------------------------------- */
+
+int registers_take(struct shim_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->kvm;
+	struct kvm_sync_regs *regs = &run->s.regs;
+	int err = 0;
+
+	if ((run->kvm_valid_regs | run->kvm_dirty_regs) & ~KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	if (run->kvm_dirty_regs & KVM_SYNC_X86_REGS)
+		err = call_set_regs(&vcpu->object, &regs->regs, 0);
+	if (!err && run->kvm_dirty_regs & KVM_SYNC_X86_SREGS)
+		err = call_set_sregs(&vcpu->object, &regs->sregs, 0);
+	if (!err && run->kvm_dirty_regs & KVM_SYNC_X86_EVENTS)
+		err = call_set_events(&vcpu->object, &regs->events, 0);
+	if (!err)
+		run->kvm_dirty_regs = 0;
+	return err;
+}
+
+int registers_show(struct shim_vcpu *vcpu)
+{
+	const __u64 wanted = vcpu->kvm->kvm_valid_regs;
+	struct kvm_sync_regs *regs = &vcpu->kvm->s.regs;
+	int err = 0;
+
+	if (wanted & KVM_SYNC_X86_REGS)
+		err = call_get_regs(&vcpu->object, &regs->regs, 0);
+	if (!err && wanted & KVM_SYNC_X86_SREGS)
+		err = call_get_sregs(&vcpu->object, &regs->sregs, 0);
+	if (!err && wanted & KVM_SYNC_X86_EVENTS)
+		err = call_get_events(&vcpu->object, &regs->events, 0);
+	return err;
 }

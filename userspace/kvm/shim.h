@@ -20,7 +20,7 @@
 
 #include <linux/kvm.h>
 
-#include <machine.h>
+#include <debug.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #define PAGE_SIZE 4096
@@ -135,6 +135,8 @@ struct chipset;
  * @routes: where GSIs lead
  * @irqfds: eventfds that send interrupts
  * @ioeventfds: eventfds that the guest's writes tell
+ * @max_ids: ids of vCPUs are below, by %KVM_CAP_MAX_VCPU_ID; 0: not decided yet
+ * @info: what the module says of itself and the host
  * @has_tsc: a vCPU's TSC has been set
  * @tsc_offset: with this offset; see msr.c
  * @written: what completions have written; of which there is one while a slot has a log
@@ -152,6 +154,8 @@ struct shim_vm {
 	struct kvm_irq_routing_entry *routes;
 	struct eventfd *irqfds;
 	struct eventfd *ioeventfds;
+	__u64 max_ids;
+	struct mote_info info;
 	bool has_tsc;
 	__u64 tsc_offset;
 	struct mote_written written;
@@ -194,6 +198,9 @@ enum pending { PENDING_NOTHING, PENDING_IN, PENDING_OUT };
  * @nr_cpuid: rows of @cpuid
  * @cpuid: what KVM_SET_CPUID2 said
  * @own: values of the MSRs that the module has not
+ * @has_run: the guest has been entered, and its CPUID stays
+ * @guest_debug: what KVM_SET_GUEST_DEBUG said; nothing while .control is 0
+ * @debugged: by that
  */
 struct shim_vcpu {
 	struct object object;
@@ -216,6 +223,9 @@ struct shim_vcpu {
 	unsigned int nr_cpuid;
 	struct kvm_cpuid_entry2 *cpuid;
 	__u64 own[NR_OWN_MSRS];
+	bool has_run;
+	struct kvm_guest_debug guest_debug;
+	struct mote_debugged debugged;
 };
 
 /* struct kvm_run, and the data of ports. */
@@ -224,12 +234,42 @@ struct shim_vcpu {
 int vcpu_create(struct shim_vm *vm, unsigned long id);
 void vcpu_destroy(struct shim_vcpu *vcpu);
 int vcpu_run(struct shim_vcpu *vcpu);
+/* What has been completed takes effect, and no more. */
+void vcpu_settle(struct shim_vcpu *vcpu);
 /* Let it look again at what the chipset has for it. */
 void vcpu_kick_thread(struct shim_vcpu *vcpu);
 /* The registers have been set from outside; @rip is the new one. */
 void vcpu_moved(struct shim_vcpu *vcpu, __u64 rip);
 /* Of this thread; NULL: it runs none. */
 extern __thread struct shim_vcpu *current_vcpu;
+
+/* Of what a run does next: the guest goes on, or the run ends for the client; or a negative errno. */
+enum { GO_ON, TO_CLIENT };
+
+/* ---- debugging (debug.c) --------------------------------------------------------- */
+
+/* Controls of KVM_SET_GUEST_DEBUG that are there. */
+#define DEBUG_CONTROLS (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |	\
+			KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |	\
+			KVM_GUESTDBG_BLOCKIRQ)
+
+/* Before the guest is entered; %TO_CLIENT: that was a step already. */
+int debug_begin(struct shim_vcpu *vcpu);
+/* What the last run has ended with is complete: that was a step, too. */
+int debug_completed(struct shim_vcpu *vcpu);
+/* Of a run: 0 or a negative errno. */
+int debug_end(struct shim_vcpu *vcpu);
+/* An exit that only a debugged vCPU has. */
+int debug_exit(struct shim_vcpu *vcpu);
+/* The vCPU has the guest's own debug registers, or the client's again. */
+int debug_lend_drs(struct shim_vcpu *vcpu, bool to_guest);
+
+/* ---- registers ------------------------------------------------------------------- */
+
+/* Those that are to go by struct kvm_run: 0 or a negative errno. */
+int registers_take(struct shim_vcpu *vcpu);
+int registers_show(struct shim_vcpu *vcpu);
+int tsc_write(struct shim_vcpu *vcpu, __u64 value);
 
 bool own_msr_read(const struct shim_vcpu *vcpu, __u32 index, __u64 *value);
 bool own_msr_write(struct shim_vcpu *vcpu, __u32 index, __u64 value);
@@ -260,7 +300,7 @@ call_function call_get_regs, call_set_regs, call_get_sregs, call_set_sregs, call
 	      call_get_xcrs, call_set_xcrs, call_get_debugregs, call_set_debugregs, call_get_events,
 	      call_set_events, call_get_mp_state, call_set_mp_state, call_get_lapic, call_set_lapic,
 	      call_get_msrs, call_set_msrs, call_set_cpuid2, call_get_cpuid2, call_interrupt, call_nmi,
-	      call_set_signal_mask, call_translate, call_get_tsc_khz, call_set_tsc_khz;
+	      call_set_signal_mask, call_translate, call_get_tsc_khz, call_set_tsc_khz, call_set_guest_debug;
 
 static inline struct shim_vm *vm_of(struct object *object)
 {

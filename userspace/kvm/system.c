@@ -60,6 +60,10 @@ static const struct {
 	{ KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
 	{ KVM_CAP_IMMEDIATE_EXIT, 1 },
 	{ KVM_CAP_SREGS2, 1 },
+	{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS },
+	{ KVM_CAP_SET_GUEST_DEBUG, 1 },
+	{ KVM_CAP_SET_GUEST_DEBUG2, DEBUG_CONTROLS },
+	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1 },
 };
 
 int call_check_extension(struct object *object, void *data, unsigned long argument)
@@ -212,8 +216,14 @@ static int set_cpuid(struct shim_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, _
 	return 0;
 }
 
+static bool is_same_cpuid(const struct shim_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, __u32 nr)
+{
+	return nr == vcpu->nr_cpuid && (!nr || !memcmp(entries, vcpu->cpuid, nr * sizeof(entries[0])));
+}
+
 int call_set_cpuid2(struct object *object, void *data, unsigned long argument)
 {
+	struct shim_vcpu *vcpu = vcpu_of(object);
 	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 head;
 	int err;
@@ -227,8 +237,14 @@ int call_set_cpuid2(struct object *object, void *data, unsigned long argument)
 	if (!entries)
 		return -ENOMEM;
 	err = client_read(entries, argument + sizeof(head), head.nent * sizeof(*entries));
+	if (!err && vcpu->has_run) {
+		/* A guest that has seen it finds the same ever after. */
+		err = is_same_cpuid(vcpu, entries, head.nent) ? 0 : -EINVAL;
+		free(entries);
+		return err;
+	}
 	if (!err)
-		err = set_cpuid(vcpu_of(object), entries, head.nent);
+		err = set_cpuid(vcpu, entries, head.nent);
 	if (err)
 		free(entries);
 	return err;

@@ -4,7 +4,7 @@
  * needs devices is completed by libmote on a stack of its own (fiber.c), which waits there while
  * the client is the device.
  *
- * Not here: what a run ends with that the client asked for: breakpoints, MSRs, dirty rings.
+ * Not here: what a run ends with that the client asked for: MSRs, dirty rings; and debugging (debug.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,9 +24,6 @@
 
 #define LAPIC_BASE 0xfee00000ull
 #define VECTOR_GP 13
-
-/* What a function says of an exit: the run goes on, or ends for the client; or a negative errno. */
-enum { GO_ON, TO_CLIENT };
 
 /* ---- creation -------------------------------------------------------------------- */
 
@@ -71,7 +68,10 @@ int vcpu_create(struct shim_vm *vm, unsigned long id)
 	pthread_mutexattr_destroy(&recursive);
 	vcpu->vector = -1;
 	pthread_mutex_lock(&vm->lock);
-	err = mote_cpu_create(&vcpu->cpu, &vm->machine, id);
+	/* Too late to ask for other ids. */
+	if (!vm->max_ids)
+		vm->max_ids = vm->info.max_vcpus;
+	err = id < vm->max_ids ? mote_cpu_create(&vcpu->cpu, &vm->machine, id) : -EINVAL;
 	if (!err) {
 		vcpu->vm = vm;
 		__atomic_add_fetch(&vm->object.refs, 1, __ATOMIC_ACQ_REL);
@@ -79,6 +79,9 @@ int vcpu_create(struct shim_vm *vm, unsigned long id)
 		chipset_join(vm, vcpu, id);
 	}
 	pthread_mutex_unlock(&vm->lock);
+	/* Time begins with the first one. */
+	if (!err)
+		err = tsc_write(vcpu, 0);
 	fd = err ? err : map_run(vcpu, id);
 	if (fd < 0)
 		object_put(&vcpu->object);
@@ -260,7 +263,10 @@ static int go_on(struct shim_vcpu *vcpu)
 		return tell(vcpu, KVM_EXIT_SHUTDOWN);
 	case -EOPNOTSUPP:
 	case -EADDRNOTAVAIL:
-		vcpu->kvm->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	case -EBUSY:
+		/* The last: in the middle of an event's delivery. */
+		vcpu->kvm->internal.suberror = vcpu->outcome == -EBUSY ? KVM_INTERNAL_ERROR_DELIVERY_EV :
+								       KVM_INTERNAL_ERROR_EMULATION;
 		vcpu->kvm->internal.ndata = 0;
 		return tell(vcpu, KVM_EXIT_INTERNAL_ERROR);
 	default:
@@ -386,14 +392,19 @@ static int handle_hypercall(struct shim_vcpu *vcpu)
 	return GO_ON;
 }
 
+void vcpu_settle(struct shim_vcpu *vcpu)
+{
+	vcpu->cpu.run->immediate_exit = 1;
+	mote_run(vcpu->cpu.fd);
+}
+
 /* The client sees a vCPU that is behind the instruction. */
 static int handle_halt(struct shim_vcpu *vcpu)
 {
 	struct mote_run *run = vcpu->cpu.run;
 
 	end_instruction(run, run->next_rip);
-	run->immediate_exit = 1;
-	mote_run(vcpu->cpu.fd);
+	vcpu_settle(vcpu);
 	return tell(vcpu, KVM_EXIT_HLT);
 }
 
@@ -459,6 +470,9 @@ static int handle_exit(struct shim_vcpu *vcpu)
 		return tell(vcpu, KVM_EXIT_SHUTDOWN);
 	case MOTE_EXIT_FAIL_ENTRY:
 		return handle_refusal(vcpu);
+	case MOTE_EXIT_EXCEPTION:
+	case MOTE_EXIT_DR:
+		return debug_exit(vcpu);
 	case MOTE_EXIT_MEMORY:
 		return -EFAULT;
 	default:
@@ -478,9 +492,14 @@ void vcpu_kick_thread(struct shim_vcpu *vcpu)
 		tgkill(getpid(), tid, KICK);
 }
 
-/* Is there an interrupt that goes past the local APIC?  The client has none where it has no 8259s. */
+/*
+ * Is there an interrupt that goes past the local APIC?  The client has none where it has no 8259s; a
+ * guest that is stepped has none either.
+ */
 static bool wants_window(const struct shim_vcpu *vcpu)
 {
+	if (vcpu->debugged.step)
+		return false;
 	if (vcpu->vector >= 0 || chipset_has_interrupt(vcpu->vm, vcpu))
 		return true;
 	return vcpu->vm->irqchip != IRQCHIP_FULL && vcpu->kvm->request_interrupt_window;
@@ -497,25 +516,40 @@ static int enter(struct shim_vcpu *vcpu)
 	if (vcpu->interrupted || vcpu->kvm->immediate_exit)
 		run->immediate_exit = 1;
 	run->window = wants_window(vcpu) ? MOTE_WINDOW_INTERRUPT : 0;
+	vcpu->has_run |= !run->immediate_exit;
 	return mote_run(vcpu->cpu.fd);
+}
+
+/* Enter the guest and see to its exit. */
+static int run_once(struct shim_vcpu *vcpu)
+{
+	int ret = debug_begin(vcpu);
+
+	if (ret != GO_ON)
+		return ret;
+	ret = enter(vcpu);
+	if (!ret)
+		return handle_exit(vcpu);
+	if (ret != -EINTR || vcpu->kvm->immediate_exit)
+		return ret;
+	/* The host had something to do, or the chipset has something. */
+	if (!vcpu->interrupted)
+		return GO_ON;
+	vcpu->kvm->exit_reason = KVM_EXIT_INTR;
+	return ret;
 }
 
 static int run_until_client(struct shim_vcpu *vcpu)
 {
-	int ret = finish(vcpu);
+	bool completes = vcpu->pending || vcpu->fiber.waits;
+	int ret = finish(vcpu), err;
 
-	while (ret == GO_ON) {
-		ret = enter(vcpu);
-		if (!ret) {
-			ret = handle_exit(vcpu);
-		} else if (ret == -EINTR && !vcpu->interrupted && !vcpu->kvm->immediate_exit) {
-			/* The host had something to do, or the chipset has something. */
-			ret = GO_ON;
-		} else if (ret == -EINTR) {
-			vcpu->kvm->exit_reason = KVM_EXIT_INTR;
-		}
-	}
-	return ret < 0 ? ret : 0;
+	if (ret == GO_ON && completes)
+		ret = debug_completed(vcpu);
+	while (ret == GO_ON)
+		ret = run_once(vcpu);
+	err = debug_end(vcpu);
+	return ret < 0 ? ret : err;
 }
 
 static void set_mask(const sigset_t *mask, sigset_t *old)
@@ -546,16 +580,21 @@ static int exchange_apic(struct shim_vcpu *vcpu, bool takes)
 static int run_locked(struct shim_vcpu *vcpu)
 {
 	bool own_apic = !vcpu->vm->irqchip;
-	int ret = own_apic ? exchange_apic(vcpu, true) : 0;
+	int ret = registers_take(vcpu), err;
 
-	vcpu->kvm->exit_reason = KVM_EXIT_UNKNOWN;
+	if (!ret && own_apic)
+		ret = exchange_apic(vcpu, true);
+	/* A client that only has its last exit completed goes on with what that was. */
+	if (!vcpu->kvm->immediate_exit)
+		vcpu->kvm->exit_reason = KVM_EXIT_UNKNOWN;
 	vcpu->kvm->ready_for_interrupt_injection = vcpu->vm->irqchip == IRQCHIP_FULL;
 	if (!ret)
 		ret = run_until_client(vcpu);
 	vcpu->kvm->if_flag = vcpu->cpu.run->rflags >> 9 & 1;
 	if (own_apic && ret >= 0)
 		ret = exchange_apic(vcpu, false);
-	return ret;
+	err = registers_show(vcpu);
+	return ret ? ret : err;
 }
 
 int vcpu_run(struct shim_vcpu *vcpu)

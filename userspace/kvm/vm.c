@@ -27,7 +27,9 @@ int vm_create(void)
 		return -ENOMEM;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_rwlock_init(&vm->memory_lock, NULL);
-	err = mote_machine_create(&vm->machine, mote_fd, flags_of[IRQCHIP_NONE]);
+	err = mote_get_info(mote_fd, &vm->info);
+	if (!err)
+		err = mote_machine_create(&vm->machine, mote_fd, flags_of[IRQCHIP_NONE]);
 	fd = err ? err : memfd_create("kvm-vm", MFD_CLOEXEC);
 	if (fd < 0) {
 		err = err ? err : -errno;
@@ -245,23 +247,17 @@ int call_set_clock(struct object *object, void *data, unsigned long argument)
 
 int call_get_tsc_khz(struct object *object, void *data, unsigned long argument)
 {
-	struct mote_info info;
-	int err = mote_get_info(mote_fd, &info);
+	const struct shim_vm *vm = object->kind == KIND_VM ? vm_of(object) : vcpu_of(object)->vm;
 
-	(void)object;
 	(void)data;
 	(void)argument;
-	return err ? err : (int)info.tsc_khz;
+	return vm->info.tsc_khz;
 }
 
 /* There is one frequency, the host's; 0 stands for it. */
 int call_set_tsc_khz(struct object *object, void *data, unsigned long argument)
 {
-	int khz = call_get_tsc_khz(object, data, argument);
-
-	if (khz < 0)
-		return khz;
-	return argument && argument != (unsigned long)khz ? -EINVAL : 0;
+	return argument && (int)argument != call_get_tsc_khz(object, data, argument) ? -EINVAL : 0;
 }
 
 /* ---- what is asked for ----------------------------------------------------------- */
@@ -271,6 +267,15 @@ int call_set_tsc_khz(struct object *object, void *data, unsigned long argument)
 static int take_split(struct shim_vm *vm, __u64 pins)
 {
 	return pins > MAX_ROUTES ? -EINVAL : vm_take_lapics(vm, IRQCHIP_SPLIT);
+}
+
+/* Once, and before there is a vCPU. */
+static int limit_ids(struct shim_vm *vm, __u64 max_ids)
+{
+	if (max_ids > vm->info.max_vcpus || (vm->max_ids && vm->max_ids != max_ids))
+		return -EINVAL;
+	vm->max_ids = max_ids;
+	return 0;
 }
 
 int call_enable_cap(struct object *object, void *data, unsigned long argument)
@@ -285,6 +290,8 @@ int call_enable_cap(struct object *object, void *data, unsigned long argument)
 	pthread_mutex_lock(&vm->lock);
 	if (cap->cap == KVM_CAP_SPLIT_IRQCHIP) {
 		err = take_split(vm, cap->args[0]);
+	} else if (cap->cap == KVM_CAP_MAX_VCPU_ID) {
+		err = limit_ids(vm, cap->args[0]);
 	} else if (cap->cap == KVM_CAP_X2APIC_API && !(cap->args[0] & ~X2APIC_FLAGS)) {
 		/* mote has not the quirk of the other bit. */
 		vm->x2apic_ids |= cap->args[0] & KVM_X2APIC_API_USE_32BIT_IDS;
