@@ -250,7 +250,7 @@ static int account(const char *name, double interval, bool json)
 		free(before.account);
 		before = now;
 		is_first = false;
-		usleep(interval * 1e6);
+		wait_period(interval);
 	} while (interval);
 	free(before.account);
 	return status;

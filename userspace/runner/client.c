@@ -471,8 +471,17 @@ int parse_period(const char *option, const char *text, double *period)
 	*period = strtod(text, &end);
 	if (!*end && end != text && *period >= 0.1 && *period <= 1e6)
 		return 0;
-	complain("%s: not a number of seconds from 0.1 on: %s", option, text);
+	complain("%s: not a number of seconds from 0.1 to 1000000: %s", option, text);
 	return -1;
+}
+
+void wait_period(double period)
+{
+	const struct timespec time = {
+		.tv_sec = period, .tv_nsec = (period - (time_t)period) * NS_PER_S,
+	};
+
+	nanosleep(&time, NULL);
 }
 
 int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments)

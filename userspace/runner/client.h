@@ -122,6 +122,8 @@ struct vm_arguments {
 
 /* How often something is to be done, in seconds; 0, or -1 after a complaint about @option. */
 int parse_period(const char *option, const char *text, double *period);
+/* For so many seconds. */
+void wait_period(double period);
 
 /* -1 to go on with the VM's name, argv[optind]; else the exit status. */
 int parse_vm(const struct verb *verb, int argc, char **argv, const struct vm_arguments *arguments);

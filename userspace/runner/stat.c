@@ -167,7 +167,7 @@ int stat_run(const struct verb *verb, int argc, char **argv)
 	if (fd < 0)
 		return EXIT_USAGE;
 	while (!(status = show(fd, json, &before)) && period) {
-		usleep(period * 1e6);
+		wait_period(period);
 		if (!json && isatty(STDOUT_FILENO))
 			fputs("\033[H\033[2J", stdout);
 		else if (!json)
