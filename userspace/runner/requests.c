@@ -353,10 +353,12 @@ static struct json_object *leave(struct vm *vm, struct reply *reply, bool copies
 		return refuse("the VM is being copied, migrated or saved already");
 	reply->files[0] = -1;
 	reply->is_due = is_done;
-	reply->migrates = migration_begin(vm, fd, copies, downtime_ms * 1000000, migrated, reply);
-	if (!reply->migrates)
-		reply->is_due = NULL;
-	return refuse(reply->migrates ? "the VM has ended" : "the runner has no memory");
+	if (migration_begin(vm, fd, copies, downtime_ms * 1000000, migrated, reply)) {
+		reply->waits_for = FOR_MIGRATION;
+		return refuse("the VM has ended");
+	}
+	reply->is_due = NULL;
+	return refuse("the runner has no memory");
 }
 
 static struct json_object *do_migrate(struct vm *vm, struct reply *reply, const __u64 *values)
@@ -424,10 +426,11 @@ static struct json_object *do_gdb(struct vm *vm, struct reply *reply, const __u6
 	if (migration_is_under_way(vm) || vm->holder)
 		return refuse("the VM is being copied, migrated or saved");
 	reply->files[0] = -1;
-	reply->debugs = gdb_begin(vm, fd, debugged, reply);
-	if (reply->debugs)
-		reply->is_due = is_done;
-	return refuse(reply->debugs ? "the VM has ended" : "the runner has no memory");
+	if (!gdb_begin(vm, fd, debugged, reply))
+		return refuse("the runner has no memory");
+	reply->waits_for = FOR_DEBUGGER;
+	reply->is_due = is_done;
+	return refuse("the VM has ended");
 }
 
 static bool has_exit(struct vm *vm, const struct reply *reply)
@@ -443,7 +446,7 @@ static struct json_object *do_step(struct vm *vm, struct reply *reply, const __u
 
 	if (why)
 		return refuse("%s", why);
-	reply->steps = true;
+	reply->waits_for = FOR_EXIT;
 	reply->is_due = has_exit;
 	return refuse("the VM has ended");
 }
@@ -480,7 +483,7 @@ static struct json_object *do_watch(struct vm *vm, struct reply *reply, const __
 		return refuse("watch: the address and the size lead beyond all memory");
 	reply->watch_fd = reply->files[0];
 	reply->files[0] = -1;
-	reply->watches = true;
+	reply->waits_for = FOR_WATCH;
 	reply->is_due = stands_still;
 	vm->nr_watching++;
 	vm_stop_briefly(vm);
@@ -490,9 +493,9 @@ static struct json_object *do_watch(struct vm *vm, struct reply *reply, const __
 /* The last one lets the VM go on. */
 static void leave_watch(struct vm *vm, struct reply *reply)
 {
-	if (!reply->watches)
+	if (reply->waits_for != FOR_WATCH)
 		return;
-	reply->watches = false;
+	reply->waits_for = FOR_NOTHING;
 	if (reply->watch_fd >= 0)
 		close(reply->watch_fd);
 	if (!--vm->nr_watching)
@@ -517,11 +520,12 @@ bool request_abandon(struct vm *vm, struct reply *reply)
 {
 	step_leave(vm, reply);
 	leave_watch(vm, reply);
-	if (reply->migrates && reply->is_due)
+	if (reply->waits_for == FOR_MIGRATION)
 		migration_cancel(vm);
-	if (reply->debugs && reply->is_due)
+	if (reply->waits_for == FOR_DEBUGGER)
 		gdb_cancel(vm);
-	return reply->job.run || reply->save || reply->migrates || reply->debugs;
+	return reply->job.run || reply->save || reply->waits_for == FOR_MIGRATION ||
+	       reply->waits_for == FOR_DEBUGGER;
 }
 
 static const struct request requests[] = {
@@ -663,28 +667,32 @@ struct json_object *request_do(struct vm *vm, const char *line, int *files, stru
 	return answer;
 }
 
+static struct json_object *come_about(struct vm *vm, struct reply *reply)
+{
+	if (reply->save)
+		return save_answer(vm, reply);
+	if (reply->waits_for == FOR_MIGRATION)
+		return migrate_answer(vm);
+	if (reply->waits_for == FOR_EXIT)
+		return step_answer(vm);
+	if (reply->waits_for == FOR_WATCH)
+		return watch_answer(vm, reply);
+	if (!reply->err)
+		return vm_status(vm);
+	return refuse("%s", reply->why[0] ? reply->why : strerror(-reply->err));
+}
+
 struct json_object *request_finish(struct vm *vm, struct reply *reply)
 {
+	struct json_object *answer;
+
 	if (!reply->is_due || !reply->is_due(vm, reply))
 		return NULL;
 	reply->is_due = NULL;
 	reply->job.run = NULL;
-	if (reply->save)
-		return seal(reply, save_answer(vm, reply));
-	if (reply->migrates) {
-		reply->migrates = false;
-		return seal(reply, migrate_answer(vm));
-	}
-	if (reply->steps) {
-		reply->steps = false;
-		return seal(reply, step_answer(vm));
-	}
-	if (reply->watches)
-		return seal(reply, watch_answer(vm, reply));
-	reply->debugs = false;
-	if (!reply->err)
-		return seal(reply, vm_status(vm));
-	return seal(reply, refuse("%s", reply->why[0] ? reply->why : strerror(-reply->err)));
+	answer = come_about(vm, reply);
+	reply->waits_for = FOR_NOTHING;
+	return seal(reply, answer);
 }
 
 void request_forget(struct vm *vm, struct reply *reply)
@@ -692,6 +700,6 @@ void request_forget(struct vm *vm, struct reply *reply)
 	leave_watch(vm, reply);
 	reply->is_due = NULL;
 	reply->job.run = NULL;
-	reply->migrates = reply->debugs = reply->steps = false;
+	reply->waits_for = FOR_NOTHING;
 	free_save(reply);
 }

@@ -32,10 +32,7 @@ struct json_object;
  * @why: what is said of that; empty: the errno's text
  * @is_done: it has been done
  * @save: what is being saved for it, or NULL
- * @migrates: the VM is being migrated for it
- * @debugs: it is a debugger's
- * @steps: it is the next exit's
- * @watches: it is a watch's, which waits until the VM stands still
+ * @waits_for: what it wants to come about, until that has
  * @wanted: what is to be watched
  * @watch_fd: on which connection that is told
  * @console: behind the answer the connection is this one; or NULL
@@ -51,10 +48,7 @@ struct reply {
 	char why[BASE_WHY];
 	bool is_done;
 	struct save *save;
-	bool migrates;
-	bool debugs;
-	bool steps;
-	bool watches;
+	enum { FOR_NOTHING, FOR_MIGRATION, FOR_DEBUGGER, FOR_EXIT, FOR_WATCH } waits_for;
 	struct watch_wanted wanted;
 	int watch_fd;
 	struct console *console;
