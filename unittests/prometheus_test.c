@@ -98,13 +98,6 @@ static bool take_number(const char **at)
 	return true;
 }
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t length = strlen(name), end = strlen(suffix);
-
-	return length > end && !strcmp(name + length - end, suffix);
-}
-
 /* HELP, TYPE and samples of one name, none of which has come before. */
 static bool take_family(const char **at, char names[][NAME_SIZE], unsigned int *nr, unsigned int *nr_samples)
 {

@@ -185,26 +185,30 @@ TEST_F(limits, steal)
 	EXPECT_GE(101 * waited, 100 * steal);
 }
 
-/* A quarter of a processor: no more in each period, of which one may have begun. */
+/* A quarter of a processor: no more in each period, of which one may have begun. The guest hears of it. */
 TEST_F(limits, cpu_max)
 {
-	long long used, periods;
+	long long used, periods, throttled;
+	long times;
 
-	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-max 25"));
-	EXPECT_IN_GROUP("25000 100000", "one", "cpu.max");
+	ASSERT_TRUE(vm_start_flat("robbed", &guest_robbed, "--cpu-max 25"));
+	EXPECT_IN_GROUP("25000 100000", "robbed", "cpu.max");
 	do {
 		usleep(100000);
-		used = counted("one", "cpu.stat", USED);
-		periods = counted("one", "cpu.stat", "nr_periods");
+		used = counted("robbed", "cpu.stat", USED);
+		periods = counted("robbed", "cpu.stat", "nr_periods");
 	} while (periods < 20);
-	EXPECT_LT(0, counted("one", "cpu.stat", "nr_throttled"));
 	/* The kernel hands out 5 ms at a time, which each processor may keep. */
 	EXPECT_LE(used, (periods + 2) * 25000 + 50000)
 		TH_LOG("%lld us", used);
+	throttled = counted("robbed", "cpu.stat", "throttled_usec");
+	EXPECT_LT(0, throttled);
+	/* It has yet to say what came last. */
+	EXPECT_LT(throttled * 1000 / 2, said_stolen(&times));
 	/* No limit is none. */
-	EXPECT_EQ(0, sh("mote limit --cpu-max 0 one"));
-	EXPECT_IN_GROUP("max 100000", "one", "cpu.max");
-	EXPECT_EQ(0, sh("mote stop --force one"));
+	EXPECT_EQ(0, sh("mote limit --cpu-max 0 robbed"));
+	EXPECT_IN_GROUP("max 100000", "robbed", "cpu.max");
+	EXPECT_EQ(0, sh("mote stop --force robbed"));
 	EXPECT_TRUE(comes_true(ARE_GONE));
 }
 
@@ -319,6 +323,42 @@ TEST_F(limits, what_was_left)
 	ASSERT_EQ(0, sh("mkdir " CGROUPS "/mote-gone-4194305"));
 	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-weight 1"));
 	EXPECT_EQ(0, sh("[ $(" GROUPS " | wc -l) = 1 ]"));
+}
+
+/* Groups get the controllers that they need, whatever they are called. */
+TEST_F(limits, controllers)
+{
+	ASSERT_EQ(0, sh("echo '-cpu -memory -io +cpuset' > " CGROUPS "/cgroup.subtree_control"));
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, "--cpu-weight 2"));
+	EXPECT_IN_GROUP("2", "one", "cpu.weight");
+	EXPECT_EQ(0, sh("mote limit --memory-max 1G one && mote stop --force one"));
+	ASSERT_EQ(0, sh("echo -cpuset > " CGROUPS "/cgroup.subtree_control"));
+}
+
+/* A row for each machine; and intervals are parts of the whole, each with all that it lasts. */
+TEST_F(limits, account)
+{
+	ASSERT_TRUE(vm_start_flat("one", &guest_spin, ""));
+	ASSERT_TRUE(vm_start_flat("two", &guest_spin, ""));
+	EXPECT_EQ(0, sh("mote account > rows && [ $(wc -l < rows) = 4 ] && grep -q '^one ' rows && "
+			"grep -q '^two ' rows && [ $(mote account --json t | grep -c uptime_ns) = 1 ]"));
+	EXPECT_EQ(0, sh("mote account --interval 0.2 --json one > rows & account=$!; "
+			"until [ $(grep -c uptime_ns rows) -ge 3 ]; do sleep 0.1; done; kill $account; "
+			"sum() { "
+			"sed -n \"s/.*\\\"$1\\\": *\\([0-9]*\\).*/\\1/p\" | "
+			"awk '{ sum += $1 } END { printf \"%%.0f\", sum }'; }; "
+			"mote account --json one > whole; "
+			"for of in uptime_ns guest_ns memory_mib_ms; do "
+			"[ $(sum $of < rows) -gt 0 ] || exit 1; "
+			"[ $(sum $of < rows) -lt $(sum $of < whole) ] || exit 1; done; "
+			"[ $(sum uptime_ns < rows) -ge 600000000 ]"));
+	EXPECT_COMPLAINT(2, "--interval: not a number of seconds from 0.1 on: x",
+			 "mote account --interval x");
+	EXPECT_COMPLAINT(2, "no VM of yours is called three", "mote account three");
+	EXPECT_COMPLAINT(2, "account takes one VM: two", "mote account one two");
+	EXPECT_EQ(0, sh("mote account --help > rows && [ $(wc -l < rows) -le 24 ] && "
+			"! grep -E '.{81}' rows"));
+	sh("rm rows whole");
 }
 
 TEST_F(limits, refusals)

@@ -40,12 +40,18 @@ FILE *cgroup_open(const struct cgroup *group, const char *file)
 	return fopen(path_of(group, file, path), "re");
 }
 
-/* Is a word in a file of one line? */
+/* Is it one of the words of a file? */
 static bool says(const struct cgroup *group, const char *file, const char *word)
 {
-	char path[FILE_MOST], line[256];
+	FILE *words = cgroup_open(group, file);
+	bool is_there = false;
+	char each[64];
 
-	return host_read_line(path_of(group, file, path), line, sizeof(line)) && strstr(line, word);
+	while (words && !is_there && fscanf(words, "%63s", each) == 1)
+		is_there = !strcmp(each, word);
+	if (words)
+		fclose(words);
+	return is_there;
 }
 
 /* 0, or an errno. */
@@ -68,13 +74,6 @@ static bool systemd_runs(void)
 	struct stat stat;
 
 	return !lstat("/run/systemd/system", &stat) && S_ISDIR(stat.st_mode);
-}
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-	size_t length = strlen(text), end = strlen(suffix);
-
-	return length > end && !strcmp(text + length - end, suffix);
 }
 
 /* Where a process is; false: there is no such process, or no cgroup v2. */
@@ -125,11 +124,11 @@ static pid_t parent_of(pid_t process)
 static bool is_own(const struct cgroup *group, pid_t runner)
 {
 	FILE *file = is_root(group) ? NULL : cgroup_open(group, "cgroup.procs");
-	bool is_alone = file;
+	bool is_alone = false, goes_on = file;
 	int process;
 
-	while (is_alone && fscanf(file, "%d", &process) == 1)
-		is_alone = process == runner || parent_of(process) == runner;
+	while (goes_on && fscanf(file, "%d", &process) == 1)
+		goes_on = is_alone = process == runner || parent_of(process) == runner;
 	if (file)
 		fclose(file);
 	return is_alone;

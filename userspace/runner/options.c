@@ -129,13 +129,6 @@ static int parse_forward(const char *where, const char *text, void *field)
 
 /* ---- objects -------------------------------------------------------------------------------- */
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-	size_t length = strlen(text), end = strlen(suffix);
-
-	return length > end && !strcmp(text + length - end, suffix);
-}
-
 static bool is_format(const struct disk *disk, const char *format)
 {
 	return disk->format && !strcmp(disk->format, format);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* Exit statuses of every verb; `mote run` adds those of the guest (end.c). */
 enum {
@@ -14,6 +15,14 @@ enum {
 };
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Does a text end so, behind something else? */
+static inline bool has_suffix(const char *text, const char *suffix)
+{
+	size_t length = strlen(text), end = strlen(suffix);
+
+	return length > end && !strcmp(text + length - end, suffix);
+}
 
 /**
  * struct verb - one row of the table in main.c
