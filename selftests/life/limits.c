@@ -106,8 +106,8 @@ static bool is_thrice(long long high, long long low)
 }
 
 /*
- * Ten seconds of a processor's, of which one gets three times as much as the other; or more, where the host stands
- * still for long now and then, which is who's runs just then.
+ * Ten seconds of a processor's, of which one gets three times as much as the other; or more, where the
+ * host stands still now and then, which is charged to who runs just then.
  */
 TEST_F(limits, shares)
 {
@@ -194,8 +194,8 @@ TEST_F(limits, steal)
 }
 
 /*
- * A quarter of a processor: no more in each period, of which one may have begun; where the host has stood still
- * meanwhile, in those that follow. The guest hears of it.
+ * A quarter of a processor: no more in each period, of which one may have begun; where the host has stood
+ * still meanwhile, in those that follow. The guest hears of it.
  */
 TEST_F(limits, cpu_max)
 {
