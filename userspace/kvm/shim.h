@@ -269,6 +269,7 @@ int debug_lend_drs(struct shim_vcpu *vcpu, bool to_guest);
 /* Those that are to go by struct kvm_run: 0 or a negative errno. */
 int registers_take(struct shim_vcpu *vcpu);
 int registers_show(struct shim_vcpu *vcpu);
+/* As a client sets it, see msrs.c; 0: what the others have. */
 int tsc_write(struct shim_vcpu *vcpu, __u64 value);
 
 bool own_msr_read(const struct shim_vcpu *vcpu, __u32 index, __u64 *value);

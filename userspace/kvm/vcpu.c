@@ -530,12 +530,10 @@ static int run_once(struct shim_vcpu *vcpu)
 	ret = enter(vcpu);
 	if (!ret)
 		return handle_exit(vcpu);
-	if (ret != -EINTR || vcpu->kvm->immediate_exit)
-		return ret;
-	/* The host had something to do, or the chipset has something. */
-	if (!vcpu->interrupted)
-		return GO_ON;
-	vcpu->kvm->exit_reason = KVM_EXIT_INTR;
+	if (ret == -EINTR && vcpu->interrupted)
+		vcpu->kvm->exit_reason = KVM_EXIT_INTR;
+	else if (ret == -EINTR && !vcpu->kvm->immediate_exit)
+		ret = GO_ON; /* the host had something to do, or the chipset has something */
 	return ret;
 }
 

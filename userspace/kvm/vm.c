@@ -257,7 +257,7 @@ int call_get_tsc_khz(struct object *object, void *data, unsigned long argument)
 /* There is one frequency, the host's; 0 stands for it. */
 int call_set_tsc_khz(struct object *object, void *data, unsigned long argument)
 {
-	return argument && (int)argument != call_get_tsc_khz(object, data, argument) ? -EINVAL : 0;
+	return argument && argument != (unsigned long)call_get_tsc_khz(object, data, argument) ? -EINVAL : 0;
 }
 
 /* ---- what is asked for ----------------------------------------------------------- */
