@@ -11,13 +11,14 @@ void io_settled(struct vm *vm)
 	(void)vm;
 }
 
-/* How often a device that has something to do has asked. */
-static unsigned int nr_asked;
-
 bool vm_is_wanted_paused(const struct vm *vm)
 {
-	nr_asked++;
 	return vm->paused;
+}
+
+bool vm_is_paused(struct vm *vm)
+{
+	return vm->paused && vm->drained;
 }
 
 void vm_end(struct vm *vm, enum ending end, int detail)

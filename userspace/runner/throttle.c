@@ -13,13 +13,11 @@ static bool is_limited(const struct throttle *throttle)
 	return throttle->requests.rate || throttle->bytes.rate;
 }
 
-/* As if the driver had kicked.  A machine that is paused hears it when it goes on. */
+/* As if the driver had kicked. */
 static void is_over(struct vm *vm, struct timer *timer)
 {
-	struct throttle *throttle = container_of(timer, struct throttle, timer);
-
-	if (!vm_is_wanted_paused(vm))
-		throttle_resume(throttle);
+	(void)vm;
+	eventfd_write(container_of(timer, struct throttle, timer)->queue->notify.fd, 1);
 }
 
 int throttle_create(struct throttle *throttle, const struct rate *rate, struct virtqueue *queue)
@@ -67,12 +65,6 @@ void throttle_charge(struct throttle *throttle, __u64 bytes)
 	now = clock_ns();
 	bucket_take(&throttle->requests, now, 1);
 	bucket_take(&throttle->bytes, now, bytes);
-}
-
-void throttle_resume(struct throttle *throttle)
-{
-	if (is_limited(throttle))
-		eventfd_write(throttle->queue->notify.fd, 1);
 }
 
 void throttle_destroy(struct throttle *throttle)

@@ -57,8 +57,6 @@ int throttle_create(struct throttle *throttle, const struct rate *rate, struct v
 bool throttle_lets(struct throttle *throttle);
 /* One has been, of so many bytes. */
 void throttle_charge(struct throttle *throttle, __u64 bytes);
-/* The machine goes on: what has waited is heard. */
-void throttle_resume(struct throttle *throttle);
 void throttle_destroy(struct throttle *throttle);
 
 #endif /* THROTTLE_H */

@@ -414,7 +414,6 @@ static void blk_resume(struct virtio *virtio)
 		transfers_start(&blk->transfers, &request->transfer);
 	}
 	transfers_submit(&blk->transfers);
-	throttle_resume(&blk->throttle);
 }
 
 /* The driver wants its memory back, when nothing is in flight any more; what is held will not be done. */

@@ -128,12 +128,6 @@ static void net_kick(struct virtio *virtio, struct virtqueue *queue)
 		deliver_waiting(card);
 }
 
-static void net_resume(struct virtio *virtio)
-{
-	for (unsigned int i = QUEUE_RX; i <= QUEUE_TX; i++)
-		throttle_resume(&card_of(virtio)->throttles[i]);
-}
-
 static bool net_reset(struct virtio *virtio)
 {
 	card_of(virtio)->nr = 0;
@@ -153,7 +147,7 @@ static void net_destroy(struct virtio *virtio)
 
 static const struct virtio_ops ops = {
 	.name = "virtio-net", .id = VIRTIO_ID_NET, .class = 0x020000, .nr_queues = 2,
-	.kick = net_kick, .resume = net_resume, .reset = net_reset, .destroy = net_destroy,
+	.kick = net_kick, .reset = net_reset, .destroy = net_destroy,
 };
 
 static int create_card(struct vm *vm, unsigned int index)
