@@ -1103,8 +1103,8 @@ static void disk_is_limited(void)
 }
 
 /*
- * A machine that stands still begins nothing and gets nothing, though there was more to do than one turn may
- * take, and frames come; it is done when the machine goes on.
+ * A machine that stands still begins nothing, though there was more to do than one turn may take; it is
+ * done when the machine goes on.
  */
 static void stands_still(void)
 {
@@ -1113,7 +1113,7 @@ static void stands_still(void)
 
 	start(BLK, 1);
 	for (__u16 i = 0; i < SIZE; i++)
-		desc(0)[i] = (struct vring_desc) { BUFFER, size, i < SIZE - 1 ? VRING_DESC_F_NEXT : 0, i + 1 };
+		desc(0)[i] = (struct vring_desc) { BUFFER, size, VRING_DESC_F_NEXT, i + 1 };
 	desc(0)[SIZE - 1] = (struct vring_desc) { STATUS, 1, VRING_DESC_F_WRITE, 0 };
 	for (unsigned int i = 0; i < SIZE; i++)
 		make_available(0, 0);
