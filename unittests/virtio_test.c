@@ -1103,12 +1103,13 @@ static void disk_is_limited(void)
 }
 
 /*
- * A machine that stands still begins nothing, though there was more to do than one turn may take; it is
- * done when the machine goes on.
+ * A machine that stands still begins nothing, nor goes on with what was begun, though there was more to
+ * do than one turn may take; it is done when the machine goes on.
  */
 static void stands_still(void)
 {
 	const __u32 size = 0xa8000;
+	unsigned int discards;
 	__u16 done;
 
 	start(BLK, 1);
@@ -1128,6 +1129,18 @@ static void stands_still(void)
 	vm.paused = vm.drained = false;
 	resume_all();
 	CHECK(wait_for(0));
+	memset(area.hva + BUFFER, 0, 0x1000);
+	nr_discards = 0;
+	give_pages(0, 0x1000, 0);
+	loop_run_once(&vm.io);
+	discards = nr_discards;
+	vm.paused = vm.drained = true;
+	handle_events(100);
+	EQ(discards, nr_discards);
+	CHECK(used(0)->idx != avail(0)->idx);
+	vm.paused = vm.drained = false;
+	resume_all();
+	EQ((SIZE - 1) * 0x1000 / 4, nr_discards);
 }
 
 /* The driver does not notice: it goes on where it was. */

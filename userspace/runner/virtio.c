@@ -108,7 +108,7 @@ static void notified(struct vm *vm, struct source *source, __u32 events)
 	(void)events;
 	eventfd_read(source->fd, &times);
 	virtqueue_refill(queue);
-	if (queue->enabled && virtio_is_ready(virtio))
+	if (virtqueue_is_live(queue))
 		virtio->ops->kick(virtio, queue);
 }
 

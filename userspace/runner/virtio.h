@@ -215,6 +215,12 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain);
  */
 bool virtqueue_charge(struct virtqueue *queue, unsigned int work);
 
+/*
+ * Has the driver set a queue up, in a machine that goes on?  While that stands still, what is saved of
+ * it is not to change; then virtio_resume() has all queues looked at.
+ */
+bool virtqueue_is_live(const struct virtqueue *queue);
+
 /* The chain that begins with descriptor @head, which has been taken before; false likewise. */
 bool virtqueue_again(struct virtqueue *queue, __u16 head, struct chain *chain);
 

@@ -145,12 +145,11 @@ bool virtqueue_again(struct virtqueue *queue, __u16 head, struct chain *chain)
 	return false;
 }
 
-/* What is saved is not to change: virtio_resume() has all queues looked at. */
-static bool stands_still(const struct virtqueue *queue)
+bool virtqueue_is_live(const struct virtqueue *queue)
 {
 	struct vm *vm = queue->virtio->pci.device.vm;
 
-	return vm_is_wanted_paused(vm) && vm_is_paused(vm);
+	return queue->enabled && virtio_is_ready(queue->virtio) && !(vm_is_wanted_paused(vm) && vm_is_paused(vm));
 }
 
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
@@ -158,7 +157,7 @@ bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
 	__u16 index, waiting, head;
 	unsigned int nr;
 
-	if (!queue->enabled || !virtio_is_ready(queue->virtio) || stands_still(queue))
+	if (!virtqueue_is_live(queue))
 		return false;
 	index = __atomic_load_n(&queue->avail_hva->idx, __ATOMIC_ACQUIRE);
 	waiting = index - queue->next_avail;
