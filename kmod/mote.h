@@ -113,7 +113,7 @@ struct mote_vm {
 	struct mote_slots __rcu *slots;
 	struct xarray watched;		/* MOTE_ACCESS_*, by page */
 	u32 nr_watched;			/* pages; not fewer than there are */
-	u32 nr_logs;			/* slots whose writes are logged */
+	u32 nr_logs;			/* slots that log; a flush follows: vmx_begin_log() */
 	u64 watches_changed;		/* so often */
 
 	struct mmu_notifier notifier;	/* told before the mm's memory changes */

@@ -90,12 +90,9 @@ static unsigned long long spent_ns(pid_t process, unsigned int field)
 static unsigned long long daemons_ns(pid_t runner)
 {
 	unsigned long long ns = spent_ns(runner, STAT_ENDED_USER) + spent_ns(runner, STAT_ENDED_KERNEL);
-	char path[64];
+	FILE *file = host_open_children(runner);
 	int daemon;
-	FILE *file;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", runner, runner);
-	file = fopen(path, "re");
 	while (file && fscanf(file, "%d", &daemon) == 1)
 		for (unsigned int field = STAT_USER; field <= STAT_ENDED_KERNEL; field++)
 			ns += spent_ns(daemon, field);

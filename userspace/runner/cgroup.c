@@ -370,13 +370,10 @@ static int make_group(struct cgroup *group, const char *name, const pid_t *proce
 /* The runner, and what it has started: its main thread does. */
 static unsigned int find_processes(pid_t runner, pid_t processes[PROCESSES_MOST])
 {
+	FILE *file = host_open_children(runner);
 	unsigned int nr = 1;
-	char path[64];
-	FILE *file;
 
 	processes[0] = runner;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", runner, runner);
-	file = fopen(path, "re");
 	while (file && nr < PROCESSES_MOST && fscanf(file, "%d", &processes[nr]) == 1)
 		nr++;
 	if (file)

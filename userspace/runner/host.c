@@ -142,6 +142,14 @@ unsigned long long host_stat_field(const char *path, unsigned int field)
 	return at ? strtoull(at, NULL, 10) : 0;
 }
 
+FILE *host_open_children(int process)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", process, process);
+	return fopen(path, "re");
+}
+
 bool host_read_msr(unsigned int msr, unsigned long long *value)
 {
 	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);

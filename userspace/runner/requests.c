@@ -667,7 +667,7 @@ struct json_object *request_do(struct vm *vm, const char *line, int *files, stru
 	return answer;
 }
 
-static struct json_object *come_about(struct vm *vm, struct reply *reply)
+static struct json_object *due_answer(struct vm *vm, struct reply *reply)
 {
 	if (reply->save)
 		return save_answer(vm, reply);
@@ -690,7 +690,7 @@ struct json_object *request_finish(struct vm *vm, struct reply *reply)
 		return NULL;
 	reply->is_due = NULL;
 	reply->job.run = NULL;
-	answer = come_about(vm, reply);
+	answer = due_answer(vm, reply);
 	reply->waits_for = FOR_NOTHING;
 	return seal(reply, answer);
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Exit statuses of every verb; `mote run` adds those of the guest (end.c). */
@@ -191,6 +192,9 @@ bool host_read_line(const char *path, char *line, int size);
 
 /* A field of proc_pid_stat(5), from the third one on, in such a file; 0 if it cannot be read. */
 unsigned long long host_stat_field(const char *path, unsigned int field);
+
+/* Processes that a process's main thread has started and not waited for, as text; NULL: it has ended. */
+FILE *host_open_children(int process);
 
 /* Read a model-specific register of CPU 0, or false if that cannot be done here. */
 bool host_read_msr(unsigned int msr, unsigned long long *value);
