@@ -149,7 +149,8 @@ bool virtqueue_is_live(const struct virtqueue *queue)
 {
 	struct vm *vm = queue->virtio->pci.device.vm;
 
-	return queue->enabled && virtio_is_ready(queue->virtio) && !(vm_is_wanted_paused(vm) && vm_is_paused(vm));
+	return queue->enabled && virtio_is_ready(queue->virtio) &&
+	       !(vm_is_wanted_paused(vm) && vm_is_paused(vm));
 }
 
 bool virtqueue_pop(struct virtqueue *queue, struct chain *chain)
